@@ -1,0 +1,43 @@
+package imageio
+
+import "context"
+
+// Image is a decoded picture: 8-bit RGB, row by row, three bytes a pixel.
+type Image struct {
+	Width, Height int
+	Pix           []uint8 // [Height, Width, 3]
+	Facts         Facts
+}
+
+// Facts are what decoding had to decide; the pipeline counts them.
+type Facts struct {
+	Format  string // "jpeg", "png", "webp", "bmp", "tiff", "pnm", "gif", "raw"
+	Decoder string // e.g. "libjpeg-turbo 2.1.5", "image/jpeg"
+	Gray    bool   // one channel, repeated three times
+	Alpha   bool   // an alpha channel was dropped
+	Palette bool
+	Deep    bool // more than 8 bits a sample
+	CMYK    bool
+	Rotated bool // EXIF asks for a rotation, which is ignored by default
+	Lossy   bool // JPEG or lossy WebP
+}
+
+// Item is one picture of a Source, not yet read or decoded.
+type Item struct {
+	Name  string // path or member name, as shown to the user
+	Label int    // class index, -1 when the source has none
+	// Load returns the decoded picture. It may be called once, on any goroutine
+	// or worker, after the Each callback that delivered the item has returned.
+	Load func() (*Image, error)
+}
+
+// Source is a set of pictures in a fixed order: a folder, an archive, an array, a data set.
+type Source interface {
+	// Describe names the source for messages, e.g. "out/ (folder)".
+	Describe() string
+	// Len is the number of items, or -1 when only reading tells (a tar stream).
+	Len() int
+	// Each calls yield for every item in order until it returns an error, which
+	// Each returns. A stream holds at most the bytes of the items in flight.
+	Each(ctx context.Context, yield func(Item) error) error
+}
