@@ -1,9 +1,74 @@
-# fidlab: `make demo` shows the main job on real data, `make test` is everything that CI runs.
-GO ?= go
+# fidlab. Two commands: `make demo` sets up, builds and runs the main job on real data; `make test` is everything that CI runs.
+GO      ?= go
+CFLAGS_NATIVE ?= -O3
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X github.com/fidlab/fidlab/internal/cli.version=$(VERSION)
+TOOL    := $(GO) tool -modfile=tools/go.mod
+CROSS   := darwin/arm64 linux/arm64 windows/amd64
 
-.PHONY: build test
-build:
-	CGO_ENABLED=1 $(GO) build -tags native -o bin/fidlab ./cmd/fidlab
+.PHONY: all help setup build kernels generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-test gpu-bench dist env clean
+all: build
 
-test:
-	$(GO) vet ./... && $(GO) test ./...
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: .setup ## find or install what the fast build needs
+.setup: scripts/setup.sh
+	@scripts/setup.sh > .setup.tmp && mv .setup.tmp .setup && tail -1 .setup
+
+build: .setup ## bin/fidlab, with the native libraries where their headers are
+	@if grep -q 'native: yes' .setup; then \
+		CGO_ENABLED=1 $(GO) build -trimpath -tags native -ldflags "$(LDFLAGS) -extldflags '-static-libgcc -static-libstdc++'" -o bin/fidlab ./cmd/fidlab; \
+	else \
+		CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/fidlab ./cmd/fidlab; \
+	fi
+	@echo "built bin/fidlab ($(VERSION), $$(cat .setup))"
+
+test: .setup ## everything that CI runs
+	$(GO) run ./scripts/testall -version "$(VERSION)"
+
+golden-test: .setup ## the golden tests alone; FIDLAB_GOLDEN=DIR runs them on another folder of the same formats
+	$(GO) run ./scripts/testall -golden
+
+demo: build ## the main job on real data: FID of sampled digits, a grid, a page
+	scripts/demo.sh
+
+bench: build ## the speed rows against the peers, measured in one run
+	scripts/bench/run.sh
+
+generate: ## write the generated files anew
+	$(GO) generate ./...
+
+lint: ## golangci-lint with .golangci.yml (its first build takes minutes)
+	$(TOOL) golangci-lint run ./...
+	$(TOOL) golangci-lint run --build-tags native ./...
+
+fmt: ## format Go (gofumpt) and, where clang-format is, C
+	$(TOOL) gofumpt -w $$(git ls-files '*.go')
+	@if command -v clang-format >/dev/null; then clang-format -i $$(git ls-files '*.c' '*.h' '*.cc' '*.cu'); else echo "clang-format is not here (pip install clang-format==23.1.3): C files are left as they are"; fi
+
+check: ## what a reviewer runs: formats, generated files, go.mod, lint, tests in random order
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) mod tidy -diff
+	$(MAKE) lint test
+
+fuzz: .setup ## every fuzz target, FUZZTIME each (default 20s)
+	$(GO) run ./scripts/testall -fuzz $(or $(FUZZTIME),20s)
+
+kernels: ## compile the CUDA kernels
+	@echo "kernels: the first CUDA kernels come with the kernels issue; nothing to compile yet"
+prove: ## the proofs of the systems, full tier
+	@echo "prove: the proof harness and the first systems come with their issue; nothing to prove yet"
+prove-short: prove
+gpu-test: ## the tests on a GPU
+	@echo "gpu-test: the GPU path comes with the kernels issue; nothing to test on a GPU yet"
+gpu-bench: ## the kernels against their roofline
+	@echo "gpu-bench: the GPU path comes with the kernels issue; nothing to measure on a GPU yet"
+env: ## what a module that links the native flavour needs
+	@echo "GOFLAGS=-tags=native CGO_ENABLED=1   # no linker flags: every native library is opened at run time"
+
+dist: .setup ## archives of the binary for release, in dist/
+	scripts/dist.sh "$(VERSION)"
+
+clean: ## remove what the targets made
+	rm -rf bin dist demo-out bench-out .setup
