@@ -1,6 +1,259 @@
 package cpu
 
-// Worker is one of the pool's OS threads; it carries that thread's scratch memory.
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// Worker is one of the pool's OS threads; it carries that thread's scratch
+// memory. A Worker belongs to the function that it was handed to, for the
+// duration of that call: it must be neither kept nor shared.
 type Worker struct {
-	ID int
+	ID int // 0 <= ID < Workers()
+
+	pool    *pool
+	depth   int  // nested Enter calls
+	single  bool // this thread's OpenMP team has been set to one thread
+	scratch [scratchSlots][]float64
+}
+
+// Panic is what Do and Each panic with when a function that they ran on a
+// worker panicked: the value and the worker's stack.
+type Panic struct {
+	Value any
+	Stack []byte
+}
+
+func (p *Panic) Error() string {
+	return fmt.Sprintf("cpu: panic on a worker: %v\n\n%s", p.Value, p.Stack)
+}
+
+// Unwrap is the panic's value where it is an error.
+func (p *Panic) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// pool is a fixed number of goroutines, each locked to its OS thread.
+type pool struct {
+	jobs chan *job
+	tids []atomic.Int64 // OS thread of each worker, to catch waits of a worker for workers
+	gate sync.RWMutex   // read: a library call of one worker; write: the exclusive phase
+}
+
+// job is one call of Do or Each; its runners share the counter.
+type job struct {
+	f       func(w *Worker, i int)
+	n       int64
+	next    atomic.Int64
+	running sync.WaitGroup
+	failed  atomic.Pointer[Panic]
+}
+
+var (
+	setup   sync.Mutex
+	threads int // what SetThreads asked for; 0 is the default
+	shared  atomic.Pointer[pool]
+	jobPool = sync.Pool{New: func() any { return new(job) }}
+)
+
+// SetThreads sets the number of workers, W; 0 stands for the default,
+// runtime.GOMAXPROCS(0). It must be called before the first use of the package
+// and panics when the workers exist already in another number, or when n < 0.
+func SetThreads(n int) {
+	setup.Lock()
+	defer setup.Unlock()
+	if n < 0 {
+		panic(fmt.Sprintf("cpu: SetThreads: n is %d, want >= 0", n))
+	}
+	if p := shared.Load(); p != nil && n != len(p.tids) && (n != 0 || len(p.tids) != runtime.GOMAXPROCS(0)) {
+		panic(fmt.Sprintf("cpu: SetThreads: n is %d, but %d workers run already; call it before anything else of this package", n, len(p.tids)))
+	}
+	threads = n
+}
+
+// Workers is W, the number of workers. It starts them when they don't run yet.
+func Workers() int { return len(thePool().tids) }
+
+func thePool() *pool {
+	if p := shared.Load(); p != nil {
+		return p
+	}
+	setup.Lock()
+	defer setup.Unlock()
+	p := shared.Load()
+	if p == nil {
+		n := threads
+		if n == 0 {
+			n = runtime.GOMAXPROCS(0)
+		}
+		p = newPool(n)
+		shared.Store(p)
+	}
+	return p
+}
+
+func newPool(n int) *pool {
+	p := &pool{jobs: make(chan *job, 4*n), tids: make([]atomic.Int64, n)}
+	var up sync.WaitGroup
+	up.Add(n)
+	for i := range n {
+		go p.work(&Worker{ID: i, pool: p}, up.Done)
+	}
+	up.Wait()
+	return p
+}
+
+func (p *pool) work(w *Worker, up func()) {
+	runtime.LockOSThread()
+	p.tids[w.ID].Store(threadID())
+	up()
+	for j := range p.jobs {
+		p.run(w, j)
+	}
+	runtime.UnlockOSThread()
+}
+
+// run calls j's function for indices until none is left.
+func (p *pool) run(w *Worker, j *job) {
+	done := false
+	defer func() {
+		v := recover()
+		if !done && v == nil { // runtime.Goexit, which nothing stops: a fresh worker takes this one's place
+			v = "runtime.Goexit was called on a worker"
+			go p.work(&Worker{ID: w.ID, pool: p}, func() {})
+		}
+		if v != nil {
+			if inner, ok := v.(*Panic); ok {
+				j.failed.CompareAndSwap(nil, inner)
+			} else {
+				j.failed.CompareAndSwap(nil, &Panic{Value: v, Stack: debug.Stack()})
+			}
+			j.next.Store(j.n)
+			for w.depth > 0 {
+				w.Leave()
+			}
+		}
+		j.running.Done()
+	}()
+	for {
+		i := j.next.Add(1) - 1
+		if i >= j.n {
+			break
+		}
+		j.f(w, int(i))
+	}
+	done = true
+}
+
+func (p *pool) each(n int, f func(w *Worker, i int)) {
+	if n <= 0 {
+		return
+	}
+	if id := threadID(); id != 0 {
+		for i := range p.tids {
+			if p.tids[i].Load() == id {
+				panic("cpu: Do or Each, or a function with a nil *Worker, was called on a worker; pass that worker on")
+			}
+		}
+	}
+	j := jobPool.Get().(*job)
+	j.f, j.n = f, int64(n)
+	j.next.Store(0)
+	j.failed.Store(nil)
+	runners := min(n, len(p.tids))
+	j.running.Add(runners)
+	for range runners {
+		p.jobs <- j
+	}
+	j.running.Wait()
+	failed := j.failed.Load()
+	j.f = nil
+	jobPool.Put(j)
+	if failed != nil {
+		panic(failed)
+	}
+}
+
+// Do runs f on a worker and waits for it. It panics with a *Panic when f
+// panics, and when it is called on a worker: there, call f with that worker.
+func Do(f func(w *Worker)) {
+	thePool().each(1, func(w *Worker, _ int) { f(w) })
+}
+
+// Each runs f(w, i) for every i of 0..n-1, spread over all workers as they
+// become free, and waits until all are done. Indices are handed out in
+// ascending order. The first panic of an f ends the loop early and is raised
+// again here, as a *Panic. Any number of goroutines may call Each at once; a
+// worker may not.
+func Each(n int, f func(w *Worker, i int)) { thePool().each(n, f) }
+
+// on runs f(i) for i of 0..n-1: on w one after another, or over all workers when w is nil.
+func on(w *Worker, n int, f func(w *Worker, i int)) {
+	if w == nil {
+		thePool().each(n, f)
+		return
+	}
+	for i := range n {
+		f(w, i)
+	}
+}
+
+// Enter is called on a worker's thread before a call into a library (oneDNN,
+// OpenBLAS), Leave after it. Between them no exclusive phase runs, and the
+// library uses this thread alone. Pairs nest.
+func (w *Worker) Enter() {
+	if w.depth == 0 {
+		w.pool.gate.RLock()
+		if !w.single {
+			singleThread()
+			w.single = true
+		}
+	}
+	w.depth++
+}
+
+// Leave ends what Enter began.
+func (w *Worker) Leave() {
+	w.depth--
+	if w.depth == 0 {
+		w.pool.gate.RUnlock()
+	}
+}
+
+// exclusive runs f(w, W) on a worker while no other worker is inside a
+// library, so that the library may use W threads. On a worker that the caller
+// owns, f shares the machine with the others and gets 1.
+func exclusive(w *Worker, f func(w *Worker, threads int)) {
+	if w != nil {
+		w.Enter()
+		defer w.Leave()
+		f(w, 1)
+		return
+	}
+	p := thePool()
+	p.each(1, func(w *Worker, _ int) {
+		p.gate.Lock()
+		defer p.gate.Unlock()
+		f(w, len(p.tids))
+	})
+}
+
+// The uses of a worker's scratch memory that may overlap in time.
+const (
+	scratchPack = iota
+	scratchWork
+	scratchSlots
+)
+
+// f64 is n float64 of scratch memory with undefined contents, valid until the
+// slot's next use on this worker.
+func (w *Worker) f64(slot, n int) []float64 {
+	if cap(w.scratch[slot]) < n {
+		w.scratch[slot] = make([]float64, n)
+	}
+	return w.scratch[slot][:n]
 }

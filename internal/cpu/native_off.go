@@ -1,0 +1,46 @@
+//go:build !native || !cgo
+
+package cpu
+
+import (
+	"errors"
+	"unsafe"
+)
+
+const noNative = `built without native libraries; build with CGO_ENABLED=1 and -tags native, or "make build"`
+
+// DNNL is the dlopen handle of oneDNN, for packages that call it themselves,
+// and its version. The library's major version is that of the headers this
+// program was compiled with. Calls must be made on a worker, between its Enter
+// and Leave. The error says why there is no usable oneDNN.
+func DNNL() (handle unsafe.Pointer, version string, err error) {
+	return nil, "", errors.New("cpu: oneDNN: " + noNative)
+}
+
+func singleThread() {}
+
+func nativeGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
+	return false
+}
+
+func nativeGemm64(w *Worker, ta, tb bool, m, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64, c []float64, ldc int) bool {
+	return false
+}
+
+func nativeSyrkT64(w *Worker, n, k int, alpha float64, a []float64, lda int, beta float64, c []float64, ldc int) bool {
+	return false
+}
+
+func nativeTrmm64(w *Worker, left, trans bool, m, n int, alpha float64, l []float64, ldl int, b []float64, ldb int) bool {
+	return false
+}
+
+func nativeCholesky64(threads, n int, a []float64, lda int) (pivot int, ok bool) { return -1, false }
+
+func nativeSymEig64(threads, n int, a []float64, lda int, vectors bool, values []float64) (ok bool, err error) {
+	return false, nil
+}
+
+func nativeSingularValues64(threads, m, n int, a []float64, lda int, values []float64) (ok bool, err error) {
+	return false, nil
+}

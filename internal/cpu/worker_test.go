@@ -1,0 +1,150 @@
+package cpu
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestEachCoversEveryIndexOnce(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 3, 1000} {
+		hits := make([]atomic.Int32, n)
+		Each(n, func(w *Worker, i int) {
+			if w.ID < 0 || w.ID >= Workers() {
+				t.Errorf("worker %d of %d", w.ID, Workers())
+			}
+			hits[i].Add(1)
+		})
+		for i := range hits {
+			if got := hits[i].Load(); got != 1 {
+				t.Errorf("n=%d: index %d ran %d times", n, i, got)
+			}
+		}
+	}
+}
+
+func TestWorkersAreExclusive(t *testing.T) {
+	inside := make([]atomic.Int32, Workers())
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			Each(200, func(w *Worker, _ int) {
+				if inside[w.ID].Add(1) != 1 {
+					t.Error("a worker runs two functions at once")
+				}
+				runtime.Gosched()
+				inside[w.ID].Add(-1)
+			})
+		})
+	}
+	wg.Wait()
+}
+
+func TestPanicReachesTheCaller(t *testing.T) {
+	cause := errors.New("cause")
+	for range 2 * Workers() { // a panic must not cost a worker
+		func() {
+			defer func() {
+				p, ok := recover().(*Panic)
+				if !ok || !errors.Is(p, cause) || !strings.Contains(string(p.Stack), "TestPanicReachesTheCaller") {
+					t.Errorf("recovered %v, want a *Panic with the cause and the worker's stack", p)
+				}
+			}()
+			Each(100, func(w *Worker, i int) {
+				w.Enter() // left open by the panic
+				if i == 3 {
+					panic(cause)
+				}
+				w.Leave()
+			})
+			t.Error("Each returned")
+		}()
+	}
+	exclusive(nil, func(*Worker, int) {}) // hangs when a panic left the gate open
+}
+
+func TestGoexitCostsNoWorker(t *testing.T) {
+	for range 2 * Workers() {
+		func() {
+			defer func() {
+				if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), "Goexit") {
+					t.Errorf("recovered %v", v)
+				}
+			}()
+			Do(func(*Worker) { runtime.Goexit() })
+		}()
+	}
+	Each(4*Workers(), func(*Worker, int) {})
+}
+
+func TestWaitingOnAWorkerPanics(t *testing.T) {
+	if threadID() == 0 {
+		t.Skip("thread ids are not known on this system")
+	}
+	defer func() {
+		if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), "called on a worker") {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	Do(func(*Worker) { Do(func(*Worker) {}) })
+}
+
+func TestExclusiveMeetsNobodyInsideALibrary(t *testing.T) {
+	var inside, alone atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				Do(func(w *Worker) {
+					w.Enter()
+					w.Enter() // pairs nest
+					inside.Add(1)
+					if alone.Load() != 0 {
+						t.Error("inside a library during an exclusive phase")
+					}
+					runtime.Gosched()
+					inside.Add(-1)
+					w.Leave()
+					w.Leave()
+				})
+			}
+		})
+		wg.Go(func() {
+			for range 50 {
+				exclusive(nil, func(_ *Worker, threads int) {
+					alone.Add(1)
+					if threads != Workers() || inside.Load() != 0 || alone.Load() != 1 {
+						t.Errorf("exclusive phase: %d threads, %d workers inside a library", threads, inside.Load())
+					}
+					runtime.Gosched()
+					alone.Add(-1)
+				})
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSetThreads(t *testing.T) {
+	SetThreads(Workers()) // the number that runs already
+	for _, n := range []int{-1, Workers() + 1} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("SetThreads(%d) did not panic", n)
+				}
+			}()
+			SetThreads(n)
+		}()
+	}
+}
+
+func BenchmarkDo(b *testing.B) {
+	for b.Loop() {
+		Do(func(*Worker) {})
+	}
+}
