@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/fidlab/fidlab/cuda"
+)
+
+// checkGlobals refuses global flags that no command could honour.
+func (a *app) checkGlobals() error {
+	if a.threads < 0 {
+		return usagef("--threads %d: want 0 (all cores) or more", a.threads)
+	}
+	switch kind, index, found := strings.Cut(a.device, ":"); {
+	case a.device == "auto" || a.device == "cpu" || a.device == "cuda":
+		return nil
+	case kind == "cuda" && found:
+		if n, err := strconv.Atoi(index); err == nil && n >= 0 {
+			return nil
+		}
+	}
+	return usagef("--device %q: want auto, cpu, cuda or cuda:N", a.device)
+}
+
+// useDevice settles where the command computes and says so. Everything that
+// commands do so far runs on the CPU, so cuda is refused with the reason.
+func (a *app) useDevice() (string, error) {
+	if strings.HasPrefix(a.device, "cuda") {
+		if err := cuda.Available(); err != nil {
+			return "", err
+		}
+		return "", usagef("--device %s: this command has no GPU code yet; --device cpu runs it", a.device)
+	}
+	return "cpu", nil
+}

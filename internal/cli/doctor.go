@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fidlab/fidlab/cuda"
+)
+
+// fact is one line of the doctor's report.
+type fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	// Advice says what to do about something missing and what that would bring; "" when all is well.
+	Advice string `json:"advice,omitempty"`
+}
+
+// section groups facts under a heading.
+type section struct {
+	Name  string `json:"name"`
+	Facts []fact `json:"facts"`
+}
+
+func newDoctor(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine has, what is used, and what to install for the rest",
+		Long: `Say what this machine has, what of it fidlab uses, and what to install for
+what is missing. Nothing that is missing stops fidlab: it costs speed or an
+input format, and the last lines say which.`,
+		Example: "  fidlab doctor\n  fidlab doctor --json | jq '.[].facts[] | select(.advice)'",
+		Args:    nargs("no arguments", 0, 0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), a) },
+	}
+}
+
+func runDoctor(_ context.Context, a *app) error {
+	report := []section{a.hostFacts(), gpuFacts()}
+	if a.json {
+		return a.printJSON(report)
+	}
+	var advice []string
+	tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	for i, s := range report {
+		if i > 0 {
+			fmt.Fprintln(tw)
+		}
+		fmt.Fprintln(tw, s.Name)
+		for _, f := range s.Facts {
+			fmt.Fprintf(tw, "  %s\t%s\n", f.Name, f.Value)
+			if f.Advice != "" {
+				advice = append(advice, f.Advice)
+			}
+		}
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for i, line := range advice {
+		if i == 0 {
+			a.printf("\nto do\n")
+		}
+		a.printf("  %s\n", line)
+	}
+	return nil
+}
+
+func (a *app) hostFacts() section {
+	v := thisVersion()
+	s := section{Name: "this machine", Facts: []fact{
+		{Name: "fidlab", Value: v.Version + ", " + v.Flavour},
+		{Name: "platform", Value: v.Platform + ", " + v.Go},
+		{Name: "processor", Value: processor()},
+		{Name: "cores", Value: fmt.Sprintf("%d, of which Go uses %d", runtime.NumCPU(), runtime.GOMAXPROCS(0))},
+		{Name: "memory", Value: memory()},
+	}}
+	if flavour != "native" {
+		s.Facts[0].Advice = "this binary is pure Go: correct, but slow; build the native one with: make build"
+	}
+	return s
+}
+
+func gpuFacts() section {
+	s := section{Name: "gpu"}
+	list, err := cuda.Devices()
+	if err != nil {
+		s.Facts = append(s.Facts, fact{Name: "none", Value: err.Error()})
+	}
+	for _, d := range list {
+		s.Facts = append(s.Facts, fact{
+			Name: fmt.Sprintf("cuda:%d", d.Ordinal),
+			Value: fmt.Sprintf("%s, compute %d.%d, %.1f GiB; seen, but not used: no command has GPU code yet",
+				d.Name, d.Major, d.Minor, float64(d.Memory)/(1<<30)),
+		})
+	}
+	return s
+}
+
+// processor is the model's name where the system tells it (Linux), else the architecture.
+func processor() string { return procField("/proc/cpuinfo", "model name", runtime.GOARCH) }
+
+// memory is total and available main memory where the system tells it (Linux).
+func memory() string {
+	gib := func(key string) (string, bool) {
+		kb, err := strconv.ParseFloat(strings.TrimSuffix(procField("/proc/meminfo", key, ""), " kB"), 64)
+		return fmt.Sprintf("%.1f GiB", kb/(1<<20)), err == nil
+	}
+	total, ok1 := gib("MemTotal")
+	free, ok2 := gib("MemAvailable")
+	if !ok1 || !ok2 {
+		return "unknown on " + runtime.GOOS
+	}
+	return total + ", of which " + free + " available"
+}
+
+// procField is the value of the first "key : value" line of a file of /proc.
+func procField(path, key, otherwise string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return otherwise
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if k, v, ok := strings.Cut(sc.Text(), ":"); ok && strings.TrimSpace(k) == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	return otherwise
+}

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// The exit codes; every command has the same.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // a disk full, a library broken, anything not listed below
+	exitUsage       = 2   // the command line itself: flags, names, number of arguments
+	exitBadInput    = 3   // a file or folder that is missing, damaged or does not fit
+	exitNumeric     = 4   // the inputs are readable, but the number would mean nothing
+	exitInterrupted = 130 // SIGINT or SIGTERM
+)
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	err     error
+	command string // the command whose help tells more, as typed
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// inputError marks an error as one of the input's contents.
+type inputError struct{ err error }
+
+func (e *inputError) Error() string { return e.err.Error() }
+func (e *inputError) Unwrap() error { return e.err }
+
+func inputf(format string, args ...any) error {
+	return &inputError{fmt.Errorf(format, args...)}
+}
+
+// stdoutError is a failed write of the result.
+type stdoutError struct{ err error }
+
+func (e *stdoutError) Error() string { return "standard output: " + e.err.Error() }
+func (e *stdoutError) Unwrap() error { return e.err }
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(err error) int {
+	var (
+		usage  *usageError
+		input  *inputError
+		stdout *stdoutError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &stdout) && errors.Is(err, syscall.EPIPE):
+		return exitOK // the reader has seen enough: `fidlab … | head -1`
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &input):
+		return exitBadInput
+	}
+	return exitFailed
+}

@@ -1,0 +1,5 @@
+//go:build !(native && cgo)
+
+package cli
+
+const flavour = "pure-go"

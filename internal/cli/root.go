@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"errors"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const rootLong = `fidlab scores image generators (FID and its family) and draws samples.
+
+Every command prints its result alone on standard output and everything else on
+standard error. Exit codes: 0 done, 1 failed, 2 usage, 3 bad input, 4 refused
+because the number would mean nothing, 130 interrupted; a closed pipe is 0.`
+
+// newRoot is the table of commands.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "fidlab",
+		Short:         "Score and sample image generators",
+		Long:          rootLong,
+		Args:          cobra.ArbitraryArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknown("command", args[0], commandNames(cmd))
+			}
+			return cmd.Help()
+		},
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	f := root.PersistentFlags()
+	f.BoolVar(&a.json, "json", false, "write the whole result as one JSON object")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
+	f.StringVar(&a.device, "device", "auto", "`DEVICE` to compute on: auto, cpu, cuda or cuda:N")
+	f.IntVar(&a.threads, "threads", 0, "`N` worker threads; 0 takes all cores")
+	f.SortFlags = false
+	root.SetOut(a.stdout)
+	root.SetErr(a.env.Stderr)
+	root.SetIn(a.env.Stdin)
+	root.SetFlagErrorFunc(flagError)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobals() }
+	root.AddCommand(newDoctor(a), newVersion(a))
+	return root
+}
+
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}
+
+// flagError makes pflag's complaints usage errors, with the flag that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	var none *pflag.NotExistError
+	if !errors.As(err, &none) {
+		return &usageError{err: err}
+	}
+	name := none.GetSpecifiedName()
+	if none.GetSpecifiedShortnames() != "" {
+		return usagef("unknown flag -%s in -%s", name, none.GetSpecifiedShortnames())
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return unknown("flag", "--"+name, names)
+}
+
+// unknown is the usage error for a name that is not in the list.
+func unknown(what, got string, known []string) error {
+	sort.Strings(known)
+	if best := closest(got, known); best != "" {
+		return usagef("unknown %s %q; did you mean %s? There are: %s", what, got, best, strings.Join(known, " "))
+	}
+	return usagef("unknown %s %q; there are: %s", what, got, strings.Join(known, " "))
+}
+
+// closest is the known name that is at most two edits away from got and shares
+// most of its letters, or "".
+func closest(got string, known []string) string {
+	best, at := "", 3
+	for _, k := range known {
+		if d := edits(strings.ToLower(got), k); d < at && 3*d <= len(k)+1 {
+			best, at = k, d
+		}
+	}
+	return best
+}
+
+// edits is the number of insertions, deletions, replacements and swaps of
+// neighbours that turn a into b (optimal string alignment).
+func edits(a, b string) int {
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
+	}
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			same := d[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				same++
+			}
+			d[i][j] = min(same, d[i-1][j]+1, d[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
+		}
+	}
+	return d[len(a)][len(b)]
+}
+
+// nargs is the usage error for a wrong number of arguments; it names them.
+func nargs(want string, atLeast, atMost int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) >= atLeast && (len(args) <= atMost || atMost < 0):
+			return nil
+		case atMost == 0:
+			return usagef("want no arguments, got %d: %s", len(args), strings.Join(args, " "))
+		}
+		return usagef("want %s, got %d arguments", want, len(args))
+	}
+}

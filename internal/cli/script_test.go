@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// update rewrites the golden texts inside the sessions: go test ./internal/cli -run TestScript -update
+var update = flag.Bool("update", false, "rewrite golden texts of testdata/script")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"fidlab": func() { os.Exit(Main(os.Args[1:], System())) },
+	})
+}
+
+// TestScript runs every session of testdata/script.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits,
+		},
+	})
+}
+
+// exits CODE COMMAND ARGS... runs a command of which the exit code is known to the digit.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	if got := codeOf(err); got != args[0] {
+		ts.Fatalf("exit code %s, want %s (%v)\n%s", got, args[0], err, ts.ReadFile("stderr"))
+	}
+}
+
+func codeOf(err error) string {
+	if err == nil {
+		return "0"
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return strconv.Itoa(exit.ExitCode())
+	}
+	return err.Error()
+}
