@@ -1,0 +1,82 @@
+package imageio
+
+// u8Pass resamples in integers as Pillow does: weights of 22 fractional bits,
+// half added, shifted and clipped to 0..255 after each pass.
+type u8Pass struct {
+	h, v       *table
+	img        *Image
+	outW, outH int
+	put        func(y int, row []int32) // row: three planar rows
+}
+
+func clip8(v int32) int32 { return min(max(v>>fixedBits, 0), 255) }
+
+const fixedHalf = 1 << (fixedBits - 1)
+
+func (p *u8Pass) run(verticalFirst bool, s *Scratch) {
+	inW, width, taps := 3*p.img.Width, 3*p.outW, p.v.taps
+	s.ints = grow(s.ints, inW+width+taps*width)
+	line, acc, ring := s.ints[:inW], s.ints[inW:inW+width], s.ints[inW+width:]
+	if verticalFirst {
+		for y := range p.outH {
+			p.columns(line, y)
+			p.along(acc, line)
+			p.put(y, acc)
+		}
+		return
+	}
+	ready := 0
+	for y := range p.outH {
+		first := int(p.v.start[y])
+		for ready = max(ready, first); ready < first+taps; ready++ {
+			for i, b := range p.img.Pix[ready*inW:][:inW] {
+				line[i] = int32(b)
+			}
+			p.along(ring[ready%taps*width:][:width], line)
+		}
+		for i := range acc {
+			acc[i] = fixedHalf
+		}
+		for k, w := range p.v.fixed[y*taps:][:taps] {
+			row := ring[(first+k)%taps*width:][:len(acc)]
+			for i := range acc {
+				acc[i] += row[i] * w
+			}
+		}
+		for i, v := range acc {
+			acc[i] = clip8(v)
+		}
+		p.put(y, acc)
+	}
+}
+
+func (p *u8Pass) along(dst, line []int32) {
+	red, green, blue := dst[:p.outW], dst[p.outW:2*p.outW], dst[2*p.outW:3*p.outW]
+	taps := p.h.taps
+	for x, first := range p.h.start {
+		w := p.h.fixed[x*taps:][:taps]
+		in := line[3*first:][:3*taps]
+		r, g, b := int32(fixedHalf), int32(fixedHalf), int32(fixedHalf)
+		for k, wk := range w {
+			t := in[3*k:][:3]
+			r += t[0] * wk
+			g += t[1] * wk
+			b += t[2] * wk
+		}
+		red[x], green[x], blue[x] = clip8(r), clip8(g), clip8(b)
+	}
+}
+
+func (p *u8Pass) columns(dst []int32, y int) {
+	for i := range dst {
+		dst[i] = fixedHalf
+	}
+	for k, wk := range p.v.fixed[y*p.v.taps:][:p.v.taps] {
+		for i, b := range p.img.Pix[(int(p.v.start[y])+k)*len(dst):][:len(dst)] {
+			dst[i] += int32(b) * wk
+		}
+	}
+	for i, v := range dst {
+		dst[i] = clip8(v)
+	}
+}
