@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Version is the release that this source tree becomes.
-const Version = "0.1.0"
+// version is set by the Makefile (-ldflags -X) to what git describe says.
+var version = "devel"
 
 type versionInfo struct {
 	Version  string `json:"version"`
@@ -21,7 +21,7 @@ type versionInfo struct {
 
 func thisVersion() versionInfo {
 	v := versionInfo{
-		Version:  Version,
+		Version:  version,
 		Go:       runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Flavour:  flavour,
