@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// cacheTag marks a folder as a cache of ours (and, by its convention, tells
+// backup programs to leave it out); cache clean touches no folder without it.
+const cacheTag = "CACHEDIR.TAG"
+
+const cacheTagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by fidlab; everything here can be computed again.\n"
+
+// cacheDir is where things that can be computed again are kept: the folder
+// that FIDLAB_CACHE names, else fidlab in the user's cache folder.
+func cacheDir(getenv func(string) string) (string, error) {
+	if dir := getenv("FIDLAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("cache: %w; name a folder in FIDLAB_CACHE", err)
+	}
+	return filepath.Join(dir, "fidlab"), nil
+}
+
+// cacheFile is the path of a file in the cache, whose folder it makes.
+func cacheFile(getenv func(string) string, name string) (string, error) {
+	dir, err := cacheDir(getenv)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", fmt.Errorf("cache: %w; name a folder that can be written in FIDLAB_CACHE", err)
+	}
+	tag := filepath.Join(dir, cacheTag)
+	if _, err := os.Stat(tag); err != nil {
+		if err := os.WriteFile(tag, []byte(cacheTagText), 0o666); err != nil {
+			return "", fmt.Errorf("cache: %w; name a folder that can be written in FIDLAB_CACHE", err)
+		}
+	}
+	return filepath.Join(dir, name), nil
+}
