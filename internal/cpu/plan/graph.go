@@ -1,0 +1,131 @@
+package plan
+
+import "fmt"
+
+// Dims is the size of one image's tensor.
+type Dims struct{ C, H, W int }
+
+// Len is the number of values.
+func (d Dims) Len() int { return d.C * d.H * d.W }
+
+func (d Dims) String() string { return fmt.Sprintf("%dx%dx%d", d.C, d.H, d.W) }
+
+// graph is a checked Net: names turned into indices, shapes known. Tensor 0 is
+// the input, tensor i+1 is what node i makes.
+type graph struct {
+	net     *Net
+	nodes   []Node // strides are at least 1
+	in      [][]int
+	shape   []Dims
+	lastUse []int // index of the last node that reads the tensor, -1 when none does
+	outputs []int // tensors
+}
+
+// maxValues bounds one tensor of one image, so that sizes from a damaged file
+// cannot ask for absurd memory.
+const maxValues = 1 << 28
+
+func resolve(net *Net) (*graph, error) {
+	fail := func(format string, args ...any) (*graph, error) {
+		return nil, fmt.Errorf("plan: %s: %s", net.Name, fmt.Sprintf(format, args...))
+	}
+	input := Dims{net.C, net.H, net.W}
+	if net.C < 1 || net.H < 1 || net.W < 1 || tooLarge(input) {
+		return fail("input is %v; want three sizes of at least 1 and at most %d values", input, maxValues)
+	}
+	g := &graph{net: net, nodes: append([]Node(nil), net.Nodes...), shape: []Dims{input}, lastUse: []int{-1}}
+	index := map[string]int{"input": 0}
+	for i := range g.nodes {
+		n := &g.nodes[i]
+		n.StrideH, n.StrideW = max(n.StrideH, 1), max(n.StrideW, 1)
+		if _, taken := index[n.Name]; taken || n.Name == "" {
+			return fail("node %d has the name %q, which is empty or taken", i, n.Name)
+		}
+		if len(n.In) == 0 || n.Kind != Concat && len(n.In) != 1 {
+			return fail("%s: %d inputs; only a concatenation takes several, and none takes no input", n.Name, len(n.In))
+		}
+		var in []int
+		for _, name := range n.In {
+			t, ok := index[name]
+			if !ok {
+				return fail("%s: input %q is not defined before it", n.Name, name)
+			}
+			in = append(in, t)
+			g.lastUse[t] = i
+		}
+		out, err := g.infer(n, in)
+		if err != nil {
+			return fail("%s: %v", n.Name, err)
+		}
+		g.in = append(g.in, in)
+		g.shape = append(g.shape, out)
+		g.lastUse = append(g.lastUse, -1)
+		index[n.Name] = i + 1
+	}
+	if len(net.Outputs) == 0 {
+		return fail("no outputs")
+	}
+	for _, name := range net.Outputs {
+		t, ok := index[name]
+		if !ok || t == 0 {
+			return fail("output %q is not a node", name)
+		}
+		g.outputs = append(g.outputs, t)
+		g.lastUse[t] = len(g.nodes)
+	}
+	return g, nil
+}
+
+func tooLarge(d Dims) bool { return d.C > maxValues/d.H || d.C*d.H > maxValues/d.W }
+
+// infer is the shape that node n makes of its inputs.
+func (g *graph) infer(n *Node, in []int) (Dims, error) {
+	x := g.shape[in[0]]
+	switch n.Kind {
+	case Conv, MaxPool, AvgPool:
+		if n.KH < 1 || n.KW < 1 || n.PadH < 0 || n.PadW < 0 || n.PadH >= n.KH || n.PadW >= n.KW {
+			return Dims{}, fmt.Errorf("kernel %dx%d with padding %d,%d; want a padding smaller than the kernel", n.KH, n.KW, n.PadH, n.PadW)
+		}
+		if x.H+2*n.PadH < n.KH || x.W+2*n.PadW < n.KW {
+			return Dims{}, fmt.Errorf("kernel %dx%d is larger than the padded map %v", n.KH, n.KW, x)
+		}
+		y := Dims{x.C, (x.H+2*n.PadH-n.KH)/n.StrideH + 1, (x.W+2*n.PadW-n.KW)/n.StrideW + 1}
+		if n.Kind == Conv {
+			y.C = n.Out
+			return y, n.weights(x.C * n.KH * n.KW)
+		}
+		return y, nil
+	case GlobalAvg:
+		return Dims{x.C, 1, 1}, nil
+	case Linear:
+		return Dims{n.Out, 1, 1}, n.weights(x.Len())
+	case Concat:
+		y := x
+		for _, t := range in[1:] {
+			z := g.shape[t]
+			if z.H != x.H || z.W != x.W {
+				return Dims{}, fmt.Errorf("inputs of %v and %v; want equal heights and widths", x, z)
+			}
+			y.C += z.C
+		}
+		if tooLarge(y) {
+			return Dims{}, fmt.Errorf("%v is more than %d values", y, maxValues)
+		}
+		return y, nil
+	}
+	return Dims{}, fmt.Errorf("unknown kind %d", n.Kind)
+}
+
+// weights checks the parameters of a Conv or Linear with fanIn inputs for each output channel.
+func (n *Node) weights(fanIn int) error {
+	if n.Out < 1 || n.Out > 1<<20 {
+		return fmt.Errorf("%d output channels; want 1 to %d", n.Out, 1<<20)
+	}
+	if len(n.Weight) != n.Out*fanIn {
+		return fmt.Errorf("%d weights; want %d for each of %d output channels", len(n.Weight), fanIn, n.Out)
+	}
+	if n.Bias != nil && len(n.Bias) != n.Out {
+		return fmt.Errorf("%d biases; want %d or none", len(n.Bias), n.Out)
+	}
+	return nil
+}
