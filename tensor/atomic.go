@@ -33,6 +33,8 @@ func CheckTarget(path string, opt ...FileOption) error {
 		return err
 	case st.IsDir():
 		return fmt.Errorf("%s: is a folder; name a file", path)
+	case special(path, st):
+		return fmt.Errorf("%s: is a device or a pipe, which a finished file cannot be renamed to; name a file", path)
 	case !overwrite(opt):
 		return fmt.Errorf("%s: %w; choose another name or allow overwriting", path, fs.ErrExist)
 	}
@@ -83,6 +85,19 @@ func WriteAtomic(path string, write func(io.Writer) error, opt ...FileOption) (e
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// special tells whether path is there but neither a regular file nor a link to
+// one or to nothing. Replacing a device would break the machine for others.
+func special(path string, st fs.FileInfo) bool {
+	if st.Mode()&fs.ModeSymlink != 0 {
+		to, err := os.Stat(path)
+		if err != nil {
+			return false
+		}
+		st = to
+	}
+	return !st.Mode().IsRegular()
 }
 
 func overwrite(opt []FileOption) bool {
