@@ -1,5 +1,10 @@
 package cpu
 
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
 // Library is what the search for one native library found.
 type Library struct {
 	Name    string // "oneDNN"
@@ -8,5 +13,27 @@ type Library struct {
 	Version string
 	Used    bool
 	Why     string // why it is not used, or a remark on how it is
-	Install string // the command that installs it, where Used is false
+	Install string // how to get it, where Used is false
+}
+
+const (
+	dnnlName    = "oneDNN"
+	dnnlPurpose = "networks, convolution, float32 and bf16 products"
+	blasName    = "OpenBLAS"
+	blasPurpose = "float64 linear algebra, float32 products"
+)
+
+// Report is what was found of each native library. It opens and tests those
+// that have not been used yet.
+func Report() []Library { return libraries() }
+
+// DNNL is the dlopen handle of oneDNN, for packages that call it themselves,
+// and its version. Its major version is that of the headers this program was
+// compiled with. Calls must be made on a worker, between its Enter and Leave.
+// The error says why there is no usable oneDNN.
+func DNNL() (handle unsafe.Pointer, version string, err error) { return openDNNL() }
+
+// calls counts what ran natively, so that tests can tell it from the pure-Go version.
+var calls struct {
+	gemm32, gemm64, syrk, trmm, cholesky, eig, svd atomic.Int64
 }

@@ -7,17 +7,18 @@ import (
 	"unsafe"
 )
 
-const noNative = `built without native libraries; build with CGO_ENABLED=1 and -tags native, or "make build"`
+const noNative = `built without native libraries; "make build" builds with them (CGO_ENABLED=1 go build -tags native)`
 
-// DNNL is the dlopen handle of oneDNN, for packages that call it themselves,
-// and its version. The library's major version is that of the headers this
-// program was compiled with. Calls must be made on a worker, between its Enter
-// and Leave. The error says why there is no usable oneDNN.
-func DNNL() (handle unsafe.Pointer, version string, err error) {
+func libraries() []Library {
+	none := func(name, purpose string) Library { return Library{Name: name, Purpose: purpose, Why: noNative} }
+	return []Library{none(dnnlName, dnnlPurpose), none(blasName, blasPurpose)}
+}
+
+func openDNNL() (handle unsafe.Pointer, version string, err error) {
 	return nil, "", errors.New("cpu: oneDNN: " + noNative)
 }
 
-func singleThread() {}
+func singleThread() bool { return true }
 
 func nativeGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
 	return false

@@ -16,7 +16,7 @@ type Worker struct {
 
 	pool    *pool
 	depth   int  // nested Enter calls
-	single  bool // this thread's OpenMP team has been set to one thread
+	single  bool // OpenMP, where a library brings it, uses this thread alone
 	scratch [scratchSlots][]float64
 }
 
@@ -209,8 +209,7 @@ func (w *Worker) Enter() {
 	if w.depth == 0 {
 		w.pool.gate.RLock()
 		if !w.single {
-			singleThread()
-			w.single = true
+			w.single = singleThread()
 		}
 	}
 	w.depth++

@@ -1,0 +1,59 @@
+//go:build native && cgo
+
+// dnnl.c - opens oneDNN, of the major version of the headers.
+
+#define _GNU_SOURCE
+#include "native.h"
+#include <dlfcn.h>
+#include <dnnl.h>
+#include <stdio.h>
+
+#define STRING(x) #x
+#define SONAME(major) "libdnnl.so." STRING(major)
+
+static void *lib, *omp;
+static void (*omp_threads)(int);
+static const dnnl_version_t *(*version)(void);
+
+const char *dnn_open(void)
+{
+    static const char *const names[] = {SONAME(DNNL_VERSION_MAJOR), NULL}, *const omps[] = {"libgomp.so.1", NULL};
+    static char text[600];
+    lib = dl_open(names);
+    if (!lib) {
+        snprintf(text, sizeof text, "%s", dl_why());
+        return text;
+    }
+    version = (__typeof__(version))dlsym(lib, "dnnl_version");
+    if (!version) return "it lacks the function dnnl_version";
+    const dnnl_version_t *v = version();
+    if (v->major != DNNL_VERSION_MAJOR) {
+        snprintf(text, sizeof text, "it is version %d.%d.%d, the headers were %d.x", v->major, v->minor, v->patch, DNNL_VERSION_MAJOR);
+        return text;
+    }
+    if (v->cpu_runtime == DNNL_RUNTIME_OMP) {
+        omp_threads = (__typeof__(omp_threads))dlsym(lib, "omp_set_num_threads"); // finds it in what lib needs, be it GNU's or LLVM's
+        if (!omp_threads && (omp = dl_open(omps))) omp_threads = (__typeof__(omp_threads))dlsym(omp, "omp_set_num_threads");
+        if (!omp_threads) return "its OpenMP library lacks omp_set_num_threads";
+    } else if (v->cpu_runtime != DNNL_RUNTIME_SEQ) {
+        snprintf(text, sizeof text, "its threads are of kind %u, want OpenMP or none", v->cpu_runtime);
+        return text;
+    }
+    return NULL;
+}
+
+void *dnn_handle(void) { return lib; }
+const char *dnn_path(void) { return dl_path(lib); }
+
+void dnn_version(int *major, int *minor, int *patch)
+{
+    const dnnl_version_t *v = version();
+    *major = v->major;
+    *minor = v->minor;
+    *patch = v->patch;
+}
+
+void dnn_single_thread(void)
+{
+    if (omp_threads) omp_threads(1);
+}

@@ -1,0 +1,41 @@
+// native.h - the C side of internal/cpu: what each file offers to its Go file.
+//
+// No library is linked. Each one is compiled against its header, opened with
+// dlopen at first use and called through a table of pointers. The *_open
+// functions return NULL when the table is complete, else why it is not (the
+// text stays valid until the next call), and may be called once only.
+#ifndef FIDLAB_CPU_NATIVE_H
+#define FIDLAB_CPU_NATIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// dl.c
+void *dl_open(const char *const *names); // the first that opens, or NULL
+const char *dl_why(void);                // why the last dl_open failed
+const char *dl_path(void *lib);          // the file behind a handle, or ""
+
+// openblas.c
+int blas_narrow(void); // OpenBLAS would choose AVX2 kernels although the processor has AVX-512: an AMD
+const char *blas_open(const char *coretype); // coretype: OPENBLAS_CORETYPE for the time of loading, or NULL
+const char *blas_config(void);
+const char *blas_path(void);
+int blas_parallel(void); // 0 serial build, 1 own threads, 2 OpenMP
+void blas_threads(int n);
+void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
+void blas_dgemm(int ta, int tb, int m, int n, int k, double alpha, const double *a, int lda, const double *b, int ldb, double beta, double *c, int ldc);
+void blas_dsyrk(int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc);
+void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double *l, int ldl, double *b, int ldb);
+// The LAPACK functions see a row-major matrix as its transpose; they return info.
+int blas_dpotrf(int n, double *a, int lda);
+int blas_dsyevd(int vectors, int n, double *a, int lda, double *w);
+int blas_dgesdd(int m, int n, double *a, int lda, double *s);
+
+// dnnl.c
+const char *dnn_open(void);
+void *dnn_handle(void);
+const char *dnn_path(void);
+void dnn_version(int *major, int *minor, int *patch);
+void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
+
+#endif

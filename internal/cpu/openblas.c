@@ -1,0 +1,151 @@
+//go:build native && cgo
+
+// openblas.c - OpenBLAS and the LAPACK inside it, through a table of pointers.
+
+#define _GNU_SOURCE
+#include "native.h"
+#include <cblas.h>
+#include <dlfcn.h>
+#include <lapack.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+    void *lib;
+    __typeof__(&cblas_sgemm) sgemm;
+    __typeof__(&cblas_dgemm) dgemm;
+    __typeof__(&cblas_dsyrk) dsyrk;
+    __typeof__(&cblas_dtrmm) dtrmm;
+    __typeof__(&LAPACK_dpotrf_base) dpotrf;
+    __typeof__(&LAPACK_dsyevd_base) dsyevd;
+    __typeof__(&LAPACK_dgesdd_base) dgesdd;
+    __typeof__(&openblas_set_num_threads) set_num_threads;
+    __typeof__(&openblas_get_config) get_config;
+    __typeof__(&openblas_get_parallel) get_parallel;
+} blas;
+
+static const char *complain(const char *what, const char *name)
+{
+    static char text[600];
+    snprintf(text, sizeof text, "%s%s", what, name);
+    return text;
+}
+
+int blas_narrow(void)
+{
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+#else
+    return 0;
+#endif
+}
+
+const char *blas_open(const char *coretype)
+{
+    static const char *const names[] = {"libopenblas.so.0", "libopenblasp.so.0", NULL};
+    if (coretype) setenv("OPENBLAS_CORETYPE", coretype, 1);
+    blas.lib = dl_open(names);
+    if (coretype) unsetenv("OPENBLAS_CORETYPE");
+    if (!blas.lib) return complain("", dl_why());
+#define FIND(field, name) \
+    if (!(blas.field = (__typeof__(blas.field))dlsym(blas.lib, name))) return complain("it lacks the function ", name)
+    FIND(sgemm, "cblas_sgemm");
+    FIND(dgemm, "cblas_dgemm");
+    FIND(dsyrk, "cblas_dsyrk");
+    FIND(dtrmm, "cblas_dtrmm");
+    FIND(dpotrf, "dpotrf_");
+    FIND(dsyevd, "dsyevd_");
+    FIND(dgesdd, "dgesdd_");
+    FIND(set_num_threads, "openblas_set_num_threads");
+    FIND(get_config, "openblas_get_config");
+    FIND(get_parallel, "openblas_get_parallel");
+#undef FIND
+    if (strstr(blas.get_config(), "USE64BITINT")) return "its integers have 64 bits, want the 32-bit build";
+    blas.set_num_threads(1);
+    return NULL;
+}
+
+const char *blas_config(void) { return blas.get_config(); }
+const char *blas_path(void) { return dl_path(blas.lib); }
+int blas_parallel(void) { return blas.get_parallel(); }
+void blas_threads(int n) { blas.set_num_threads(n); }
+
+static CBLAS_TRANSPOSE op(int trans) { return trans ? CblasTrans : CblasNoTrans; }
+
+void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc)
+{
+    blas.sgemm(CblasRowMajor, op(ta), op(tb), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void blas_dgemm(int ta, int tb, int m, int n, int k, double alpha, const double *a, int lda, const double *b, int ldb, double beta, double *c, int ldc)
+{
+    blas.dgemm(CblasRowMajor, op(ta), op(tb), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void blas_dsyrk(int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc)
+{
+    blas.dsyrk(CblasRowMajor, CblasLower, CblasTrans, n, k, alpha, a, lda, beta, c, ldc);
+}
+
+void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double *l, int ldl, double *b, int ldb)
+{
+    blas.dtrmm(CblasRowMajor, left ? CblasLeft : CblasRight, CblasLower, op(trans), CblasNonUnit, m, n, alpha, l, ldl, b, ldb);
+}
+
+// gfortran passes the lengths of character arguments behind the others; older
+// headers do not declare them.
+#ifdef LAPACK_FORTRAN_STRLEN_END
+#define LEN1 , 1
+#define LEN2 , 1, 1
+#else
+#define LEN1
+#define LEN2
+#endif
+
+int blas_dpotrf(int n, double *a, int lda)
+{
+    lapack_int nn = n, ld = lda, info = 0;
+    blas.dpotrf("U", &nn, a, &ld, &info LEN1);
+    return info;
+}
+
+int blas_dsyevd(int vectors, int n, double *a, int lda, double *w)
+{
+    const char *job = vectors ? "V" : "N";
+    lapack_int nn = n, ld = lda, lwork = -1, liwork = -1, info = 0, isize = 0;
+    double size = 0;
+    blas.dsyevd(job, "U", &nn, a, &ld, w, &size, &lwork, &isize, &liwork, &info LEN2);
+    if (info) return info;
+    if (size > INT_MAX) return INT_MAX;
+    lwork = (lapack_int)size;
+    liwork = isize;
+    double *work = malloc(sizeof(double) * (size_t)lwork);
+    lapack_int *iwork = malloc(sizeof(lapack_int) * (size_t)liwork);
+    if (work && iwork) blas.dsyevd(job, "U", &nn, a, &ld, w, work, &lwork, iwork, &liwork, &info LEN2);
+    else info = INT_MAX;
+    free(work);
+    free(iwork);
+    return info;
+}
+
+int blas_dgesdd(int m, int n, double *a, int lda, double *s)
+{
+    lapack_int rows = n, cols = m, ld = lda, one = 1, lwork = -1, info = 0;
+    lapack_int *iwork = malloc(sizeof(lapack_int) * 8 * (size_t)(m < n ? m : n));
+    if (!iwork) return INT_MAX;
+    double size = 0, *work = NULL;
+    blas.dgesdd("N", &rows, &cols, a, &ld, s, NULL, &one, NULL, &one, &size, &lwork, iwork, &info LEN1);
+    if (!info && size <= INT_MAX) {
+        lwork = (lapack_int)size;
+        work = malloc(sizeof(double) * (size_t)lwork);
+    }
+    if (work) blas.dgesdd("N", &rows, &cols, a, &ld, s, NULL, &one, NULL, &one, work, &lwork, iwork, &info LEN1);
+    else if (!info) info = INT_MAX;
+    free(work);
+    free(iwork);
+    return info;
+}
