@@ -78,6 +78,16 @@ func FromF64(v []float64, shape ...int) *Array {
 	return a
 }
 
+// FromI64 is FromF32 for int64; without a shape it makes a 0-d array of one value.
+func FromI64(v []int64, shape ...int) *Array {
+	a := &Array{DType: I64, Shape: shape, Data: make([]byte, 8*len(v))}
+	a.mustHold(len(v))
+	for i, x := range v {
+		binary.LittleEndian.PutUint64(a.Data[8*i:], uint64(x))
+	}
+	return a
+}
+
 // FromU8 is FromF32 for bytes; it keeps v.
 func FromU8(v []byte, shape ...int) *Array {
 	a := &Array{DType: U8, Shape: shape, Data: v}

@@ -76,6 +76,9 @@ func (z *NPZ) Close() error {
 	return z.file.Close()
 }
 
+// Path is the name the archive was opened under.
+func (z *NPZ) Path() string { return z.path }
+
 // Names lists the arrays in alphabetical order, without ".npy".
 func (z *NPZ) Names() []string {
 	names := make([]string, 0, len(z.members))

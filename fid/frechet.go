@@ -1,0 +1,247 @@
+package fid
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// Distance is the Fréchet distance of two sets and how it was found.
+type Distance struct {
+	Value    float64 // MeanTerm + CovTerm, never negative
+	MeanTerm float64 // ‖μ₁-μ₂‖²
+	CovTerm  float64 // tr Σ₁ + tr Σ₂ - 2·tr (Σ₁Σ₂)^½, never negative
+	// Route names the computation: "identical", or how each side was factored
+	// ("features", "cholesky", "pivoted", "clipped") and what was taken of the
+	// product ("singular values", "eigenvalues").
+	Route   string
+	Ranks   [2]int  // of the covariances, as far as rounding lets see
+	Clamped float64 // the negative covariance term that rounding gave, set to zero; else 0
+	Notes   []string
+}
+
+// exactDim is the width up to which singular values are always taken: they
+// keep more digits than eigenvalues and cost little there.
+const exactDim = 256
+
+// Frechet is the Fréchet distance between the normal distributions that a (the
+// reference) and b (the generated set) describe. It uses features where a side
+// kept no more than d of them: routes over a rank-deficient covariance lose
+// half of the digits. It is never negative and never NaN. Widths that differ
+// are a BadInputError, meaningless statistics a NumericError.
+//
+// tr (Σ₁Σ₂)^½ is the nuclear norm of A₁A₂ᵀ for any Aᵢ with AᵢᵀAᵢ = Σᵢ: its
+// singular values squared are the eigenvalues of Σ₁Σ₂.
+func Frechet(a, b *Stats) (Distance, error) { return frechet(nil, a, b) }
+
+func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
+	var out Distance
+	d := a.Dim()
+	if b.Dim() != d {
+		return out, badInput("the reference has %d features, the generated set %d; extract both with one extractor", d, b.Dim())
+	}
+	if d == 0 {
+		return out, badInput("both sets have no features")
+	}
+	for i, s := range []*Stats{a, b} {
+		if s.lowRank() {
+			continue // made from finite features
+		}
+		if err := s.Check(); err != nil {
+			return out, &NumericError{fmt.Errorf("%s: %w", sides[i], err)}
+		}
+	}
+	for j, x := range a.Mu {
+		out.MeanTerm += (x - b.Mu[j]) * (x - b.Mu[j])
+	}
+	if same(a, b) {
+		out.Route, out.Ranks = "identical", [2]int{-1, -1}
+		out.Notes = append(out.Notes, "the two sets have identical statistics")
+		return out, nil
+	}
+	f, err := factorOf(w, a, sides[0])
+	if err != nil {
+		return out, err
+	}
+	g, err := factorOf(w, b, sides[1])
+	if err != nil {
+		return out, err
+	}
+	out.Ranks = [2]int{f.rank(d), g.rank(d)}
+	traceA, traceB := a.trace(f), b.trace(g)
+	scale := traceA + traceB
+	roots, what, err := nuclear(w, d, f, g, out.MeanTerm, scale)
+	if err != nil {
+		return out, numeric("%w", err)
+	}
+	out.Route = fmt.Sprintf("%s, %s: %s", f.kind, g.kind, what)
+	sum := kahan{}
+	sum.add(traceA)
+	sum.add(traceB)
+	for _, s := range roots {
+		sum.add(-2 * s)
+	}
+	out.CovTerm = sum.value()
+	if out.CovTerm < 0 {
+		out.Clamped = out.CovTerm
+		out.CovTerm = 0
+		out.Notes = append(out.Notes, fmt.Sprintf("the covariance term came out as %.3g by rounding and is set to 0", out.Clamped))
+	}
+	out.Value = out.MeanTerm + out.CovTerm
+	if out.Value-out.Value != 0 {
+		return out, numeric("the distance is %g: the statistics are too large for float64 (traces %g and %g)", out.Value, traceA, traceB)
+	}
+	for i, s := range []*Stats{a, b} {
+		out.Notes = append(out.Notes, rankNotes(sides[i], s, []*factor{f, g}[i])...)
+	}
+	return out, nil
+}
+
+var sides = [2]string{"reference", "generated"}
+
+// nuclear is the singular values of A₁A₂ᵀ. With two triangles of more than
+// exactDim they come from eigenvalues, unless the digits that costs would show
+// in the distance, whose mean term and traces (scale) are given.
+func nuclear(w *cpu.Worker, d int, f, g *factor, meanTerm, scale float64) (roots []float64, what string, err error) {
+	m, n := f.r, g.r
+	if m == 0 || n == 0 {
+		return nil, "zero covariance", nil
+	}
+	var p []float64 // A₁A₂ᵀ, [m,n]
+	switch {
+	case f.full(d) && g.full(d): // L₁ᵀL₂
+		p = append([]float64(nil), g.lower...)
+		cpu.Trmm64(w, true, true, d, d, 1, f.lower, d, p, d)
+		if d > exactDim {
+			roots, lost, err := rootsByEigenvalues(w, d, p)
+			if err != nil {
+				return nil, "", err
+			}
+			value := meanTerm + scale
+			for _, s := range roots {
+				value -= 2 * s
+			}
+			if lost <= max(1e-9*value, 1e-11*scale) {
+				return roots, "eigenvalues", nil
+			}
+		}
+	case f.full(d): // L₁ᵀA₂ᵀ = (A₂L₁)ᵀ, whose singular values are A₂L₁'s
+		p = append([]float64(nil), g.rows[:n*d]...)
+		cpu.Trmm64(w, false, false, n, d, 1, f.lower, d, p, d)
+		m, n = n, d
+	case g.full(d):
+		p = append([]float64(nil), f.rows[:m*d]...)
+		cpu.Trmm64(w, false, false, m, d, 1, g.lower, d, p, d)
+	default:
+		p = make([]float64, m*n)
+		cpu.Gemm64(w, false, true, m, n, d, 1, f.rows, d, g.rows, d, 0, p, n)
+	}
+	roots, err = cpu.SingularValues64(w, m, n, p, n)
+	return roots, "singular values", err
+}
+
+// rootsByEigenvalues is the singular values of the d×d matrix p by the
+// eigenvalues of pᵀp, and a bound on what their sum lost: an error of eps·λmax
+// in each eigenvalue. p is unchanged.
+func rootsByEigenvalues(w *cpu.Worker, d int, p []float64) (roots []float64, lost float64, err error) {
+	m := make([]float64, d*d)
+	cpu.SyrkT64(w, d, d, 1, p, d, 0, m, d)
+	values, err := cpu.SymEig64(w, d, m, d, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	step := eps * max(values[d-1], 0)
+	roots = make([]float64, d)
+	for i, v := range values {
+		roots[i] = math.Sqrt(max(v, 0))
+		if roots[i] > 0 {
+			lost += min(step/(2*roots[i]), math.Sqrt(step))
+		} else {
+			lost += math.Sqrt(step)
+		}
+	}
+	return roots, lost, nil
+}
+
+func (f *factor) rank(d int) int {
+	if f.kind == "features" {
+		return min(f.r-1, d)
+	}
+	return f.r
+}
+
+// lowRank tells whether s keeps so few features that they are the better
+// description of its covariance.
+func (s *Stats) lowRank() bool {
+	return s.Features != nil && s.N >= 2 && s.N <= s.Dim() && len(s.Features) == s.N*s.Dim()
+}
+
+func (s *Stats) trace(f *factor) float64 {
+	sum := kahan{}
+	if f.kind == "features" {
+		for _, x := range f.rows {
+			sum.add(x * x)
+		}
+		return sum.value()
+	}
+	for i := range s.Dim() {
+		sum.add(s.Sigma[i*s.Dim()+i])
+	}
+	return sum.value()
+}
+
+func same(a, b *Stats) bool {
+	if a == b {
+		return true
+	}
+	if a.lowRank() && b.lowRank() {
+		return equal(a.Mu, b.Mu) && equal(a.Features, b.Features)
+	}
+	return equal(a.Mu, b.Mu) && equal(a.Sigma, b.Sigma)
+}
+
+func equal[T float32 | float64](a, b []T) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i, x := range a {
+		if x != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func rankNotes(who string, s *Stats, f *factor) []string {
+	d := s.Dim()
+	var out []string
+	switch r := f.rank(d); {
+	case s.N > 0 && s.N <= d:
+		out = append(out, fmt.Sprintf("%s: %d images give a covariance of rank at most %d in %d dimensions; the distance is then biased upwards by far: use more than %d images, or compare only with sets of equally many",
+			who, s.N, s.N-1, d, d))
+	case r == 0:
+		out = append(out, who+": all vectors are equal: the covariance is zero")
+	case r < d:
+		out = append(out, fmt.Sprintf("%s: the covariance has rank %d in %d dimensions", who, r, d))
+	}
+	if f.kind == "clipped" {
+		out = append(out, fmt.Sprintf("%s: the covariance has eigenvalues down to %.3g (rounding in whatever made it); they were set to 0", who, f.below))
+	}
+	return out
+}
+
+// kahan sums with a compensation term (Neumaier 1974).
+type kahan struct{ sum, low float64 }
+
+func (k *kahan) add(x float64) {
+	t := k.sum + x
+	if math.Abs(k.sum) >= math.Abs(x) {
+		k.low += (k.sum - t) + x
+	} else {
+		k.low += (x - t) + k.sum
+	}
+	k.sum = t
+}
+
+func (k *kahan) value() float64 { return k.sum + k.low }

@@ -1,0 +1,170 @@
+package fid
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/fidlab/fidlab/tensor"
+)
+
+// The members of a statistics archive. pytorch-fid, clean-fid, EDM and ADM
+// write the first two; ADM adds mu_s and sigma_s, which are left alone.
+const (
+	keyMu         = "mu"
+	keySigma      = "sigma"
+	keyN          = "n"
+	keyProvenance = "provenance" // JSON as uint8
+	keyFeatures   = "features"   // float32 [n,d], centred
+)
+
+// maxProvenance bounds the JSON that is read from a file.
+const maxProvenance = 1 << 20
+
+// ReadStats reads an .npz archive with mu and sigma: pytorch-fid's, clean-fid's
+// (float32 mu), EDM's, ADM's, or one written by WriteStats. mu may be [d] or
+// [1,d], of any real dtype and byte order; other members are ignored. Files
+// that are not that are a BadInputError, meaningless values a NumericError.
+func ReadStats(path string) (*Stats, error) {
+	z, err := tensor.OpenNPZ(path)
+	if err != nil {
+		return nil, &BadInputError{err}
+	}
+	defer z.Close()
+	s, err := readNPZ(z)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Check(); err != nil {
+		return nil, &NumericError{fmt.Errorf("%s: %w", path, err)}
+	}
+	return s, nil
+}
+
+func readNPZ(z *tensor.NPZ) (*Stats, error) {
+	if !z.Has(keyMu) || !z.Has(keySigma) {
+		return nil, badInput("%s: statistics need the arrays mu and sigma; it has %q", z.Path(), z.Names())
+	}
+	mu, err := readArray(z, keyMu, func(shape []int) bool {
+		return len(shape) == 1 || len(shape) == 2 && (shape[0] == 1 || shape[1] == 1)
+	}, "[d] or [1,d]")
+	if err != nil {
+		return nil, err
+	}
+	d := mu.Len()
+	if d == 0 {
+		return nil, badInput("%s: mu is empty", z.Path())
+	}
+	sigma, err := readArray(z, keySigma, func(shape []int) bool {
+		return len(shape) == 2 && shape[0] == d && shape[1] == d || d == 1 && product(shape) == 1
+	}, fmt.Sprintf("[%d,%d], since mu has %d values", d, d, d))
+	if err != nil {
+		return nil, err
+	}
+	s := &Stats{Mu: mu.F64(), Sigma: sigma.F64()}
+	if z.Has(keyN) {
+		n, err := readArray(z, keyN, func(shape []int) bool { return product(shape) == 1 }, "one number")
+		if err != nil {
+			return nil, err
+		}
+		v := n.F64()[0]
+		if v != float64(int(v)) || v < 1 || v > 1<<53 {
+			return nil, badInput("%s: n is %g; want the number of vectors", z.Path(), v)
+		}
+		s.N = int(v)
+	}
+	if z.Has(keyFeatures) {
+		f, err := readArray(z, keyFeatures, func(shape []int) bool {
+			return len(shape) == 2 && shape[0] == s.N && shape[1] == d
+		}, fmt.Sprintf("[%d,%d]", s.N, d))
+		if err != nil {
+			return nil, err
+		}
+		s.Features = f.F32()
+		if i := notFinite(s.Features); i >= 0 {
+			return nil, numeric("%s: feature %d of row %d is %g", z.Path(), i%d, i/d, s.Features[i])
+		}
+	}
+	if z.Has(keyProvenance) {
+		p, err := readArray(z, keyProvenance, func(shape []int) bool {
+			return len(shape) == 1 && shape[0] <= maxProvenance
+		}, fmt.Sprintf("at most %d bytes", maxProvenance))
+		if err != nil {
+			return nil, err
+		}
+		s.Provenance = new(Provenance)
+		if err := json.Unmarshal(p.Data, s.Provenance); err != nil || p.DType != tensor.U8 {
+			return nil, badInput("%s: the provenance is not JSON in uint8: %v", z.Path(), err)
+		}
+	}
+	return s, nil
+}
+
+// readArray reads a member once its shape is right, so that a wrong or huge one
+// costs nothing.
+func readArray(z *tensor.NPZ, name string, ok func(shape []int) bool, want string) (*tensor.Array, error) {
+	r, err := z.Open(name)
+	if err != nil {
+		return nil, &BadInputError{err}
+	}
+	defer r.Close()
+	if !ok(r.Shape()) {
+		return nil, badInput("%s: %s has shape %v; want %s", z.Path(), name, r.Shape(), want)
+	}
+	a, err := r.ReadAll()
+	if err != nil {
+		return nil, &BadInputError{fmt.Errorf("%s: %s: %w", z.Path(), name, err)}
+	}
+	return a, nil
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+func notFinite(x []float32) int {
+	for i, v := range x {
+		if v-v != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// WriteStats writes s to path as an .npz archive that pytorch-fid and its
+// relatives read: mu and sigma in float64, n, the provenance, and the centred
+// features in float32 when they are no more than d, so that the accurate route
+// survives. The same statistics give the same bytes. An existing file is
+// refused unless tensor.Overwrite is given.
+func WriteStats(path string, s *Stats, opt ...tensor.FileOption) error {
+	d := s.Dim()
+	entries := []tensor.NPZEntry{
+		{Name: keyMu, Array: tensor.FromF64(s.Mu, d)},
+		{Name: keySigma, Array: tensor.FromF64(s.Sigma, d, d)},
+	}
+	if s.N > 0 {
+		entries = append(entries, tensor.NPZEntry{Name: keyN, Array: tensor.FromI64([]int64{int64(s.N)})})
+	}
+	if s.Provenance != nil {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(s.Provenance); err != nil {
+			return err
+		}
+		entries = append(entries, tensor.NPZEntry{Name: keyProvenance, Array: tensor.FromU8(b.Bytes(), b.Len())})
+	}
+	if s.lowRank() {
+		mean := columnMeans(s.Features, d)
+		c := make([]float32, len(s.Features))
+		for i, x := range s.Features {
+			c[i] = float32(float64(x) - mean[i%d])
+		}
+		entries = append(entries, tensor.NPZEntry{Name: keyFeatures, Array: tensor.FromF32(c, s.N, d)})
+	}
+	return tensor.WriteNPZ(path, entries, false, opt...)
+}
