@@ -28,7 +28,7 @@ type Plan struct {
 // engine is what a plan compiles to.
 type engine interface {
 	describe() (name string, steps []Step)
-	newScratch() (scratch, error)
+	newScratch() (scratch, error) // on a worker
 	close()
 }
 
@@ -129,6 +129,11 @@ func (p *Plan) Run(w *cpu.Worker, in []float32, outs ...[]float32) error {
 		if len(o) != n*p.outputs[i] {
 			panic(fmt.Sprintf("plan: %s: output %d has room for %d values; want %d for %d images", p.name, i, len(o), n*p.outputs[i], n))
 		}
+	}
+	if w == nil {
+		var err error
+		cpu.Do(func(w *cpu.Worker) { err = p.Run(w, in, outs...) })
+		return err
 	}
 	s, err := p.free.take()
 	if err != nil {

@@ -1,0 +1,283 @@
+//go:build native && cgo
+
+package plan
+
+import "slices"
+
+// memory layouts and operations, as in dnnl.h
+const (
+	plain = iota
+	block8
+	block16
+	nhwc
+)
+
+const (
+	opConv = iota
+	opMax
+	opAvg
+	opLinear
+	opGlobal
+	opCopy
+)
+
+// ltensor is one image's tensor as it lies in memory.
+type ltensor struct {
+	Dims
+	layout int
+	bf16   bool
+}
+
+func (t ltensor) block() int {
+	return [...]int{plain: 1, block8: 8, block16: 16, nhwc: 1}[t.layout]
+}
+
+func (t ltensor) bytes() int {
+	size := 4
+	if t.bf16 {
+		size = 2
+	}
+	b := t.block()
+	return (t.C + b - 1) / b * b * t.H * t.W * size
+}
+
+// place is where a tensor lies in the arena, image b at offset + b*stride.
+type place struct{ offset, stride int }
+
+const inPlace = -1 // offset of an input that is read where the caller has it
+
+// lstep is one operation of the program.
+type lstep struct {
+	node     *Node // nil for what no node asks for
+	kind     int
+	src, dst ltensor
+	from, to place
+	channel  int // of a copy: where src's channels begin in dst
+	macs     int64
+
+	tsrc, tdst int // tensors, until their places are known
+	index      int // the node that the step belongs to
+}
+
+// layout is a graph with memory laid out: the steps, the arena, the outputs.
+//
+// All maps have one layout, the one that the convolutions of this processor
+// want. A tensor that goes into a concatenation lies inside of it from the
+// beginning, where the layout makes a range of channels contiguous.
+type layout struct {
+	g       *graph
+	isa     int
+	bf16    bool
+	t       []ltensor // graph tensors, then those made here
+	born    []int     // the node that makes a tensor, -1 for the input
+	dead    []int     // the last node that reads it
+	parent  []int     // the concatenation that a tensor lies in, or -1
+	channel []int     // where it begins there
+	at      []place
+
+	steps   []lstep
+	prefix  int // leading steps that run image by image
+	arena   int
+	outputs []struct {
+		t  ltensor
+		at place
+	}
+}
+
+func arrange(g *graph, opt Options, isa int) *layout {
+	l := &layout{g: g, isa: isa, bf16: opt.Precision == BF16}
+	l.tensors()
+	l.nest()
+	l.program()
+	l.allocate(opt.Batch)
+	for i := range l.steps {
+		s := &l.steps[i]
+		s.src, s.dst, s.from, s.to = l.t[s.tsrc], l.t[s.tdst], l.at[s.tsrc], l.at[s.tdst]
+	}
+	for _, t := range g.outputs {
+		l.outputs = append(l.outputs, struct {
+			t  ltensor
+			at place
+		}{l.t[t], l.at[t]})
+	}
+	return l
+}
+
+func (l *layout) maps() int {
+	switch {
+	case l.bf16 && l.isa >= isaAMX:
+		return nhwc // what the AMX convolutions want
+	case l.isa >= isaAVX512:
+		return block16
+	}
+	return block8
+}
+
+func (l *layout) add(t ltensor, born, dead int) int {
+	l.t, l.born, l.dead = append(l.t, t), append(l.born, born), append(l.dead, dead)
+	l.parent, l.channel, l.at = append(l.parent, -1), append(l.channel, 0), append(l.at, place{})
+	return len(l.t) - 1
+}
+
+// tensors gives each tensor its layout: vectors are plain float32, so that
+// averages and what follows them keep float32 precision.
+func (l *layout) tensors() {
+	l.add(ltensor{Dims: l.g.shape[0], layout: plain}, -1, l.g.lastUse[0])
+	for i := range l.g.nodes {
+		t := ltensor{Dims: l.g.shape[i+1], layout: l.maps(), bf16: l.bf16}
+		if k := l.g.nodes[i].Kind; k == GlobalAvg || k == Linear {
+			t = ltensor{Dims: t.Dims, layout: plain}
+		}
+		l.add(t, i, l.g.lastUse[i+1])
+	}
+}
+
+// nest puts tensors into the concatenations that they go to.
+func (l *layout) nest() {
+	for i, n := range l.g.nodes {
+		if n.Kind != Concat {
+			continue
+		}
+		at, cat := 0, i+1
+		for _, t := range l.g.in[i] {
+			x, b := l.t[t], l.t[cat].block()
+			if t > 0 && l.parent[t] < 0 && x.layout == l.t[cat].layout && x.bf16 == l.t[cat].bf16 &&
+				x.layout != nhwc && at%b == 0 && x.C%b == 0 {
+				l.parent[t], l.channel[t] = cat, at
+			}
+			at += x.C
+		}
+	}
+}
+
+// program lists the steps.
+func (l *layout) program() {
+	input := 0
+	if c := l.g.shape[0].C; l.bf16 || c != 1 && c != 3 {
+		// the first convolution reads plain maps of one or three channels
+		x := ltensor{Dims: l.g.shape[0], layout: l.maps(), bf16: l.bf16}
+		if c == 1 || c == 3 {
+			x.layout = plain
+		}
+		input = l.add(x, 0, l.g.lastUse[0])
+		l.steps = append(l.steps, lstep{kind: opCopy, tsrc: 0, tdst: input})
+		l.dead[0] = 0
+	}
+	for i := range l.g.nodes {
+		n, y := &l.g.nodes[i], i+1
+		in := slices.Clone(l.g.in[i])
+		for k := range in {
+			if in[k] == 0 {
+				in[k] = input
+			}
+		}
+		step := lstep{node: n, tsrc: in[0], tdst: y, index: i, macs: l.g.macs(i)}
+		switch n.Kind {
+		case Concat:
+			at := 0
+			for k, t := range in {
+				if l.parent[t] != y || l.channel[t] != at || slices.Index(in, t) != k {
+					l.steps = append(l.steps, lstep{node: n, kind: opCopy, tsrc: t, tdst: y, channel: at, index: i})
+				}
+				at += l.t[t].C
+			}
+			continue
+		case Linear:
+			step.kind = opLinear
+			if x := l.t[in[0]]; x.layout != plain || x.bf16 { // channels first, float32
+				step.tsrc = l.add(ltensor{Dims: x.Dims, layout: plain}, i, i)
+				l.steps = append(l.steps, lstep{node: n, kind: opCopy, tsrc: in[0], tdst: step.tsrc, index: i})
+			}
+		case Conv:
+			step.kind = opConv
+		case MaxPool:
+			step.kind = opMax
+		case AvgPool:
+			step.kind = opAvg
+		case GlobalAvg:
+			step.kind = opGlobal
+		}
+		l.steps = append(l.steps, step)
+	}
+	// Early maps are larger than caches and their weights are small: image by
+	// image, a map is still in the cache when the next layer reads it. Later it
+	// is the weights that should stay.
+	for l.prefix < len(l.steps) {
+		s := &l.steps[l.prefix]
+		weights := 0
+		if s.kind == opConv || s.kind == opLinear {
+			weights = 4 * len(s.node.Weight)
+		}
+		if weights > l.t[s.tsrc].bytes()+l.t[s.tdst].bytes() {
+			for l.prefix > 0 && l.steps[l.prefix-1].index == s.index { // never inside of a node
+				l.prefix--
+			}
+			break
+		}
+		l.prefix++
+	}
+}
+
+// allocate gives every tensor its place: first fit, large ones first, two
+// share memory only when no node needs both.
+func (l *layout) allocate(batch int) {
+	last := -1 // the last node of the part that runs image by image
+	if l.prefix > 0 {
+		last = l.steps[l.prefix-1].index
+	}
+	root := func(t int) int {
+		for l.parent[t] >= 0 {
+			t = l.parent[t]
+		}
+		return t
+	}
+	n := len(l.t)
+	from, to := slices.Clone(l.born), slices.Clone(l.dead)
+	for t := range n {
+		r := root(t)
+		from[r], to[r] = min(from[r], l.born[t]), max(to[r], l.dead[t])
+	}
+	type span struct{ t, offset, size, from, to int }
+	var roots []span
+	for t := range n {
+		if root(t) != t || t == 0 {
+			continue
+		}
+		s := span{t: t, size: (l.t[t].bytes() + 63) / 64 * 64, from: from[t], to: to[t]}
+		l.at[t] = place{stride: 0}
+		if s.to > last { // every image's copy must last
+			l.at[t].stride = s.size
+			s.size *= batch
+			if s.from <= last {
+				s.from = -1
+			}
+		}
+		roots = append(roots, s)
+	}
+	slices.SortStableFunc(roots, func(a, b span) int { return b.size - a.size })
+	for i := range roots {
+		s := &roots[i]
+		for again := true; again; {
+			again = false
+			for _, o := range roots[:i] {
+				if s.from <= o.to && o.from <= s.to && s.offset < o.offset+o.size && o.offset < s.offset+s.size {
+					s.offset, again = o.offset+o.size, true
+				}
+			}
+		}
+		l.at[s.t].offset = s.offset
+		l.arena = max(l.arena, s.offset+s.size)
+	}
+	l.at[0] = place{inPlace, l.t[0].bytes()}
+	for t := range n {
+		at, c, r := 0, t, root(t)
+		for ; c != r; c = l.parent[c] {
+			b := l.t[t]
+			b.C = l.channel[c]
+			at += b.bytes()
+		}
+		if c != t {
+			l.at[t] = place{l.at[r].offset + at, l.at[r].stride}
+		}
+	}
+}

@@ -1,0 +1,119 @@
+//go:build native && cgo
+
+package plan
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// compileT compiles net for a test and asks for a native plan.
+func compileT(t testing.TB, net *Net, opt Options) *Plan {
+	t.Helper()
+	if err := openDNNL(); err != nil {
+		t.Fatalf("the native flavour must find oneDNN: %v", err)
+	}
+	p, err := Compile(net, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(p.Engine(), "oneDNN ") {
+		t.Fatalf("engine is %s; want oneDNN", p.Engine())
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func TestNativePlan(t *testing.T) {
+	for _, net := range zoo() {
+		compileT(t, net, Options{})
+	}
+	checkZoo(t, Options{}, 1e-6)
+}
+
+// TestNativeBF16 allows the rounding of weights and maps to 8 bits: one part
+// in 2^9 at each of up to eight layers, which add up like a random walk.
+func TestNativeBF16(t *testing.T) {
+	if err := Available(BF16); err != nil {
+		t.Skip(err)
+	}
+	checkZoo(t, Options{Precision: BF16}, 0.02)
+}
+
+// TestNativeViews asks that branches are written straight into their
+// concatenation where the channel offsets allow it, and copied where not.
+func TestNativeViews(t *testing.T) {
+	if oneDNN.isa < isaAVX512 {
+		t.Skip("blocks of 16 channels need AVX-512")
+	}
+	copies := func(p *Plan) (n int) {
+		for _, s := range p.Steps() {
+			if s.Impl == "copy" {
+				n++
+			}
+		}
+		return n
+	}
+	if n := copies(compileT(t, zoo()[0], Options{})); n != 1 { // "tall" a second time
+		t.Errorf("%d copies in the net of blocks; want 1", n)
+	}
+	if n := copies(compileT(t, zoo()[1], Options{})); n != 3 { // 20 and 6 channels; into the linear layer
+		t.Errorf("%d copies in the net of digits; want 3", n)
+	}
+}
+
+// TestNativeConcurrent runs one plan on all workers at once, in groups of
+// several sizes: every image's bits must stay the same.
+func TestNativeConcurrent(t *testing.T) {
+	net := zoo()[0]
+	p := compileT(t, net, Options{Batch: 4})
+	const images = 24
+	in := testImages(net, images)
+	size := len(in) / images
+	features := func(group int) [4][]float32 {
+		var outs [4][]float32
+		for i := range outs {
+			outs[i] = make([]float32, images*p.OutLen(i))
+		}
+		cpu.Each(images/group, func(w *cpu.Worker, b int) {
+			var part [4][]float32
+			for i := range part {
+				part[i] = outs[i][b*group*p.OutLen(i):][:group*p.OutLen(i)]
+			}
+			if err := p.Run(w, in[b*group*size:][:group*size], part[:]...); err != nil {
+				panic(err)
+			}
+		})
+		return outs
+	}
+	want := features(1)
+	for _, group := range []int{2, 3, 4} {
+		got := features(group)
+		for i := range got {
+			for j, v := range got[i] {
+				if math.Float32bits(v) != math.Float32bits(want[i][j]) {
+					t.Fatalf("groups of %d: output %d differs at %d: %g, alone %g", group, i, j, v, want[i][j])
+				}
+			}
+		}
+	}
+}
+
+func TestNativeRunAllocatesNothing(t *testing.T) {
+	net := zoo()[1]
+	p := compileT(t, net, Options{})
+	in, a, b := testImages(net, 8), make([]float32, 8*p.OutLen(0)), make([]float32, 8*p.OutLen(1))
+	outs := [][]float32{a, b}
+	cpu.Do(func(w *cpu.Worker) {
+		if n := testing.AllocsPerRun(10, func() {
+			if err := p.Run(w, in, outs...); err != nil {
+				panic(err)
+			}
+		}); n != 0 {
+			t.Errorf("%g allocations a run; want 0", n)
+		}
+	})
+}
