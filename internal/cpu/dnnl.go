@@ -56,9 +56,3 @@ func singleThread() bool {
 	C.dnn_single_thread()
 	return true
 }
-
-func libraries() []Library {
-	haveDNNL()
-	haveBLAS()
-	return []Library{dnn.lib, openblas.lib}
-}

@@ -38,4 +38,12 @@ const char *dnn_path(void);
 void dnn_version(int *major, int *minor, int *patch);
 void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
 
+// turbojpeg.c
+const char *jpeg_open(void);
+const char *jpeg_path(void);
+void *jpeg_decoder(void); // NULL when out of memory
+const char *jpeg_error(void *decoder);
+int jpeg_header(void *decoder, const unsigned char *data, size_t size, int *width, int *height, int *channels); // 0 or -1
+int jpeg_pixels(void *decoder, const unsigned char *data, size_t size, int width, int height, int channels, unsigned char *out); // 0, 1 (a warning) or -1
+
 #endif

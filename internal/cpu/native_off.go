@@ -7,11 +7,14 @@ import (
 	"unsafe"
 )
 
+// nativeBuild tells that this program can use native libraries.
+const nativeBuild = false
+
 const noNative = `built without native libraries; "make build" builds with them (CGO_ENABLED=1 go build -tags native)`
 
 func libraries() []Library {
 	none := func(name, purpose string) Library { return Library{Name: name, Purpose: purpose, Why: noNative} }
-	return []Library{none(dnnlName, dnnlPurpose), none(blasName, blasPurpose)}
+	return []Library{none(dnnlName, dnnlPurpose), none(blasName, blasPurpose), none(jpegName, jpegPurpose)}
 }
 
 func openDNNL() (handle unsafe.Pointer, version string, err error) {
@@ -45,3 +48,5 @@ func nativeSymEig64(threads, n int, a []float64, lda int, vectors bool, values [
 func nativeSingularValues64(threads, m, n int, a []float64, lda int, values []float64) (ok bool, err error) {
 	return false, nil
 }
+
+func nativeDecodeJPEG(*Worker, []byte, int) (*JPEG, error) { return nil, ErrNoTurbo }

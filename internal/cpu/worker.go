@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Worker is one of the pool's OS threads; it carries that thread's scratch
@@ -15,8 +16,9 @@ type Worker struct {
 	ID int // 0 <= ID < Workers()
 
 	pool    *pool
-	depth   int  // nested Enter calls
-	single  bool // OpenMP, where a library brings it, uses this thread alone
+	depth   int            // nested Enter calls
+	single  bool           // OpenMP, where a library brings it, uses this thread alone
+	jpeg    unsafe.Pointer // TurboJPEG's decoder, made at first use
 	scratch [scratchSlots][]float64
 }
 
