@@ -3,6 +3,7 @@ package sampler
 import (
 	"context"
 
+	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 )
 
@@ -11,9 +12,32 @@ type Cond struct {
 	Classes []int // one per image, -1 for unconditional; nil when all are
 }
 
+// of is the condition of images lo to hi.
+func (c Cond) of(lo, hi int) Cond {
+	if c.Classes != nil {
+		c.Classes = c.Classes[lo:hi]
+	}
+	return c
+}
+
 // Denoiser estimates the clean images. Denoise writes to out the denoised x,
 // where x[i] = x0 + sigma[i]·n in the variance-exploding scaling: x and out are
 // [B, ...], of one dtype, and may not overlap; len(sigma) is B.
 type Denoiser interface {
 	Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error
+}
+
+// PointDenoiser is a Denoiser that also takes states in other scalings, x[i] =
+// at[i].A·x0 + at[i].B·n, among them pure noise (A = 0). It reads A and B only:
+// a network's time is its own function of B/A. Run prefers it, which spares a
+// rescaling of the state.
+type PointDenoiser interface {
+	Denoiser
+	DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) error
+}
+
+// Checker is implemented by denoisers that cannot serve every grid; Run asks
+// before it starts.
+type Checker interface {
+	Check(g *diffusion.Grid) error
 }

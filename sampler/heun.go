@@ -1,0 +1,75 @@
+package sampler
+
+import (
+	"fmt"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// Heun is the trapezoid rule on dx/dτ = (x - D)/τ (Karras et al. 2022,
+// algorithm 1), with τ = sigma on x/A, or τ the noise fraction of the flow.
+// With r = τ'/τ, D1 = D(x, τ), x1 = r·x + (1-r)·D1 and D2 = D(x1, τ'):
+//
+//	x' = r·x + (1-r)(1 - 1/(2r))·D1 + (1-r)/(2r)·D2
+//
+// A step to τ' = 0, where D2 is not defined, is Euler's.
+type Heun struct{}
+
+// Name is "heun".
+func (Heun) Name() string { return "heun" }
+
+// Check refuses infinite noise unless the states are scaled for the flow: the
+// straight line in sigma has no start there.
+func (Heun) Check(g *diffusion.Grid) error {
+	if g != nil && g.Space != diffusion.FlowSpace && len(g.Steps) > 0 && g.Steps[0].From.A == 0 {
+		return fmt.Errorf("sampler: heun: grid %s starts at infinite sigma, where its steps in sigma have no length; use a flow path, a lower start, or ddim or dpm++2m", g.Name)
+	}
+	return nil
+}
+
+// NFE is two per step, one for a step to zero.
+func (Heun) NFE(g *diffusion.Grid) int {
+	n := 0
+	for _, s := range g.Steps {
+		n++
+		if s.To.B > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Start implements Solver.
+func (Heun) Start(like *gpu.Tensor) Stepper {
+	return &heun{d1: like.Like(), d2: like.Like(), x1: like.Like()}
+}
+
+type heun struct{ d1, d2, x1 *gpu.Tensor }
+
+func (s *heun) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
+	from, to := g.Steps[i].From, g.Steps[i].To
+	if err := e.Denoise(s.d1, x, from); err != nil {
+		return err
+	}
+	// In sigma the state is x/A: A'/A rescales it, and A' the denoised ones.
+	r, kx, kd := to.B/from.B, 1.0, 1.0
+	if g.Space != diffusion.FlowSpace {
+		r, kx, kd = to.Sigma()/from.Sigma(), to.A/from.A, to.A
+	}
+	c := [3]float64{r * kx, (1 - r) * kd}
+	if to.B == 0 {
+		ops.LinComb(x, c[:2], x, s.d1)
+		return nil
+	}
+	ops.LinComb(s.x1, c[:2], x, s.d1)
+	if err := e.Denoise(s.d2, s.x1, to); err != nil {
+		return err
+	}
+	half := (1 - r) / (2 * r) * kd
+	c[1] -= half
+	c[2] = half
+	ops.LinComb(x, c[:], x, s.d1, s.d2)
+	return nil
+}

@@ -1,0 +1,282 @@
+package sampler
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/rng"
+)
+
+// Options say what to draw.
+type Options struct {
+	Seed   uint64
+	First  int   // index of the first image: image i has the same noise in every run of this seed
+	N      int   // images
+	Batch  int   // images at a time; default 64
+	Shape  []int // of one image, e.g. [3 32 32]
+	Double bool  // states in float64
+	Device *gpu.Device
+	Cond   Cond // of all N images
+
+	// What replaces the starting noise, [N, Shape...]; at most one may be set.
+	Noise *gpu.Tensor // unit noise n: the start is B·n at the grid's first level
+	Image *gpu.Tensor // clean images x0: the start is A·x0 + B·n, n from the seed
+	State *gpu.Tensor // the starting states themselves
+
+	// Trajectory sees the state before the first step (Step 0) and after every step.
+	Trajectory func(Event) error
+	// Each gets every finished batch; when it is set, Result.X is nil and memory
+	// does not grow with N. x is only valid during the call.
+	Each func(first int, x *gpu.Tensor) error
+	// Progress hears of evaluations done and to do, counted in images.
+	Progress func(done, total int)
+	// StepNoise replaces the noise of stochastic steps, [batch, Shape...].
+	StepNoise func(first, step int, z *gpu.Tensor)
+}
+
+// Event is a state on its way.
+type Event struct {
+	First int // index of the batch's first image
+	Step  int // steps taken so far
+	At    diffusion.Point
+	X     *gpu.Tensor // [batch, Shape...], scaled as At says; only valid during the call
+}
+
+// Result is what Run has drawn.
+type Result struct {
+	X   *gpu.Tensor // [N, Shape...]: the last states divided by their A
+	NFE int         // evaluations of the denoiser per image
+}
+
+// Run draws o.N images with den along the grid. Image i depends on the seed, i,
+// the grid and the solver, never on the batch size. It refuses a grid that the
+// solver or the denoiser cannot serve, shapes that do not fit, and outputs of
+// the denoiser that are not finite (*NotFiniteError, naming step and sigma).
+func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Options) (*Result, error) {
+	given, err := o.check(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.Check(); err != nil {
+		return nil, err
+	}
+	if err := s.Check(g); err != nil {
+		return nil, err
+	}
+	if c, ok := den.(Checker); ok {
+		if err := c.Check(g); err != nil {
+			return nil, err
+		}
+	}
+	r := &Result{NFE: s.NFE(g)}
+	if o.Each == nil {
+		r.X = o.empty(o.N)
+	}
+	w := &walk{ctx: ctx, den: den, s: s, g: g, o: &o, given: given, total: o.N * r.NFE}
+	for lo := 0; lo < o.N; lo += o.Batch {
+		n := min(o.Batch, o.N-lo)
+		x := w.buffer(r.X, lo, n)
+		if err := w.batch(x, lo); err != nil {
+			return nil, err
+		}
+		if w.eval.NFE != r.NFE {
+			panic(fmt.Sprintf("sampler: %s used %d evaluations and promised %d", s.Name(), w.eval.NFE, r.NFE))
+		}
+		if o.Each != nil {
+			if err := o.Each(o.First+lo, x); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, nil
+}
+
+// check fills in defaults and returns the tensor that replaces the start.
+func (o *Options) check(g *diffusion.Grid) (*gpu.Tensor, error) {
+	if o.N < 1 {
+		return nil, fmt.Errorf("sampler: %d images; wanted at least 1", o.N)
+	}
+	if o.Batch < 0 {
+		return nil, fmt.Errorf("sampler: batches of %d; wanted at least 1, or 0 for the default", o.Batch)
+	}
+	if o.Batch == 0 {
+		o.Batch = 64
+	}
+	if o.First < 0 || o.First+o.N > 1<<47 {
+		return nil, fmt.Errorf("sampler: images %d to %d; wanted indices from 0 to 2^47", o.First, o.First+o.N)
+	}
+	if o.Device == nil {
+		o.Device = gpu.CPU()
+	}
+	size := 1
+	for _, d := range o.Shape {
+		if d < 1 || size > math.MaxInt32/d {
+			return nil, fmt.Errorf("sampler: images of shape %v; wanted sizes of at least 1 and at most 2^31 elements", o.Shape)
+		}
+		size *= d
+	}
+	if o.Cond.Classes != nil && len(o.Cond.Classes) != o.N {
+		return nil, fmt.Errorf("sampler: %d classes for %d images; wanted one each", len(o.Cond.Classes), o.N)
+	}
+	var given *gpu.Tensor
+	for _, t := range []*gpu.Tensor{o.Noise, o.Image, o.State} {
+		if t == nil {
+			continue
+		}
+		if given != nil {
+			return nil, fmt.Errorf("sampler: more than one of noise, images and states was given to start from; wanted one")
+		}
+		given = t
+		want := append([]int{o.N}, o.Shape...)
+		if fmt.Sprint(t.Shape()) != fmt.Sprint(want) {
+			return nil, fmt.Errorf("sampler: the given start has shape %v; wanted %v", t.Shape(), want)
+		}
+		if t.Double() != o.Double {
+			return nil, fmt.Errorf("sampler: the given start and the states differ in dtype (float64: %t and %t)", t.Double(), o.Double)
+		}
+		if i, ok := ops.Finite(t); !ok {
+			return nil, fmt.Errorf("sampler: the given start is not finite at element %d (image %d)", i, i/size)
+		}
+	}
+	return given, nil
+}
+
+func (o *Options) empty(n int) *gpu.Tensor {
+	shape := append([]int{n}, o.Shape...)
+	if o.Double {
+		return o.Device.Empty64(shape...)
+	}
+	return o.Device.Empty(shape...)
+}
+
+// walk is a Run's memory, kept over batches of one size.
+type walk struct {
+	ctx   context.Context
+	den   Denoiser
+	s     Solver
+	g     *diffusion.Grid
+	o     *Options
+	given *gpu.Tensor
+
+	eval    *Eval
+	stepper Stepper
+	own     *gpu.Tensor // the batch's states when there is no result to keep them in
+	streams []*rng.Stream
+	done    int
+	total   int
+}
+
+// buffer is where the batch's states live: in the result itself, if there is one.
+func (w *walk) buffer(result *gpu.Tensor, lo, n int) *gpu.Tensor {
+	if result != nil {
+		return rows(result, lo, n)
+	}
+	if w.own == nil || w.own.Shape()[0] != n {
+		w.own = w.o.empty(n)
+	}
+	return w.own
+}
+
+func rows(t *gpu.Tensor, lo, n int) *gpu.Tensor {
+	shape := append([]int(nil), t.Shape()...)
+	size := t.Len() / shape[0]
+	shape[0] = n
+	if t.Double() {
+		return t.Device().From64(t.F64()[lo*size:(lo+n)*size], shape...)
+	}
+	return t.Device().From(t.F32()[lo*size:(lo+n)*size], shape...)
+}
+
+func (w *walk) batch(x *gpu.Tensor, lo int) error {
+	n := x.Shape()[0]
+	if w.eval == nil || len(w.eval.points) != n {
+		w.eval = NewEval(w.ctx, w.den, x, Cond{}, w.stepNoise)
+		w.stepper = w.s.Start(x)
+	}
+	w.eval.NFE, w.eval.first, w.eval.cond = 0, w.o.First+lo, w.o.Cond.of(lo, lo+n)
+	w.start(x, lo)
+	w.seed(rng.Step, lo, n)
+	if err := w.tell(0, w.g.Steps[0].From, x, lo); err != nil {
+		return err
+	}
+	for i := range w.g.Steps {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		before := w.eval.NFE
+		w.eval.step = i
+		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
+			return err
+		}
+		if err := w.tell(i+1, w.g.Steps[i].To, x, lo); err != nil {
+			return err
+		}
+		if w.done += n * (w.eval.NFE - before); w.o.Progress != nil {
+			w.o.Progress(w.done, w.total)
+		}
+	}
+	if a := w.g.Steps[len(w.g.Steps)-1].To.A; a != 1 {
+		ops.LinComb(x, []float64{1 / a}, x)
+	}
+	return nil
+}
+
+// start writes the first states of the batch.
+func (w *walk) start(x *gpu.Tensor, lo int) {
+	p := w.g.Steps[0].From
+	n := x.Shape()[0]
+	if w.given != nil && w.given != w.o.Image {
+		scale := 1.0
+		if w.given == w.o.Noise {
+			scale = p.B
+		}
+		ops.LinComb(x, []float64{scale}, rows(w.given, lo, n))
+		return
+	}
+	w.seed(rng.Init, lo, n)
+	w.fill(x)
+	if w.given == nil {
+		ops.LinComb(x, []float64{p.B}, x)
+		return
+	}
+	ops.LinComb(x, []float64{p.A, p.B}, rows(w.given, lo, n), x)
+}
+
+func (w *walk) tell(step int, at diffusion.Point, x *gpu.Tensor, lo int) error {
+	if w.o.Trajectory == nil {
+		return nil
+	}
+	return w.o.Trajectory(Event{First: w.o.First + lo, Step: step, At: at, X: x})
+}
+
+// seed gives each image of the batch its own stream.
+func (w *walk) seed(p rng.Purpose, lo, n int) {
+	w.streams = w.streams[:0]
+	for i := range n {
+		w.streams = append(w.streams, rng.ForImage(w.o.Seed, uint64(w.o.First+lo+i), p))
+	}
+}
+
+// fill draws the next normals of every image.
+func (w *walk) fill(z *gpu.Tensor) {
+	size := z.Len() / len(w.streams)
+	for i, s := range w.streams {
+		if z.Double() {
+			s.FillNormal64(z.F64()[i*size : (i+1)*size])
+		} else {
+			s.FillNormal32(z.F32()[i*size : (i+1)*size])
+		}
+	}
+}
+
+func (w *walk) stepNoise(step int, z *gpu.Tensor) {
+	if w.o.StepNoise != nil {
+		w.o.StepNoise(w.eval.first, step, z)
+		return
+	}
+	w.fill(z)
+}

@@ -1,0 +1,106 @@
+package sampler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// Solver integrates from the first level of a grid to the last.
+type Solver interface {
+	// Name is the registry's name, with options that differ from the defaults.
+	Name() string
+	// Check refuses options out of range and, unless g is nil, grids that the
+	// method cannot walk, with the reason.
+	Check(g *diffusion.Grid) error
+	// NFE is the exact number of evaluations of the denoiser on g.
+	NFE(g *diffusion.Grid) int
+	// Start makes the memory for batches of like's shape and dtype.
+	Start(like *gpu.Tensor) Stepper
+}
+
+// Stepper walks one batch at a time; step 0 forgets what came before.
+type Stepper interface {
+	// Step takes x in place from g.Steps[i].From to its To. It allocates nothing.
+	Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error
+}
+
+// Eval is what a step may ask for: evaluations of the denoiser, counted and
+// checked, and noise.
+type Eval struct {
+	NFE int // evaluations so far in this batch
+
+	ctx    context.Context
+	den    Denoiser
+	at     PointDenoiser // den, when it is one
+	cond   Cond
+	step   int
+	first  int // index of the batch's first image
+	points []diffusion.Point
+	sigmas []float64
+	scaled *gpu.Tensor
+	noise  func(step int, z *gpu.Tensor)
+}
+
+// NewEval prepares evaluations of den for a batch of like's shape. noise fills
+// z, of that shape, with normals for a step.
+func NewEval(ctx context.Context, den Denoiser, like *gpu.Tensor, c Cond, noise func(step int, z *gpu.Tensor)) *Eval {
+	n := like.Shape()[0]
+	e := &Eval{ctx: ctx, den: den, cond: c, points: make([]diffusion.Point, n), sigmas: make([]float64, n), noise: noise}
+	e.at, _ = den.(PointDenoiser)
+	return e
+}
+
+// Denoise writes the denoised x, a state at point p, to out. It refuses an
+// output that is not finite with a *NotFiniteError.
+func (e *Eval) Denoise(out, x *gpu.Tensor, p diffusion.Point) error {
+	e.NFE++
+	sigma := p.Sigma()
+	var err error
+	switch {
+	case e.at != nil:
+		for i := range e.points {
+			e.points[i] = p
+		}
+		err = e.at.DenoiseAt(e.ctx, out, x, e.points, e.cond)
+	case p.A == 0:
+		return fmt.Errorf("sampler: step %d: the denoiser takes x0 + sigma·n and cannot be asked at infinite noise; start the grid lower", e.step)
+	default:
+		for i := range e.sigmas {
+			e.sigmas[i] = sigma
+		}
+		if p.A != 1 {
+			if e.scaled == nil {
+				e.scaled = x.Like()
+			}
+			k := [1]float64{1 / p.A}
+			ops.LinComb(e.scaled, k[:], x)
+			x = e.scaled
+		}
+		err = e.den.Denoise(e.ctx, out, x, e.sigmas, e.cond)
+	}
+	if err != nil {
+		return err
+	}
+	if i, ok := ops.Finite(out); !ok {
+		return &NotFiniteError{Step: e.step, Sigma: sigma, Image: e.first + i/(out.Len()/len(e.points))}
+	}
+	return nil
+}
+
+// Noise fills z with normals, each image's from its own stream.
+func (e *Eval) Noise(z *gpu.Tensor) { e.noise(e.step, z) }
+
+// NotFiniteError says that a denoiser returned NaN or an infinity.
+type NotFiniteError struct {
+	Step  int
+	Sigma float64
+	Image int // the first image concerned
+}
+
+func (e *NotFiniteError) Error() string {
+	return fmt.Sprintf("sampler: step %d, sigma %.6g: the denoiser returned NaN or an infinity for image %d; check its weights and the grid's range", e.Step, e.Sigma, e.Image)
+}
