@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // fact is one line of the doctor's report.
@@ -43,7 +44,7 @@ input format, and the last lines say which.`,
 }
 
 func runDoctor(_ context.Context, a *app) error {
-	report := []section{a.hostFacts(), gpuFacts()}
+	report := []section{a.hostFacts(), libraryFacts(), gpuFacts()}
 	if a.json {
 		return a.printJSON(report)
 	}
@@ -84,6 +85,28 @@ func (a *app) hostFacts() section {
 	}}
 	if flavour != "native" {
 		s.Facts[0].Advice = "this binary is pure Go: correct, but slow; build the native one with: make build"
+	}
+	return s
+}
+
+// libraryFacts says which native libraries are used, and what the others cost.
+func libraryFacts() section {
+	s := section{Name: "libraries"}
+	for _, l := range cpu.Report() {
+		f := fact{Name: l.Name}
+		switch {
+		case l.Used:
+			f.Value = fmt.Sprintf("%s, used for %s (%s)", l.Version, l.Purpose, l.Path)
+			if l.Why != "" {
+				f.Value += "; " + l.Why
+			}
+		default:
+			f.Value = fmt.Sprintf("not used (%s): %s", l.Purpose, l.Why)
+			if l.Install != "" {
+				f.Advice = fmt.Sprintf("%s, for %s: %s", l.Name, l.Purpose, l.Install)
+			}
+		}
+		s.Facts = append(s.Facts, f)
 	}
 	return s
 }

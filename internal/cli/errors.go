@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"github.com/fidlab/fidlab/fid"
 )
 
 // The exit codes; every command has the same.
@@ -52,6 +54,8 @@ func exitCode(err error) int {
 		usage  *usageError
 		input  *inputError
 		stdout *stdoutError
+		bad    *fid.BadInputError
+		means  *fid.NumericError
 	)
 	switch {
 	case err == nil:
@@ -62,8 +66,10 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &input):
+	case errors.As(err, &input), errors.As(err, &bad):
 		return exitBadInput
+	case errors.As(err, &means):
+		return exitNumeric
 	}
 	return exitFailed
 }

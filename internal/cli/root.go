@@ -43,7 +43,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetIn(a.env.Stdin)
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobals() }
-	root.AddCommand(newCache(a), newDoctor(a), newVersion(a))
+	root.AddCommand(newCache(a), newDoctor(a), newMerge(a), newVersion(a))
 	return root
 }
 
