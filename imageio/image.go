@@ -1,6 +1,10 @@
 package imageio
 
-import "context"
+import (
+	"context"
+
+	"github.com/fidlab/fidlab/internal/cpu"
+)
 
 // Image is a decoded picture: 8-bit RGB, row by row, three bytes a pixel.
 type Image struct {
@@ -26,9 +30,12 @@ type Facts struct {
 type Item struct {
 	Name  string // path or member name, as shown to the user
 	Label int    // class index, -1 when the source has none
-	// Load returns the decoded picture. It may be called once, on any goroutine
-	// or worker, after the Each callback that delivered the item has returned.
+	// Load returns the decoded picture. It may be called once, on any goroutine,
+	// after the Each callback that delivered the item has returned. On a worker
+	// of internal/cpu, LoadOn must be used where it is not nil.
 	Load func() (*Image, error)
+	// LoadOn is Load on a worker: native decoders run there and only there.
+	LoadOn func(w *cpu.Worker) (*Image, error)
 }
 
 // Source is a set of pictures in a fixed order: a folder, an archive, an array, a data set.
@@ -41,3 +48,14 @@ type Source interface {
 	// Each returns. A stream holds at most the bytes of the items in flight.
 	Each(ctx context.Context, yield func(Item) error) error
 }
+
+// On decodes the item on the worker w.
+func (it Item) On(w *cpu.Worker) (*Image, error) {
+	if it.LoadOn != nil {
+		return it.LoadOn(w)
+	}
+	return it.Load()
+}
+
+// Classed is a source whose labels have names: label i is class Classes()[i].
+type Classed interface{ Classes() []string }

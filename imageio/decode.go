@@ -1,0 +1,137 @@
+package imageio
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"sync"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+	"golang.org/x/image/webp"
+
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// DecodeOptions bound and change decoding. The zero value is the default.
+type DecodeOptions struct {
+	MaxPixels int  // width times height at most; 0 is DefaultMaxPixels
+	Orient    bool // turn pictures as their EXIF orientation asks; it is ignored by default
+}
+
+// Decode decodes one picture of any supported format by the rules in the
+// package documentation. The format is told by content. Not to be called on a
+// worker of internal/cpu: there, use DecodeOn.
+func Decode(b []byte, o DecodeOptions) (*Image, error) { return DecodeOn(nil, b, o) }
+
+// DecodeOn is Decode on the worker w.
+func DecodeOn(w *cpu.Worker, b []byte, o DecodeOptions) (*Image, error) {
+	format := sniff(b[:min(len(b), sniffLen)])
+	switch {
+	case len(b) == 0:
+		return nil, errors.New("empty file (0 bytes)")
+	case unsupported[format] != "":
+		return nil, fmt.Errorf("%s is not supported; convert it to PNG", unsupported[format])
+	case format == "":
+		return nil, fmt.Errorf("not an image: starts with % x", b[:min(len(b), 8)])
+	}
+	// The skeleton first: it holds the size limit, and says "cut short" where a
+	// decoder would say something about Huffman codes.
+	if err := checkStructure(format, bytes.NewReader(b), int64(len(b)), o.MaxPixels); err != nil {
+		return nil, err
+	}
+	m, err := decodeFormat(w, format, b, o.MaxPixels)
+	if err != nil {
+		return nil, err
+	}
+	if turn := orientation(format, b); turn > 1 {
+		m.Facts.Rotated = true
+		if o.Orient {
+			m = oriented(m, turn)
+		}
+	}
+	return m, nil
+}
+
+func decodeFormat(w *cpu.Worker, format string, b []byte, maxPixels int) (*Image, error) {
+	switch format {
+	case "png":
+		m, err := decodePNG(b)
+		if !errors.Is(err, errPNGGeneral) {
+			return m, err
+		}
+		return decodeStd(b, "png", "image/png", maxPixels, png.DecodeConfig, png.Decode)
+	case "jpeg":
+		return decodeJPEG(w, b, maxPixels)
+	case "pnm":
+		return decodePNM(b, maxPixels)
+	case "webp":
+		return decodeStd(b, "webp", "x/image/webp", maxPixels, webp.DecodeConfig, webp.Decode)
+	case "bmp":
+		return decodeStd(b, "bmp", "x/image/bmp", maxPixels, bmp.DecodeConfig, bmp.Decode)
+	case "tiff":
+		return decodeStd(b, "tiff", "x/image/tiff", maxPixels, tiff.DecodeConfig, tiff.Decode)
+	default:
+		return decodeStd(b, "gif", "image/gif", maxPixels, gif.DecodeConfig, gif.Decode)
+	}
+}
+
+// decodeJPEG decodes with Go's decoder.
+func decodeJPEG(_ *cpu.Worker, b []byte, maxPixels int) (*Image, error) {
+	m, err := decodeStd(b, "jpeg", "image/jpeg", maxPixels, jpeg.DecodeConfig, jpeg.Decode)
+	if err == nil {
+		m.Facts.Lossy = true
+	}
+	return m, err
+}
+
+// pixels recycles the memory of pictures; see (*Image).recycle.
+var pixels = sync.Pool{New: func() any { return new([]uint8) }}
+
+// newImage returns a picture whose pixels are not cleared.
+func newImage(w, h int) *Image {
+	p := pixels.Get().(*[]uint8)
+	m := &Image{Width: w, Height: h, Pix: *p}
+	if n := 3 * w * h; cap(m.Pix) < n {
+		m.Pix = make([]uint8, n)
+	} else {
+		m.Pix = m.Pix[:n]
+	}
+	return m
+}
+
+// recycle gives the pixels to the next picture; m must not be used any more.
+func (m *Image) recycle() {
+	p := m.Pix
+	m.Pix = nil
+	pixels.Put(&p)
+}
+
+// decodeStd decodes with a library that returns an image.Image.
+func decodeStd(b []byte, format, decoder string, maxPixels int,
+	config func(r io.Reader) (image.Config, error), decode func(r io.Reader) (image.Image, error),
+) (*Image, error) {
+	c, err := config(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDims(int64(c.Width), int64(c.Height), maxPixels); err != nil {
+		return nil, err
+	}
+	src, err := decode(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	bounds := src.Bounds()
+	if err := checkDims(int64(bounds.Dx()), int64(bounds.Dy()), maxPixels); err != nil {
+		return nil, err
+	}
+	m := newImage(bounds.Dx(), bounds.Dy())
+	m.Facts = Facts{Format: format, Decoder: decoder}
+	return m, m.fill(src)
+}
