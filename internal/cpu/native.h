@@ -46,4 +46,12 @@ const char *jpeg_error(void *decoder);
 int jpeg_header(void *decoder, const unsigned char *data, size_t size, int *width, int *height, int *channels); // 0 or -1
 int jpeg_pixels(void *decoder, const unsigned char *data, size_t size, int width, int height, int channels, unsigned char *out); // 0, 1 (a warning) or -1
 
+// vec.c
+void vec_lincomb32(long n, int k, float *out, const double *c, const float *x0, const float *x1, const float *x2, const float *x3, const float *x4, const float *x5, const float *x6, const float *x7);
+void vec_lincomb64(long n, int k, double *out, const double *c, const double *x0, const double *x1, const double *x2, const double *x3, const double *x4, const double *x5, const double *x6, const double *x7);
+void vec_triad(long n, float *out, const float *a, const float *b, float s);
+void vec_relu(long n, float *out, const float *x);
+void vec_exp(long n, float *out, const float *x);
+void vec_softmax(long rows, long n, float *out, long ldo, const float *x, long ldx);
+
 #endif

@@ -50,3 +50,13 @@ func nativeSingularValues64(threads, m, n int, a []float64, lda int, values []fl
 }
 
 func nativeDecodeJPEG(*Worker, []byte, int) (*JPEG, error) { return nil, ErrNoTurbo }
+
+func nativeLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) bool { return false }
+
+func nativeTriad(out, a, b []float32, s float32) bool { return false }
+
+func nativeReLU32(out, x []float32) bool { return false }
+
+func nativeExp32(out, x []float32) bool { return false }
+
+func nativeSoftmax32(rows, cols int, out []float32, ldo int, x []float32, ldx int) bool { return false }

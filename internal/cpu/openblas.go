@@ -2,7 +2,7 @@
 
 package cpu
 
-// #cgo CFLAGS: -O2 -Wall -Werror
+// #cgo CFLAGS: -std=c11 -O3 -Wall -Werror -Wno-psabi
 // #cgo noescape blas_sgemm
 // #cgo nocallback blas_sgemm
 // #cgo noescape blas_dgemm

@@ -1,0 +1,173 @@
+//go:build native && cgo
+
+// vec.c - elementwise passes, softmax and the bandwidth probe.
+//
+// Each function is compiled for SSE2, AVX2 and AVX-512 and chosen at run time.
+// Vectors of sixteen floats are the unit in all three, and multiplications are
+// not fused with additions (-std=c11), so the bits depend neither on the
+// processor nor on alignment or chunking, and equal those of vec_go.go.
+
+#include "native.h"
+#include <string.h>
+
+#if defined(__x86_64__)
+#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float f8 __attribute__((vector_size(32), aligned(4)));
+typedef double d8 __attribute__((vector_size(64), aligned(8)));
+typedef float f16 __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
+
+// out[i] = c[0] x[0][i] + c[1] x[1][i] + ..., in double, rounded once. out may be one of the x.
+INLINE void lincomb32(long n, int k, float *out, const double *c, const float *const *x)
+{
+    long i = 0;
+    for (; i + 16 <= n; i += 16) {
+        d8 lo = c[0] * __builtin_convertvector(*(const f8 *)(x[0] + i), d8), hi = c[0] * __builtin_convertvector(*(const f8 *)(x[0] + i + 8), d8);
+        for (int j = 1; j < k; j++) {
+            lo += c[j] * __builtin_convertvector(*(const f8 *)(x[j] + i), d8);
+            hi += c[j] * __builtin_convertvector(*(const f8 *)(x[j] + i + 8), d8);
+        }
+        *(f8 *)(out + i) = __builtin_convertvector(lo, f8);
+        *(f8 *)(out + i + 8) = __builtin_convertvector(hi, f8);
+    }
+    for (; i < n; i++) {
+        double s = c[0] * x[0][i];
+        for (int j = 1; j < k; j++) s += c[j] * x[j][i];
+        out[i] = (float)s;
+    }
+}
+
+INLINE void lincomb64(long n, int k, double *out, const double *c, const double *const *x)
+{
+    long i = 0;
+    for (; i + 16 <= n; i += 16) {
+        d8 lo = c[0] * *(const d8 *)(x[0] + i), hi = c[0] * *(const d8 *)(x[0] + i + 8);
+        for (int j = 1; j < k; j++) {
+            lo += c[j] * *(const d8 *)(x[j] + i);
+            hi += c[j] * *(const d8 *)(x[j] + i + 8);
+        }
+        *(d8 *)(out + i) = lo;
+        *(d8 *)(out + i + 8) = hi;
+    }
+    for (; i < n; i++) {
+        double s = c[0] * x[0][i];
+        for (int j = 1; j < k; j++) s += c[j] * x[j][i];
+        out[i] = s;
+    }
+}
+
+// A constant number of operands unrolls the inner loop.
+#define BY_COUNT(f)                                 \
+    switch (k) {                                    \
+    case 1: f(n, 1, out, c, x); break;              \
+    case 2: f(n, 2, out, c, x); break;              \
+    case 3: f(n, 3, out, c, x); break;              \
+    case 4: f(n, 4, out, c, x); break;              \
+    case 5: f(n, 5, out, c, x); break;              \
+    default: f(n, k, out, c, x); break;             \
+    }
+
+CLONES void vec_lincomb32(long n, int k, float *out, const double *c, const float *x0, const float *x1, const float *x2, const float *x3, const float *x4, const float *x5, const float *x6, const float *x7)
+{
+    const float *const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
+    BY_COUNT(lincomb32)
+}
+
+CLONES void vec_lincomb64(long n, int k, double *out, const double *c, const double *x0, const double *x1, const double *x2, const double *x3, const double *x4, const double *x5, const double *x6, const double *x7)
+{
+    const double *const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
+    BY_COUNT(lincomb64)
+}
+
+CLONES void vec_triad(long n, float *out, const float *a, const float *b, float s)
+{
+    long i = 0;
+    for (; i + 16 <= n; i += 16) *(f16 *)(out + i) = *(const f16 *)(a + i) + s * *(const f16 *)(b + i);
+    for (; i < n; i++) out[i] = a[i] + s * b[i];
+}
+
+INLINE f16 pick(i16 mask, f16 yes, f16 no) { return (f16)(((i16)yes & mask) | ((i16)no & ~mask)); }
+
+CLONES void vec_relu(long n, float *out, const float *x)
+{
+    const f16 zero = {0};
+    long i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const f16 v = *(const f16 *)(x + i);
+        *(f16 *)(out + i) = pick(v < zero, zero, v);
+    }
+    for (; i < n; i++) out[i] = x[i] < 0 ? 0 : x[i];
+}
+
+// exp of sixteen floats: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by the polynomial
+// of Cephes' expf, 2^n in two factors so that neither overflows.
+INLINE f16 exp16(f16 x)
+{
+    const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    x = pick(x < -104.0f * one, -104.0f * one, x);
+    x = pick(x > 89.0f * one, 89.0f * one, x);
+    const f16 shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are the nearest integer
+    const f16 n = shifted - 12582912.0f;
+    const i16 e = (i16)shifted - 0x4b400000, half = e >> 1;
+    const f16 r = x - n * 0.693359375f - n * -2.12194440e-4f;
+    f16 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return p * (f16)((half + 127) << 23) * (f16)((e - half + 127) << 23);
+}
+
+CLONES void vec_exp(long n, float *out, const float *x)
+{
+    long i = 0;
+    for (; i + 16 <= n; i += 16) *(f16 *)(out + i) = exp16(*(const f16 *)(x + i));
+    if (i < n) {
+        f16 v = {0};
+        memcpy(&v, x + i, sizeof(float) * (size_t)(n - i));
+        v = exp16(v);
+        memcpy(out + i, &v, sizeof(float) * (size_t)(n - i));
+    }
+}
+
+// out[i] = exp(x[i] - max x) / sum; sixteen partial sums, folded in halves.
+CLONES void vec_softmax(long rows, long n, float *out, long ldo, const float *x, long ldx)
+{
+    for (long r = 0; r < rows; r++, out += ldo, x += ldx) {
+        const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, lowest = -__builtin_inff() * one;
+        f16 top = lowest, sum = {0}, last = lowest;
+        const long whole = n & ~15L;
+        const size_t rest = sizeof(float) * (size_t)(n - whole);
+        for (long i = 0; i < whole; i += 16) {
+            const f16 v = *(const f16 *)(x + i);
+            top = pick(v > top, v, top);
+        }
+        memcpy(&last, x + whole, rest);
+        top = pick(last > top, last, top);
+        float max = top[0];
+        for (int j = 1; j < 16; j++) max = top[j] > max ? top[j] : max;
+        for (long i = 0; i < whole; i += 16) {
+            const f16 e = exp16(*(const f16 *)(x + i) - max);
+            *(f16 *)(out + i) = e;
+            sum += e;
+        }
+        f16 tail = {0};
+        if (rest) {
+            const f16 e = exp16(last - max);
+            memcpy(&tail, &e, rest);
+            sum += tail;
+        }
+        for (int w = 8; w; w /= 2)
+            for (int j = 0; j < w; j++) sum[j] += sum[j + w];
+        const f16 s = sum[0] * one;
+        for (long i = 0; i < whole; i += 16) *(f16 *)(out + i) /= s;
+        tail /= s;
+        memcpy(out + whole, &tail, rest);
+    }
+}
