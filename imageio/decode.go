@@ -96,7 +96,7 @@ var pixels = sync.Pool{New: func() any { return new([]uint8) }}
 // newImage returns a picture whose pixels are not cleared.
 func newImage(w, h int) *Image {
 	p := pixels.Get().(*[]uint8)
-	m := &Image{Width: w, Height: h, Pix: *p}
+	m := &Image{Width: w, Height: h, Pix: *p, pooled: true}
 	if n := 3 * w * h; cap(m.Pix) < n {
 		m.Pix = make([]uint8, n)
 	} else {
@@ -105,17 +105,25 @@ func newImage(w, h int) *Image {
 	return m
 }
 
-// recycle gives the pixels to the next picture; m must not be used any more.
+// recycle gives the pixels of newImage to the next picture; m must not be used
+// any more. It leaves pictures of other origin alone.
 func (m *Image) recycle() {
-	p := m.Pix
-	m.Pix = nil
-	pixels.Put(&p)
+	if m.pooled {
+		p := m.Pix
+		m.Pix, m.pooled = nil, false
+		pixels.Put(&p)
+	}
 }
 
 // decodeStd decodes with a library that returns an image.Image.
 func decodeStd(b []byte, format, decoder string, maxPixels int,
 	config func(r io.Reader) (image.Config, error), decode func(r io.Reader) (image.Image, error),
-) (*Image, error) {
+) (m *Image, err error) {
+	defer func() { // foreign bytes must not end the program
+		if v := recover(); v != nil {
+			m, err = nil, fmt.Errorf("%s gave up on it: %v", decoder, v)
+		}
+	}()
 	c, err := config(bytes.NewReader(b))
 	if err != nil {
 		return nil, err
@@ -131,7 +139,7 @@ func decodeStd(b []byte, format, decoder string, maxPixels int,
 	if err := checkDims(int64(bounds.Dx()), int64(bounds.Dy()), maxPixels); err != nil {
 		return nil, err
 	}
-	m := newImage(bounds.Dx(), bounds.Dy())
+	m = newImage(bounds.Dx(), bounds.Dy())
 	m.Facts = Facts{Format: format, Decoder: decoder}
 	return m, m.fill(src)
 }

@@ -11,6 +11,7 @@ type Image struct {
 	Width, Height int
 	Pix           []uint8 // [Height, Width, 3]
 	Facts         Facts
+	pooled        bool // Pix is of newImage, so recycle may take it
 }
 
 // Facts are what decoding had to decide; the pipeline counts them.
