@@ -1,0 +1,81 @@
+package extract
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/internal/cpu/plan"
+)
+
+// Options of Open. The zero value asks for each extractor's defaults.
+type Options struct {
+	Preset    string         // how pictures are resized and scaled; see Presets
+	Tap       string         // of the Inception network: a key of Taps, default "2048"
+	Precision plan.Precision // default fp32; what this machine can't do is an error
+	Weights   string         // a weights file; "" searches, see FindInception
+	Force     bool           // take a weights file although its hash is not the published one
+	Salt      string         // of the random weights
+	Width     int            // of the pictures, for "identity" only
+	Height    int
+	Batch     int                 // images per call, default plan.DefaultBatch
+	Pure      bool                // compute in pure Go even where a native plan is possible
+	Getenv    func(string) string // default os.Getenv
+}
+
+// Entry describes an extractor that Open knows.
+type Entry struct {
+	Name    string
+	Summary string // one line
+	Source  string // where the definition comes from
+	Needs   string // what must be there to use it, e.g. a weights file; "" for nothing
+	Open    func(Options) (fid.Extractor, error)
+}
+
+var (
+	mu      sync.Mutex
+	entries = map[string]Entry{}
+)
+
+// Register makes an extractor known under its name. It panics when the name is taken.
+func Register(e Entry) {
+	mu.Lock()
+	defer mu.Unlock()
+	if _, taken := entries[e.Name]; taken || e.Name == "" || e.Open == nil {
+		panic(fmt.Sprintf("extract: Register: %q is taken, nameless or cannot be opened", e.Name))
+	}
+	entries[e.Name] = e
+}
+
+// List returns the known extractors by name.
+func List() []Entry {
+	mu.Lock()
+	defer mu.Unlock()
+	var all []Entry
+	for _, e := range entries {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Open makes the extractor with the given name.
+func Open(name string, o Options) (fid.Extractor, error) {
+	mu.Lock()
+	e, ok := entries[name]
+	mu.Unlock()
+	if !ok {
+		var names []string
+		for _, e := range List() {
+			names = append(names, e.Name)
+		}
+		return nil, fmt.Errorf("extract: no extractor %q; there are %s", name, strings.Join(names, ", "))
+	}
+	x, err := e.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("extract: %s: %w", name, err)
+	}
+	return x, nil
+}

@@ -1,0 +1,67 @@
+package extract
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/internal/cpu/plan"
+	"github.com/fidlab/fidlab/tensor"
+)
+
+func init() {
+	Register(Entry{
+		Name:    "random",
+		Summary: "the Inception network with seeded random weights: for trying things out, not a FID",
+		Source:  "testdata/golden/inception/README.md",
+		Open:    openRandom,
+	})
+}
+
+// RandomNote labels every result of the random extractor.
+const RandomNote = "random weights: not a FID"
+
+func openRandom(o Options) (fid.Extractor, error) {
+	weights := recipeWeights(o.Salt)
+	h := sha256.New()
+	for _, p := range inceptionParams() {
+		h.Write(weights[p.name].Data)
+	}
+	return newInception("random", RandomNote, fmt.Sprintf("%x", h.Sum(nil)), weights, o)
+}
+
+// newInception compiles the network with checked weights.
+func newInception(name, note, sha string, weights map[string]*tensor.Array, o Options) (fid.Extractor, error) {
+	how, err := preset(o.Preset)
+	if err != nil {
+		return nil, err
+	}
+	tap := o.Tap
+	if tap == "" {
+		tap = "2048"
+	}
+	dim, ok := Taps[tap]
+	if !ok {
+		return nil, fmt.Errorf("no tap %q; there are %s", tap, strings.Join(slices.Sorted(maps.Keys(Taps)), ", "))
+	}
+	if tap != "2048" {
+		name += ":" + tap
+	}
+	p, err := plan.Compile(inceptionNet(weights, tap), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
+	if err != nil {
+		return nil, err
+	}
+	resize := imageio.NewResizer(how.Resize, inceptionSize, inceptionSize)
+	return &network{
+		info:  fid.ExtractorInfo{Name: name, SHA256: sha, Dim: dim, Preset: how.Name, Precision: o.Precision.String(), Note: note},
+		plan:  p,
+		input: 3 * inceptionSize * inceptionSize,
+		load: func(dst []float32, img *imageio.Image, s *imageio.Scratch) {
+			resize.Into(dst, img, how.Scale, how.Offset, s)
+		},
+	}, nil
+}

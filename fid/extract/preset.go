@@ -1,0 +1,39 @@
+package extract
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/fidlab/fidlab/imageio"
+)
+
+// Preset is a published way from a picture to the Inception network's input:
+// resize to 299x299, then v*Scale + Offset for v on the scale 0..255.
+type Preset struct {
+	Name          string
+	Resize        imageio.ResizeKind
+	Scale, Offset float32
+	Used          string // by which tools
+}
+
+// Presets lists the ways that results have been published with; the first is the default.
+var Presets = []Preset{
+	{"pytorch-fid", imageio.TorchBilinear, 2.0 / 255, -1, "pytorch-fid, clean-fid's legacy_pytorch, dgm-eval"},
+	{"clean", imageio.PILFloat(imageio.Bicubic), 1.0 / 128, -1, "clean-fid"},
+	{"tf", imageio.TF1Bilinear, 1.0 / 128, -1, "TTUR, ADM's evaluator, torch-fidelity, EDM"},
+	{"torchmetrics", imageio.TorchBilinearAA, 1.0 / 128, -1, "torchmetrics since 1.8"},
+}
+
+func preset(name string) (Preset, error) {
+	if name == "" {
+		return Presets[0], nil
+	}
+	var names []string
+	for _, p := range Presets {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Preset{}, fmt.Errorf("no preset %q; there are %s", name, strings.Join(names, ", "))
+}
