@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/sampler"
 )
 
 // The exit codes; every command has the same.
@@ -56,6 +58,7 @@ func exitCode(err error) int {
 		stdout *stdoutError
 		bad    *fid.BadInputError
 		means  *fid.NumericError
+		finite *sampler.NotFiniteError
 	)
 	switch {
 	case err == nil:
@@ -66,9 +69,9 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &input), errors.As(err, &bad):
+	case errors.As(err, &input), errors.As(err, &bad), errors.Is(err, imageio.ErrInput):
 		return exitBadInput
-	case errors.As(err, &means):
+	case errors.As(err, &means), errors.As(err, &finite):
 		return exitNumeric
 	}
 	return exitFailed

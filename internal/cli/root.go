@@ -35,15 +35,15 @@ func newRoot(a *app) *cobra.Command {
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "write the whole result as one JSON object")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
-	f.StringVar(&a.device, "device", "auto", "`DEVICE` to compute on: auto, cpu, cuda or cuda:N")
-	f.IntVar(&a.threads, "threads", 0, "`N` worker threads; 0 takes all cores")
+	f.StringVar(&a.device, "device", "auto", "compute on `DEVICE`: auto, cpu, cuda or cuda:N")
+	f.IntVar(&a.threads, "threads", 0, "use `N` worker threads; 0 takes all cores")
 	f.SortFlags = false
 	root.SetOut(a.stdout)
 	root.SetErr(a.env.Stderr)
 	root.SetIn(a.env.Stdin)
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobals() }
-	root.AddCommand(newCache(a), newDoctor(a), newMerge(a), newVersion(a))
+	root.AddCommand(newCache(a), newDoctor(a), newMerge(a), newResize(a), newSamplers(a), newVersion(a))
 	return root
 }
 

@@ -17,7 +17,7 @@ type target struct {
 }
 
 func (t *target) flags(f *pflag.FlagSet, what string) {
-	f.StringVarP(&t.path, "output", "o", "", "`FILE` to write: "+what)
+	f.StringVarP(&t.path, "output", "o", "", "write to `FILE`: "+what)
 	f.BoolVar(&t.overwrite, "overwrite", false, "replace the file if it exists")
 }
 
