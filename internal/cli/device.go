@@ -5,12 +5,16 @@ import (
 	"strings"
 
 	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // checkGlobals refuses global flags that no command could honour.
 func (a *app) checkGlobals() error {
 	if a.threads < 0 {
 		return usagef("--threads %d: want 0 (all cores) or more", a.threads)
+	}
+	if a.threads > 0 {
+		cpu.SetThreads(a.threads)
 	}
 	switch kind, index, found := strings.Cut(a.device, ":"); {
 	case a.device == "auto" || a.device == "cpu" || a.device == "cuda":

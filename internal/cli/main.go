@@ -23,6 +23,7 @@ func Main(args []string, env *Env) int {
 	}()
 
 	a := newApp(env)
+	a.args = args
 	root := newRoot(a)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -49,6 +50,7 @@ func Main(args []string, env *Env) int {
 // app is one run of the program: its environment and the flags that every command has.
 type app struct {
 	env     *Env
+	args    []string // the command line
 	stdout  *resultWriter
 	json    bool
 	verbose bool

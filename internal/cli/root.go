@@ -41,9 +41,14 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.env.Stderr)
 	root.SetIn(a.env.Stdin)
-	root.SetFlagErrorFunc(flagError)
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobals() }
-	root.AddCommand(newCache(a), newDoctor(a), newMerge(a), newResize(a), newSamplers(a), newVersion(a))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if cmd == root && len(a.args) > 0 && !strings.HasPrefix(a.args[0], "-") {
+			return unknown("command", a.args[0], commandNames(root)) // its flags are unknown for that reason
+		}
+		return flagError(cmd, err)
+	})
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
+	root.AddCommand(newCache(a), newDoctor(a), newExtractors(a), newFeatures(a), newMerge(a), newResize(a), newSamplers(a), newVersion(a))
 	return root
 }
 

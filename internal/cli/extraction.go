@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/fid/extract"
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/internal/cpu/plan"
+)
+
+// extraction is how pictures become feature vectors: the flags of every
+// command that does it.
+type extraction struct {
+	features  string // name or name:tap; "" for the default
+	preset    string
+	weights   string
+	precision string
+	batch     int
+	max       int
+	skipBad   bool
+	force     bool
+}
+
+func (x *extraction) flags(f *pflag.FlagSet) {
+	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them); default: mnist for mnist:*, else inception")
+	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception")
+	f.StringVar(&x.weights, "weights", "", "take the network's weights from `FILE` (default: searched, see fidlab weights list)")
+	f.StringVar(&x.precision, "precision", "fp32", "compute the network in `P`: fp32, bf16 or bf16x3")
+	f.IntVar(&x.batch, "batch", 0, "hand `N` images at a time to a worker; the features do not depend on it")
+	f.IntVar(&x.max, "max-n", 0, "use the first `N` images only; 0 uses all")
+	f.BoolVar(&x.skipBad, "skip-bad", false, "leave out images that cannot be read, and list them")
+	f.BoolVar(&x.force, "force", false, "accept what would be refused: weights of an unknown hash, sets not made alike")
+}
+
+func presetNames() []string {
+	var names []string
+	for _, p := range extract.Presets {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// check refuses values that no extractor has.
+func (x *extraction) check() error {
+	if x.batch < 0 || x.max < 0 {
+		return usagef("--batch %d, --max-n %d: want 0 or more", x.batch, x.max)
+	}
+	if x.preset != "" && x.preset != "native" && !slices.Contains(presetNames(), x.preset) {
+		return unknown("preset", x.preset, append(presetNames(), "native"))
+	}
+	if _, err := precisionOf(x.precision); err != nil {
+		return err
+	}
+	if x.features == "" {
+		return nil
+	}
+	name, tap, _ := strings.Cut(x.features, ":")
+	var names, taps []string
+	for _, e := range extract.List() {
+		names = append(names, e.Name)
+	}
+	if !slices.Contains(names, name) {
+		return unknown("extractor", name, names)
+	}
+	for t := range extract.Taps {
+		taps = append(taps, t)
+	}
+	if tap != "" && !slices.Contains(taps, tap) {
+		return unknown("tap", tap, taps)
+	}
+	return nil
+}
+
+func precisionOf(name string) (plan.Precision, error) {
+	all := []plan.Precision{plan.F32, plan.BF16, plan.SplitBF16}
+	var names []string
+	for _, p := range all {
+		if p.String() == name {
+			return p, nil
+		}
+		names = append(names, p.String())
+	}
+	return 0, unknown("precision", name, names)
+}
+
+// choose fills in the default extractor for these inputs, and says why it is that one.
+func (x *extraction) choose(ins ...*input) (why string) {
+	if x.features != "" {
+		return ""
+	}
+	for _, in := range ins {
+		if in.stats != nil && in.stats.Provenance != nil && in.stats.Provenance.Extractor.Name != "" {
+			e := in.stats.Provenance.Extractor
+			x.features = e.Name
+			if x.preset == "" {
+				x.preset = e.Preset
+			}
+			return ", as " + in.arg + " was made"
+		}
+	}
+	for _, in := range ins {
+		if strings.HasPrefix(in.arg, "mnist:") {
+			x.features = "mnist"
+			return ", the default for mnist:*"
+		}
+	}
+	x.features = "inception"
+	return ", the default for images"
+}
+
+// open makes the extractor. The pictures tell the size that identity needs.
+func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.Extractor, error) {
+	name, tap, _ := strings.Cut(x.features, ":")
+	o := extract.Options{Preset: x.preset, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv}
+	o.Precision, _ = precisionOf(x.precision) // checked before
+	if name == "identity" {
+		img, err := firstImage(ctx, src)
+		if err != nil {
+			return nil, err
+		}
+		o.Width, o.Height = img.Width, img.Height
+	}
+	e, err := extract.Open(name, o)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return e, nil
+}
+
+// firstImage decodes the first picture of a source that can be read twice.
+func firstImage(ctx context.Context, src imageio.Source) (*imageio.Image, error) {
+	if src.Len() < 0 {
+		return nil, usagef("--features identity needs the size of the pictures before the first is read; a stream cannot tell it")
+	}
+	var first *imageio.Item
+	stop := errors.New("first image")
+	err := src.Each(ctx, func(it imageio.Item) error {
+		first = &it
+		return stop
+	})
+	if first == nil {
+		return nil, fmt.Errorf("%s: %w", src.Describe(), err)
+	}
+	img, err := first.Load()
+	if err != nil {
+		return nil, inputf("%s: %w", first.Name, err)
+	}
+	return img, nil
+}
