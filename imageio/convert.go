@@ -40,10 +40,10 @@ func (m *Image) fill(src image.Image) error {
 			}
 		}
 	case *image.YCbCr:
-		m.ycbcr(s)
+		m.lossy(s)
 	case *image.NYCbCrA:
 		m.Facts.Alpha = true
-		m.ycbcr(&s.YCbCr)
+		m.lossy(&s.YCbCr)
 	default:
 		return fmt.Errorf("pixel layout %T is not supported; convert it to 8-bit PNG", src)
 	}
@@ -85,6 +85,16 @@ func (m *Image) paletted(s *image.Paletted) {
 	}
 }
 
+func (m *Image) lossy(s *image.YCbCr) {
+	m.Facts.Lossy = true
+	if m.Facts.Format == "webp" {
+		m.webpYCbCr(s)
+		return
+	}
+	m.jpegYCbCr(s)
+}
+
+// ycbcr is the plain conversion, each pixel with its nearest chroma sample.
 func (m *Image) ycbcr(s *image.YCbCr) {
 	for y := range m.Height {
 		out := m.Pix[3*y*m.Width:][:3*m.Width]

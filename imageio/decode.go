@@ -9,6 +9,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"strings"
 	"sync"
 
 	"golang.org/x/image/bmp"
@@ -71,23 +72,89 @@ func decodeFormat(w *cpu.Worker, format string, b []byte, maxPixels int) (*Image
 	case "pnm":
 		return decodePNM(b, maxPixels)
 	case "webp":
-		return decodeStd(b, "webp", "x/image/webp", maxPixels, webp.DecodeConfig, webp.Decode)
+		m, err := decodeStd(b, "webp", "x/image/webp", maxPixels, webp.DecodeConfig, webp.Decode)
+		if err == nil {
+			m.Facts.Alpha = webpAlpha(b)
+		}
+		return m, err
 	case "bmp":
 		return decodeStd(b, "bmp", "x/image/bmp", maxPixels, bmp.DecodeConfig, bmp.Decode)
 	case "tiff":
 		return decodeStd(b, "tiff", "x/image/tiff", maxPixels, tiff.DecodeConfig, tiff.Decode)
 	default:
-		return decodeStd(b, "gif", "image/gif", maxPixels, gif.DecodeConfig, gif.Decode)
+		b, transparent := opaqueGIF(b)
+		m, err := decodeStd(b, "gif", "image/gif", maxPixels, gif.DecodeConfig, gif.Decode)
+		if err == nil {
+			m.Facts.Alpha = transparent
+		}
+		return m, err
 	}
 }
 
-// decodeJPEG decodes with Go's decoder.
-func decodeJPEG(_ *cpu.Worker, b []byte, maxPixels int) (*Image, error) {
-	m, err := decodeStd(b, "jpeg", "image/jpeg", maxPixels, jpeg.DecodeConfig, jpeg.Decode)
-	if err == nil {
-		m.Facts.Lossy = true
+// webpAlpha reads from the header whether a WebP has alpha; the library returns
+// all lossless ones as if they had.
+func webpAlpha(b []byte) bool {
+	if len(b) < 25 {
+		return false
 	}
-	return m, err
+	switch string(b[12:16]) {
+	case "VP8X":
+		return b[20]&0x10 != 0
+	case "VP8L":
+		return b[24]&0x10 != 0 // after the signature byte and two sizes of 14 bits
+	}
+	return false
+}
+
+// opaqueGIF returns b without the mark that makes a colour of the first picture
+// transparent, and whether there was one: alpha is dropped and the colour stays.
+func opaqueGIF(b []byte) ([]byte, bool) {
+	pos := 13 + int(gifColours(b[10]))
+	for pos+8 <= len(b) && b[pos] == 0x21 {
+		if b[pos+1] == 0xf9 && b[pos+2] == 4 && b[pos+3]&1 != 0 {
+			b = bytes.Clone(b)
+			b[pos+3] &^= 1
+			return b, true
+		}
+		for pos += 2; pos < len(b) && b[pos] != 0; pos += int(b[pos]) + 1 {
+		}
+		pos++
+	}
+	return b, false
+}
+
+// decodeJPEG decodes with libjpeg-turbo, whose bits are Pillow's, or with Go's
+// decoder, which differs from it by a few levels.
+func decodeJPEG(w *cpu.Worker, b []byte, maxPixels int) (*Image, error) {
+	if maxPixels <= 0 {
+		maxPixels = DefaultMaxPixels
+	}
+	j, err := cpu.DecodeJPEG(w, b, maxPixels)
+	if errors.Is(err, cpu.ErrNoTurbo) {
+		m, err := decodeStd(b, "jpeg", "image/jpeg", maxPixels, jpeg.DecodeConfig, jpeg.Decode)
+		if err == nil {
+			m.Facts.Lossy = true
+		}
+		return m, err
+	}
+	if err != nil {
+		return nil, errors.New("damaged JPEG: " + strings.TrimPrefix(err.Error(), "cpu: DecodeJPEG: "))
+	}
+	m := &Image{Width: j.Width, Height: j.Height, Pix: j.Pix}
+	if j.Channels != 3 {
+		m = newImage(j.Width, j.Height)
+	}
+	m.Facts = Facts{Format: "jpeg", Decoder: "libjpeg-turbo", Lossy: true, Gray: j.Channels == 1, CMYK: j.Channels == 4}
+	switch j.Channels {
+	case 1:
+		m.rows(j.Pix, j.Width, 1, 0, 0, 0)
+	case 4: // stored inverted: 255 is no ink
+		for i := range m.Width * m.Height {
+			p := j.Pix[4*i:][:4]
+			cmyk(m.Pix[3*i:][:3], 255-p[0], 255-p[1], 255-p[2], 255-p[3])
+		}
+	}
+	return m, nil
 }
 
 // pixels recycles the memory of pictures; see (*Image).recycle.
