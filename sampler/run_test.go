@@ -1,0 +1,372 @@
+package sampler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/sampler"
+)
+
+// gaussian is the exact denoiser of N(mean, dev²) in every value, in closed form.
+type gaussian struct{ mean, dev float64 }
+
+func (d gaussian) coeffs(a, b float64) (kx, k0 float64) {
+	v := a*a*d.dev*d.dev + b*b
+	return a * d.dev * d.dev / v, d.mean * b * b / v
+}
+
+func (d gaussian) DenoiseAt(_ context.Context, out, x *gpu.Tensor, at []diffusion.Point, _ sampler.Cond) error {
+	kx, k0 := d.coeffs(at[0].A, at[0].B)
+	if out.Double() {
+		for i, v := range x.F64() {
+			out.F64()[i] = kx*v + k0
+		}
+		return nil
+	}
+	for i, v := range x.F32() {
+		out.F32()[i] = float32(kx*float64(v) + k0)
+	}
+	return nil
+}
+
+func (d gaussian) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c sampler.Cond) error {
+	return d.DenoiseAt(ctx, out, x, []diffusion.Point{{A: 1, B: sigma[0]}}, c)
+}
+
+// veOnly hides DenoiseAt.
+type veOnly struct{ d sampler.Denoiser }
+
+func (v veOnly) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c sampler.Cond) error {
+	return v.d.Denoise(ctx, out, x, sigma, c)
+}
+
+func build(t testing.TB, path string, s diffusion.Spec) *diffusion.Grid {
+	t.Helper()
+	p, err := diffusion.PathByName(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := diffusion.Build(p, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func solver(t testing.TB, name string) sampler.Solver {
+	t.Helper()
+	s, err := sampler.ByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var allSolvers = []string{"ddim", "ddim:eta=0.5", "ddim:clip=1", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"}
+
+// The flow of N(m, s²) is known: x/A at sigma is m + (x_0-m)·√(s²+sigma²)/√(s²+sigma_0²).
+// Halving the step of an order-p method divides the error by 2^p.
+func TestOrderOfConvergence(t *testing.T) {
+	den := gaussian{0.3, 0.5}
+	for _, c := range []struct {
+		solver string
+		order  float64
+	}{{"ddim", 1}, {"euler", 1}, {"heun", 2}, {"dpm++2m", 2}, {"dpm++2m-heun", 2}} {
+		for _, grid := range []struct {
+			path string
+			spec diffusion.Spec
+		}{
+			{"ve", diffusion.Spec{Rule: "karras", SigmaMax: 10, SigmaMin: 0.05, End: diffusion.Min}},
+			{"vp-sde", diffusion.Spec{Rule: "exponential", SigmaMax: 10, SigmaMin: 0.05, End: diffusion.Min}},
+			{"flow", diffusion.Spec{Rule: "flow", TauMin: 0.05, End: diffusion.Keep}},
+		} {
+			if grid.path == "flow" { // dpm++2m cannot use its first step from pure noise: start below
+				grid.spec = diffusion.Spec{Rule: "karras", Rho: 3, SigmaMax: 10, SigmaMin: 0.05, End: diffusion.Min}
+			}
+			errAt := func(n int) float64 {
+				grid.spec.Steps = n
+				g := build(t, grid.path, grid.spec)
+				res, err := sampler.Run(context.Background(), den, solver(t, c.solver), g, sampler.Options{
+					N: 1, Shape: []int{1}, Double: true, Noise: gpu.CPU().From64([]float64{0.7}, 1, 1),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				first, last := g.Steps[0].From, g.Steps[n-1].To
+				x0 := 0.7 * first.B / first.A
+				want := 0.3 + (x0-0.3)*math.Hypot(0.5, last.Sigma())/math.Hypot(0.5, first.Sigma())
+				return math.Abs(res.X.F64()[0] - want)
+			}
+			e1, e2 := errAt(160), errAt(320)
+			if got := math.Log2(e1 / e2); math.Abs(got-c.order) > 0.1*c.order {
+				t.Errorf("%s on %s: errors %.3g and %.3g, order %.2f, want %g", c.solver, grid.path, e1, e2, got, c.order)
+			}
+		}
+	}
+}
+
+// Stochastic solvers must keep the distribution: the end of N(m, s²) has that
+// mean and deviation, within 4.9 standard errors and the first-order bias bound
+// by twice the step count's halving.
+func TestStochasticKeepsDistribution(t *testing.T) {
+	den := gaussian{0.3, 0.5}
+	for _, name := range []string{"euler-a", "ddim:eta=0.5"} {
+		g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 400})
+		const n = 20000
+		res, err := sampler.Run(context.Background(), den, solver(t, name), g, sampler.Options{Seed: 3, N: n, Batch: n, Shape: []int{1}, Double: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m, v float64
+		for _, x := range res.X.F64() {
+			m += x / n
+		}
+		for _, x := range res.X.F64() {
+			v += (x - m) * (x - m) / n
+		}
+		if z := (m - 0.3) / (0.5 / math.Sqrt(n)); math.Abs(z) > 4.9 {
+			t.Errorf("%s: mean %.4f is %.1f standard errors off 0.3", name, m, z)
+		}
+		// 400 steps leave a bias of about 1 % in the deviation.
+		if d := math.Sqrt(v) / 0.5; math.Abs(d-1) > 0.02+4.9/math.Sqrt(2*n) {
+			t.Errorf("%s: deviation is %.4f of the right one", name, d)
+		}
+	}
+}
+
+// Image i of a seed has the same bits in any batch, run and order.
+func TestImagesDoNotDependOnBatches(t *testing.T) {
+	mix := testMixture(t, 24, 5)
+	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 6})
+	for _, name := range allSolvers {
+		for _, double := range []bool{false, true} {
+			opt := sampler.Options{Seed: 9, N: 37, Batch: 37, Shape: []int{24}, Double: double}
+			all := bits(t, mix, name, g, opt)
+			for _, batch := range []int{1, 7, 16, 64} {
+				opt.Batch = batch
+				if !slices.Equal(bits(t, mix, name, g, opt), all) {
+					t.Errorf("%s, float64 %t: batches of %d give other bits", name, double, batch)
+				}
+			}
+			opt.First, opt.N = 30, 7
+			if !slices.Equal(bits(t, mix, name, g, opt), all[30*24:]) {
+				t.Errorf("%s, float64 %t: images 30 to 36 alone have other bits", name, double)
+			}
+			opt.Seed++
+			if slices.Equal(bits(t, mix, name, g, opt), all[30*24:]) {
+				t.Errorf("%s: another seed gives the same images", name)
+			}
+		}
+	}
+}
+
+func bits(t *testing.T, d sampler.Denoiser, name string, g *diffusion.Grid, o sampler.Options) []uint64 {
+	t.Helper()
+	res, err := sampler.Run(context.Background(), d, solver(t, name), g, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []uint64
+	for _, v := range values(res.X) {
+		out = append(out, math.Float64bits(v))
+	}
+	return out
+}
+
+func values(x *gpu.Tensor) []float64 {
+	if x.Double() {
+		return x.F64()
+	}
+	out := make([]float64, x.Len())
+	for i, v := range x.F32() {
+		out[i] = float64(v)
+	}
+	return out
+}
+
+// The scaling of states is bookkeeping: VE, VP and flow points give one result,
+// with and without a denoiser that knows points. (Heun differs on the flow, by design.)
+func TestScalingsAgree(t *testing.T) {
+	den := gaussian{0.3, 0.5}
+	g := build(t, "vp", diffusion.Spec{Rule: "karras", Steps: 7})
+	for _, name := range []string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"} {
+		var ref []float64
+		for _, space := range []diffusion.Space{diffusion.VESpace, diffusion.VPSpace, diffusion.FlowSpace} {
+			if name == "heun" && space == diffusion.FlowSpace {
+				continue
+			}
+			for _, d := range []sampler.Denoiser{den, veOnly{den}} {
+				res, err := sampler.Run(context.Background(), d, solver(t, name), g.In(space), sampler.Options{Seed: 1, N: 3, Shape: []int{2, 2}, Double: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ref == nil {
+					ref = res.X.F64()
+				}
+				if e := rel(res.X.F64(), ref); e > 1e-12 {
+					t.Errorf("%s in %v scaling (%T): differs by %.2g", name, space, d, e)
+				}
+			}
+		}
+	}
+}
+
+// counting counts evaluations.
+type counting struct {
+	gaussian
+	n int
+}
+
+func (c *counting) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, k sampler.Cond) error {
+	c.n++
+	return c.gaussian.DenoiseAt(ctx, out, x, at, k)
+}
+
+func TestNFEIsExact(t *testing.T) {
+	for _, end := range []diffusion.End{diffusion.Zero, diffusion.Min, diffusion.Keep} {
+		for _, name := range allSolvers {
+			for _, n := range []int{1, 2, 9} {
+				g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: n, End: end})
+				den := &counting{gaussian: gaussian{0, 1}}
+				done := 0
+				res, err := sampler.Run(context.Background(), den, solver(t, name), g, sampler.Options{
+					N: 5, Batch: 2, Shape: []int{3}, Progress: func(d, total int) {
+						if done = d; total != 5*solver(t, name).NFE(g) {
+							t.Errorf("%s: progress of %d", name, total)
+						}
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := n
+				if name == "heun" {
+					if want = 2 * n; end == diffusion.Zero {
+						want--
+					}
+				}
+				if res.NFE != want || den.n != 3*want || done != 5*want {
+					t.Errorf("%s, %d steps to %s: NFE %d (3 batches called %d, progress %d), want %d", name, n, end, res.NFE, den.n, done, want)
+				}
+			}
+		}
+	}
+}
+
+func TestStarts(t *testing.T) {
+	g := build(t, "vp", diffusion.Spec{Rule: "times", List: []float64{500, 100}})
+	from := g.Steps[0].From
+	first := func(o sampler.Options) []float64 {
+		t.Helper()
+		var x []float64
+		o.N, o.Shape, o.Double, o.Seed = 3, []int{2}, true, 5
+		o.Trajectory = func(e sampler.Event) error {
+			if e.Step == 0 {
+				x = append(x, e.X.F64()...)
+				if e.At != from {
+					t.Errorf("start at %+v, want %+v", e.At, from)
+				}
+			}
+			return nil
+		}
+		if _, err := sampler.Run(context.Background(), gaussian{0, 1}, sampler.Euler{}, g, o); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	given := gpu.CPU().From64([]float64{1, 2, 3, 4, 5, 6}, 3, 2)
+	seeded, noise := first(sampler.Options{}), first(sampler.Options{Noise: given})
+	image, state := first(sampler.Options{Image: given, Batch: 2}), first(sampler.Options{State: given, Batch: 1})
+	for i, v := range given.F64() {
+		if noise[i] != from.B*v || state[i] != v || math.Abs(image[i]-(from.A*v+seeded[i])) > 1e-15*8 {
+			t.Errorf("value %d: noise %g, state %g, image %g from %g", i, noise[i], state[i], image[i], v)
+		}
+	}
+}
+
+func TestEachKeepsNoImages(t *testing.T) {
+	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 3})
+	opt := sampler.Options{Seed: 2, N: 10, Batch: 4, Shape: []int{2}, First: 100}
+	want, err := sampler.Run(context.Background(), gaussian{0, 1}, sampler.Euler{}, g, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []float32
+	opt.Each = func(first int, x *gpu.Tensor) error {
+		if first != 100+len(got)/2 {
+			t.Errorf("batch starts at %d after %d images", first, len(got)/2)
+		}
+		got = append(got, x.F32()...)
+		return nil
+	}
+	res, err := sampler.Run(context.Background(), gaussian{0, 1}, sampler.Euler{}, g, opt)
+	if err != nil || res.X != nil || !slices.Equal(got, want.X.F32()) {
+		t.Errorf("batches differ from the whole (%v)", err)
+	}
+	stop := errors.New("disk full")
+	opt.Each = func(int, *gpu.Tensor) error { return stop }
+	if _, err := sampler.Run(context.Background(), gaussian{0, 1}, sampler.Euler{}, g, opt); !errors.Is(err, stop) {
+		t.Errorf("error %v, want the callback's", err)
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	seen := map[string]bool{}
+	for _, info := range sampler.List() {
+		for _, n := range append([]string{info.Name}, info.Aliases...) {
+			s, err := sampler.ByName(strings.ToUpper(n))
+			if err != nil {
+				t.Errorf("%s: %v", n, err)
+				continue
+			}
+			again, err := sampler.ByName(s.Name())
+			if err != nil || fmt.Sprint(again) != fmt.Sprint(s) {
+				t.Errorf("%s makes %q, which makes %v (%v)", n, s.Name(), again, err)
+			}
+			if seen[n] {
+				t.Errorf("%s names two solvers", n)
+			}
+			seen[n] = true
+		}
+		if info.Source == "" || info.Description == "" || info.Order < 1 {
+			t.Errorf("%+v lacks its description", info)
+		}
+	}
+	if s := solver(t, "ddim:eta=0.7, clip=1"); s.Name() != "ddim:eta=0.7,clip=1" {
+		t.Errorf("name %q", s.Name())
+	}
+	for spec, want := range map[string]string{
+		"dpm": "there are ddim, euler", "ddim:eta=2": "eta 2", "ddim:eta=x": "eta=number", "ddim:gamma=1": `no option "gamma"`,
+		"euler:eta=1": "none", "ddim:eta=NaN": "eta NaN", "ddim:clip=-1": "clip -1",
+	} {
+		if _, err := sampler.ByName(spec); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", spec, err, want)
+		}
+	}
+}
+
+// Without memory of the denoiser's own, a step allocates nothing.
+func TestStepsAllocateNothing(t *testing.T) {
+	for _, name := range allSolvers {
+		g := build(t, "vp", diffusion.Spec{Rule: "karras", Steps: 8})
+		x := gpu.CPU().Empty(4, 3, 5)
+		e := sampler.NewEval(context.Background(), gaussian{0, 1}, x, sampler.Cond{}, func(_ int, z *gpu.Tensor) { clear(z.F32()) })
+		st := solver(t, name).Start(x)
+		if n := testing.AllocsPerRun(10, func() {
+			for i := range g.Steps {
+				if err := st.Step(e, x, g, i); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations in %d steps, want 0", name, n, len(g.Steps))
+		}
+	}
+}
