@@ -109,21 +109,23 @@ func NewMixture(s MixtureSpec) (*Mixture, error) {
 	}
 	m.vectors = make([]float64, K*d*d)
 	m.rotated = make([]float64, K*d)
-	for k, cov := range s.Covs {
-		if err := m.decompose(k, cov); err != nil {
+	errs := make([]error, K)
+	cpu.Each(K, func(w *cpu.Worker, k int) { errs[k] = m.decompose(w, k, s.Covs[k]) })
+	for _, err := range errs {
+		if err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-func (m *Mixture) decompose(k int, cov [][]float64) error {
+func (m *Mixture) decompose(w *cpu.Worker, k int, cov [][]float64) error {
 	d := m.d
 	q := m.vectors[k*d*d : (k+1)*d*d]
 	for i, row := range cov {
 		copy(q[i*d:], row)
 	}
-	values, err := cpu.SymEig64(nil, d, q, d, true)
+	values, err := cpu.SymEig64(w, d, q, d, true)
 	if err != nil {
 		return fmt.Errorf("component %d: covariance: %w", k, err)
 	}
