@@ -37,7 +37,7 @@ func DNNL() (handle unsafe.Pointer, version string, err error) { return openDNNL
 
 // calls counts what ran natively, so that tests can tell it from the pure-Go version.
 var calls struct {
-	gemm32, gemm64, syrk, trmm, cholesky, eig, svd, jpeg, vec atomic.Int64
+	gemm32, gemm64, syrk, trmm, cholesky, eig, svd, jpeg, inflate, vec atomic.Int64
 }
 
 // soVersion is what follows ".so." in the name of the file that path leads to.

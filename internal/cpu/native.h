@@ -46,6 +46,12 @@ const char *jpeg_error(void *decoder);
 int jpeg_header(void *decoder, const unsigned char *data, size_t size, int *width, int *height, int *channels); // 0 or -1
 int jpeg_pixels(void *decoder, const unsigned char *data, size_t size, int width, int height, int channels, unsigned char *out); // 0, 1 (a warning) or -1
 
+// deflate.c
+const char *deflate_open(void);
+const char *deflate_path(void);
+void *deflate_decoder(void);
+int deflate_zlib(void *decoder, const void *in, size_t in_size, void *out, size_t out_size, size_t *written);
+
 // vec.c
 void vec_lincomb32(long n, int k, float *out, const double *c, const float *x0, const float *x1, const float *x2, const float *x3, const float *x4, const float *x5, const float *x6, const float *x7);
 void vec_lincomb64(long n, int k, double *out, const double *c, const double *x0, const double *x1, const double *x2, const double *x3, const double *x4, const double *x5, const double *x6, const double *x7);

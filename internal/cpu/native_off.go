@@ -14,7 +14,7 @@ const noNative = `built without native libraries; "make build" builds with them 
 
 func libraries() []Library {
 	none := func(name, purpose string) Library { return Library{Name: name, Purpose: purpose, Why: noNative} }
-	return []Library{none(dnnlName, dnnlPurpose), none(blasName, blasPurpose), none(jpegName, jpegPurpose)}
+	return []Library{none(dnnlName, dnnlPurpose), none(blasName, blasPurpose), none(jpegName, jpegPurpose), none(inflateName, inflatePurpose)}
 }
 
 func openDNNL() (handle unsafe.Pointer, version string, err error) {
@@ -60,3 +60,5 @@ func nativeReLU32(out, x []float32) bool { return false }
 func nativeExp32(out, x []float32) bool { return false }
 
 func nativeSoftmax32(rows, cols int, out []float32, ldo int, x []float32, ldx int) bool { return false }
+
+func nativeInflate(w *Worker, dst, src []byte) (n int, ok bool, err error) { return 0, false, nil }

@@ -8,6 +8,9 @@ const nativeBuild = true
 func libraries() []Library {
 	haveDNNL()
 	haveBLAS()
-	Do(func(w *Worker) { haveTurbo(w) })
-	return []Library{dnn.lib, openblas.lib, turbo.lib}
+	Do(func(w *Worker) {
+		haveTurbo(w)
+		haveDeflate(w)
+	})
+	return []Library{dnn.lib, openblas.lib, turbo.lib, deflate.lib}
 }

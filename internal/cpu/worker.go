@@ -19,6 +19,7 @@ type Worker struct {
 	depth   int            // nested Enter calls
 	single  bool           // OpenMP, where a library brings it, uses this thread alone
 	jpeg    unsafe.Pointer // TurboJPEG's decoder, made at first use
+	inflate unsafe.Pointer // libdeflate's
 	scratch [scratchSlots][]float64
 }
 
