@@ -111,7 +111,7 @@ func nuclear(w *cpu.Worker, d int, f, g *factor, meanTerm, scale float64) (roots
 	var p []float64 // A₁A₂ᵀ, [m,n]
 	switch {
 	case f.full(d) && g.full(d): // L₁ᵀL₂
-		p = append([]float64(nil), g.lower...)
+		p = g.lower // not needed any more
 		cpu.Trmm64(w, true, true, d, d, 1, f.lower, d, p, d)
 		if d > exactDim {
 			roots, lost, err := rootsByEigenvalues(w, d, p)

@@ -9,13 +9,13 @@ import (
 
 // blockRows is where the stream of rows is cut. Blocks start at multiples of it
 // whatever the sizes of the Add calls, so that sums always run in one order.
-const blockRows = 256
+const blockRows = 1024
 
 // smallDim is the width below which plain loops beat a library call.
 const smallDim = 32
 
 // Moments accumulates the mean and the covariance of feature vectors in
-// float64. Rows are taken in order, in blocks of 256 that are centred on their
+// float64. Rows are taken in order, in blocks of 1024 that are centred on their
 // own mean before their products are summed (Chan, Golub and LeVeque 1979), so
 // that a mean far from zero costs no digits. The result is the same to the last
 // bit however the rows were grouped into Add calls and whatever the number of

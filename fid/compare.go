@@ -1,0 +1,183 @@
+package fid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Options of a comparison; zeros stand for the defaults.
+type Options struct {
+	Metrics  []string // names of Metrics(); {"fid"}
+	CI       bool     // estimate a confidence interval where the features allow it
+	Interval IntervalOptions
+	Force    bool   // compare sets that were not made alike and mark the result "mixed"
+	Version  string // of fidlab, for the result
+}
+
+// Metric is one way to compare two sets.
+type Metric struct {
+	Name    string
+	Summary string // one line
+	compute func(ctx context.Context, ref, gen *Stats, opt Options) (v Value, notes []string, err error)
+}
+
+// metrics in the order in which they are listed.
+var metrics = []Metric{
+	{"fid", "Fréchet distance between the normal distributions fitted to both sets", computeFID},
+}
+
+// Metrics lists what there is.
+func Metrics() []Metric { return append([]Metric(nil), metrics...) }
+
+// ErrUnknownMetric is inside the error of a metric name that does not exist.
+var ErrUnknownMetric = errors.New("unknown metric")
+
+// CheckMetrics returns an error around ErrUnknownMetric that lists what exists
+// when one of the names does not.
+func CheckMetrics(names []string) error {
+	for _, n := range names {
+		if findMetric(n) == nil {
+			known := make([]string, 0, len(metrics))
+			for _, m := range metrics {
+				known = append(known, m.Name)
+			}
+			sort.Strings(known)
+			return fmt.Errorf("fid: %w %q; there is %s", ErrUnknownMetric, n, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func findMetric(name string) *Metric {
+	for i := range metrics {
+		if metrics[i].Name == name {
+			return &metrics[i]
+		}
+	}
+	return nil
+}
+
+// Compare computes the metrics between a reference and a generated set. Sets
+// that were not made alike are refused with ErrUnlike unless Force is set.
+// Seconds holds the metrics' time only, and Skipped is empty: the caller adds
+// what reading the sets took and left out.
+func Compare(ctx context.Context, ref, gen *Stats, opt Options) (*Result, error) {
+	if len(opt.Metrics) == 0 {
+		opt.Metrics = []string{"fid"}
+	}
+	if err := CheckMetrics(opt.Metrics); err != nil {
+		return nil, err
+	}
+	res := &Result{
+		Metrics: map[string]Value{}, N: Counts{ref.N, gen.N}, Skipped: []Skipped{}, Notes: []string{},
+		Version: opt.Version, Schema: Schema,
+	}
+	if err := res.describe(ref, gen, opt.Force); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	for _, name := range opt.Metrics {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		v, notes, err := findMetric(name).compute(ctx, ref, gen, opt)
+		if err != nil {
+			return nil, err
+		}
+		res.Metrics[name] = v
+		res.Notes = append(res.Notes, notes...)
+	}
+	res.Seconds.Metric = time.Since(start).Seconds()
+	return res, nil
+}
+
+// mixed marks a result whose two sides differ in a respect.
+const mixed = "mixed"
+
+// describe fills in what the result says about how both sets were made.
+func (r *Result) describe(ref, gen *Stats, force bool) error {
+	r.Extractor.Dim = ref.Dim()
+	if err := CheckAlike(ref, gen); err != nil {
+		if !force {
+			return err
+		}
+		r.Notes = append(r.Notes, "mixed: compared by force: "+strings.TrimPrefix(err.Error(), "fid: "))
+	}
+	p, q := ref.Provenance, gen.Provenance
+	for i, s := range []*Stats{ref, gen} {
+		if s.Provenance == nil {
+			r.Notes = append(r.Notes, fmt.Sprintf("%s: nothing tells how these statistics were made; the comparison means something only if it was as on the other side", sides[i]))
+		}
+	}
+	if p == nil && q == nil {
+		r.Preset, r.Device, r.Precision = "unknown", "cpu", "unknown"
+		return nil
+	}
+	if p == nil {
+		p = q
+	}
+	if q == nil {
+		q = p
+	}
+	x, y := p.Extractor, q.Extractor
+	r.Extractor.Name, r.Extractor.SHA256 = either(x.Name, y.Name), either(x.SHA256, y.SHA256)
+	r.Preset, r.Precision = either(x.Preset, y.Preset), either(x.Precision, y.Precision)
+	r.Device = either(p.Device, q.Device)
+	if r.Device == mixed {
+		r.Notes = append(r.Notes, fmt.Sprintf("the sets were made on different devices (%s and %s)", p.Device, q.Device))
+	}
+	seen := map[string]bool{}
+	for i, s := range []*Provenance{p, q} {
+		if i == 1 && p == q {
+			break
+		}
+		for _, n := range append([]string{s.Extractor.Note}, s.Notes...) {
+			if n != "" && !seen[n] {
+				seen[n] = true
+				r.Notes = append(r.Notes, n)
+			}
+		}
+	}
+	return nil
+}
+
+func either(a, b string) string {
+	if a == b {
+		return a
+	}
+	return mixed
+}
+
+func computeFID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []string, error) {
+	d, err := Frechet(ref, gen)
+	if err != nil {
+		return nil, nil, err
+	}
+	opt.Interval = opt.Interval.withDefaults()
+	v := FIDValue{Value: d.Value, MeanTerm: d.MeanTerm, CovTerm: d.CovTerm, CILevel: opt.Interval.Level}
+	notes := d.Notes
+	if !opt.CI {
+		return v, notes, nil
+	}
+	ci, err := ConfidenceInterval(ctx, ref, gen, opt.Interval)
+	var refused *NumericError
+	switch {
+	case errors.Is(err, ErrNoFeatures), errors.As(err, &refused):
+		return v, append(notes, "no confidence interval: "+strings.TrimPrefix(err.Error(), "fid: ")), nil
+	case err != nil:
+		return nil, nil, err
+	}
+	v.CI = &[2]float64{ci.Lo, ci.Hi}
+	note := fmt.Sprintf("confidence interval by %s, for the distance that more and more images would converge to; ", ci.Method)
+	switch {
+	case ci.Hi < v.Value:
+		note += fmt.Sprintf("it lies below the value, which this many images raise by about %.3g", ci.Bias)
+	default:
+		note += fmt.Sprintf("this many images raise the value by about %.3g", max(ci.Bias, 0))
+	}
+	return v, append(notes, note), nil
+}

@@ -1,0 +1,288 @@
+package fid
+
+import (
+	"context"
+	"math"
+
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/rng"
+)
+
+// jackknife deletes each of opt.Blocks blocks of each set in turn. All the
+// distances come from eigenvalues of K = R·S·Rᵀ: R holds r <= d rows with
+// RᵀR = one side's covariance, S is the other side's. The smaller set is R
+// itself when it has no more rows than features, so K is small there and its
+// deletions only pick rows and columns of it.
+func jackknife(ctx context.Context, a, b *Stats, value float64, opt IntervalOptions) (Interval, error) {
+	if b.N < a.N {
+		a, b = b, a // the distance is symmetric
+	}
+	blocks := min(opt.Blocks, a.N/2)
+	if blocks < 2 {
+		return Interval{}, numeric("%d vectors are too few for a jackknife; at least 4 are needed", a.N)
+	}
+	j := &deleter{blocks: blocks}
+	for i, s := range []*Stats{a, b} {
+		j.sets[i] = deleted{s, columnMeans(s.Features, s.Dim()), rng.New(opt.Seed, jackknifeStream+uint64(i)).Perm(s.N)}
+	}
+	var d1, d2 []float64
+	var err error
+	if a.N <= a.Dim() {
+		d1, d2, err = j.deleteWithRows(ctx)
+	} else {
+		d1, d2, err = j.deleteWithMatrices(ctx)
+	}
+	if err != nil {
+		return Interval{}, err
+	}
+	out := Interval{Level: opt.Level, Method: "jackknife"}
+	k := float64(blocks)
+	for _, side := range [][]float64{d1, d2} {
+		mean := 0.0
+		for _, v := range side {
+			mean += v / k
+		}
+		out.Bias += (k - 1) * (mean - value)
+		for _, v := range side {
+			out.SD += (k - 1) / k * (v - mean) * (v - mean)
+		}
+	}
+	out.SD = math.Sqrt(out.SD)
+	half := studentT(opt.Level, 2*(blocks-1)) * out.SD
+	out.Lo = max(0, value-out.Bias-half)
+	out.Hi = max(0, value-out.Bias+half)
+	return out, nil
+}
+
+// deleter has what the deletions share.
+type deleter struct {
+	sets   [2]deleted // the smaller first
+	blocks int
+}
+
+// deleted is one set. Its blocks are cut from a random order of its rows: files
+// are often sorted by class.
+type deleted struct {
+	*Stats
+	mean  []float64 // of the features
+	order []int
+}
+
+// jackknifeStream keeps the random order apart from all other streams.
+const jackknifeStream = 0x1ac << 48
+
+// block is the part [from,to) of the order that deletion k leaves out.
+func (j *deleter) block(s *deleted, k int) (from, to int) {
+	return k * s.N / j.blocks, (k + 1) * s.N / j.blocks
+}
+
+// without is s less block k: its mean and covariance, by downdating.
+func (j *deleter) without(s *deleted, k int) *Stats {
+	d := s.Dim()
+	from, to := j.block(s, k)
+	rows := s.centred(from, to)
+	out := &Stats{N: s.N - (to - from), Mu: make([]float64, d), Sigma: append([]float64(nil), s.Sigma...)}
+	sum := make([]float64, d)
+	for i := from; i < to; i++ {
+		for c, x := range rows[(i-from)*d:][:d] {
+			sum[c] += x
+		}
+	}
+	// Σ over the rest of (x-m)(x-m)ᵀ, then moved from the old mean m to the new.
+	cpu.SyrkT64(nil, d, to-from, -1, rows, d, float64(s.N-1), out.Sigma, d)
+	left := float64(out.N)
+	each(nil, d, func(r int) {
+		for c, x := range sum {
+			out.Sigma[r*d+c] = (out.Sigma[r*d+c] - sum[r]*x/left) / (left - 1)
+		}
+	})
+	for c, x := range sum {
+		out.Mu[c] = s.Mu[c] - x/left
+	}
+	return out
+}
+
+// deleteWithMatrices serves sets of more than d rows each: the other side's
+// Cholesky factor is R.
+func (j *deleter) deleteWithMatrices(ctx context.Context) (d1, d2 []float64, err error) {
+	for side := range j.sets {
+		s, other := &j.sets[side], j.sets[1-side].Stats
+		f, err := factorOf(nil, other, "jackknife")
+		if err != nil {
+			return nil, nil, err
+		}
+		values := make([]float64, j.blocks)
+		for k := range values {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			rest := j.without(s, k)
+			gram := f.gram(rest.Sigma, s.Dim())
+			if values[k], err = distanceByGram(gram, f.r, rest, other); err != nil {
+				return nil, nil, err
+			}
+		}
+		if side == 0 {
+			d1 = values
+		} else {
+			d2 = values
+		}
+	}
+	return d1, d2, nil
+}
+
+// deleteWithRows serves a set a of at most d rows: they are R.
+func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err error) {
+	a, b := &j.sets[0], &j.sets[1]
+	n, d := a.N, a.Dim()
+	f := &factor{r: n, rows: a.centred(0, n), kind: "features"}
+	full := f.gram(b.Sigma, d) // of rows not yet divided by √(n-1)
+	d1, d2 = make([]float64, j.blocks), make([]float64, j.blocks)
+	for k := range j.blocks {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		from, to := j.block(a, k)
+		m := n - (to - from)
+		gram := make([]float64, 0, m*m)
+		for i := range n {
+			if i < from || i >= to {
+				gram = append(gram, full[i*n:i*n+from]...)
+				gram = append(gram, full[i*n+to:(i+1)*n]...)
+			}
+		}
+		doubleCentre(gram, m, 1/float64(m-1))
+		rest := meanAndTraceWithout(a.Stats, f.rows, from, to)
+		if d1[k], err = distanceByGram(gram, m, rest, b.Stats); err != nil {
+			return nil, nil, err
+		}
+		other := j.without(b, k)
+		gram = f.gram(other.Sigma, d)
+		for i := range gram {
+			gram[i] /= float64(n - 1)
+		}
+		if d2[k], err = distanceByGram(gram, n, a.Stats, other); err != nil {
+			return nil, nil, err
+		}
+	}
+	return d1, d2, nil
+}
+
+// meanAndTraceWithout is what distanceByGram needs of a less the rows [from,to)
+// of its centred rows: the mean, and a Sigma of which only the diagonal is filled.
+func meanAndTraceWithout(a *Stats, rows []float64, from, to int) *Stats {
+	d := a.Dim()
+	out := &Stats{N: a.N - (to - from), Mu: make([]float64, d), Sigma: make([]float64, d*d)}
+	sum, square := make([]float64, d), make([]float64, d)
+	for i := range a.N {
+		if i >= from && i < to {
+			continue
+		}
+		for c, x := range rows[i*d:][:d] {
+			sum[c] += x
+			square[c] += x * x
+		}
+	}
+	left := float64(out.N)
+	for c, x := range sum {
+		out.Mu[c] = a.Mu[c] + x/left
+		out.Sigma[c*d+c] = (square[c] - x*x/left) / (left - 1)
+	}
+	return out
+}
+
+// gram is R·S·Rᵀ, [r,r].
+func (f *factor) gram(s []float64, d int) []float64 {
+	if f.lower != nil {
+		m := append([]float64(nil), s...)
+		cpu.Trmm64(nil, true, true, d, d, 1, f.lower, d, m, d)
+		cpu.Trmm64(nil, false, false, d, d, 1, f.lower, d, m, d)
+		return m
+	}
+	half, m := make([]float64, f.r*d), make([]float64, f.r*f.r)
+	cpu.Gemm64(nil, false, false, f.r, d, d, 1, f.rows, d, s, d, 0, half, d)
+	cpu.Gemm64(nil, false, true, f.r, f.r, d, 1, half, d, f.rows, d, 0, m, f.r)
+	return m
+}
+
+// distanceByGram is the distance whose roots are those of gram's eigenvalues;
+// gram is destroyed. Its error, √eps of the largest root, is far below the
+// differences that a jackknife looks at.
+func distanceByGram(gram []float64, r int, a, b *Stats) (float64, error) {
+	values, err := cpu.SymEig64(nil, r, gram, r, false)
+	if err != nil {
+		return 0, numeric("jackknife: %w", err)
+	}
+	d := a.Dim()
+	sum := kahan{}
+	for i := range d {
+		delta := a.Mu[i] - b.Mu[i]
+		sum.add(delta * delta)
+		sum.add(a.Sigma[i*d+i])
+		sum.add(b.Sigma[i*d+i])
+	}
+	for _, v := range values {
+		sum.add(-2 * math.Sqrt(max(v, 0)))
+	}
+	return sum.value(), nil
+}
+
+// centred is rows order[from:to] less the mean, in float64.
+func (s *deleted) centred(from, to int) []float64 {
+	d := len(s.mean)
+	out := make([]float64, (to-from)*d)
+	each(nil, to-from, func(i int) {
+		for c, x := range s.Features[s.order[from+i]*d:][:d] {
+			out[i*d+c] = float64(x) - s.mean[c]
+		}
+	})
+	return out
+}
+
+// doubleCentre turns the Gram matrix of rows into that of the rows less their
+// mean, times f.
+func doubleCentre(k []float64, m int, f float64) {
+	means, all := make([]float64, m), 0.0
+	for i := range m {
+		for _, x := range k[i*m:][:m] {
+			means[i] += x / float64(m)
+		}
+		all += means[i] / float64(m)
+	}
+	for i := range m {
+		for c := range m {
+			k[i*m+c] = (k[i*m+c] - means[i] - means[c] + all) * f
+		}
+	}
+}
+
+// studentT is the quantile t with P(|T| < t) = level, by bisection of the
+// integral of the density (Simpson's rule).
+func studentT(level float64, freedom int) float64 {
+	nu := float64(freedom)
+	lg1, _ := math.Lgamma((nu + 1) / 2)
+	lg2, _ := math.Lgamma(nu / 2)
+	c := math.Exp(lg1-lg2) / math.Sqrt(nu*math.Pi)
+	within := func(t float64) float64 {
+		const steps = 2000
+		h, sum := t/steps, 0.0
+		for i := range steps + 1 {
+			weight := 2 + 2*float64(i%2)
+			if i == 0 || i == steps {
+				weight = 1
+			}
+			x := h * float64(i)
+			sum += weight * math.Pow(1+x*x/nu, -(nu+1)/2)
+		}
+		return 2 * c * sum * h / 3
+	}
+	lo, hi := 0.0, 1000.0
+	for range 60 {
+		if mid := (lo + hi) / 2; within(mid) < level {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return (lo + hi) / 2
+}
