@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,13 @@ func (s *arraySource) reader() (*tensor.NPYReader, func() error, error) {
 		if err != nil {
 			f.Close()
 			return nil, nil, inputf("%s: %w", s.path, err)
+		}
+		// The reader stands behind the header now: the rest must hold the array.
+		if pos, err := f.Seek(0, io.SeekCurrent); err == nil && len(r.Shape()) > 0 {
+			if need := pos + int64(r.Shape()[0])*int64(r.RowBytes()); need > st.Size() {
+				f.Close()
+				return nil, nil, inputf("%s: cut short: the header asks for %d bytes, there are %d", s.path, need, st.Size())
+			}
 		}
 		return r, f.Close, nil
 	}
