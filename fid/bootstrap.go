@@ -2,6 +2,7 @@ package fid
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -53,7 +54,7 @@ func (o IntervalOptions) withDefaults() IntervalOptions {
 
 // ErrNoFeatures means that an interval was asked for without the feature
 // vectors of both sides.
-var ErrNoFeatures = fmt.Errorf("fid: a confidence interval needs the feature vectors of both sets; statistics alone have none")
+var ErrNoFeatures = errors.New("fid: a confidence interval needs the feature vectors of both sets")
 
 // ConfidenceInterval estimates how far the distance may be off by chance. Both
 // sets need their features. Up to 128 features it is the percentile bootstrap
@@ -63,6 +64,9 @@ func ConfidenceInterval(ctx context.Context, a, b *Stats, opt IntervalOptions) (
 	opt = opt.withDefaults()
 	for _, s := range []*Stats{a, b} {
 		if s.Features == nil || len(s.Features) != s.N*s.Dim() {
+			if s.dropped {
+				return Interval{}, fmt.Errorf("%w: %d vectors of %d features were too many to keep", ErrNoFeatures, s.N, s.Dim())
+			}
 			return Interval{}, ErrNoFeatures
 		}
 	}

@@ -131,15 +131,16 @@ func (r *Result) describe(ref, gen *Stats, force bool) error {
 		r.Notes = append(r.Notes, fmt.Sprintf("the sets were made on different devices (%s and %s)", p.Device, q.Device))
 	}
 	seen := map[string]bool{}
-	for i, s := range []*Provenance{p, q} {
-		if i == 1 && p == q {
-			break
+	for i, s := range []*Stats{ref, gen} {
+		if s.Provenance == nil {
+			continue
 		}
-		for _, n := range append([]string{s.Extractor.Note}, s.Notes...) {
-			if n != "" && !seen[n] {
-				seen[n] = true
-				r.Notes = append(r.Notes, n)
-			}
+		if n := s.Provenance.Extractor.Note; n != "" && !seen[n] {
+			seen[n] = true
+			r.Notes = append(r.Notes, n)
+		}
+		for _, n := range s.Provenance.Notes {
+			r.Notes = append(r.Notes, sides[i]+": "+n)
 		}
 	}
 	return nil

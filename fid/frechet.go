@@ -48,8 +48,8 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 		if s.lowRank() {
 			continue // made from finite features
 		}
-		if err := s.Check(); err != nil {
-			return out, &NumericError{fmt.Errorf("%s: %w", sides[i], err)}
+		if err := s.check(sides[i]); err != nil {
+			return out, err
 		}
 	}
 	for j, x := range a.Mu {

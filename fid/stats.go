@@ -16,6 +16,8 @@ type Stats struct {
 	// file they are centred; Mu is their mean in either case.
 	Features   []float32
 	Provenance *Provenance // nil where a file has none
+
+	dropped bool // there were features, more than could be kept
 }
 
 // Provenance says how statistics were made.
@@ -50,36 +52,39 @@ func FromFeatures(features []float32, n, d int) (*Stats, error) {
 // Check returns a NumericError when the statistics are meaningless: a value
 // that is not finite, a negative variance, a covariance that is not symmetric
 // or fewer than two vectors. It panics when the lengths disagree.
-func (s *Stats) Check() error {
+func (s *Stats) Check() error { return s.check("statistics") }
+
+// check names whose statistics they are in its error.
+func (s *Stats) check(who string) error {
 	d := len(s.Mu)
 	if len(s.Sigma) != d*d {
 		panic(fmt.Sprintf("fid: Stats: %d means but %d covariances", d, len(s.Sigma)))
 	}
 	if s.N == 1 {
-		return numeric("one vector has no covariance; at least 2 images are needed, better more than the %d features", d)
+		return numeric("%s: one vector has no covariance; at least 2 images are needed, better more than the %d features", who, d)
 	}
 	for i, x := range s.Mu {
 		if x-x != 0 {
-			return numeric("mean %d is %g; every mean must be finite", i, x)
+			return numeric("%s: mean %d is %g; every mean must be finite", who, i, x)
 		}
 	}
 	largest := 0.0
 	for i := range d {
 		for j, x := range s.Sigma[i*d:][:d] {
 			if x-x != 0 {
-				return numeric("covariance (%d,%d) is %g; every value must be finite", i, j, x)
+				return numeric("%s: covariance (%d,%d) is %g; every value must be finite", who, i, j, x)
 			}
 		}
 		v := s.Sigma[i*d+i]
 		if v < 0 {
-			return numeric("variance %d is %g; no variance is negative", i, v)
+			return numeric("%s: variance %d is %g; no variance is negative", who, i, v)
 		}
 		largest = max(largest, v)
 	}
 	skew, at, to := s.asymmetry()
 	if skew > 1e-6*largest {
-		return numeric("the covariance is not symmetric: (%d,%d) is %g but (%d,%d) is %g; the largest variance is %g",
-			at, to, s.Sigma[at*d+to], to, at, s.Sigma[to*d+at], largest)
+		return numeric("%s: the covariance is not symmetric: (%d,%d) is %g but (%d,%d) is %g; the largest variance is %g",
+			who, at, to, s.Sigma[at*d+to], to, at, s.Sigma[to*d+at], largest)
 	}
 	return nil
 }

@@ -35,8 +35,8 @@ func ReadStats(path string) (*Stats, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Check(); err != nil {
-		return nil, &NumericError{fmt.Errorf("%s: %w", path, err)}
+	if err := s.check(path); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -37,8 +37,9 @@ type Batch struct {
 }
 
 // Batches decodes a source and calls fn for every batch on a worker of
-// internal/cpu. A batch is decoded and handed to fn on one worker; batches run
-// on all workers at once and end in any order. At most one batch a worker and
+// internal/cpu, also one that lost all its pictures to SkipBad, so that Seq has
+// no gaps. A batch is decoded and handed to fn on one worker; batches run on all
+// workers at once and end in any order. At most one batch a worker and
 // two more are in flight, whatever the length of the source.
 //
 // Without SkipBad, fn is not called any more after the first bad picture, but
@@ -170,7 +171,7 @@ func (r *batchRun) run(w *cpu.Worker, b *Batch) {
 	useless := len(r.bad) > 0 && !r.opt.SkipBad
 	r.mu.Unlock()
 	n := len(b.items)
-	if !useless && len(b.Images) > 0 {
+	if !useless {
 		if err := r.fn(w, b); err != nil {
 			r.mu.Lock()
 			if r.failedSeq < 0 || b.Seq < r.failedSeq {

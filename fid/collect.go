@@ -1,0 +1,176 @@
+package fid
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// CollectOptions say how pictures become features; zeros stand for the defaults.
+type CollectOptions struct {
+	Batch    int  // pictures that are decoded together; the extractor's own number
+	Limit    int  // pictures taken at most; all
+	SkipBad  bool // go on without pictures that cannot be decoded
+	Progress func(done int)
+
+	// Keep keeps the features even when they are more than the dimension, which
+	// confidence intervals and some metrics need.
+	Keep         bool
+	FeatureBytes int64 // what may be kept; DefaultFeatureBytes
+
+	Version, Device string // for the provenance; the device is "cpu" by default
+}
+
+// DefaultFeatureBytes holds 16,384 vectors of 2048 features.
+const DefaultFeatureBytes = 128 << 20
+
+// Collected is what reading a set of pictures came to, besides the features.
+type Collected struct {
+	Summary imageio.Summary
+	Seconds Seconds
+	Skipped []Skipped // never nil
+}
+
+// EachFeatures decodes src, extracts the features of every picture and calls
+// sink with rows of them in the order of the source, never from two goroutines
+// at once. sink runs on worker w and does not keep rows. Memory does not grow
+// with the number of pictures as long as no single one takes far longer than
+// the others: features that are ready too early wait for it.
+func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt CollectOptions, sink func(w *cpu.Worker, rows []float32) error) (Collected, error) {
+	out := Collected{Skipped: []Skipped{}}
+	if opt.Batch == 0 {
+		opt.Batch = ex.Batch()
+	}
+	q := &ordered{sink: sink, waiting: map[int][]float32{}}
+	d := ex.Info().Dim
+	start := time.Now()
+	var mu sync.Mutex
+	var busy time.Duration
+	var err error
+	out.Summary, err = imageio.Batches(ctx, src, imageio.BatchOptions{
+		Size: opt.Batch, Limit: opt.Limit, SkipBad: opt.SkipBad, Progress: opt.Progress,
+	}, func(w *cpu.Worker, b *imageio.Batch) error {
+		begin := time.Now()
+		rows := q.buffer(len(b.Images) * d)
+		for at := 0; at < len(b.Images); at += ex.Batch() {
+			end := min(at+ex.Batch(), len(b.Images))
+			if err := ex.Features(w, b.Images[at:end], rows[at*d:end*d]); err != nil {
+				return err
+			}
+		}
+		spent := time.Since(begin)
+		mu.Lock()
+		busy += spent
+		mu.Unlock()
+		return q.deliver(w, b.Seq, rows)
+	})
+	for _, b := range out.Summary.Bad {
+		out.Skipped = append(out.Skipped, Skipped{b.Path, b.Reason})
+	}
+	wall := time.Since(start).Seconds()
+	out.Seconds.Features = min(wall, busy.Seconds()/float64(cpu.Workers()))
+	out.Seconds.Read = wall - out.Seconds.Features
+	return out, err
+}
+
+// ordered passes on batches by their number, whatever order they come in.
+type ordered struct {
+	sink    func(w *cpu.Worker, rows []float32) error
+	mu      sync.Mutex
+	next    int
+	waiting map[int][]float32
+	free    [][]float32
+}
+
+func (q *ordered) buffer(n int) []float32 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if k := len(q.free); k > 0 && cap(q.free[k-1]) >= n {
+		b := q.free[k-1][:n]
+		q.free = q.free[:k-1]
+		return b
+	}
+	return make([]float32, n)
+}
+
+func (q *ordered) deliver(w *cpu.Worker, seq int, rows []float32) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting[seq] = rows
+	for {
+		rows, ok := q.waiting[q.next]
+		if !ok {
+			return nil
+		}
+		delete(q.waiting, q.next)
+		q.next++
+		if len(rows) == 0 {
+			continue
+		}
+		if err := q.sink(w, rows); err != nil {
+			return err
+		}
+		q.free = append(q.free, rows)
+	}
+}
+
+// StatsOf is the statistics of the features of all pictures of src. They do not
+// depend on the batch size or the number of threads.
+func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectOptions) (*Stats, Collected, error) {
+	if opt.FeatureBytes == 0 {
+		opt.FeatureBytes = DefaultFeatureBytes
+	}
+	if opt.Device == "" {
+		opt.Device = "cpu"
+	}
+	info := ex.Info()
+	m := NewMoments(info.Dim)
+	k := newKeeper(info.Dim, opt.Keep, opt.FeatureBytes)
+	out, err := EachFeatures(ctx, src, ex, opt, func(w *cpu.Worker, rows []float32) error {
+		k.add(rows)
+		return addRows(w, m, rows)
+	})
+	if err != nil {
+		return nil, out, err
+	}
+	s := m.Stats()
+	s.Features, s.dropped = k.rows, k.dropped
+	s.Provenance = &Provenance{
+		Version: opt.Version, Input: src.Describe(), Extractor: info, Device: opt.Device,
+		Decoders: out.Summary.DecoderNames(), Skipped: len(out.Skipped), Notes: out.Summary.Notes(),
+	}
+	return s, out, nil
+}
+
+// keeper keeps features while they are few enough.
+type keeper struct {
+	rows    []float32
+	most    int // values
+	dropped bool
+}
+
+func newKeeper(d int, keep bool, bytes int64) *keeper {
+	most := d * d // what the low-rank route needs
+	if keep {
+		most = max(most, int(bytes/4))
+	}
+	return &keeper{most: most}
+}
+
+func (k *keeper) add(rows []float32) {
+	if k.dropped {
+		return
+	}
+	if len(k.rows)+len(rows) > k.most {
+		k.rows, k.dropped = nil, true
+		return
+	}
+	if len(k.rows)+len(rows) > cap(k.rows) {
+		k.rows = slices.Grow(k.rows, min(k.most-len(k.rows), max(len(rows), cap(k.rows)/2)))
+	}
+	k.rows = append(k.rows, rows...)
+}
