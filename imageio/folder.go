@@ -216,6 +216,10 @@ func labelByFolder(files []file) []string {
 	return classes
 }
 
+// A folder that fidlab sample wrote has this record; the contact sheet in it
+// shows pictures of the folder again and is none of them.
+const sampleRecord, sampleSheet = "run.json", "grid.png"
+
 // walker collects the files below a folder. Plain entries are taken first and
 // links are followed afterwards, so that a file that is reachable both ways
 // keeps its plain name. Every real path is taken once, which ends loops too.
@@ -234,11 +238,14 @@ func (w *walker) walk(root, rel, real string) error {
 	if err != nil {
 		return openError(filepath.Join(root, rel), err)
 	}
+	sampled := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == sampleRecord })
 	for _, e := range entries {
 		name := filepath.Join(rel, e.Name())
 		switch {
 		case strings.HasPrefix(e.Name(), "."):
 			w.found.Hidden++
+		case sampled && e.Name() == sampleSheet:
+			w.found.other("contact sheet")
 		case e.Type()&fs.ModeSymlink != 0:
 			w.links = append(w.links, link{name, real})
 		case e.IsDir():

@@ -56,6 +56,19 @@ func (p *progress) Set(done int) {
 	p.set(done)
 }
 
+// SetTotal tells how many units there are, once that is known.
+func (p *progress) SetTotal(total int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if total == p.total {
+		return
+	}
+	p.total = total
+	if p.bar != nil {
+		p.bar.ChangeMax(total)
+	}
+}
+
 // Add tells that n more units are complete.
 func (p *progress) Add(n int) {
 	p.mu.Lock()

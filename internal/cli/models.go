@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/sampler"
+)
+
+// model is what fidlab sample draws from.
+type model struct {
+	name    string // as given
+	sha256  string // of its file or parameters
+	den     sampler.Denoiser
+	shape   []int             // of one sample
+	lo, hi  float64           // the values that become black and white, where samples are pictures
+	classes []int             // that it can be asked for; nil when it has none
+	field   func(x []float32) // turns a sample into picture values in place; nil for none
+}
+
+// modelEntry is a kind of model that --model names.
+type modelEntry struct {
+	name    string // "gmm:FILE.json"
+	summary string
+	needs   string
+	source  string
+	path    diffusion.Path // the one its grids are for
+	match   func(name string) bool
+	open    func(ctx context.Context, a *app, name string) (*model, error)
+}
+
+// modelEntries in the order of the list.
+var modelEntries = []modelEntry{
+	{
+		name:    "gmm:FILE.json",
+		summary: `the exact denoiser of a Gaussian mixture: {"weights":[K], "means":[K][D], "covs":[K][D][D] or "vars":[K], "shape":[H,W,C]}`,
+		needs:   "the file",
+		source:  "Tweedie's formula",
+		path:    diffusion.DefaultVE(),
+		match:   func(name string) bool { return strings.HasPrefix(name, "gmm:") },
+		open:    openMixture,
+	},
+}
+
+func newModels(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "models",
+		Short:   "List the models that can be sampled",
+		Long:    "List what --model of fidlab sample names: the model, what it needs, what it is,\nand where it is from.",
+		Example: "  fidlab models\n  fidlab sample --model mnist-gmm -n 16 -o digits/",
+		Args:    nargs("no arguments", 0, 0),
+		RunE:    func(*cobra.Command, []string) error { return runModels(a) },
+	}
+}
+
+func runModels(a *app) error {
+	if a.json {
+		list := []extractorInfo{}
+		for _, m := range modelEntries {
+			list = append(list, extractorInfo{m.name, m.summary, m.needs, m.source})
+		}
+		return a.printJSON(list)
+	}
+	tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "NAME\tNEEDS\tWHAT\tSOURCE")
+	for _, m := range modelEntries {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", m.name, m.needs, m.summary, m.source)
+	}
+	return tw.Flush()
+}
+
+// findModel is the entry that name means.
+func findModel(name string) (*modelEntry, error) {
+	var known []string
+	for i := range modelEntries {
+		if modelEntries[i].match(name) {
+			return &modelEntries[i], nil
+		}
+		known = append(known, modelEntries[i].name)
+	}
+	return nil, unknown("model", name, known)
+}
+
+func openMixture(_ context.Context, _ *app, name string) (*model, error) {
+	path := strings.TrimPrefix(name, "gmm:")
+	sum, err := fileSHA256(path)
+	if err != nil {
+		return nil, &inputError{err}
+	}
+	m, err := sampler.LoadMixture(path)
+	if err != nil {
+		return nil, &inputError{err}
+	}
+	return mixtureModel(name, sum, m), nil
+}
+
+// mixtureModel is a mixture of which values of 0 and 1 are black and white.
+func mixtureModel(name, sum string, m *sampler.Mixture) *model {
+	out := &model{name: name, sha256: sum, den: m, shape: m.Shape(), hi: 1}
+	seen := map[int]bool{}
+	for _, l := range m.Labels() {
+		if !seen[l] {
+			seen[l] = true
+			out.classes = append(out.classes, l)
+		}
+	}
+	return out
+}
+
+func fileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
+}
