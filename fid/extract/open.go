@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +14,27 @@ import (
 
 func init() {
 	Register(Entry{
+		Name:    "inception",
+		Summary: "the Inception-v3 network of 2015-12-05 that FID is defined with, at tap " + strings.Join(slices.Sorted(maps.Keys(Taps)), ", "),
+		Source:  "Heusel et al. 2017, arXiv 1706.08500; weights of pytorch-fid",
+		Needs:   InceptionFile,
+		Open: func(o Options) (fid.Extractor, error) {
+			path, err := FindInception(o)
+			if err != nil {
+				return nil, err
+			}
+			weights, sha, err := inceptionSource.load(path, o.Force)
+			if err != nil {
+				return nil, err
+			}
+			note := ""
+			if !strings.HasPrefix(sha, InceptionHash) {
+				note = "weights " + sha[:8] + ", not the published " + InceptionHash
+			}
+			return newInception("inception", note, sha, weights, o)
+		},
+	})
+	Register(Entry{
 		Name:    "random",
 		Summary: "the Inception network with seeded random weights: for trying things out, not a FID",
 		Source:  "testdata/golden/inception/README.md",
@@ -27,11 +47,7 @@ const RandomNote = "random weights: not a FID"
 
 func openRandom(o Options) (fid.Extractor, error) {
 	weights := recipeWeights(o.Salt)
-	h := sha256.New()
-	for _, p := range inceptionParams() {
-		h.Write(weights[p.name].Data)
-	}
-	return newInception("random", RandomNote, fmt.Sprintf("%x", h.Sum(nil)), weights, o)
+	return newInception("random", RandomNote, hashWeights(weights), weights, o)
 }
 
 // newInception compiles the network with checked weights.
