@@ -1,6 +1,9 @@
 package cpu
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Tile edges. They are fixed, so that every element of a product is summed in
 // one order at any number of workers, on a given worker or spread over all.
@@ -188,4 +191,14 @@ func scaled[T float32 | float64](beta, v T) T {
 		return 0
 	}
 	return beta * v
+}
+
+// fits tells whether the sizes fit the 32-bit integers of the libraries.
+func fits(sizes ...int) bool {
+	for _, s := range sizes {
+		if s > math.MaxInt32 {
+			return false
+		}
+	}
+	return true
 }

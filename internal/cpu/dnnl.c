@@ -4,29 +4,31 @@
 
 #define _GNU_SOURCE
 #include "native.h"
+#include "dnnl_api.h"
 #include <dlfcn.h>
-#include <dnnl.h>
 #include <stdio.h>
 
-#define STRING(x) #x
-#define SONAME(major) "libdnnl.so." STRING(major)
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
 
+struct dnn_table dnn;
 static void *lib, *omp;
 static void (*omp_threads)(int);
-static const dnnl_version_t *(*version)(void);
 
 const char *dnn_open(void)
 {
-    static const char *const names[] = {SONAME(DNNL_VERSION_MAJOR), NULL}, *const omps[] = {"libgomp.so.1", NULL};
+    static const char *const names[] = {"libdnnl.so." STRING(DNNL_VERSION_MAJOR), NULL}, *const omps[] = {"libgomp.so.1", NULL};
     static char text[600];
     lib = dl_open(names);
     if (!lib) {
         snprintf(text, sizeof text, "%s", dl_why());
         return text;
     }
-    version = (__typeof__(version))dlsym(lib, "dnnl_version");
-    if (!version) return "it lacks the function dnnl_version";
-    const dnnl_version_t *v = version();
+#define X(f) \
+    if (!(dnn.f = (__typeof__(dnn.f))dlsym(lib, #f))) return "it lacks the function " #f;
+    DNN_FUNCTIONS(X) DNN_VERSIONED(X)
+#undef X
+    const dnnl_version_t *v = dnn.dnnl_version();
     if (v->major != DNNL_VERSION_MAJOR) {
         snprintf(text, sizeof text, "it is version %d.%d.%d, the headers were %d.x", v->major, v->minor, v->patch, DNNL_VERSION_MAJOR);
         return text;
@@ -39,6 +41,7 @@ const char *dnn_open(void)
         snprintf(text, sizeof text, "its threads are of kind %u, want OpenMP or none", v->cpu_runtime);
         return text;
     }
+    if (dnn.dnnl_engine_create(&dnn.engine, dnnl_cpu, 0) != dnnl_success) return "it has no CPU engine";
     return NULL;
 }
 
@@ -47,7 +50,7 @@ const char *dnn_path(void) { return dl_path(lib); }
 
 void dnn_version(int *major, int *minor, int *patch)
 {
-    const dnnl_version_t *v = version();
+    const dnnl_version_t *v = dnn.dnnl_version();
     *major = v->major;
     *minor = v->minor;
     *patch = v->patch;
@@ -56,4 +59,11 @@ void dnn_version(int *major, int *minor, int *patch)
 void dnn_single_thread(void)
 {
     if (omp_threads) omp_threads(1);
+}
+
+int dnn_bf16(void)
+{
+    const int isa = (int)dnn.dnnl_get_effective_cpu_isa();
+    if ((isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx) return 2;
+    return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }

@@ -33,6 +33,10 @@ func haveDNNL() bool {
 		var major, minor, patch C.int
 		C.dnn_version(&major, &minor, &patch)
 		l.Version = fmt.Sprintf("%d.%d.%d", major, minor, patch)
+		if why := testDNNL(); why != "" {
+			l.Why = "self-test failed: " + why
+			return
+		}
 		l.Install = ""
 		l.Used = true
 		dnn.ready.Store(true)

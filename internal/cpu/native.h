@@ -37,6 +37,16 @@ void *dnn_handle(void);
 const char *dnn_path(void);
 void dnn_version(int *major, int *minor, int *patch);
 void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
+int dnn_bf16(void);           // 0 no bf16 instructions, 1 AVX-512, 2 AMX
+
+// dnnl_ops.c
+typedef struct dnn_op dnn_op;
+// A convolution of NCHW by OIHW, and a product of op(A) m x k and op(B) k x n
+// rounded to bf16 and summed in float32; NULL when oneDNN can't.
+dnn_op *dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph, int pw, int bias, int relu);
+dnn_op *dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
+int dnn_run(dnn_op *op, const float *src, const float *weights, const float *bias, float *dst); // 0 or -1
+void dnn_op_free(dnn_op *op);
 
 // turbojpeg.c
 const char *jpeg_open(void);

@@ -62,3 +62,13 @@ func nativeExp32(out, x []float32) bool { return false }
 func nativeSoftmax32(rows, cols int, out []float32, ldo int, x []float32, ldx int) bool { return false }
 
 func nativeInflate(w *Worker, dst, src []byte) (n int, ok bool, err error) { return 0, false, nil }
+
+type dnnOps struct{}
+
+func nativeBF16() int { return 0 }
+
+func nativeGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
+	return false
+}
+
+func nativeConv2D(w *Worker, p *Conv, out, x, weight, bias []float32) bool { return false }

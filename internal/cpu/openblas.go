@@ -17,7 +17,6 @@ import "C"
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"strings"
 	"sync"
@@ -63,16 +62,6 @@ func haveBLAS() bool {
 }
 
 const wideCore = "SKYLAKEX"
-
-// fits tells whether the sizes fit the library's integers.
-func fits(sizes ...int) bool {
-	for _, s := range sizes {
-		if s > math.MaxInt32 {
-			return false
-		}
-	}
-	return true
-}
 
 func flag(b bool) C.int {
 	if b {

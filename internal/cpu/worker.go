@@ -20,7 +20,8 @@ type Worker struct {
 	single  bool           // OpenMP, where a library brings it, uses this thread alone
 	jpeg    unsafe.Pointer // TurboJPEG's decoder, made at first use
 	inflate unsafe.Pointer // libdeflate's
-	scratch [scratchSlots][]float64
+	dnn     dnnOps         // oneDNN's primitives for the sizes met so far
+	floats  [scratchSlots][]float32
 }
 
 // Panic is what Do and Each panic with when a function that they ran on a
@@ -246,16 +247,15 @@ func exclusive(w *Worker, f func(w *Worker, threads int)) {
 
 // The uses of a worker's scratch memory that may overlap in time.
 const (
-	scratchPack = iota
-	scratchWork
+	scratchWork = iota
 	scratchSlots
 )
 
-// f64 is n float64 of scratch memory with undefined contents, valid until the
+// f32 is n floats of scratch memory with undefined contents, valid until the
 // slot's next use on this worker.
-func (w *Worker) f64(slot, n int) []float64 {
-	if cap(w.scratch[slot]) < n {
-		w.scratch[slot] = make([]float64, n)
+func (w *Worker) f32(slot, n int) []float32 {
+	if cap(w.floats[slot]) < n {
+		w.floats[slot] = make([]float32, n)
 	}
-	return w.scratch[slot][:n]
+	return w.floats[slot][:n]
 }

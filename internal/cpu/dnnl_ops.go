@@ -1,0 +1,150 @@
+//go:build native && cgo
+
+package cpu
+
+// #cgo noescape dnn_run
+// #cgo nocallback dnn_run
+// #include "native.h"
+import "C"
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+)
+
+// dnnKey names a primitive in a worker's cache.
+type dnnKey struct {
+	conv          Conv
+	bias          bool
+	ta, tb        bool
+	m, n, k       int
+	lda, ldb, ldc int
+}
+
+// dnnOps are a worker's primitives. A program uses few sizes; one that uses
+// many starts over, so that memory stays bounded.
+type dnnOps map[dnnKey]*C.dnn_op
+
+const dnnOpsKept = 64
+
+func (w *Worker) dnnOp(key dnnKey, create func() *C.dnn_op) *C.dnn_op {
+	if op, ok := w.dnn[key]; ok {
+		return op
+	}
+	if len(w.dnn) >= dnnOpsKept {
+		for k, op := range w.dnn {
+			C.dnn_op_free(op)
+			delete(w.dnn, k)
+		}
+	}
+	if w.dnn == nil {
+		w.dnn = make(dnnOps)
+	}
+	op := create() // nil, when oneDNN has no such primitive, is worth remembering too
+	w.dnn[key] = op
+	return op
+}
+
+func nativeConv2D(w *Worker, p *Conv, out, x, weight, bias []float32) bool {
+	if !haveDNNL() {
+		return false
+	}
+	if !dnnConv(w, p, out, x, weight, bias) {
+		return false
+	}
+	calls.conv.Add(1)
+	return true
+}
+
+func dnnConv(w *Worker, p *Conv, out, x, weight, bias []float32) bool {
+	if !fits(p.C*p.H*p.W, len(weight), len(out)) {
+		return false
+	}
+	w.Enter()
+	defer w.Leave()
+	op := w.dnnOp(dnnKey{conv: *p, bias: bias != nil}, func() *C.dnn_op {
+		return C.dnn_conv(C.int(p.N), C.int(p.C), C.int(p.H), C.int(p.W), C.int(p.Out), C.int(p.KH), C.int(p.KW),
+			C.int(p.StrideH), C.int(p.StrideW), C.int(p.PadH), C.int(p.PadW), flag(bias != nil), flag(p.ReLU))
+	})
+	if op == nil {
+		return false
+	}
+	var b *C.float
+	if bias != nil {
+		b = f32(bias)
+	}
+	return C.dnn_run(op, f32(x), f32(weight), b, f32(out)) == 0
+}
+
+func nativeBF16() int {
+	if !haveDNNL() {
+		return 0
+	}
+	return int(C.dnn_bf16())
+}
+
+func nativeGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
+	if !haveDNNL() || !dnnGemmBF16(w, ta, tb, m, n, k, a, lda, b, ldb, c, ldc) {
+		return false
+	}
+	calls.gemm16.Add(1)
+	return true
+}
+
+func dnnGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
+	w.Enter()
+	defer w.Leave()
+	op := w.dnnOp(dnnKey{ta: ta, tb: tb, m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: ldc}, func() *C.dnn_op {
+		return C.dnn_matmul16(flag(ta), flag(tb), C.int(m), C.int(n), C.int(k), C.int(lda), C.int(ldb), C.int(ldc))
+	})
+	return op != nil && C.dnn_run(op, f32(a), f32(b), nil, f32(c)) == 0
+}
+
+// testDNNL compares oneDNN with the pure-Go functions on small inputs. It
+// returns what differs and by how much, or "".
+func testDNNL() string {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	C.dnn_single_thread()
+	w := &Worker{pool: thePool(), single: true} // not a worker of the pool: it only carries primitives
+	defer func() {
+		for _, op := range w.dnn {
+			C.dnn_op_free(op)
+		}
+	}()
+	for _, p := range []Conv{
+		{N: 2, C: 3, H: 19, W: 17, Out: 32, KH: 3, KW: 3, StrideH: 2, StrideW: 2, ReLU: true},
+		{N: 1, C: 64, H: 9, W: 9, Out: 80, KH: 1, KW: 1, StrideH: 1, StrideW: 1},
+		{N: 3, C: 48, H: 8, W: 11, Out: 64, KH: 5, KW: 5, StrideH: 1, StrideW: 1, PadH: 2, PadW: 2, ReLU: true},
+		{N: 1, C: 33, H: 17, W: 17, Out: 17, KH: 1, KW: 7, StrideH: 1, StrideW: 1, PadW: 3},
+	} {
+		oh, ow := p.OutSize()
+		terms := p.C * p.KH * p.KW
+		x, weight, bias := noise[float32](p.N*p.C*p.H*p.W, 9), noise[float32](p.Out*terms, 10), noise[float32](p.Out, 11)
+		got, want := make([]float32, p.N*p.Out*oh*ow), make([]float32, p.N*p.Out*oh*ow)
+		if !dnnConv(w, &p, got, x, weight, bias) {
+			return fmt.Sprintf("no convolution %+v", p)
+		}
+		goConv2D(w, &p, want, x, weight, bias)
+		if d, tol := apart(got, want, float64(terms+2)), 1.0/(1<<23); d > tol {
+			return fmt.Sprintf("convolution %+v is off by %.2g of the sum's size, want <= %.2g", p, d, tol)
+		}
+	}
+	if C.dnn_bf16() == 0 {
+		return ""
+	}
+	for _, s := range testSizes {
+		m, n, k := s[0], s[1], s[2]
+		a, b := noise[float32](m*k, 12), noise[float32](k*n, 13)
+		got, want := make([]float32, m*n), make([]float32, m*n)
+		if !dnnGemmBF16(w, false, false, m, n, k, a, k, b, n, got, n) {
+			return fmt.Sprintf("no bf16 product %d×%d×%d", m, n, k)
+		}
+		goGemm32(false, false, m, n, k, 1, roundedBF16(m, k, a, k), k, roundedBF16(k, n, b, n), n, 0, want, n)
+		if d, tol := apart(got, want, float64(k+2)), math.Ldexp(1, -22); d > tol {
+			return fmt.Sprintf("bf16 product %d×%d×%d is off by %.2g of the sum's size, want <= %.2g", m, n, k, d, tol)
+		}
+	}
+	return ""
+}
