@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -22,16 +24,12 @@ const (
 const maxProvenance = 1 << 20
 
 // ReadStats reads an .npz archive with mu and sigma: pytorch-fid's, clean-fid's
-// (float32 mu), EDM's, ADM's, or one written by WriteStats. mu may be [d] or
-// [1,d], of any real dtype and byte order; other members are ignored. Files
-// that are not that are a BadInputError, meaningless values a NumericError.
+// (float32 mu), EDM's, ADM's, or one written by WriteStats; or a pickle of
+// EDM2's or stylegan2-ada-pytorch's. mu may be [d] or [1,d], of any real dtype
+// and byte order; other members are ignored. Files that are not that are a
+// BadInputError, meaningless values a NumericError.
 func ReadStats(path string) (*Stats, error) {
-	z, err := tensor.OpenNPZ(path)
-	if err != nil {
-		return nil, &BadInputError{err}
-	}
-	defer z.Close()
-	s, err := readNPZ(z)
+	s, err := readStats(path)
 	if err != nil {
 		return nil, err
 	}
@@ -41,23 +39,51 @@ func ReadStats(path string) (*Stats, error) {
 	return s, nil
 }
 
+func readStats(path string) (*Stats, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &BadInputError{fmt.Errorf("fid: %w", err)}
+	}
+	var head [2]byte
+	_, err = io.ReadFull(f, head[:])
+	f.Close()
+	if err != nil {
+		return nil, badInput("%s: too short for statistics: %w", path, err)
+	}
+	if head[0] == 0x80 { // every pickle since protocol 2
+		return readPickle(path)
+	}
+	z, err := tensor.OpenNPZ(path)
+	if err != nil {
+		return nil, &BadInputError{err}
+	}
+	defer z.Close()
+	return readNPZ(z)
+}
+
 func readNPZ(z *tensor.NPZ) (*Stats, error) {
 	if !z.Has(keyMu) || !z.Has(keySigma) {
 		return nil, badInput("%s: statistics need the arrays mu and sigma; it has %q", z.Path(), z.Names())
 	}
-	mu, err := readArray(z, keyMu, func(shape []int) bool {
-		return len(shape) == 1 || len(shape) == 2 && (shape[0] == 1 || shape[1] == 1)
-	}, "[d] or [1,d]")
+	var shapes [2][]int
+	for i, name := range []string{keyMu, keySigma} { // before anything is allocated
+		r, err := z.Open(name)
+		if err != nil {
+			return nil, &BadInputError{err}
+		}
+		shapes[i] = r.Shape()
+		r.Close()
+	}
+	if err := checkShapes(z.Path(), shapes[0], shapes[1]); err != nil {
+		return nil, err
+	}
+	d := product(shapes[0])
+	any := func([]int) bool { return true }
+	mu, err := readArray(z, keyMu, any, "")
 	if err != nil {
 		return nil, err
 	}
-	d := mu.Len()
-	if d == 0 {
-		return nil, badInput("%s: mu is empty", z.Path())
-	}
-	sigma, err := readArray(z, keySigma, func(shape []int) bool {
-		return len(shape) == 2 && shape[0] == d && shape[1] == d || d == 1 && product(shape) == 1
-	}, fmt.Sprintf("[%d,%d], since mu has %d values", d, d, d))
+	sigma, err := readArray(z, keySigma, any, "")
 	if err != nil {
 		return nil, err
 	}
@@ -67,11 +93,9 @@ func readNPZ(z *tensor.NPZ) (*Stats, error) {
 		if err != nil {
 			return nil, err
 		}
-		v := n.F64()[0]
-		if v != float64(int(v)) || v < 1 || v > 1<<53 {
-			return nil, badInput("%s: n is %g; want the number of vectors", z.Path(), v)
+		if s.N, err = wholeNumber(z.Path(), keyN, n.F64()[0]); err != nil {
+			return nil, err
 		}
-		s.N = int(v)
 	}
 	if z.Has(keyFeatures) {
 		f, err := readArray(z, keyFeatures, func(shape []int) bool {

@@ -128,3 +128,123 @@ func TestReadStatsRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The pickles are scripts/golden/stats_pickles.py's: muᵢ = s(i+½), Σᵢⱼ =
+// s(2δᵢⱼ + 1/(1+i+j)).
+func TestReadStatsPickles(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		n    int
+		ddof float64 // what the file's covariance is divided by, n-ddof
+	}{{"edm2.pkl", 50000, 1}, {"stylegan2_ada.pkl", 1000, 0}} {
+		s, err := ReadStats(filepath.Join("testdata", c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.N != c.n || s.Dim() != 4 {
+			t.Errorf("%s: n %d, %d features", c.file, s.N, s.Dim())
+		}
+		f := (float64(c.n) - c.ddof) / float64(c.n-1)
+		for i := range 4 {
+			if math.Abs(s.Mu[i]-(float64(i)+0.5)) > 1e-15*s.Mu[i] {
+				t.Errorf("%s: mean %d is %g", c.file, i, s.Mu[i])
+			}
+			for j := range 4 {
+				want := f / float64(1+i+j)
+				if i == j {
+					want += 2 * f
+				}
+				if math.Abs(s.Sigma[i*4+j]-want) > 1e-12 {
+					t.Errorf("%s: covariance (%d,%d) is %.15g, want %.15g", c.file, i, j, s.Sigma[i*4+j], want)
+				}
+			}
+		}
+	}
+	// A pickle that wants to call something is refused by its name.
+	evil := filepath.Join(t.TempDir(), "evil.pkl")
+	if err := os.WriteFile(evil, []byte("\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R."), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var bad *BadInputError
+	if _, err := ReadStats(evil); !errors.As(err, &bad) || !strings.Contains(err.Error(), "os") || !strings.Contains(err.Error(), "system") {
+		t.Errorf("a pickle that calls: %v", err)
+	}
+	list := filepath.Join(t.TempDir(), "list.pkl")
+	if err := os.WriteFile(list, []byte("\x80\x02]."), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadStats(list); !errors.As(err, &bad) || !strings.Contains(err.Error(), "want a dictionary") {
+		t.Errorf("a pickled list: %v", err)
+	}
+}
+
+func TestReadFeatures(t *testing.T) {
+	const n, d = 700, 9
+	x := farFromZero(n, d)
+	want := mustStats(t, x, n, d)
+	p := filepath.Join(t.TempDir(), "f.npy")
+	if err := tensor.WriteNPYFile(p, tensor.FromF32(x, n, d)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadFeatures(p, true, 0)
+	if err != nil || !reflect.DeepEqual(got.Sigma, want.Sigma) || !reflect.DeepEqual(got.Mu, want.Mu) || !reflect.DeepEqual(got.Features, x) {
+		t.Errorf("kept: %v", err)
+	}
+	got, err = ReadFeatures(p, false, 0)
+	if err != nil || !reflect.DeepEqual(got.Sigma, want.Sigma) || got.Features != nil || got.N != n {
+		t.Errorf("not kept: %v", err)
+	}
+	var bad *BadInputError
+	var num *NumericError
+	whole, err := os.ReadFile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut, flat, nan := filepath.Join(t.TempDir(), "c.npy"), filepath.Join(t.TempDir(), "flat.npy"), filepath.Join(t.TempDir(), "nan.npy")
+	if err := errors.Join(os.WriteFile(cut, whole[:len(whole)-1], 0o666),
+		tensor.WriteNPYFile(flat, tensor.FromF32(x, n*d)),
+		tensor.WriteNPYFile(nan, tensor.FromF32([]float32{1, 2, 3, float32(math.NaN())}, 2, 2))); err != nil {
+		t.Fatal(err)
+	}
+	for path, c := range map[string]struct {
+		as   any
+		want string
+	}{
+		cut: {&bad, "the file is cut"}, flat: {&bad, "shape [6300]"}, nan: {&num, "feature 1 of row 1 is NaN"}, p + "x": {&bad, "no such file"},
+	} {
+		if _, err := ReadFeatures(path, true, 0); err == nil || !errors.As(err, c.as) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: error %v, want %q", path, err, c.want)
+		}
+	}
+}
+
+// FuzzReadStats holds that no bytes make the reader panic, and that what it
+// accepts gives a distance or a reason.
+func FuzzReadStats(f *testing.F) {
+	var b bytes.Buffer
+	if err := tensor.EncodeNPZ(&b, []tensor.NPZEntry{f64("mu", []float64{1, 2}, 2), f64("sigma", []float64{2, 1, 1, 3}, 2, 2)}, false); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	for _, name := range []string{"edm2.pkl", "stylegan2_ada.pkl"} {
+		p, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(path, b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		s, err := ReadStats(path)
+		if err != nil || s.Dim() > 64 {
+			return
+		}
+		d, err := Frechet(s, randomStats(1, s.Dim()))
+		if err == nil && !(d.Value >= 0) {
+			t.Fatalf("distance %g", d.Value)
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package fid
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/fidlab/fidlab/tensor"
+)
+
+// ReadFeatures makes the statistics of an .npy file of feature vectors, [n,d]
+// of any real dtype, reading it row by row. The vectors are kept (in float32)
+// while they are no more than d or, where keep is set, take no more than bytes
+// (0: DefaultFeatureBytes).
+func ReadFeatures(path string, keep bool, bytes int64) (*Stats, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &BadInputError{fmt.Errorf("fid: %w", err)}
+	}
+	defer f.Close()
+	limit := int64(-1)
+	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
+		limit = st.Size()
+	}
+	r, err := tensor.NewNPYReader(f, limit)
+	if err != nil {
+		return nil, &BadInputError{fmt.Errorf("%s: %w", path, err)}
+	}
+	shape := r.Shape()
+	if len(shape) != 2 || shape[0] < 1 || shape[1] < 1 {
+		return nil, badInput("%s: shape %v; want feature vectors [n,d]", path, shape)
+	}
+	if bytes == 0 {
+		bytes = DefaultFeatureBytes
+	}
+	d := shape[1]
+	m, k := NewMoments(d), newKeeper(d, keep, bytes)
+	const rows = 256
+	buf := make([]byte, min(rows, shape[0])*r.RowBytes())
+	for {
+		n, err := r.ReadRows(rows, buf)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, &BadInputError{fmt.Errorf("%s: %w", path, err)}
+		}
+		a := &tensor.Array{DType: r.DType(), Shape: []int{n, d}, Data: buf[:n*r.RowBytes()]}
+		k.add(a.F32())
+		if err := m.Add64(a.F64()); err != nil {
+			return nil, &NumericError{fmt.Errorf("%s: %w", path, err)}
+		}
+	}
+	s := m.Stats()
+	s.Features, s.dropped = k.rows, k.dropped
+	return s, nil
+}
