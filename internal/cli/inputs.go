@@ -41,6 +41,9 @@ func (a *app) openInput(arg string, skipBad bool) (*input, error) {
 			s, err := fid.ReadStats(arg)
 			return &input{arg: arg, stats: s}, err
 		}
+	case ".pkl":
+		s, err := fid.ReadStats(arg)
+		return &input{arg: arg, stats: s}, err
 	case ".npy":
 		if is, err := hasFeatures(arg); err != nil {
 			return nil, &inputError{err}
