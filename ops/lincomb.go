@@ -4,12 +4,13 @@ import (
 	"fmt"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // LinComb sets out to Σ_j coeffs[j]·xs[j] in one pass over memory. out may be
-// any of the xs. In float32 the coefficients are rounded to float32 first. It
-// panics unless all tensors have one length and dtype and there are as many
-// coefficients as tensors, at least one.
+// any of the xs. Sums are made in float64 and rounded once, to the same bits at
+// any number of threads. It panics unless all tensors have one length and dtype
+// and there are as many coefficients as tensors, one to eight.
 func LinComb(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
 	sameLen("LinComb", out, xs)
 	if len(coeffs) != len(xs) || len(xs) == 0 || len(xs) > maxTerms {
@@ -37,51 +38,21 @@ func LinCombRows(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
 	}
 }
 
+// maxTerms is what one pass of package cpu takes.
 const maxTerms = 8
 
 func lincombRange(out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor, lo, hi int) {
 	if out.Double() {
-		var c [maxTerms]float64
 		var v [maxTerms][]float64
 		for j, x := range xs {
-			c[j], v[j] = coeffs[j], x.F64()[lo:hi]
+			v[j] = x.F64()[lo:hi]
 		}
-		lincomb(out.F64()[lo:hi], c[:len(xs)], v[:len(xs)])
+		cpu.LinComb64(nil, out.F64()[lo:hi], coeffs, v[:len(xs)]...)
 		return
 	}
-	var c [maxTerms]float32
 	var v [maxTerms][]float32
 	for j, x := range xs {
-		c[j], v[j] = float32(coeffs[j]), x.F32()[lo:hi]
+		v[j] = x.F32()[lo:hi]
 	}
-	lincomb(out.F32()[lo:hi], c[:len(xs)], v[:len(xs)])
-}
-
-func lincomb[T float32 | float64](out []T, c []T, xs [][]T) {
-	n := len(out)
-	switch len(xs) {
-	case 1:
-		a, x := c[0], xs[0][:n]
-		for i := range out {
-			out[i] = a * x[i]
-		}
-	case 2:
-		a, b, x, y := c[0], c[1], xs[0][:n], xs[1][:n]
-		for i := range out {
-			out[i] = a*x[i] + b*y[i]
-		}
-	case 3:
-		a, b, d, x, y, z := c[0], c[1], c[2], xs[0][:n], xs[1][:n], xs[2][:n]
-		for i := range out {
-			out[i] = a*x[i] + b*y[i] + d*z[i]
-		}
-	default:
-		for i := range out {
-			s := c[0] * xs[0][i]
-			for j := 1; j < len(xs); j++ {
-				s += c[j] * xs[j][i]
-			}
-			out[i] = s
-		}
-	}
+	cpu.LinComb32(nil, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
 }

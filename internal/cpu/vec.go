@@ -54,6 +54,8 @@ var (
 	linear64 = sync.Pool{New: newLinear[float64]}
 )
 
+// linComb's callers are not inlined: in another package the compiler would know
+// nothing of this instance and move its arguments to the heap.
 func linComb[T float32 | float64](op string, pool *sync.Pool, w *Worker, out []T, coeffs []float64, xs [][]T) {
 	if len(coeffs) != len(xs) {
 		panic(fmt.Sprintf("cpu: %s: %d coefficients for %d operands", op, len(coeffs), len(xs)))
@@ -104,11 +106,15 @@ func eachChunk(w *Worker, n int, f func(w *Worker, chunk int)) {
 // seven operands beyond the eighth). out may be one of the xs; all have the
 // same length, else it panics. It allocates nothing. The bits are the same on
 // every machine.
+//
+//go:noinline
 func LinComb32(w *Worker, out []float32, coeffs []float64, xs ...[]float32) {
 	linComb("LinComb32", &linear32, w, out, coeffs, xs)
 }
 
 // LinComb64 is LinComb32 for float64.
+//
+//go:noinline
 func LinComb64(w *Worker, out []float64, coeffs []float64, xs ...[]float64) {
 	linComb("LinComb64", &linear64, w, out, coeffs, xs)
 }
