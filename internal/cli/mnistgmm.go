@@ -1,67 +1,164 @@
 package cli
 
 import (
-	"math"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 
 	"github.com/fidlab/fidlab/data/mnist"
+	"github.com/fidlab/fidlab/sampler"
+	"github.com/fidlab/fidlab/tensor"
 )
 
-// digitField writes to dst a field of which the picture is the part between 0
-// and 1: the gray values, continued below 0 outside the strokes and above 1
-// inside, by fieldSlope a pixel of distance up to fieldReach. Gaussians fit it
-// much better than the gray values themselves, most of which sit at the ends.
-func digitField(dst []float64, pix []uint8) {
-	var ink, paper [mnist.Height * mnist.Width]uint8
-	for i, p := range pix {
-		ink[i], paper[i] = fieldReach, fieldReach
-		if p > 0 {
-			ink[i] = 0
-		}
-		if p < fieldFull {
-			paper[i] = 0
-		}
+// mnistGMMFit are the settings of the built-in model mnist-gmm: ten components
+// for each digit in the hundred leading principal dimensions of the digits'
+// fields, without noise outside them. They were chosen by eye and by the Fréchet
+// distance of gradient histograms to the training images', with 20 steps of
+// dpm++2m: 0.085 (40 dimensions 0.165, 60: 0.117, 150: 0.076 at twice the cost;
+// gray values instead of fields, 60 dimensions: 0.233; test images: 0.016).
+var mnistGMMFit = sampler.FitOptions{Components: 10, Dims: 100, Iterations: 8, PCAStride: 6, Pool: 30, Seed: 1}
+
+// mnistGMMVersion changes whenever what is fitted does.
+const mnistGMMVersion = 1
+
+// mnistGMM is the model mnist-gmm: a Gaussian mixture over 28×28 fields, of
+// which the values from 0 to 1 are the picture (clip, then scale to gray). Its
+// components are labelled with their digit. It is fitted to MNIST's training
+// images at first use, kept in the cache, and fitted again when the cached file
+// is damaged or of other settings. tell hears in one line what is done and why;
+// progress, which may be nil, the share of the fit that is done.
+func mnistGMM(ctx context.Context, getenv func(string) string, tell func(string), progress func(float64)) (*sampler.Mixture, error) {
+	path, err := cacheFile(getenv, "mnist-gmm.npz")
+	if err != nil {
+		return nil, err
 	}
-	toInk, toPaper := distances(&ink), distances(&paper)
-	for i, p := range pix {
-		dst[i] = float64(p) / 255
-		switch {
-		case p == 0:
-			dst[i] = -fieldSlope * (toInk[i] - 0.5)
-		case p >= fieldFull:
-			dst[i] += fieldSlope * (toPaper[i] - 0.5)
+	spec, err := keptMixture(path, tell, func() (*sampler.MixtureSpec, error) {
+		set, err := mnist.Load(mnist.Train)
+		if err != nil {
+			return nil, &inputError{err}
 		}
+		return fitMNISTGMM(ctx, set, mnistGMMFit, progress)
+	})
+	if err != nil {
+		return nil, err
 	}
+	return sampler.NewMixture(*spec)
 }
 
-var fieldSlope = 0.35 // a pixel
-
-const (
-	fieldReach = 4
-	fieldFull  = 250 // gray from which a pixel counts as inside
-)
-
-// distances is the Euclidean distance of every pixel to the nearest one marked
-// 0, at most fieldReach: first along rows, into row, then over nearby rows.
-func distances(row *[mnist.Height * mnist.Width]uint8) (out [mnist.Height * mnist.Width]float64) {
-	const W, H = mnist.Width, mnist.Height
-	for y := range H {
-		r := row[y*W : (y+1)*W]
-		for x := 1; x < W; x++ {
-			r[x] = min(r[x], r[x-1]+1)
-		}
-		for x := W - 2; x >= 0; x-- {
-			r[x] = min(r[x], r[x+1]+1)
-		}
+// keptMixture reads the mixture at path, or fits and keeps it there.
+func keptMixture(path string, tell func(string), fit func() (*sampler.MixtureSpec, error)) (*sampler.MixtureSpec, error) {
+	spec, err := readMNISTGMM(path)
+	switch {
+	case err == nil:
+		return spec, nil
+	case errors.Is(err, fs.ErrNotExist):
+		tell("mnist-gmm: fitting a mixture to the MNIST training images, once; it is kept in " + path)
+	default:
+		tell(fmt.Sprintf("mnist-gmm: fitting again: %v", err))
 	}
-	for y := range H {
-		for x := range W {
-			best := fieldReach * fieldReach
-			for v := max(0, y-fieldReach+1); v <= min(H-1, y+fieldReach-1); v++ {
-				h := int(row[v*W+x])
-				best = min(best, h*h+(v-y)*(v-y))
-			}
-			out[y*W+x] = math.Sqrt(float64(best))
-		}
+	if spec, err = fit(); err != nil {
+		return nil, err
 	}
-	return out
+	if err := writeMNISTGMM(path, spec); err != nil {
+		tell(fmt.Sprintf("mnist-gmm: not kept for the next time: %v", err))
+	}
+	return spec, nil
+}
+
+func fitMNISTGMM(ctx context.Context, set *mnist.Set, o sampler.FitOptions, progress func(float64)) (*sampler.MixtureSpec, error) {
+	rows := sampler.Rows{
+		N: len(set.Images), D: mnist.Height * mnist.Width,
+		At: func(i int, dst []float64) { digitField(dst, set.Images[i]) },
+	}
+	spec, err := sampler.FitMixture(ctx, rows, set.Labels, o, progress)
+	if err != nil {
+		return nil, err
+	}
+	spec.Shape = []int{mnist.Height, mnist.Width, 1}
+	return spec, nil
+}
+
+// writeMNISTGMM keeps the mixture, with the hash of its arrays.
+func writeMNISTGMM(path string, s *sampler.MixtureSpec) error {
+	K, d, D := len(s.Weights), len(s.Means[0]), len(s.Subspace.Mean)
+	var means, covs, basis []float64
+	labels := make([]byte, K)
+	for k := range K {
+		means = append(means, s.Means[k]...)
+		for _, row := range s.Covs[k] {
+			covs = append(covs, row...)
+		}
+		labels[k] = byte(s.Labels[k])
+	}
+	for _, row := range s.Subspace.Basis {
+		basis = append(basis, row...)
+	}
+	entries := []tensor.NPZEntry{
+		{Name: "weights", Array: tensor.FromF64(s.Weights, K)}, {Name: "means", Array: tensor.FromF64(means, K, d)},
+		{Name: "covs", Array: tensor.FromF64(covs, K, d, d)}, {Name: "labels", Array: tensor.FromU8(labels, K)},
+		{Name: "mean", Array: tensor.FromF64(s.Subspace.Mean, D)}, {Name: "basis", Array: tensor.FromF64(basis, d, D)},
+	}
+	sum := hashMNISTGMM(entries)
+	entries = append(entries, tensor.NPZEntry{Name: "sha256", Array: tensor.FromU8(sum, len(sum))})
+	return tensor.WriteNPZ(path, entries, false, tensor.Overwrite)
+}
+
+// hashMNISTGMM covers the settings too, so that a file of other settings does not pass.
+func hashMNISTGMM(entries []tensor.NPZEntry) []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "mnist-gmm %d %+v %g %d\n", mnistGMMVersion, mnistGMMFit, fieldSlope, fieldReach)
+	for _, e := range entries {
+		fmt.Fprintf(h, "%s %s %v\n", e.Name, e.Array.DType, e.Array.Shape)
+		h.Write(e.Array.Data)
+	}
+	return h.Sum(nil)
+}
+
+func readMNISTGMM(path string) (*sampler.MixtureSpec, error) {
+	z, err := tensor.OpenNPZ(path)
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	var entries []tensor.NPZEntry
+	arrays := map[string]*tensor.Array{}
+	for _, name := range []string{"weights", "means", "covs", "labels", "mean", "basis"} {
+		a, err := z.Read(name)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, tensor.NPZEntry{Name: name, Array: a})
+		arrays[name] = a
+	}
+	kept, err := z.Read("sha256")
+	if err != nil {
+		return nil, err
+	}
+	if sum := hashMNISTGMM(entries); !bytes.Equal(sum, kept.Data) {
+		return nil, fmt.Errorf("%s: its hash is %s, its settings and arrays have %s", path, hex.EncodeToString(kept.Data), hex.EncodeToString(sum))
+	}
+	// The hash vouches for the shapes: the arrays are those that were written.
+	K, d, D := arrays["means"].Shape[0], arrays["means"].Shape[1], arrays["mean"].Shape[0]
+	means, covs, basis := arrays["means"].F64(), arrays["covs"].F64(), arrays["basis"].F64()
+	s := &sampler.MixtureSpec{
+		Weights: arrays["weights"].F64(), Shape: []int{mnist.Height, mnist.Width, 1},
+		Subspace: &sampler.Subspace{Mean: arrays["mean"].F64()},
+	}
+	for k := range K {
+		s.Means = append(s.Means, means[k*d:(k+1)*d])
+		s.Labels = append(s.Labels, int(arrays["labels"].Data[k]))
+		cov := make([][]float64, d)
+		for i := range cov {
+			cov[i] = covs[(k*d+i)*d:][:d]
+		}
+		s.Covs = append(s.Covs, cov)
+	}
+	for i := range d {
+		s.Subspace.Basis = append(s.Subspace.Basis, basis[i*D:(i+1)*D])
+	}
+	return s, nil
 }
