@@ -28,6 +28,7 @@ type Metric struct {
 // metrics in the order in which they are listed.
 var metrics = []Metric{
 	{"fid", "Fréchet distance between the normal distributions fitted to both sets", computeFID},
+	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³; needs the features of both", computeKID},
 }
 
 // Metrics lists what there is.

@@ -1,0 +1,121 @@
+package fid
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/rng"
+)
+
+// The published protocol of KID.
+const (
+	kidSubsets    = 100
+	kidSubsetSize = 1000
+)
+
+// kidStream keeps the draws of the subsets apart from all other streams.
+const kidStream = 0x61d << 48
+
+// computeKID is the kernel inception distance (Bińkowski et al. 2018): the mean
+// over 100 pairs of random subsets of 1000 of the unbiased squared MMD under
+// the kernel (x·y/d + 1)³. Smaller sets are taken whole or to the size of the
+// smaller one.
+func computeKID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []string, error) {
+	if ref.Dim() != gen.Dim() {
+		return nil, nil, badInput("the reference has %d features, the generated set %d; extract both with one extractor", ref.Dim(), gen.Dim())
+	}
+	for i, s := range []*Stats{ref, gen} {
+		if s.Features == nil {
+			return nil, nil, badInput("%s: kid needs the feature vectors, and there are only statistics; give the images or an .npy of features", sides[i])
+		}
+		if s.N < 2 {
+			return nil, nil, numeric("%s: kid needs at least 2 vectors, there is %d", sides[i], s.N)
+		}
+	}
+	m := min(kidSubsetSize, ref.N, gen.N)
+	var notes []string
+	if m < kidSubsetSize {
+		notes = append(notes, fmt.Sprintf("kid: subsets of %d, since a set has no more; the published protocol takes %d", m, kidSubsetSize))
+	}
+	values, errs := make([]float64, kidSubsets), make([]error, kidSubsets)
+	offsets := [2][]float64{ref.offset(), gen.offset()}
+	cpu.Each(kidSubsets, func(w *cpu.Worker, i int) {
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			return
+		}
+		x := subset(rng.New(opt.Interval.Seed, kidStream+uint64(2*i)), ref.N, m)
+		y := subset(rng.New(opt.Interval.Seed, kidStream+uint64(2*i+1)), gen.N, m)
+		values[i] = mmd(w, ref, gen, offsets, x, y)
+	})
+	var v KIDValue
+	for i, err := range errs {
+		if err != nil {
+			return nil, nil, err
+		}
+		v.Value += values[i] / kidSubsets
+	}
+	v.Std = deviation(values, v.Value)
+	if v.Value-v.Value != 0 {
+		return nil, nil, numeric("kid is %g: the features are too large for float64", v.Value)
+	}
+	return v, notes, nil
+}
+
+// deviation is the population standard deviation.
+func deviation(values []float64, mean float64) float64 {
+	sum := 0.0
+	for _, x := range values {
+		sum += (x - mean) * (x - mean)
+	}
+	return math.Sqrt(sum / float64(len(values)))
+}
+
+// subset draws m of n without replacement: the head of a Fisher–Yates shuffle.
+func subset(r *rng.Stream, n, m int) []int {
+	p := make([]int, n)
+	for i := range p {
+		p[i] = i
+	}
+	for i := range m {
+		j := i + r.Intn(n-i)
+		p[i], p[j] = p[j], p[i]
+	}
+	return p[:m]
+}
+
+// mmd is the unbiased squared MMD between rows x of a and y of b, as many of each.
+func mmd(w *cpu.Worker, a, b *Stats, offsets [2][]float64, x, y []int) float64 {
+	m, d := len(x), a.Dim()
+	xt, yt := columns(a, offsets[0], x), columns(b, offsets[1], y)
+	k := make([]float64, m*m)
+	kernel := func(v float64) float64 { v = v/float64(d) + 1; return v * v * v }
+	same, cross := 0.0, 0.0
+	for _, set := range [][]float64{xt, yt} {
+		cpu.SyrkT64(w, m, d, 1, set, m, 0, k, m)
+		for i := range m {
+			for _, v := range k[i*m : i*m+i] { // the other triangle is the same
+				same += 2 * kernel(v)
+			}
+		}
+	}
+	cpu.Gemm64(w, true, false, m, m, d, 1, xt, m, yt, m, 0, k, m)
+	for _, v := range k {
+		cross += kernel(v)
+	}
+	n := float64(m)
+	return same/(n*(n-1)) - 2*cross/(n*n)
+}
+
+// columns is the rows idx of s in float64, transposed: [d, len(idx)].
+func columns(s *Stats, offset []float64, idx []int) []float64 {
+	m, d := len(idx), s.Dim()
+	out := make([]float64, d*m)
+	for i, r := range idx {
+		for j, v := range s.Features[r*d:][:d] {
+			out[j*m+i] = float64(v) + offset[j]
+		}
+	}
+	return out
+}
