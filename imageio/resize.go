@@ -3,6 +3,8 @@ package imageio
 import (
 	"fmt"
 	"sync"
+
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // maxTables bounds the tables that a Resizer keeps. A set of pictures of one
@@ -31,15 +33,14 @@ func NewResizer(kind ResizeKind, outW, outH int) *Resizer {
 // Scratch is the working memory of one resize at a time. The zero value is
 // ready; it grows to what is needed and is then reused without allocation.
 type Scratch struct {
-	line []float64 // one source row as numbers
-	ring []float64 // rows after the first pass
-	acc  []float64
-	ints []int32
+	float cpu.ResampleScratch
+	ints  []int32
 }
 
 // Into resizes img and writes v*scale + offset for every value v on the scale
 // 0..255 to dst, float32 [3, OutH, OutW]. With scale 1 and offset 0 that is the
-// picture; a network's normalisation costs nothing more. A nil scratch is taken
+// picture; a network's normalisation costs nothing more. Float results are
+// rounded to float32 after each pass, as Pillow does. A nil scratch is taken
 // from a pool. Both give the same bits.
 func (r *Resizer) Into(dst []float32, img *Image, scale, offset float32, scratch *Scratch) {
 	if len(dst) != 3*r.OutW*r.OutH {
@@ -67,9 +68,11 @@ func (r *Resizer) Into(dst []float32, img *Image, scale, offset float32, scratch
 		p.run(r.Kind.verticalFirst(img.Width, img.Height, r.OutW, r.OutH), scratch)
 		return
 	}
-	p := floatPass{h: h, v: v, img: img, outW: r.OutW, outH: r.OutH, dst: dst, scale: scale, offset: offset}
-	p.clip = r.Kind.method == pilFloat
-	p.run(r.Kind.verticalFirst(img.Width, img.Height, r.OutW, r.OutH), scratch)
+	p := cpu.Resample{
+		H: h.ResampleAxis, V: v.ResampleAxis, Scale: scale, Offset: offset, Clip: r.Kind.method == pilFloat,
+		VerticalFirst: r.Kind.verticalFirst(img.Width, img.Height, r.OutW, r.OutH),
+	}
+	p.Run(dst, img.Pix, img.Width, img.Height, &scratch.float)
 }
 
 // U8 returns the resized picture of a resizer of kind PILU8, with img's facts.

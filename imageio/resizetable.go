@@ -1,13 +1,12 @@
 package imageio
 
-// table says how one axis is resampled: output o is the sum over k < taps of
-// weight[o*taps+k] * input[start[o]+k]. All outputs have the same number of
+import "github.com/fidlab/fidlab/internal/cpu"
+
+// table says how one axis is resampled. All outputs have the same number of
 // taps, padded with zero weights: adding zeros changes no bit of a sum.
 type table struct {
-	taps   int
-	start  []int32
-	weight []float64
-	fixed  []int32 // weights in units of 2^-22; pilU8 only
+	cpu.ResampleAxis
+	fixed []int32 // weights in units of 2^-22; pilU8 only
 }
 
 // fixedBits is Pillow's precision of 8-bit resampling: 32 bits less 8 for the
@@ -97,15 +96,17 @@ func pack(start []int, windows [][]float64, in int, fixed bool) *table {
 	for _, w := range windows {
 		taps = max(taps, len(w))
 	}
-	t := &table{taps: taps, start: make([]int32, len(start)), weight: make([]float64, taps*len(start))}
+	t := &table{ResampleAxis: cpu.ResampleAxis{
+		Taps: taps, Start: make([]int32, len(start)), Weight: make([]float64, taps*len(start)),
+	}}
 	for o, w := range windows {
 		s := min(start[o], in-taps)
-		t.start[o] = int32(s)
-		copy(t.weight[o*taps+start[o]-s:], w)
+		t.Start[o] = int32(s)
+		copy(t.Weight[o*taps+start[o]-s:], w)
 	}
 	if fixed {
-		t.fixed = make([]int32, len(t.weight))
-		for i, w := range t.weight {
+		t.fixed = make([]int32, len(t.Weight))
+		for i, w := range t.Weight {
 			half := 0.5
 			if w < 0 {
 				half = -0.5

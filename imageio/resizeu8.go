@@ -14,7 +14,7 @@ func clip8(v int32) int32 { return min(max(v>>fixedBits, 0), 255) }
 const fixedHalf = 1 << (fixedBits - 1)
 
 func (p *u8Pass) run(verticalFirst bool, s *Scratch) {
-	inW, width, taps := 3*p.img.Width, 3*p.outW, p.v.taps
+	inW, width, taps := 3*p.img.Width, 3*p.outW, p.v.Taps
 	s.ints = grow(s.ints, inW+width+taps*width)
 	line, acc, ring := s.ints[:inW], s.ints[inW:inW+width], s.ints[inW+width:]
 	if verticalFirst {
@@ -27,7 +27,7 @@ func (p *u8Pass) run(verticalFirst bool, s *Scratch) {
 	}
 	ready := 0
 	for y := range p.outH {
-		first := int(p.v.start[y])
+		first := int(p.v.Start[y])
 		for ready = max(ready, first); ready < first+taps; ready++ {
 			for i, b := range p.img.Pix[ready*inW:][:inW] {
 				line[i] = int32(b)
@@ -52,8 +52,8 @@ func (p *u8Pass) run(verticalFirst bool, s *Scratch) {
 
 func (p *u8Pass) along(dst, line []int32) {
 	red, green, blue := dst[:p.outW], dst[p.outW:2*p.outW], dst[2*p.outW:3*p.outW]
-	taps := p.h.taps
-	for x, first := range p.h.start {
+	taps := p.h.Taps
+	for x, first := range p.h.Start {
 		w := p.h.fixed[x*taps:][:taps]
 		in := line[3*first:][:3*taps]
 		r, g, b := int32(fixedHalf), int32(fixedHalf), int32(fixedHalf)
@@ -71,8 +71,8 @@ func (p *u8Pass) columns(dst []int32, y int) {
 	for i := range dst {
 		dst[i] = fixedHalf
 	}
-	for k, wk := range p.v.fixed[y*p.v.taps:][:p.v.taps] {
-		for i, b := range p.img.Pix[(int(p.v.start[y])+k)*len(dst):][:len(dst)] {
+	for k, wk := range p.v.fixed[y*p.v.Taps:][:p.v.Taps] {
+		for i, b := range p.img.Pix[(int(p.v.Start[y])+k)*len(dst):][:len(dst)] {
 			dst[i] += int32(b) * wk
 		}
 	}

@@ -70,4 +70,7 @@ void vec_relu(long n, float *out, const float *x);
 void vec_exp(long n, float *out, const float *x);
 void vec_softmax(long rows, long n, float *out, long ldo, const float *x, long ldx);
 
+// resample.c
+void resample_rgb(const uint8_t *pix, long in_w, long out_w, long out_h, int htaps, const int32_t *hstart, const double *hweight, int vtaps, const int32_t *vstart, const double *vweight, double *line, double *ring, float *dst, float scale, float offset, int clip);
+
 #endif

@@ -55,6 +55,8 @@ func nativeLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]
 
 func nativeTriad(out, a, b []float32, s float32) bool { return false }
 
+func nativeResample(*Resample, []float32, []uint8, int, *ResampleScratch) bool { return false }
+
 func nativeReLU32(out, x []float32) bool { return false }
 
 func nativeExp32(out, x []float32) bool { return false }

@@ -1,25 +1,22 @@
-package imageio
+package cpu
 
-// floatPass resamples rows in float64 and rounds to float32 after each pass, in
-// Pillow's order of summation, so that its results are Pillow's bits. Rows
-// after the first pass live in a ring of as many rows as the second needs.
+// resampler is Resample.Run in Go. Rows after the first pass live in a ring of
+// as many rows as the second needs.
 //
 // Products are converted explicitly before they are added: that forbids a fused
 // multiply-add, which some processors' Go would use, with other bits.
-type floatPass struct {
-	h, v          *table
-	img           *Image
-	outW, outH    int
-	dst           []float32
-	scale, offset float32
-	clip          bool
+type resampler struct {
+	*Resample
+	img             []uint8
+	inW, outW, outH int // inW in bytes
+	dst             []float32
 }
 
-func (p *floatPass) run(verticalFirst bool, s *Scratch) {
-	inW := 3 * p.img.Width
-	s.acc = grow(s.acc, max(inW, 3*p.outW))
-	s.line = grow(s.line, inW)
-	if verticalFirst {
+func (p *resampler) run(s *ResampleScratch) {
+	inW := p.inW
+	s.acc = growTo(s.acc, max(inW, 3*p.outW))
+	s.line = growTo(s.line, inW)
+	if p.VerticalFirst {
 		for y := range p.outH {
 			p.columns(s.line, s.acc[:inW], y)
 			p.along(s.acc[:3*p.outW], s.line)
@@ -27,13 +24,13 @@ func (p *floatPass) run(verticalFirst bool, s *Scratch) {
 		}
 		return
 	}
-	taps, width := p.v.taps, 3*p.outW
-	s.ring = grow(s.ring, taps*width)
+	taps, width := p.V.Taps, 3*p.outW
+	s.ring = growTo(s.ring, taps*width)
 	ready := 0 // rows below are, or were, in the ring
 	for y := range p.outH {
-		first := int(p.v.start[y])
+		first := int(p.V.Start[y])
 		for ready = max(ready, first); ready < first+taps; ready++ {
-			for i, b := range p.img.Pix[ready*inW:][:inW] {
+			for i, b := range p.img[ready*inW:][:inW] {
 				s.line[i] = float64(b)
 			}
 			row := s.ring[ready%taps*width:][:width]
@@ -42,7 +39,7 @@ func (p *floatPass) run(verticalFirst bool, s *Scratch) {
 				row[i] = float64(float32(v))
 			}
 		}
-		w := p.v.weight[y*taps:][:taps]
+		w := p.V.Weight[y*taps:][:taps]
 		switch taps {
 		case 1:
 			p.finish(s.ring, y)
@@ -86,10 +83,10 @@ func axpy(acc, x []float64, w float64) {
 }
 
 // along resamples one interleaved row of the picture into three planar rows.
-func (p *floatPass) along(dst, line []float64) {
+func (p *resampler) along(dst, line []float64) {
 	red, green, blue := dst[:p.outW], dst[p.outW:2*p.outW], dst[2*p.outW:3*p.outW]
-	taps, weight := p.h.taps, p.h.weight
-	for x, first := range p.h.start {
+	taps, weight := p.H.Taps, p.H.Weight
+	for x, first := range p.H.Start {
 		w := weight[x*taps:][:taps]
 		in := line[3*first:][:3*taps]
 		var r, g, b float64
@@ -119,11 +116,11 @@ func (p *floatPass) along(dst, line []float64) {
 }
 
 // columns makes row y of the vertical pass over the picture itself.
-func (p *floatPass) columns(dst, acc []float64, y int) {
+func (p *resampler) columns(dst, acc []float64, y int) {
 	clear(acc)
 	inW := len(acc)
-	for k, wk := range p.v.weight[y*p.v.taps:][:p.v.taps] {
-		row := p.img.Pix[(int(p.v.start[y])+k)*inW:][:inW]
+	for k, wk := range p.V.Weight[y*p.V.Taps:][:p.V.Taps] {
+		row := p.img[(int(p.V.Start[y])+k)*inW:][:inW]
 		for i, b := range row {
 			acc[i] += float64(float64(b) * wk)
 		}
@@ -134,20 +131,20 @@ func (p *floatPass) columns(dst, acc []float64, y int) {
 }
 
 // finish rounds, clips, scales and stores the three rows of output row y.
-func (p *floatPass) finish(rows []float64, y int) {
+func (p *resampler) finish(rows []float64, y int) {
 	n := p.outW * p.outH
 	for c := range 3 {
 		out := p.dst[c*n+y*p.outW:][:p.outW]
 		in := rows[c*p.outW:][:len(out)]
-		if p.clip {
+		if p.Clip {
 			for x := range out {
 				v := min(max(float32(in[x]), 0), 255)
-				out[x] = float32(v*p.scale) + p.offset
+				out[x] = float32(v*p.Scale) + p.Offset
 			}
 			continue
 		}
 		for x := range out {
-			out[x] = float32(float32(in[x])*p.scale) + p.offset
+			out[x] = float32(float32(in[x])*p.Scale) + p.Offset
 		}
 	}
 }
