@@ -128,6 +128,9 @@ func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectO
 		opt.Device = "cpu"
 	}
 	info := ex.Info()
+	if err := checkDim(info.Name, info.Dim); err != nil {
+		return nil, Collected{Skipped: []Skipped{}}, err
+	}
 	m := NewMoments(info.Dim)
 	k := newKeeper(info.Dim, opt.Keep, opt.FeatureBytes)
 	out, err := EachFeatures(ctx, src, ex, opt, func(w *cpu.Worker, rows []float32) error {

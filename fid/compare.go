@@ -181,5 +181,8 @@ func computeFID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []str
 	default:
 		note += fmt.Sprintf("this many images raise the value by about %.3g", max(ci.Bias, 0))
 	}
+	if n := min(ref.N, gen.N); n <= ref.Dim() {
+		note += fmt.Sprintf("; with %d images in %d dimensions that is an extrapolation and the interval is rough", n, ref.Dim())
+	}
 	return v, append(notes, note), nil
 }

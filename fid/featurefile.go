@@ -31,6 +31,9 @@ func ReadFeatures(path string, keep bool, bytes int64) (*Stats, error) {
 	if len(shape) != 2 || shape[0] < 1 || shape[1] < 1 {
 		return nil, badInput("%s: shape %v; want feature vectors [n,d]", path, shape)
 	}
+	if err := checkDim(path, shape[1]); err != nil {
+		return nil, err
+	}
 	if bytes == 0 {
 		bytes = DefaultFeatureBytes
 	}

@@ -36,6 +36,18 @@ func NewMoments(d int) *Moments {
 	return &Moments{d: d, mean: make([]float64, d), scatter: make([]float64, d*d), block: make([]float64, (blockRows+1)*d)}
 }
 
+// maxDim is the widest covariance that is made: 2 GiB of float64.
+const maxDim = 1 << 14
+
+// checkDim refuses widths whose covariance would not fit in memory.
+func checkDim(who string, d int) error {
+	if d > maxDim {
+		return badInput("%s: %d features; their covariance would take %.0f GiB, and at most %d features are accepted; use smaller images or another extractor",
+			who, d, float64(d)*float64(d)*8/(1<<30), maxDim)
+	}
+	return nil
+}
+
 // N is the number of rows added.
 func (m *Moments) N() int { return m.n + m.pending }
 

@@ -200,6 +200,10 @@ func TestReadFeatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wide := filepath.Join(t.TempDir(), "wide.npy")
+	if err := tensor.WriteNPYFile(wide, tensor.FromF32(make([]float32, 200000), 1, 200000)); err != nil {
+		t.Fatal(err)
+	}
 	cut, flat, nan := filepath.Join(t.TempDir(), "c.npy"), filepath.Join(t.TempDir(), "flat.npy"), filepath.Join(t.TempDir(), "nan.npy")
 	if err := errors.Join(os.WriteFile(cut, whole[:len(whole)-1], 0o666),
 		tensor.WriteNPYFile(flat, tensor.FromF32(x, n*d)),
@@ -210,7 +214,7 @@ func TestReadFeatures(t *testing.T) {
 		as   any
 		want string
 	}{
-		cut: {&bad, "the file is cut"}, flat: {&bad, "shape [6300]"}, nan: {&num, "feature 1 of row 1 is NaN"}, p + "x": {&bad, "no such file"},
+		cut: {&bad, "the file is cut"}, wide: {&bad, "would take 298 GiB"}, flat: {&bad, "shape [6300]"}, nan: {&num, "feature 1 of row 1 is NaN"}, p + "x": {&bad, "no such file"},
 	} {
 		if _, err := ReadFeatures(path, true, 0); err == nil || !errors.As(err, c.as) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error %v, want %q", path, err, c.want)
