@@ -3,10 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"image"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -89,7 +89,7 @@ type sampleWriter struct {
 	pictures bool
 	h, w, c  int
 	noGrid   bool
-	sheet    []image.Image
+	sheet    []*imageio.Image
 	keep     bool // for samples.npy
 	f32      []float32
 	f64      []float64

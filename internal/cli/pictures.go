@@ -1,11 +1,11 @@
 package cli
 
 import (
-	"image"
-	"image/color"
-	"image/png"
+	"bufio"
 	"math"
 	"os"
+
+	"github.com/fidlab/fidlab/imageio"
 )
 
 // pictureShape reads a sample's shape as that of a picture: [H,W], [H,W,1] or [H,W,3].
@@ -19,60 +19,34 @@ func pictureShape(shape []int) (h, w, c int, ok bool) {
 	return 0, 0, 0, false
 }
 
-// picture turns the values of one sample, lo for black and hi for white, into
+// toPicture turns the values of one sample, lo for black and hi for white, into
 // 8 bits: scaled, rounded to nearest and clipped.
-func toPicture(x []float64, h, w, c int, lo, hi float64) image.Image {
-	u8 := func(v float64) uint8 {
-		return uint8(math.Round(255 * min(max((v-lo)/(hi-lo), 0), 1)))
-	}
-	if c == 1 {
-		m := image.NewGray(image.Rect(0, 0, w, h))
-		for i, v := range x {
-			m.Pix[i] = u8(v)
-		}
-		return m
-	}
-	m := image.NewNRGBA(image.Rect(0, 0, w, h))
-	for i := range h * w {
-		m.Pix[4*i], m.Pix[4*i+1], m.Pix[4*i+2], m.Pix[4*i+3] = u8(x[3*i]), u8(x[3*i+1]), u8(x[3*i+2]), 255
+func toPicture(x []float64, h, w, c int, lo, hi float64) *imageio.Image {
+	m := &imageio.Image{Width: w, Height: h, Pix: make([]uint8, 3*h*w)}
+	for i := range m.Pix {
+		v := x[i/3*c+i%3%c]
+		m.Pix[i] = uint8(math.Round(255 * min(max((v-lo)/(hi-lo), 0), 1)))
 	}
 	return m
 }
 
-// sheetMargin is the space between the pictures of a sheet.
-const sheetMargin = 2
-
 // contactSheet puts pictures of one size side by side in a square of rows.
-func contactSheet(pictures []image.Image) image.Image {
-	cols := int(math.Ceil(math.Sqrt(float64(len(pictures)))))
-	rows := (len(pictures) + cols - 1) / cols
-	size := pictures[0].Bounds().Size()
-	stepX, stepY := size.X+sheetMargin, size.Y+sheetMargin
-	sheet := image.NewNRGBA(image.Rect(0, 0, cols*stepX+sheetMargin, rows*stepY+sheetMargin))
-	for i := range sheet.Pix {
-		sheet.Pix[i] = 0x80
-		if i%4 == 3 {
-			sheet.Pix[i] = 0xff
-		}
-	}
-	for i, m := range pictures {
-		x0, y0 := sheetMargin+i%cols*stepX, sheetMargin+i/cols*stepY
-		for y := range size.Y {
-			for x := range size.X {
-				sheet.SetNRGBA(x0+x, y0+y, color.NRGBAModel.Convert(m.At(x, y)).(color.NRGBA))
-			}
-		}
-	}
-	return sheet
+func contactSheet(pictures []*imageio.Image) *imageio.Image {
+	return imageio.Grid(pictures, int(math.Ceil(math.Sqrt(float64(len(pictures))))), 2)
 }
 
-// writePNG writes a file that is not yet under its final name: its folder is.
-func writePNG(path string, m image.Image) error {
+// writePNG writes a file into a folder that is not yet under its final name.
+func writePNG(path string, m *imageio.Image) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
-	if err := png.Encode(f, m); err != nil {
+	w := bufio.NewWriter(f)
+	if err := imageio.EncodePNG(w, m); err != nil {
+		f.Close()
+		return err
+	}
+	if err := w.Flush(); err != nil {
 		f.Close()
 		return err
 	}
