@@ -2,8 +2,7 @@ package cli
 
 import (
 	"context"
-	"slices"
-	"sync"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -64,11 +63,11 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	if err != nil {
 		return err
 	}
-	rows, sum, err := a.extract(ctx, in.src, e, &o.x)
+	rows, got, err := a.extract(ctx, in.src, e, &o.x)
 	if err != nil {
 		return err
 	}
-	prov := a.provenance(in.src, e, &sum)
+	prov := a.provenance(in.src, e, &got)
 	info := e.Info()
 	n := len(rows) / info.Dim
 	if err := tensor.WriteNPYFile(o.out.path, tensor.FromF32(rows, n, info.Dim), o.out.options()...); err != nil {
@@ -77,14 +76,14 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	if err := writeRecord(o.out.path, prov, o.out.options()...); err != nil {
 		return err
 	}
-	a.saySummary(in.src, &sum)
+	a.sayCollected(in.src, &got)
 	if a.json {
 		return a.printJSON(map[string]any{
-			"file": o.out.path, "n": n, "dim": info.Dim, "skipped": orNone(sum.Bad), "provenance": prov,
+			"file": o.out.path, "n": n, "dim": info.Dim, "skipped": got.Skipped, "provenance": prov,
 		})
 	}
 	a.printf("%s\n", o.out.path)
-	a.say("%s: %d vectors of %d features", o.out.path, n, info.Dim)
+	a.say("%s: %d vectors of %d features%s", o.out.path, n, info.Dim, inBrackets(info.Note))
 	return nil
 }
 
@@ -100,56 +99,37 @@ func (a *app) openExtractor(ctx context.Context, x *extraction, why string, src 
 	}
 	info := e.Info()
 	a.say("features: %s, preset %s, %s on %s with %d threads%s", info.Name, info.Preset, info.Precision, device, cpu.Workers(), why)
-	if info.Note != "" {
-		a.say("note: %s", info.Note)
-	}
 	return e, nil
 }
 
 // extract returns the features [n,d] of a source in its order.
-func (a *app) extract(ctx context.Context, src imageio.Source, e fid.Extractor, x *extraction) ([]float32, imageio.Summary, error) {
-	type part struct {
-		seq  int
-		rows []float32
-	}
-	var (
-		mu    sync.Mutex
-		parts []part
-		d     = e.Info().Dim
-	)
+func (a *app) extract(ctx context.Context, src imageio.Source, e fid.Extractor, x *extraction) ([]float32, fid.Collected, error) {
 	p := a.progress("features of "+src.Describe(), "images", lengthOf(src, x.max))
 	defer p.End()
-	o := imageio.BatchOptions{Size: x.batch, Limit: x.max, SkipBad: x.skipBad, Progress: p.Set}
-	if o.Size == 0 {
-		o.Size = e.Batch()
-	}
-	sum, err := imageio.Batches(ctx, src, o, func(w *cpu.Worker, b *imageio.Batch) error {
-		rows := make([]float32, len(b.Images)*d)
-		for at := 0; at < len(b.Images); at += e.Batch() {
-			k := min(e.Batch(), len(b.Images)-at)
-			if err := e.Features(w, b.Images[at:at+k], rows[at*d:(at+k)*d]); err != nil {
-				return ofImages(e, err)
-			}
-		}
-		mu.Lock()
-		parts = append(parts, part{b.Seq, rows})
-		mu.Unlock()
+	var rows []float32
+	got, err := fid.EachFeatures(ctx, src, e, x.collect(p), func(_ *cpu.Worker, r []float32) error {
+		rows = append(rows, r...)
 		return nil
 	})
-	if err != nil {
-		return nil, sum, err
+	return rows, got, ofImages(e, err)
+}
+
+// collect is the options of reading a set.
+func (x *extraction) collect(p *progress) fid.CollectOptions {
+	return fid.CollectOptions{Batch: x.batch, Limit: x.max, SkipBad: x.skipBad, Progress: p.Set, Version: version}
+}
+
+// inBrackets is " (note)", or nothing for no note.
+func inBrackets(note string) string {
+	if note == "" {
+		return ""
 	}
-	slices.SortFunc(parts, func(a, b part) int { return a.seq - b.seq })
-	rows := make([]float32, 0, sum.Images*d)
-	for _, p := range parts {
-		rows = append(rows, p.rows...)
-	}
-	return rows, sum, nil
+	return " (" + note + ")"
 }
 
 // ofImages marks an error that the pictures are to blame for: identity needs them of one size.
 func ofImages(e fid.Extractor, err error) error {
-	if e.Info().Name == "identity" {
+	if err != nil && e.Info().Name == "identity" && !errors.Is(err, context.Canceled) {
 		return &inputError{err}
 	}
 	return err
@@ -164,25 +144,17 @@ func lengthOf(src imageio.Source, limit int) int {
 	return n
 }
 
-func (a *app) provenance(src imageio.Source, e fid.Extractor, sum *imageio.Summary) *fid.Provenance {
+func (a *app) provenance(src imageio.Source, e fid.Extractor, got *fid.Collected) *fid.Provenance {
 	return &fid.Provenance{
 		Version: version, Input: src.Describe(), Extractor: e.Info(), Device: "cpu",
-		Decoders: sum.DecoderNames(), Skipped: len(sum.Bad), Notes: sum.Notes(),
+		Decoders: got.Summary.DecoderNames(), Skipped: len(got.Skipped), Notes: got.Summary.Notes(),
 	}
 }
 
-// saySummary tells what decoding came across: conversions and what was left out.
-func (a *app) saySummary(src imageio.Source, sum *imageio.Summary) {
-	a.saySkipped(sum.Bad)
-	for _, n := range sum.Notes() {
+// sayCollected tells what reading came across: conversions and what was left out.
+func (a *app) sayCollected(src imageio.Source, got *fid.Collected) {
+	a.saySkipped(got.Summary.Bad)
+	for _, n := range got.Summary.Notes() {
 		a.say("%s: %s", src.Describe(), n)
 	}
-}
-
-// orNone makes a nil list an empty one, which JSON tells apart.
-func orNone(bad []imageio.Bad) []imageio.Bad {
-	if bad == nil {
-		return []imageio.Bad{}
-	}
-	return bad
 }

@@ -32,6 +32,7 @@ var makers = map[string]func(ts *testscript.TestScript, neg bool, args []string)
 	"npy":    makeNPY,
 	"pack":   makeArchive,
 	"cut":    cutFile,
+	"spoil":  spoilFile,
 	"holds":  holds,
 }
 
@@ -279,6 +280,13 @@ func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 		n += st.Size()
 	}
 	ts.Check(os.Truncate(path, n))
+}
+
+// spoil FILE overwrites some bytes in the middle.
+func spoilFile(ts *testscript.TestScript, _ bool, args []string) {
+	b := []byte(ts.ReadFile(args[0]))
+	copy(b[len(b)/2:], "these bytes are wrong")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
 // holds DIR [NAME...] fails unless the folder has exactly these entries, hidden

@@ -90,6 +90,10 @@ func (a *app) statsWritten(path string, s *fid.Stats) error {
 		return a.printJSON(statsWritten{File: path, N: s.N, Dim: s.Dim(), Features: s.Features != nil, Provenance: s.Provenance})
 	}
 	a.printf("%s\n", path)
-	a.say("%s: %d vectors of %d features", path, s.N, s.Dim())
+	note := ""
+	if s.Provenance != nil {
+		note = s.Provenance.Extractor.Note
+	}
+	a.say("%s: %d vectors of %d features%s", path, s.N, s.Dim(), inBrackets(note))
 	return nil
 }

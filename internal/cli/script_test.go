@@ -5,10 +5,13 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fidlab/fidlab/data/mnist"
 )
 
 // update rewrites the golden texts inside the sessions: go test ./internal/cli -run TestScript -update
@@ -26,6 +29,12 @@ func TestScript(t *testing.T) {
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
 		Cmds:          makers,
+		Setup: func(env *testscript.Env) error {
+			dir, err := mnist.Dir() // sessions have another home, so no module cache
+			env.Setenv("FIDLAB_MNIST", dir)
+			env.Setenv("FIDLAB_CACHE", filepath.Join(env.WorkDir, ".tmp", "cache"))
+			return err
+		},
 	})
 }
 

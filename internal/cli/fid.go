@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fidlab/fidlab/fid"
+)
+
+type fidOptions struct {
+	ref, gen string
+	metrics  []string
+	x        extraction
+	ci, noCI bool
+	ciLevel  float64
+	seed     uint64
+	report   target
+}
+
+func newFID(a *app) *cobra.Command {
+	var o fidOptions
+	cmd := &cobra.Command{
+		Use:   "fid REF GEN",
+		Short: "Compare two sets of images: FID, with its confidence interval",
+		Long: `Compare a reference set REF with a generated set GEN. The value alone goes to
+standard output: 12.3456, or one line "metric value" each when --metrics names
+several; a result that is no FID says so after the value. The interval, what
+was compared and the notes go to standard error; --json has everything.
+
+` + inputHelp + `
+
+Statistics and features that say how they were made are compared with images
+extracted in the same way; sets that were not made alike are refused.`,
+		Example: `  fidlab fid real/ fake/
+  fidlab fid real.npz fake.zip --json | jq .metrics.fid.value
+  fidlab fid mnist:train digits/ --report digits.html`,
+		Args: nargs("a reference and a generated set", 2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.ref, o.gen = args[0], args[1]
+			if cmd.Flags().Changed("ci") && o.noCI {
+				return usagef("--ci and --no-ci exclude each other")
+			}
+			return runFID(cmd.Context(), a, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.metrics, "metrics", []string{"fid"}, "compute `M,M`: "+strings.Join(metricNames(), ", "))
+	o.x.flags(f)
+	f.BoolVar(&o.ci, "ci", true, "estimate a confidence interval")
+	f.BoolVar(&o.noCI, "no-ci", false, "estimate none, which is faster")
+	f.Float64Var(&o.ciLevel, "ci-level", 0.95, "confidence `LEVEL` of the interval")
+	f.Uint64Var(&o.seed, "seed", 0, "seed `S` of the interval's resamples")
+	f.StringVar(&o.report.path, "report", "", "write a page with the result to `FILE.html`")
+	f.BoolVar(&o.report.overwrite, "overwrite", false, "replace the page if it exists")
+	return cmd
+}
+
+func metricNames() []string {
+	var names []string
+	for _, m := range fid.Metrics() {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+func (o *fidOptions) check() error {
+	if len(o.metrics) == 0 {
+		return usagef("--metrics is empty; there are: %s", strings.Join(metricNames(), " "))
+	}
+	for _, m := range o.metrics {
+		if fid.CheckMetrics([]string{m}) != nil {
+			return unknown("metric", m, metricNames())
+		}
+	}
+	if !(o.ciLevel > 0 && o.ciLevel < 1) {
+		return usagef("--ci-level %g: want a number between 0 and 1, such as 0.95", o.ciLevel)
+	}
+	if o.ref == "-" && o.gen == "-" {
+		return usagef("both sets are -, but there is one standard input")
+	}
+	if o.report.path != "" {
+		if err := o.report.check(); err != nil {
+			return err
+		}
+	}
+	return o.x.check()
+}
+
+func runFID(ctx context.Context, a *app, o *fidOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	ref, err := a.openInput(o.ref, o.x.skipBad)
+	if err != nil {
+		return err
+	}
+	defer ref.close()
+	gen, err := a.openInput(o.gen, o.x.skipBad)
+	if err != nil {
+		return err
+	}
+	defer gen.close()
+	read, err := a.collectBoth(ctx, o, ref, gen)
+	if err != nil {
+		return err
+	}
+	res, err := fid.Compare(ctx, ref.stats, gen.stats, fid.Options{
+		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,
+		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed},
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range read {
+		res.Seconds.Read += c.Seconds.Read
+		res.Seconds.Features += c.Seconds.Features
+		res.Skipped = append(res.Skipped, c.Skipped...)
+	}
+	if o.report.path != "" {
+		if err := writeReport(&o.report, o, res); err != nil {
+			return err
+		}
+		a.say("report: %s", o.report.path)
+	}
+	if a.json {
+		return a.printJSON(res)
+	}
+	a.sayResult(o, res)
+	for _, m := range o.metrics {
+		line := valueText(res.Metrics[m].Number())
+		if len(o.metrics) > 1 {
+			line = m + " " + line
+		}
+		a.printf("%s%s\n", line, inBrackets(extractorNote(ref, gen)))
+	}
+	return nil
+}
+
+// collectBoth extracts what is still pictures, both sets in one way. What
+// cannot be compared is refused before the first picture is decoded.
+func (a *app) collectBoth(ctx context.Context, o *fidOptions, ref, gen *input) ([]*fid.Collected, error) {
+	var read []*fid.Collected
+	var e fid.Extractor
+	for _, in := range []*input{ref, gen} {
+		if in.src == nil {
+			continue
+		}
+		if e == nil {
+			var err error
+			why := o.x.choose(ref, gen)
+			if e, err = a.openExtractor(ctx, &o.x, why, in.src); err != nil {
+				return nil, err
+			}
+			if err := fits(e, o.x.force, ref, gen); err != nil {
+				return nil, err
+			}
+		}
+		c, err := a.collect(ctx, in, e, &o.x, o.ci && !o.noCI)
+		if err != nil {
+			return nil, err
+		}
+		a.saySkipped(c.Summary.Bad)
+		read = append(read, c)
+	}
+	return read, nil
+}
+
+// fits refuses an extractor whose features could not be compared with those of
+// a side that has them already.
+func fits(e fid.Extractor, force bool, ins ...*input) error {
+	info := e.Info()
+	for _, in := range ins {
+		if in.stats == nil {
+			continue
+		}
+		if d := in.stats.Dim(); d != info.Dim {
+			return inputf("%s has %d features, the extractor %s makes %d; name the one it was made with: --features NAME", in.arg, d, info.Name, info.Dim)
+		}
+		if force {
+			continue
+		}
+		if err := fid.CheckAlike(in.stats, &fid.Stats{Provenance: &fid.Provenance{Extractor: info}}); err != nil {
+			return fmt.Errorf("%s: %w", in.arg, err)
+		}
+	}
+	return nil
+}
+
+// extractorNote is the label that every output of an extractor must carry.
+func extractorNote(ins ...*input) string {
+	for _, in := range ins {
+		if p := in.stats.Provenance; p != nil && p.Extractor.Note != "" {
+			return p.Extractor.Note
+		}
+	}
+	return ""
+}
+
+// valueText has at least four decimals, and six digits of a small value.
+func valueText(v float64) string {
+	if a := math.Abs(v); a >= 0.01 || a == 0 {
+		return fmt.Sprintf("%.4f", v)
+	}
+	return fmt.Sprintf("%.6g", v)
+}
+
+// sayResult writes to standard error what makes the value comparable.
+func (a *app) sayResult(o *fidOptions, r *fid.Result) {
+	for _, m := range o.metrics {
+		v, ok := r.Metrics[m].(fid.FIDValue)
+		if !ok {
+			continue
+		}
+		ci := ""
+		if v.CI != nil {
+			ci = fmt.Sprintf(", %g %% interval %s to %s", 100*v.CILevel, valueText(v.CI[0]), valueText(v.CI[1]))
+		}
+		a.say("%s %s%s: mean term %s, covariance term %s", m, valueText(v.Value), ci, valueText(v.MeanTerm), valueText(v.CovTerm))
+	}
+	a.say("n: %s reference, %s generated", count(r.N.Ref), count(r.N.Gen))
+	sha := r.Extractor.SHA256
+	if len(sha) > 12 {
+		sha = " " + sha[:12]
+	}
+	name := r.Extractor.Name
+	if name == "" {
+		name = "unknown"
+	}
+	a.say("extractor: %s%s, %d features, preset %s, %s on %s", name, sha, r.Extractor.Dim, r.Preset, r.Precision, r.Device)
+	for _, n := range r.Notes {
+		a.say("note: %s", n)
+	}
+	a.detail("seconds: reading %.2f, features %.2f, metric %.2f", r.Seconds.Read, r.Seconds.Features, r.Seconds.Metric)
+}
+
+func count(n int) string {
+	if n == 0 {
+		return "unknown"
+	}
+	return fmt.Sprint(n)
+}
