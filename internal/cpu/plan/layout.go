@@ -4,7 +4,7 @@ package plan
 
 import "slices"
 
-// memory layouts and operations, as in dnnl.h
+// memory layouts and operations, as in primitives.h
 const (
 	plain = iota
 	block8
@@ -66,7 +66,7 @@ type lstep struct {
 // beginning, where the layout makes a range of channels contiguous.
 type layout struct {
 	g       *graph
-	isa     int
+	maps    int // the layout of all maps
 	bf16    bool
 	t       []ltensor // graph tensors, then those made here
 	born    []int     // the node that makes a tensor, -1 for the input
@@ -84,8 +84,8 @@ type layout struct {
 	}
 }
 
-func arrange(g *graph, opt Options, isa int) *layout {
-	l := &layout{g: g, isa: isa, bf16: opt.Precision == BF16}
+func arrange(g *graph, opt Options, maps int) *layout {
+	l := &layout{g: g, maps: maps, bf16: opt.Precision == BF16}
 	l.tensors()
 	l.nest()
 	l.program()
@@ -103,14 +103,16 @@ func arrange(g *graph, opt Options, isa int) *layout {
 	return l
 }
 
-func (l *layout) maps() int {
+// layoutsFor lists the layouts to try, the one that the convolutions of this
+// processor want first.
+func layoutsFor(opt Options, isa int) []int {
 	switch {
-	case l.bf16 && l.isa >= isaAMX:
-		return nhwc // what the AMX convolutions want
-	case l.isa >= isaAVX512:
-		return block16
+	case opt.Precision == BF16 && isa >= isaAMX:
+		return []int{nhwc, block16}
+	case isa >= isaAVX512:
+		return []int{block16, nhwc}
 	}
-	return block8
+	return []int{block8, nhwc}
 }
 
 func (l *layout) add(t ltensor, born, dead int) int {
@@ -124,7 +126,7 @@ func (l *layout) add(t ltensor, born, dead int) int {
 func (l *layout) tensors() {
 	l.add(ltensor{Dims: l.g.shape[0], layout: plain}, -1, l.g.lastUse[0])
 	for i := range l.g.nodes {
-		t := ltensor{Dims: l.g.shape[i+1], layout: l.maps(), bf16: l.bf16}
+		t := ltensor{Dims: l.g.shape[i+1], layout: l.maps, bf16: l.bf16}
 		if k := l.g.nodes[i].Kind; k == GlobalAvg || k == Linear {
 			t = ltensor{Dims: t.Dims, layout: plain}
 		}
@@ -153,10 +155,10 @@ func (l *layout) nest() {
 // program lists the steps.
 func (l *layout) program() {
 	input := 0
-	if c := l.g.shape[0].C; l.bf16 || c != 1 && c != 3 {
-		// the first convolution reads plain maps of one or three channels
-		x := ltensor{Dims: l.g.shape[0], layout: l.maps(), bf16: l.bf16}
-		if c == 1 || c == 3 {
+	// convolutions that write blocks read plain maps of one or three channels
+	if c := l.g.shape[0].C; l.bf16 || l.maps == nhwc || c != 1 && c != 3 {
+		x := ltensor{Dims: l.g.shape[0], layout: l.maps, bf16: l.bf16}
+		if l.maps != nhwc && (c == 1 || c == 3) {
 			x.layout = plain
 		}
 		input = l.add(x, 0, l.g.lastUse[0])

@@ -5,13 +5,14 @@ package plan
 /*
 #cgo CFLAGS: -O3 -std=gnu11 -Wall
 #include <stdlib.h>
-#include "dnnl.h"
+#include "primitives.h"
 */
 import "C"
 
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -78,10 +79,37 @@ type nativePlan struct {
 	steps   []Step
 	outputs []C.fl_tensor
 	name    string
+	slow    int64 // multiply-adds of convolutions in oneDNN's reference code
 }
 
+// compileNative makes the program in the first layout for which oneDNN has
+// fast code for every convolution, or in the one with the least slow work.
 func compileNative(g *graph, opt Options) (engine, error) {
-	l := arrange(g, opt, oneDNN.isa)
+	var best *nativePlan
+	for _, maps := range layoutsFor(opt, oneDNN.isa) {
+		p, err := build(arrange(g, opt, maps))
+		switch {
+		case err != nil:
+			if best != nil {
+				best.close()
+			}
+			return nil, err
+		case best == nil || p.slow < best.slow:
+			if best != nil {
+				best.close()
+			}
+			best = p
+		default:
+			p.close()
+		}
+		if best.slow == 0 {
+			break
+		}
+	}
+	return best, nil
+}
+
+func build(l *layout) (*nativePlan, error) {
 	p := &nativePlan{l: l, name: "oneDNN " + oneDNN.version}
 	for _, o := range l.outputs {
 		p.outputs = append(p.outputs, cTensor(o.t))
@@ -133,6 +161,9 @@ func (p *nativePlan) add(s *lstep) error {
 	}
 	step.Node, step.Impl = name, C.GoString(&impl[0])
 	p.steps = append(p.steps, step)
+	if s.kind == opConv && strings.HasPrefix(step.Impl, "ref") {
+		p.slow += step.MACs
+	}
 	return nil
 }
 

@@ -60,8 +60,37 @@ func TestNativeViews(t *testing.T) {
 	if n := copies(compileT(t, zoo()[0], Options{})); n != 1 { // "tall" a second time
 		t.Errorf("%d copies in the net of blocks; want 1", n)
 	}
-	if n := copies(compileT(t, zoo()[1], Options{})); n != 3 { // 20 and 6 channels; into the linear layer
-		t.Errorf("%d copies in the net of digits; want 3", n)
+	// 12 channels are no whole block, so maps are channels last: the input, both
+	// branches and the linear layer's input are copied
+	if n := copies(compileT(t, zoo()[1], Options{})); n != 4 {
+		t.Errorf("%d copies in the net of digits; want 4", n)
+	}
+}
+
+// TestNativeLayouts compiles as for other processors: blocks of eight channels
+// (AVX2) and channels last (AMX, where the concatenations are copied).
+func TestNativeLayouts(t *testing.T) {
+	type variant struct {
+		isa  int
+		opt  Options
+		maps int
+		tol  float64
+	}
+	variants := []variant{{isaAVX2, Options{}, block8, 1e-6}}
+	if Available(BF16) == nil {
+		variants = append(variants, variant{isaAMX, Options{Precision: BF16}, nhwc, 0.02})
+	}
+	isa := oneDNN.isa
+	defer func() { oneDNN.isa = isa }()
+	for _, v := range variants {
+		oneDNN.isa = v.isa
+		checkZoo(t, v.opt, v.tol)
+		for _, net := range zoo() {
+			p := compileT(t, net, v.opt)
+			if n := p.engine.(*nativePlan); n.slow > 0 || n.l.maps != v.maps {
+				t.Errorf("%s: layout %d with %d slow multiply-adds; want layout %d and none: %v", net.Name, n.l.maps, n.slow, v.maps, n.steps)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
 //go:build native && cgo
 
-// dnnl.h - the part of a plan that talks to oneDNN. See dnnl.c.
+// primitives.h - the part of a plan that talks to oneDNN. See primitives.c.
 #ifndef FIDLAB_PLAN_DNNL_H
 #define FIDLAB_PLAN_DNNL_H
 #include <stddef.h>

@@ -1,13 +1,13 @@
 //go:build native && cgo
 
-// dnnl.c - chains of oneDNN primitives over one arena. Everything is made once: primitives with
+// primitives.c - chains of oneDNN primitives over one arena. Everything is made once: primitives with
 // a batch of one image, weights reordered into the layout that each primitive asked for, one set
 // of memory objects per run in flight. A batch of one makes a slice of channels of a blocked map
 // contiguous, so that branches write straight into their concatenation, and makes the result for
 // an image independent of its batch. The 2.x and 3.x interfaces differ; the library that is
 // opened has the major version of the headers.
 #define _GNU_SOURCE
-#include "dnnl.h"
+#include "primitives.h"
 #include <dlfcn.h>
 #include <math.h>
 #include <oneapi/dnnl/dnnl.h>
