@@ -62,7 +62,7 @@ func DecodeOn(w *cpu.Worker, b []byte, o DecodeOptions) (*Image, error) {
 func decodeFormat(w *cpu.Worker, format string, b []byte, maxPixels int) (*Image, error) {
 	switch format {
 	case "png":
-		m, err := decodePNG(b)
+		m, err := decodePNG(w, b)
 		if !errors.Is(err, errPNGGeneral) {
 			return m, err
 		}

@@ -1,29 +1,26 @@
 package imageio
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
+	"strings"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // errPNGGeneral says that a PNG is of a kind left to the general decoder.
 var errPNGGeneral = errors.New("interlaced or reserved PNG")
 
-// pngReader decodes the usual PNGs: not interlaced. It inflates into one line
-// at a time, undoes the filter there and writes RGB directly, without the
+// pngReader decodes the usual PNGs: not interlaced. It inflates all rows at
+// once, undoes their filters in place and writes RGB directly, without the
 // intermediate image that the standard library makes.
 type pngReader struct {
-	joined   []byte       // data of several IDAT chunks
-	data     bytes.Reader // data of all IDAT chunks
-	inflate  io.ReadCloser
-	line     []byte // the current line, after its filter byte
-	prev     []byte
+	data     []byte // of all IDAT chunks
+	joined   []byte // memory for it when there are several
+	raw      []byte // the rows, each after its filter byte
 	palette  [256][3]uint8
 	colours  int
 	width    int
@@ -36,39 +33,45 @@ type pngReader struct {
 
 var pngReaders = sync.Pool{New: func() any { return new(pngReader) }}
 
+// maxInflate is how many bytes deflate can make of one.
+const maxInflate = 1032
+
 // decodePNG decodes b, whose chunk structure and size are checked already.
-func decodePNG(b []byte) (*Image, error) {
+func decodePNG(w *cpu.Worker, b []byte) (*Image, error) {
 	p := pngReaders.Get().(*pngReader)
 	defer func() {
-		p.data.Reset(nil)
+		p.data = nil // it may be the caller's
 		pngReaders.Put(p)
 	}()
 	if err := p.chunks(b); err != nil {
 		return nil, err
 	}
-	var head [2]byte
-	if _, err := io.ReadFull(&p.data, head[:]); err != nil || head[0]&15 != 8 || binary.BigEndian.Uint16(head[:])%31 != 0 || head[1]&32 != 0 {
-		return nil, fmt.Errorf("damaged PNG: its data are no zlib stream (% x)", head)
+	row := (p.width*p.channels*p.depth+7)/8 + 1
+	if len(p.data) < row*p.height/maxInflate { // before that much is allocated
+		return nil, fmt.Errorf("damaged PNG: %d bytes of data can't hold %dx%d pixels", len(p.data), p.width, p.height)
 	}
-	if p.inflate == nil {
-		p.inflate = flate.NewReader(&p.data)
-	} else if err := p.inflate.(flate.Resetter).Reset(&p.data, nil); err != nil {
-		return nil, err
+	p.raw = grow(p.raw, row*p.height)
+	n, err := cpu.Inflate(w, p.raw, p.data)
+	switch {
+	case errors.Is(err, cpu.ErrTooLong): // the rest belongs to no row
+	case err != nil:
+		return nil, errors.New("damaged PNG: " + strings.TrimPrefix(err.Error(), "cpu: Inflate: "))
+	case n < len(p.raw):
+		return nil, fmt.Errorf("damaged PNG: its data end in row %d of %d", n/row, p.height)
 	}
 	m := newImage(p.width, p.height)
 	m.Facts = Facts{
 		Format: "png", Decoder: "fidlab", Gray: p.kind&2 == 0, Alpha: p.kind&4 != 0 || p.trns,
 		Palette: p.kind == 3, Deep: p.depth == 16,
 	}
-	if err := p.lines(m); err != nil {
+	if err := p.rows(m, row); err != nil {
 		m.recycle()
 		return nil, err
 	}
 	return m, nil
 }
 
-// chunks collects header, palette and data. Checksums of all chunks used are
-// verified; that of the zlib stream is then redundant and is not.
+// chunks collects header, palette and data, and verifies their checksums.
 func (p *pngReader) chunks(b []byte) error {
 	p.colours, p.trns, p.joined = 0, false, p.joined[:0]
 	p.palette = [256][3]uint8{}
@@ -114,7 +117,7 @@ func (p *pngReader) chunks(b []byte) error {
 			if len(p.joined) > 0 {
 				only = p.joined
 			}
-			p.data.Reset(only)
+			p.data = only
 			return nil
 		}
 		pos += 12 + n
@@ -137,23 +140,16 @@ func (p *pngReader) header(d []byte) error {
 	return nil
 }
 
-func (p *pngReader) lines(m *Image) error {
-	n := (p.width*p.channels*p.depth + 7) / 8
-	p.line, p.prev = grow(p.line, n+1), grow(p.prev, n+1)
-	clear(p.prev)
+func (p *pngReader) rows(m *Image, size int) error {
 	step := max(p.channels*p.depth/8, 1)
+	prev := make([]byte, size-1) // above the first row are zeros
 	for y := range p.height {
-		if _, err := io.ReadFull(p.inflate, p.line); err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return fmt.Errorf("damaged PNG: its data end in row %d of %d", y, p.height)
-			}
+		line := p.raw[y*size:][:size]
+		if err := unfilter(line[0], line[1:], prev, step); err != nil {
 			return fmt.Errorf("damaged PNG: row %d: %w", y, err)
 		}
-		if err := unfilter(p.line[0], p.line[1:], p.prev[1:], step); err != nil {
-			return fmt.Errorf("damaged PNG: row %d: %w", y, err)
-		}
-		p.store(m.Pix[3*y*p.width:][:3*p.width], p.line[1:])
-		p.line, p.prev = p.prev, p.line
+		prev = line[1:]
+		p.store(m.Pix[3*y*p.width:][:3*p.width], prev)
 	}
 	return nil
 }
