@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/gif"
 	"image/jpeg"
 	"image/png"
 	"io"
@@ -51,8 +50,8 @@ func DecodeOn(w *cpu.Worker, b []byte, o DecodeOptions) (*Image, error) {
 		return nil, err
 	}
 	if turn := orientation(format, b); turn > 1 {
-		m.Facts.Rotated = true
-		if o.Orient {
+		m.Facts.Rotated = format != "tiff"
+		if o.Orient || format == "tiff" { // the tag is part of TIFF itself; Pillow obeys it
 			m = oriented(m, turn)
 		}
 	}
@@ -82,12 +81,7 @@ func decodeFormat(w *cpu.Worker, format string, b []byte, maxPixels int) (*Image
 	case "tiff":
 		return decodeStd(b, "tiff", "x/image/tiff", maxPixels, tiff.DecodeConfig, tiff.Decode)
 	default:
-		b, transparent := opaqueGIF(b)
-		m, err := decodeStd(b, "gif", "image/gif", maxPixels, gif.DecodeConfig, gif.Decode)
-		if err == nil {
-			m.Facts.Alpha = transparent
-		}
-		return m, err
+		return decodeGIF(b, maxPixels)
 	}
 }
 
@@ -104,23 +98,6 @@ func webpAlpha(b []byte) bool {
 		return b[24]&0x10 != 0 // after the signature byte and two sizes of 14 bits
 	}
 	return false
-}
-
-// opaqueGIF returns b without the mark that makes a colour of the first picture
-// transparent, and whether there was one: alpha is dropped and the colour stays.
-func opaqueGIF(b []byte) ([]byte, bool) {
-	pos := 13 + int(gifColours(b[10]))
-	for pos+8 <= len(b) && b[pos] == 0x21 {
-		if b[pos+1] == 0xf9 && b[pos+2] == 4 && b[pos+3]&1 != 0 {
-			b = bytes.Clone(b)
-			b[pos+3] &^= 1
-			return b, true
-		}
-		for pos += 2; pos < len(b) && b[pos] != 0; pos += int(b[pos]) + 1 {
-		}
-		pos++
-	}
-	return b, false
 }
 
 // decodeJPEG decodes with libjpeg-turbo, whose bits are Pillow's, or with Go's

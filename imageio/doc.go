@@ -15,9 +15,9 @@
 //	JPEG            libjpeg-turbo: accurate DCT, interpolated chroma. Without it Go's decoder with the same
 //	                interpolation, which is up to 3 levels off (the inverse DCT rounds otherwise); Facts.Decoder tells
 //	lossy WebP      libwebp's interpolation of chroma and its conversion
-//	EXIF rotation   ignored and counted (DecodeOptions.Orient applies it)
+//	EXIF rotation   ignored and counted (DecodeOptions.Orient applies it); the orientation of a TIFF is obeyed
 //	ICC, gamma      ignored
-//	animations      the first frame
+//	animations      the first frame; around a smaller frame lies its transparent colour, else colour 0
 //
 // Not read: CMYK and JPEG-compressed TIFF, 16-bit and run-length BMP, arithmetic
 // JPEG, AVIF, HEIC, JPEG XL, JPEG 2000; each is an error that says so.

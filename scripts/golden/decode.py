@@ -166,6 +166,19 @@ def raw_png(w, h, depth, kind, rows, prefiltered=False, chunk=1 << 30, interlace
     return b"\x89PNG\r\n\x1a\n" + ch(b"IHDR", struct.pack(">IIBBBBB", w, h, depth, kind, 0, 0, interlace)) + idat + ch(b"IEND", b"")
 
 
+def part_gif(transparent):
+    """A GIF whose first frame covers a part of the screen."""
+    colours = bytes([10, 20, 30, 200, 100, 50, 0, 255, 0, 9, 9, 9])
+    im = Image.new("P", (3, 2))
+    im.putpalette(colours)
+    im.putdata([1, 2, 3, 1, 2, 3])
+    one = saved(im, "GIF", optimize=False)
+    at = one.index(b",\0\0\0\0\3\0\2\0")
+    pixels = one[at + 10 + (3 * (2 << (one[at + 9] & 7)) if one[at + 9] & 0x80 else 0) :]
+    mark = b"" if transparent is None else bytes([0x21, 0xF9, 4, 1, 0, 0, transparent, 0])
+    return b"GIF89a\x08\0\x06\0\x81\2\0" + colours + mark + b",\2\0\1\0\3\0\2\0\0" + pixels
+
+
 def others():
     rgb, rgba = Image.fromarray(picture(27, 20, 3, 11)), Image.fromarray(picture(27, 20, 4, 12))
     gray = Image.fromarray(picture(27, 20, 1, 13)[:, :, 0])
@@ -178,6 +191,10 @@ def others():
     case("1x1.webp", saved(Image.fromarray(picture(1, 1, 3)), "WEBP", quality=80), True, lossy=True)
     for comp in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
         case(f"rgb-{comp}.tif", saved(rgb, "TIFF", compression=comp), True)
+    for o in (3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = o
+        case(f"orientation-{o}.tif", saved(rgb, "TIFF", exif=exif), True)
     case("rgba.tif", saved(rgba, "TIFF"), True, alpha=True)
     case("gray.tif", saved(gray, "TIFF"), True, gray=True)
     case("palette.tif", saved(rgb.quantize(64), "TIFF"), True, palette=True)
@@ -195,6 +212,8 @@ def others():
     case("transparent.gif", saved(rgb.quantize(30), "GIF", transparency=3), True, palette=True, alpha=True)
     frames = [Image.fromarray(picture(27, 20, 3, s)).quantize(40) for s in (20, 21, 22)]
     case("animated.gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), True, palette=True)
+    case("part.gif", part_gif(None), True, palette=True)
+    case("part-transparent.gif", part_gif(3), True, palette=True, alpha=True)
     case("gray.gif", saved(gray, "GIF"), True, palette=True)
     a = np.asarray(rgb)
     case("binary.ppm", b"P6\n# note\n27 20\n255\n" + a.tobytes(), True)
