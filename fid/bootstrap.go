@@ -11,16 +11,18 @@ import (
 	"github.com/fidlab/fidlab/rng"
 )
 
-// Interval is a confidence interval for the distance between the two
-// distributions that the sets were drawn from.
+// Interval is a confidence interval of the distance, cut at 0.
 //
-// The plug-in distance is biased upwards by roughly a constant over n, so the
-// interval is centred on the value less the estimated bias and may lie below
-// the value. It is cut at 0.
+// The plug-in distance is biased upwards by roughly a constant over n. With
+// more vectors than features on both sides the bias can be estimated: then the
+// interval is for the distance between the two distributions, and may lie below
+// the value. With fewer it cannot (measured: off by up to half), and the
+// interval is for what sets of the same sizes give on average, AtN.
 type Interval struct {
 	Lo, Hi float64
 	Level  float64
-	Bias   float64 // what the value is too large by, as estimated
+	AtN    bool
+	Bias   float64 // what the value is too large by, as estimated; a rough lower bound with AtN
 	SD     float64 // standard deviation of the value, as estimated
 	Method string  // "bootstrap" or "jackknife"
 }
@@ -80,6 +82,9 @@ func ConfidenceInterval(ctx context.Context, a, b *Stats, opt IntervalOptions) (
 	return bootstrap(ctx, a, b, value.Value, opt)
 }
 
+// atN tells whether the bias is out of reach.
+func atN(a, b *Stats) bool { return min(a.N, b.N) <= a.Dim() }
+
 func bootstrap(ctx context.Context, a, b *Stats, value float64, opt IntervalOptions) (Interval, error) {
 	sets := [2]*resampler{newResampler(a), newResampler(b)}
 	values, errs := make([]float64, opt.Replicates), make([]error, opt.Replicates)
@@ -103,7 +108,7 @@ func bootstrap(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 		}
 		mean += values[r] / float64(opt.Replicates)
 	}
-	out := Interval{Level: opt.Level, Bias: mean - value, Method: "bootstrap"}
+	out := Interval{Level: opt.Level, AtN: atN(a, b), Bias: mean - value, Method: "bootstrap"}
 	for _, v := range values {
 		out.SD += (v - mean) * (v - mean)
 	}
@@ -113,8 +118,12 @@ func bootstrap(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 	// Percentiles, moved by the bias twice: sampling raised the value by it and
 	// resampling the replicates once more. Reflecting them instead (the "basic"
 	// interval) covers 91 to 93 % at 95 %, since the spread grows with the value.
-	out.Lo = max(0, quantile(values, tail)-2*out.Bias)
-	out.Hi = max(0, quantile(values, 1-tail)-2*out.Bias)
+	shift := 2 * out.Bias
+	if out.AtN {
+		shift = out.Bias
+	}
+	out.Lo = max(0, quantile(values, tail)-shift)
+	out.Hi = max(0, quantile(values, 1-tail)-shift)
 	return out, nil
 }
 

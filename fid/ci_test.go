@@ -92,6 +92,44 @@ func TestIntervalCoverage(t *testing.T) {
 	}
 }
 
+// With no more vectors than features the interval is for the mean value at this
+// n, here taken over the trials themselves; it must hold that as often, and
+// always the value.
+func TestIntervalCoverageAtN(t *testing.T) {
+	const sims, d, n = 80, 20, 14
+	for name, f := range intervals {
+		p := newPair(d, 0.3)
+		var cis []Interval
+		mean := 0.0
+		for i := range uint64(sims) {
+			a, b := p.draw(t, i, n)
+			v, err := Frechet(a, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ci, err := f(context.Background(), a, b, v.Value, IntervalOptions{Seed: i, Replicates: 60}.withDefaults())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ci.AtN || ci.Lo > v.Value || ci.Hi < v.Value {
+				t.Errorf("%s: value %g, interval %+v", name, v.Value, ci)
+			}
+			cis = append(cis, ci)
+			mean += v.Value / sims
+		}
+		hits := 0
+		for _, ci := range cis {
+			if ci.Lo <= mean && mean <= ci.Hi {
+				hits++
+			}
+		}
+		t.Logf("%s: %d of %d hold %.3g", name, hits, sims, mean)
+		if hits < 0.85*sims { // 95 % less four standard errors of 80 trials
+			t.Errorf("%s: %d of %d intervals hold the mean value %g, want at least 85 %%", name, hits, sims, mean)
+		}
+	}
+}
+
 // Two samples of one distribution: the value is all bias and the interval must reach 0.
 func TestIntervalOfEqualDistributions(t *testing.T) {
 	for name, f := range intervals {

@@ -174,15 +174,15 @@ func computeFID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []str
 		return nil, nil, err
 	}
 	v.CI = &[2]float64{ci.Lo, ci.Hi}
-	note := fmt.Sprintf("confidence interval by %s, for the distance that more and more images would converge to; ", ci.Method)
+	note := "confidence interval by " + ci.Method
 	switch {
+	case ci.AtN:
+		note += fmt.Sprintf(" for sets of just as many images (%d and %d): in %d dimensions that is too few to tell how much the value exceeds the distance of the distributions",
+			ref.N, gen.N, ref.Dim())
 	case ci.Hi < v.Value:
-		note += fmt.Sprintf("it lies below the value, which this many images raise by about %.3g", ci.Bias)
+		note += fmt.Sprintf(" for the distance of the distributions; it lies below the value, which this many images raise by about %.3g", ci.Bias)
 	default:
-		note += fmt.Sprintf("this many images raise the value by about %.3g", max(ci.Bias, 0))
-	}
-	if n := min(ref.N, gen.N); n <= ref.Dim() {
-		note += fmt.Sprintf("; with %d images in %d dimensions that is an extrapolation and the interval is rough", n, ref.Dim())
+		note += fmt.Sprintf(" for the distance of the distributions; this many images raise the value by about %.3g", max(ci.Bias, 0))
 	}
 	return v, append(notes, note), nil
 }

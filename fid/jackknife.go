@@ -35,7 +35,7 @@ func jackknife(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 	if err != nil {
 		return Interval{}, err
 	}
-	out := Interval{Level: opt.Level, Method: "jackknife"}
+	out := Interval{Level: opt.Level, AtN: atN(a, b), Method: "jackknife"}
 	k := float64(blocks)
 	for _, side := range [][]float64{d1, d2} {
 		mean := 0.0
@@ -49,10 +49,20 @@ func jackknife(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 	}
 	out.SD = math.Sqrt(out.SD)
 	half := studentT(opt.Level, 2*(blocks-1)) * out.SD
-	out.Lo = max(0, value-out.Bias-half)
-	out.Hi = max(0, value-out.Bias+half)
+	centre := value
+	if !out.AtN {
+		centre -= out.Bias
+		half = math.Hypot(half, biasError*out.Bias)
+	}
+	out.Lo = max(0, centre-half)
+	out.Hi = max(0, centre+half)
 	return out, nil
 }
+
+// biasError is how far the jackknife's bias was off, relative to itself, in
+// simulations with n from 1.1 d to 10 d: 0.7 to 4.4 %. In many dimensions the
+// value itself scatters less than that.
+const biasError = 0.05
 
 // deleter has what the deletions share.
 type deleter struct {
