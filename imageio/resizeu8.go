@@ -34,19 +34,33 @@ func (p *u8Pass) run(verticalFirst bool, s *Scratch) {
 			}
 			p.along(ring[ready%taps*width:][:width], line)
 		}
+		w := p.v.fixed[y*taps:][:taps]
+		row := func(k int) []int32 { return ring[(first+k)%taps*width:][:len(acc)] }
+		if taps == 4 { // bicubic enlarging, the usual case
+			mixFixed4(acc, row(0), row(1), row(2), row(3), w)
+			p.put(y, acc)
+			continue
+		}
 		for i := range acc {
 			acc[i] = fixedHalf
 		}
-		for k, w := range p.v.fixed[y*taps:][:taps] {
-			row := ring[(first+k)%taps*width:][:len(acc)]
-			for i := range acc {
-				acc[i] += row[i] * w
+		for k, wk := range w {
+			for i, v := range row(k) {
+				acc[i] += v * wk
 			}
 		}
 		for i, v := range acc {
 			acc[i] = clip8(v)
 		}
 		p.put(y, acc)
+	}
+}
+
+func mixFixed4(acc, a, b, c, d, w []int32) {
+	a, b, c, d = a[:len(acc)], b[:len(acc)], c[:len(acc)], d[:len(acc)]
+	w0, w1, w2, w3 := w[0], w[1], w[2], w[3]
+	for i := range acc {
+		acc[i] = clip8(fixedHalf + a[i]*w0 + b[i]*w1 + c[i]*w2 + d[i]*w3)
 	}
 }
 
@@ -57,6 +71,14 @@ func (p *u8Pass) along(dst, line []int32) {
 		w := p.h.fixed[x*taps:][:taps]
 		in := line[3*first:][:3*taps]
 		r, g, b := int32(fixedHalf), int32(fixedHalf), int32(fixedHalf)
+		if taps == 4 {
+			in, w = in[:12], w[:4]
+			w0, w1, w2, w3 := w[0], w[1], w[2], w[3]
+			red[x] = clip8(r + in[0]*w0 + in[3]*w1 + in[6]*w2 + in[9]*w3)
+			green[x] = clip8(g + in[1]*w0 + in[4]*w1 + in[7]*w2 + in[10]*w3)
+			blue[x] = clip8(b + in[2]*w0 + in[5]*w1 + in[8]*w2 + in[11]*w3)
+			continue
+		}
 		for k, wk := range w {
 			t := in[3*k:][:3]
 			r += t[0] * wk
