@@ -36,7 +36,7 @@ type Mixture struct {
 
 // rowsPerPiece images are denoised together. Pieces are padded to it, so that
 // an image's bits do not depend on how many others there are.
-const rowsPerPiece = 16
+const rowsPerPiece = 32
 
 type mixScratch struct {
 	y, z, u, mean, out []float64
@@ -160,6 +160,7 @@ func (c *mixCall) run(w *cpu.Worker, p int) {
 	if m.vectors != nil {
 		cpu.Gemm64(w, false, true, rowsPerPiece, K*d, d, 1, z, d, m.vectors, d, 0, s.u, K*d)
 	}
+	dense := false
 	for i := range n {
 		pt := c.point(lo + i)
 		if !s.ready || pt != s.at {
@@ -169,11 +170,11 @@ func (c *mixCall) run(w *cpu.Worker, p int) {
 		if c.classes != nil {
 			class = c.classes[lo+i]
 		}
-		m.posterior(s, i, z[i*d:(i+1)*d], pt, class)
+		dense = m.posterior(s, i, z[i*d:(i+1)*d], pt, class) || dense
 	}
 	clear(s.mean[n*d:])
 	e := s.mean // E[z0]
-	if m.vectors != nil {
+	if dense {
 		clear(s.u[n*K*d:])
 		cpu.Gemm64(w, false, false, rowsPerPiece, d, K*d, 1, s.u, K*d, m.vectors, d, 1, e, d)
 	}
@@ -264,9 +265,10 @@ func (s *mixScratch) tabulate(m *Mixture, p diffusion.Point) {
 	s.at, s.ready = p, true
 }
 
-// posterior turns row i of u into r_k·gain·u and sets row i of mean to Σ r_k μ_k
-// (isotropic: to the whole expectation).
-func (m *Mixture) posterior(s *mixScratch, i int, z []float64, p diffusion.Point, class int) {
+// posterior sets row i of mean to the expectation, or, when many components
+// share the image, to Σ r_k μ_k, leaves r_k·gain·u in row i of u for a product
+// with the eigenvectors, and returns true. Which it is depends on this image only.
+func (m *Mixture) posterior(s *mixScratch, i int, z []float64, p diffusion.Point, class int) (dense bool) {
 	d, K := m.d, m.K()
 	top := math.Inf(-1)
 	for k := range K {
@@ -300,26 +302,49 @@ func (m *Mixture) posterior(s *mixScratch, i int, z []float64, p diffusion.Point
 	}
 	mean := s.mean[i*d : (i+1)*d]
 	clear(mean)
-	for k := range K {
-		r, block := s.resp[k]/sum, k*d
+	active := 0
+	for k := range s.resp {
+		if s.resp[k] /= sum; s.resp[k] < negligible {
+			s.resp[k] = 0
+			continue
+		}
+		active++
+	}
+	dense = m.vectors != nil && active > fewComponents
+	for k, r := range s.resp {
+		block := k * d
 		mu := m.means[block:][:d]
-		if m.vectors != nil {
-			u, g := s.u[i*K*d+block:][:d], s.gain[block:][:d]
-			if r == 0 {
-				clear(u)
-				continue
+		switch {
+		case m.vectors == nil:
+			if r > 0 {
+				for j := range mu {
+					mean[j] += r * (mu[j] + s.gain[block]*(z[j]-p.A*mu[j]))
+				}
 			}
+		case r == 0:
+			clear(s.u[i*K*d+block:][:d])
+		default:
+			u, g := s.u[i*K*d+block:][:d], s.gain[block:][:d]
 			for j := range u {
 				mean[j] += r * mu[j]
 				u[j] *= r * g[j]
 			}
-			continue
-		}
-		if r == 0 {
-			continue
-		}
-		for j := range mu {
-			mean[j] += r * (mu[j] + s.gain[block]*(z[j]-p.A*mu[j]))
+			if !dense {
+				for j, c := range u {
+					for l, q := range m.vectors[(block+j)*d:][:d] {
+						mean[l] += c * q
+					}
+					u[j] = 0
+				}
+			}
 		}
 	}
+	return dense
 }
+
+const (
+	// negligible is a share that cannot change a float64 sum of the others.
+	negligible = 0x1p-60
+	// fewComponents are turned back one by one; more go through one product for all images.
+	fewComponents = 4
+)
