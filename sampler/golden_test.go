@@ -224,7 +224,11 @@ func TestGoldenSchedulers(t *testing.T) {
 		files++
 		for steps := range file.Runs {
 			runs++
-			t.Run(c.file+"/"+steps, func(t *testing.T) { goldenRun(t, &index, &file, c, steps) })
+			t.Run(c.file+"/"+steps, func(t *testing.T) {
+				for _, d := range goldenRun(t, &index, &file, c, steps) {
+					t.Error(d)
+				}
+			})
 		}
 	}
 	if files != 29 || runs != 4*29 {
@@ -232,7 +236,9 @@ func TestGoldenSchedulers(t *testing.T) {
 	}
 }
 
-func goldenRun(t *testing.T, index *goldenIndex, file *goldenFile, c goldenCase, steps string) {
+// goldenRun walks the file's trajectory and lists what differs from it.
+func goldenRun(t *testing.T, index *goldenIndex, file *goldenFile, c goldenCase, steps string) (differences []string) {
+	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
 	want := file.Runs[steps]
 	path := goldenPath(t, index, c.path)
 	c.spec.Steps, _ = strconv.Atoi(steps)
@@ -283,12 +289,12 @@ func goldenRun(t *testing.T, index *goldenIndex, file *goldenFile, c goldenCase,
 			s /= 1 - s
 		}
 		if got := net.sigmas[i]; got != s && !(math.Abs(got-s) <= goldenTol*s) {
-			t.Errorf("evaluation %d at sigma %.15g, want %.15g", i, got, s)
+			differ("evaluation %d at sigma %.15g, want %.15g", i, got, s)
 		}
 	}
 	for i, w := range want.Outputs[:calls] {
 		if e := rel(net.answers[i], flat(w)); e > goldenTol {
-			t.Errorf("output %d differs by %.2g", i, e)
+			differ("output %d differs by %.2g", i, e)
 		}
 	}
 	// The file has a state per evaluation; a Heun step's predictor state is not ours to show.
@@ -299,19 +305,35 @@ func goldenRun(t *testing.T, index *goldenIndex, file *goldenFile, c goldenCase,
 	for i, s := range states {
 		at := min(i*every, len(want.Trajectory)-1)
 		if e := rel(s, flat(want.Trajectory[at])); e > goldenTol {
-			t.Errorf("state %d differs by %.2g", i, e)
+			differ("state %d differs by %.2g", i, e)
 		}
 	}
 	if e := rel(states[len(states)-1], flat(want.Trajectory[len(want.Trajectory)-1])); e > goldenTol {
-		t.Errorf("the last state differs by %.2g", e)
+		differ("the last state differs by %.2g", e)
 	}
+	return differences
 }
 
-// The comparison must notice a change beyond its tolerance.
+// A copy of a file with one number changed beyond the tolerance must be noticed,
+// whichever number it is, and one changed within it must not.
 func TestGoldenNoticesChanges(t *testing.T) {
-	a := []float64{1, -2, 3}
-	b := []float64{1, -2 + 3.1e-9, 3}
-	if rel(a, a) != 0 || rel(b, a) <= goldenTol || rel([]float64{1, math.NaN(), 3}, a) <= goldenTol {
-		t.Errorf("rel: %g, %g", rel(a, a), rel(b, a))
+	var index goldenIndex
+	oracle.GoldenJSON(t, &index, "schedulers", "index.json")
+	c := goldenCases()[15]
+	for name, change := range map[string]func(f *goldenFile, by float64){
+		"state":  func(f *goldenFile, by float64) { f.Runs["10"].Trajectory[7][2][1] *= 1 + by },
+		"end":    func(f *goldenFile, by float64) { f.Runs["10"].Trajectory[10][0][0] *= 1 + by },
+		"output": func(f *goldenFile, by float64) { f.Runs["10"].Outputs[3][1][0] *= 1 + by },
+		"sigma":  func(f *goldenFile, by float64) { f.Runs["10"].CallSigmas[4] *= 1 + by },
+	} {
+		for _, by := range []float64{0, 1e-12, 1e-7} {
+			var file goldenFile
+			oracle.GoldenJSON(t, &file, "schedulers", c.file+".json")
+			change(&file, by)
+			d := goldenRun(t, &index, &file, c, "10")
+			if noticed := len(d) > 0; noticed != (by > goldenTol) {
+				t.Errorf("%s of %s changed by %g: differences %q", name, c.file, by, d)
+			}
+		}
 	}
 }
