@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/fidlab/fidlab/diffusion"
@@ -443,4 +444,29 @@ func TestMixtureSpecRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkMixture(t, "from JSON", m, s, rand.New(rand.NewPCG(9, 9)), nil)
+}
+
+// One mixture serves any number of goroutines at once.
+func TestMixtureServesGoroutines(t *testing.T) {
+	m := testMixture(t, 24, 5)
+	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 5})
+	opt := sampler.Options{Seed: 1, N: 40, Batch: 13, Shape: []int{24}}
+	want := bits(t, m, "heun", g, opt)
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			res, err := sampler.Run(context.Background(), m, sampler.Heun{}, g, opt)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for i, v := range values(res.X) {
+				if math.Float64bits(v) != want[i] {
+					t.Errorf("value %d is %g beside others", i, v)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -370,3 +370,30 @@ func TestStepsAllocateNothing(t *testing.T) {
 		}
 	}
 }
+
+// float32 states follow the float64 ones: a step rounds each state once, to an
+// ulp of at most the start's size, and the steps of this grid do not expand
+// errors by more than the mixture's slope of D, at most 4 here.
+func TestFloat32FollowsFloat64(t *testing.T) {
+	mix := testMixture(t, 6, 3)
+	const steps = 12
+	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: steps, SigmaMax: 20})
+	for _, name := range []string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"} {
+		opt := sampler.Options{Seed: 4, N: 50, Shape: []int{6}}
+		single, err := sampler.Run(context.Background(), mix, solver(t, name), g, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt.Double = true
+		double, err := sampler.Run(context.Background(), mix, solver(t, name), g, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const largest = 20 * 5 // sigma times a normal
+		for i, v := range values(single.X) {
+			if d := math.Abs(v - double.X.F64()[i]); d > 4*steps*largest*0x1p-24 {
+				t.Errorf("%s: value %d is %g in float32, %g in float64", name, i, v, double.X.F64()[i])
+			}
+		}
+	}
+}
