@@ -11,7 +11,7 @@ import (
 // at once, and on one. The limit is the processor's: 11.42 GFLOP an image.
 func BenchmarkInception(b *testing.B) {
 	weights := recipeWeights("")
-	for _, precision := range []plan.Precision{plan.F32, plan.BF16} {
+	for _, precision := range []plan.Precision{plan.F32, plan.BF16, plan.SplitBF16} {
 		for _, workers := range []int{1, cpu.Workers()} {
 			b.Run(precision.String()+"/workers="+string(rune('0'+workers)), func(b *testing.B) {
 				if err := plan.Available(precision); err != nil {

@@ -2,7 +2,10 @@
 
 package plan
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // memory layouts and operations, as in primitives.h
 const (
@@ -19,6 +22,7 @@ const (
 	opLinear
 	opGlobal
 	opCopy
+	opSplit
 )
 
 // ltensor is one image's tensor as it lies in memory.
@@ -66,13 +70,14 @@ type lstep struct {
 // beginning, where the layout makes a range of channels contiguous.
 type layout struct {
 	g       *graph
-	maps    int // the layout of all maps
-	bf16    bool
-	t       []ltensor // graph tensors, then those made here
-	born    []int     // the node that makes a tensor, -1 for the input
-	dead    []int     // the last node that reads it
-	parent  []int     // the concatenation that a tensor lies in, or -1
-	channel []int     // where it begins there
+	maps    int         // the layout of all maps
+	bf16    bool        // maps are bf16
+	split   map[int]int // the three terms of a float32 map, for SplitBF16; else nil
+	t       []ltensor   // graph tensors, then those made here
+	born    []int       // the node that makes a tensor, -1 for the input
+	dead    []int       // the last node that reads it
+	parent  []int       // the concatenation that a tensor lies in, or -1
+	channel []int       // where it begins there
 	at      []place
 
 	steps   []lstep
@@ -86,6 +91,9 @@ type layout struct {
 
 func arrange(g *graph, opt Options, maps int) *layout {
 	l := &layout{g: g, maps: maps, bf16: opt.Precision == BF16}
+	if opt.Precision == SplitBF16 {
+		l.split = map[int]int{}
+	}
 	l.tensors()
 	l.nest()
 	l.program()
@@ -107,7 +115,7 @@ func arrange(g *graph, opt Options, maps int) *layout {
 // processor want first.
 func layoutsFor(opt Options, isa int) []int {
 	switch {
-	case opt.Precision == BF16 && isa >= isaAMX:
+	case opt.Precision != F32 && isa >= isaAMX:
 		return []int{nhwc, block16}
 	case isa >= isaAVX512:
 		return []int{block16, nhwc}
@@ -192,6 +200,9 @@ func (l *layout) program() {
 			}
 		case Conv:
 			step.kind = opConv
+			if l.split != nil {
+				step.tsrc = l.terms(in[0], i)
+			}
 		case MaxPool:
 			step.kind = opMax
 		case AvgPool:
@@ -218,6 +229,45 @@ func (l *layout) program() {
 		}
 		l.prefix++
 	}
+}
+
+// terms is the tensor with the two bf16 terms of map t as channels, high, low
+// and high again: against weights high, high and low it gives the three
+// products of SplitBF16 in one sum. It is made once for all who read it.
+func (l *layout) terms(t, node int) int {
+	s, ok := l.split[t]
+	if !ok {
+		x := l.t[t]
+		x.C, x.bf16, x.layout = 3*x.C, true, l.maps
+		s = l.add(x, node, node)
+		l.split[t] = s
+		l.steps = append(l.steps, lstep{kind: opSplit, node: &l.g.nodes[node], tsrc: t, tdst: s, index: node})
+	}
+	l.dead[s] = node
+	return s
+}
+
+// splitWeights are the weights for the channels of terms.
+func splitWeights(w []float32, out int) []float32 {
+	k := len(w) / out
+	s := make([]float32, 0, 3*len(w))
+	for o := range out {
+		row := w[o*k:][:k]
+		low := make([]float32, k)
+		high := make([]float32, k)
+		for i, v := range row {
+			high[i] = roundBF16(v)
+			low[i] = roundBF16(v - high[i])
+		}
+		s = append(append(append(s, high...), high...), low...)
+	}
+	return s
+}
+
+// roundBF16 rounds to the nearest bf16, ties to even.
+func roundBF16(v float32) float32 {
+	u := math.Float32bits(v)
+	return math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff)
 }
 
 // allocate gives every tensor its place: first fit, large ones first, two

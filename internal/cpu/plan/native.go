@@ -64,10 +64,8 @@ func nativeProblem(p Precision) error {
 	switch {
 	case oneDNN.isa < isaAVX2:
 		return errors.New("oneDNN has no fast convolution for this processor (no AVX2)")
-	case p == BF16 && oneDNN.isa < isaBF16:
+	case p != F32 && oneDNN.isa < isaBF16:
 		return errors.New("this processor has no AVX512_BF16")
-	case p != F32 && p != BF16:
-		return fmt.Errorf("%v is not built", p)
 	}
 	return nil
 }
@@ -149,7 +147,11 @@ func (p *nativePlan) add(s *lstep) error {
 			if n.ReLU {
 				op.relu = 1
 			}
-			weight = (*C.float)(unsafe.SliceData(n.Weight))
+			w := n.Weight
+			if s.kind == opConv && p.l.split != nil {
+				w = splitWeights(w, n.Out)
+			}
+			weight = (*C.float)(unsafe.SliceData(w))
 			bias = (*C.float)(unsafe.SliceData(n.Bias)) // nil where there is none
 			step.MACs = s.macs
 		}

@@ -43,6 +43,15 @@ func TestNativeBF16(t *testing.T) {
 	checkZoo(t, Options{Precision: BF16}, 0.02)
 }
 
+// TestNativeSplitBF16 allows what is left out, the product of the low terms:
+// one part in 2^16 of each product, on average far less.
+func TestNativeSplitBF16(t *testing.T) {
+	if err := Available(SplitBF16); err != nil {
+		t.Skip(err)
+	}
+	checkZoo(t, Options{Precision: SplitBF16}, 2e-5)
+}
+
 // TestNativeViews asks that branches are written straight into their
 // concatenation where the channel offsets allow it, and copied where not.
 func TestNativeViews(t *testing.T) {
@@ -78,7 +87,9 @@ func TestNativeLayouts(t *testing.T) {
 	}
 	variants := []variant{{isaAVX2, Options{}, block8, 1e-6}}
 	if Available(BF16) == nil {
-		variants = append(variants, variant{isaAMX, Options{Precision: BF16}, nhwc, 0.02})
+		variants = append(variants,
+			variant{isaAMX, Options{Precision: BF16}, nhwc, 0.02},
+			variant{isaAMX, Options{Precision: SplitBF16}, nhwc, 2e-5})
 	}
 	isa := oneDNN.isa
 	defer func() { oneDNN.isa = isa }()

@@ -175,6 +175,44 @@ static void copy_channels(const fl_tensor* s, const char* src, const fl_tensor* 
             for (size_t p = 0; p < hw; p++) store(d, dst, at(d, c, p), 0);
 }
 
+// split writes v = high + low, both bf16, to within 2^-17 of v.
+__attribute__((target_clones("arch=skylake-avx512", "avx2", "default"))) static void
+split(size_t n, const float* v, uint16_t* high, uint16_t* low, uint16_t* again)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t h = narrow(v[i]);
+        high[i] = again[i] = h;
+        low[i] = narrow(v[i] - widen(h));
+    }
+}
+
+static void split_channels(const fl_tensor* s, const char* src, const fl_tensor* d, char* dst)
+{
+    const size_t hw = (size_t)s->h * s->w;
+    const int b = block_of(d->layout);
+    const float* v = (const float*)src;
+    uint16_t* o = (uint16_t*)dst;
+    if (s->layout == d->layout && b > 1 && s->c % b == 0) {
+        const size_t n = hw * s->c;
+        split(n, v, o, o + n, o + 2 * n);
+        return;
+    }
+    if (s->layout == d->layout && d->layout == FL_NHWC) {
+        const size_t n = s->c;
+        for (size_t p = 0; p < hw; p++, v += n, o += 3 * n) split(n, v, o, o + n, o + 2 * n);
+        return;
+    }
+    for (int c = 0; c < s->c; c++)
+        for (size_t p = 0; p < hw; p++) {
+            const float x = v[at(s, c, p)];
+            const uint16_t h = narrow(x);
+            o[at(d, c, p)] = o[at(d, 2 * s->c + c, p)] = h;
+            o[at(d, s->c + c, p)] = narrow(x - widen(h));
+        }
+    for (int c = d->c; c % b; c++)
+        for (size_t p = 0; p < hw; p++) o[at(d, c, p)] = 0;
+}
+
 // global_average sums in double, pixel after pixel.
 static void global_average(const fl_tensor* s, const char* src, float* dst)
 {
@@ -371,8 +409,9 @@ const char* fl_program_add(fl_program* p, const fl_op* op, fl_place src, fl_plac
     step* t = &p->step[p->steps];
     t->op = *op, t->src = src, t->dst = dst;
     p->steps++;
-    if (op->kind == FL_GLOBAL || op->kind == FL_COPY) {
-        strncpy(impl, op->kind == FL_COPY ? "copy" : "average", implsize - 1);
+    if (op->kind >= FL_GLOBAL) {
+        strncpy(impl, op->kind == FL_COPY ? "copy" : op->kind == FL_SPLIT ? "split" : "average",
+                implsize - 1);
         return NULL;
     }
     descs d;
@@ -497,6 +536,10 @@ static dnnl_status_t run_step(fl_context* x, int i, int b, const float* input)
     }
     if (t->op.kind == FL_COPY) {
         copy_channels(&t->op.src, src, &t->op.dst, dst, t->op.channel);
+        return dnnl_success;
+    }
+    if (t->op.kind == FL_SPLIT) {
+        split_channels(&t->op.src, src, &t->op.dst, dst);
         return dnnl_success;
     }
     dnnl_exec_arg_t* a = x->args[i];

@@ -9,14 +9,15 @@
 // beyond C are zero.
 enum { FL_PLAIN, FL_BLOCK8, FL_BLOCK16, FL_NHWC };
 
-enum { FL_CONV, FL_MAX, FL_AVG, FL_LINEAR, FL_GLOBAL, FL_COPY };
+enum { FL_CONV, FL_MAX, FL_AVG, FL_LINEAR, FL_GLOBAL, FL_COPY, FL_SPLIT };
 
 // One image's tensor.
 typedef struct {
     int c, h, w, layout, bf16;
 } fl_tensor;
 
-// One operation. A copy writes src to the channels of dst from `channel` on.
+// One operation. A copy writes src to the channels of dst from `channel` on; a split writes the
+// bf16 terms of src, high, low and high, as three times its channels.
 typedef struct {
     fl_tensor src, dst;
     int kind, kh, kw, sh, sw, ph, pw, relu, channel;
