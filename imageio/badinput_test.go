@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -63,8 +64,13 @@ func TestBadInputs(t *testing.T) {
 	refuse(t, at("zero.txt"), imageio.Options{}, "line 1", "zero byte")
 	refuse(t, at("long.txt"), imageio.Options{}, "long.txt", "one path a line")
 	refuse(t, at("fine.png")+"/x", imageio.Options{}, "fine.png")
-	refuse(t, "-", imageio.Options{Stdin: strings.NewReader("")}, "standard input is empty")
-	refuse(t, "-", imageio.Options{Stdin: strings.NewReader("hello")}, "68 65 6c 6c 6f", "tar")
+	for in, want := range map[string]string{"": "standard input is empty", "hello": "starts with 68 65 6c 6c 6f; want a tar"} {
+		s := mustOpen(t, "-", imageio.Options{Stdin: strings.NewReader(in)})
+		err := s.Each(context.Background(), func(imageio.Item) error { return nil })
+		if !errors.Is(err, imageio.ErrInput) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q on standard input: %v", in, err)
+		}
+	}
 	if runtime.GOOS != "windows" {
 		refuse(t, os.DevNull, imageio.Options{}, "want a folder, an archive or a file")
 	}
@@ -310,5 +316,29 @@ func TestArrays(t *testing.T) {
 		}
 		write(t, dir, map[string][]byte{"cut-" + name: b[:len(b)-60]})
 		refuse(t, filepath.Join(dir, "cut-"+name), imageio.Options{}, "cut")
+	}
+}
+
+// A pipe that stays silent, before its first byte or in the middle of a
+// picture, does not hold up a cancelled run.
+func TestSilentPipe(t *testing.T) {
+	p := pngBytes(t, noisy(30, 30, 1))
+	whole := tarBytes(t, []string{"a.png", "b.png"}, func(string) []byte { return p })
+	for _, sent := range []int{0, 100, len(whole) / 2} {
+		r, w := io.Pipe()
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() {
+			if _, err := w.Write(whole[:sent]); err != nil {
+				t.Error(err)
+			}
+			cancel() // the writer stays open and says nothing more
+		}()
+		s := mustOpen(t, "-", imageio.Options{Stdin: r})
+		_, err := imageio.Batches(ctx, s, imageio.BatchOptions{}, func(*cpu.Worker, *imageio.Batch) error { return nil })
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("after %d bytes: %v", sent, err)
+		}
+		w.Close()
+		r.Close()
 	}
 }

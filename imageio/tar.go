@@ -3,6 +3,7 @@ package imageio
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,36 +73,47 @@ func openTar(path string, gz bool, o Options) (Source, error) {
 	return s, nil
 }
 
-// openStdin reads a tar or tar.gz from standard input.
+// openStdin reads a tar or tar.gz from standard input. Nothing is read before
+// Each, which can be cancelled: a pipe may stay silent for ever.
 func openStdin(o Options) (Source, error) {
 	in := o.Stdin
 	if in == nil {
 		in = os.Stdin
 	}
-	r := bufio.NewReaderSize(in, 1<<16)
+	return &tarSource{title: "standard input (tar)", name: "-", stream: in, length: -1, opt: o, found: Found{Images: -1}}, nil
+}
+
+// openStream tells tar and tar.gz apart.
+func (s *tarSource) openStream(ctx context.Context) (io.Reader, error) {
+	r := bufio.NewReaderSize(interruptible(ctx, s.stream), 1<<16)
 	head, err := r.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, inputf("-: standard input: %w", err)
+	}
 	if len(head) == 0 {
-		return nil, inputf("-: standard input is empty; want a tar or tar.gz of images")
+		return nil, &inputError{msg: "imageio: -: standard input is empty; want a tar or tar.gz of images", empty: true}
 	}
 	kind := archiveKind(head)
 	if kind != "tar" && kind != "gzip" {
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, inputf("-: standard input: %w", err)
-		}
 		return nil, inputf("-: standard input starts with % x; want a tar or tar.gz of images", head[:min(len(head), 8)])
 	}
-	return &tarSource{
-		title: "standard input (tar)", name: "-", stream: r, gz: kind == "gzip", length: -1, opt: o,
-		found: Found{Images: -1},
-	}, nil
+	s.gz = kind == "gzip"
+	return r, nil
 }
 
 // scan calls f for every regular, visible member with its bytes, which are
 // f's until it returns, or with the reason why they can't be had. What it
 // passes over is counted in found.
 func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name string, b []byte, bad error) error) error {
-	raw := s.stream
-	if s.path != "" {
+	var raw io.Reader
+	if s.path == "" {
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		var err error
+		if raw, err = s.openStream(reading); err != nil {
+			return cmp.Or(ctx.Err(), err)
+		}
+	} else {
 		file, err := os.Open(s.path)
 		if err != nil {
 			return openError(s.path, err)
@@ -115,7 +127,7 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 	if s.gz {
 		z, err := gzip.NewReader(raw)
 		if err != nil {
-			return inputf("%s: not a gzip stream, or cut: %w", s.name, err)
+			return cmp.Or(ctx.Err(), inputf("%s: not a gzip stream, or cut: %w", s.name, err))
 		}
 		defer z.Close()
 		raw = z
@@ -132,7 +144,7 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 			return nil
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
-			return inputf("%s: cut or damaged after %s: %w; copy or make it again", s.name, last, err)
+			return cmp.Or(ctx.Err(), inputf("%s: cut or damaged after %s: %w; copy or make it again", s.name, last, err))
 		}
 		if err := memberPath(s.name, h.Name); err != nil {
 			return err
@@ -158,7 +170,7 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 			continue
 		}
 		if b, err = readGrowing(tr, b, h.Size); err != nil {
-			return inputf("%s: cut or damaged inside %s: %w; copy or make it again", s.name, h.Name, err)
+			return cmp.Or(ctx.Err(), inputf("%s: cut or damaged inside %s: %w; copy or make it again", s.name, h.Name, err))
 		}
 		if err := f(i, h.Name, b, nil); err != nil {
 			return err
