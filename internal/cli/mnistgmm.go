@@ -30,11 +30,12 @@ const mnistGMMVersion = 1
 // components are labelled with their digit. It is fitted to MNIST's training
 // images at first use, kept in the cache, and fitted again when the cached file
 // is damaged or of other settings. tell hears in one line what is done and why;
-// progress, which may be nil, the share of the fit that is done.
-func mnistGMM(ctx context.Context, getenv func(string) string, tell func(string), progress func(float64)) (*sampler.Mixture, error) {
+// progress, which may be nil, the share of the fit that is done. sum is the hash
+// of the settings and parameters.
+func mnistGMM(ctx context.Context, getenv func(string) string, tell func(string), progress func(float64)) (m *sampler.Mixture, sum string, err error) {
 	path, err := cacheFile(getenv, "mnist-gmm.npz")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	spec, err := keptMixture(path, tell, func() (*sampler.MixtureSpec, error) {
 		set, err := mnist.Load(mnist.Train)
@@ -44,9 +45,28 @@ func mnistGMM(ctx context.Context, getenv func(string) string, tell func(string)
 		return fitMNISTGMM(ctx, set, mnistGMMFit, progress)
 	})
 	if err != nil {
+		return nil, "", err
+	}
+	m, err = sampler.NewMixture(*spec)
+	return m, hex.EncodeToString(hashMNISTGMM(mnistGMMEntries(spec))), err
+}
+
+// openMNISTGMM opens the model for fidlab sample.
+func openMNISTGMM(ctx context.Context, a *app, name string) (*model, error) {
+	var p *progress
+	m, sum, err := mnistGMM(ctx, a.env.Getenv, func(line string) { a.say("%s", line) }, func(share float64) {
+		if p == nil {
+			p = a.progress("fitting "+name, "percent", 100)
+		}
+		p.Set(int(100 * share))
+	})
+	if p != nil {
+		p.End()
+	}
+	if err != nil {
 		return nil, err
 	}
-	return sampler.NewMixture(*spec)
+	return mixtureModel(name, sum, m), nil
 }
 
 // keptMixture reads the mixture at path, or fits and keeps it there.
@@ -84,6 +104,14 @@ func fitMNISTGMM(ctx context.Context, set *mnist.Set, o sampler.FitOptions, prog
 
 // writeMNISTGMM keeps the mixture, with the hash of its arrays.
 func writeMNISTGMM(path string, s *sampler.MixtureSpec) error {
+	entries := mnistGMMEntries(s)
+	sum := hashMNISTGMM(entries)
+	entries = append(entries, tensor.NPZEntry{Name: "sha256", Array: tensor.FromU8(sum, len(sum))})
+	return tensor.WriteNPZ(path, entries, false, tensor.Overwrite)
+}
+
+// mnistGMMEntries are the arrays that say everything of the mixture.
+func mnistGMMEntries(s *sampler.MixtureSpec) []tensor.NPZEntry {
 	K, d, D := len(s.Weights), len(s.Means[0]), len(s.Subspace.Mean)
 	var means, covs, basis []float64
 	labels := make([]byte, K)
@@ -97,14 +125,11 @@ func writeMNISTGMM(path string, s *sampler.MixtureSpec) error {
 	for _, row := range s.Subspace.Basis {
 		basis = append(basis, row...)
 	}
-	entries := []tensor.NPZEntry{
+	return []tensor.NPZEntry{
 		{Name: "weights", Array: tensor.FromF64(s.Weights, K)}, {Name: "means", Array: tensor.FromF64(means, K, d)},
 		{Name: "covs", Array: tensor.FromF64(covs, K, d, d)}, {Name: "labels", Array: tensor.FromU8(labels, K)},
 		{Name: "mean", Array: tensor.FromF64(s.Subspace.Mean, D)}, {Name: "basis", Array: tensor.FromF64(basis, d, D)},
 	}
-	sum := hashMNISTGMM(entries)
-	entries = append(entries, tensor.NPZEntry{Name: "sha256", Array: tensor.FromU8(sum, len(sum))})
-	return tensor.WriteNPZ(path, entries, false, tensor.Overwrite)
 }
 
 // hashMNISTGMM covers the settings too, so that a file of other settings does not pass.

@@ -48,6 +48,15 @@ var modelEntries = []modelEntry{
 		match:   func(name string) bool { return strings.HasPrefix(name, "gmm:") },
 		open:    openMixture,
 	},
+	{
+		name:    "mnist-gmm",
+		summary: "digits, 28×28 gray: a Gaussian mixture of 100 components (10 for each --class 0 to 9) fitted to MNIST at first use, and kept",
+		needs:   "MNIST's files (an error says how to get them)",
+		source:  "fitted here by expectation maximisation",
+		path:    diffusion.DefaultVE(),
+		match:   func(name string) bool { return name == "mnist-gmm" },
+		open:    openMNISTGMM,
+	},
 }
 
 func newModels(a *app) *cobra.Command {
