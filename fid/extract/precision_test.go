@@ -1,8 +1,8 @@
 package extract
 
 import (
-	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/imageio"
@@ -19,20 +19,23 @@ func TestPrecisionShift(t *testing.T) {
 		imgs = append(imgs, picture(uint64(i), 100+20*i, 120))
 	}
 	var want []float32
-	limits := map[plan.Precision]float64{plan.F32: 0, plan.SplitBF16: 2e-5, plan.BF16: 1e-2}
-	for _, p := range []plan.Precision{plan.F32, plan.SplitBF16, plan.BF16} {
-		if err := plan.Available(p); err != nil {
-			t.Log(p, err)
+	limits := map[plan.Precision]float64{plan.SplitBF16: 2e-5, plan.BF16: 1e-2}
+	for p, limit := range limits {
+		if why := plan.Available(p); why != nil {
+			_, err := Open("random", Options{Precision: p})
+			if err == nil || !strings.Contains(err.Error(), why.Error()) || !strings.Contains(err.Error(), "use fp32") {
+				t.Errorf("%v: error is %v; want one with %q", p, err, why)
+			}
 			continue
+		}
+		if want == nil {
+			want = features(t, openT(t, "random", Options{}), imgs, 4)
 		}
 		e := openT(t, "random", Options{Precision: p})
 		if e.Info().Precision != p.String() {
 			t.Errorf("info says %s; want %v", e.Info().Precision, p)
 		}
 		got := features(t, e, imgs, 4)
-		if want == nil {
-			want = got
-		}
 		var shift, size, worst float64
 		for i := range got {
 			d := math.Abs(float64(got[i]) - float64(want[i]))
@@ -41,9 +44,33 @@ func TestPrecisionShift(t *testing.T) {
 			worst = max(worst, d)
 		}
 		rms := math.Sqrt(shift / size)
-		t.Log(fmt.Sprintf("%v: rms shift %.2g of the features' rms, largest %.2g", p, rms, worst))
-		if !(rms <= limits[p]) || p != plan.F32 && rms == 0 {
-			t.Errorf("%v: rms shift %.3g; want at most %g, and not the fp32 features themselves", p, rms, limits[p])
+		t.Logf("%v: rms shift %.2g of the features' rms, largest %.2g", p, rms, worst)
+		if !(rms <= limit) || rms == 0 {
+			t.Errorf("%v: rms shift %.3g; want at most %g, and not the fp32 features themselves", p, rms, limit)
 		}
+	}
+}
+
+// TestInceptionChain asks that the native network is a chain of generated code:
+// no reference code, nothing converted or copied between layers.
+func TestInceptionChain(t *testing.T) {
+	p, err := plan.Compile(inceptionNet(recipeWeights(""), "2048"), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	convs, macs := 0, int64(0)
+	for _, s := range p.Steps() {
+		if s.MACs > 0 {
+			convs++
+			macs += s.MACs
+		}
+		if s.Impl == "go" && p.Engine() == "go" || s.Impl == "average" || strings.HasPrefix(s.Impl, "jit") || strings.HasPrefix(s.Impl, "brg") {
+			continue
+		}
+		t.Errorf("%s runs as %q", s.Node, s.Impl)
+	}
+	if convs != 94 || math.Abs(float64(2*macs)/1e9-11.42) > 0.01 {
+		t.Errorf("%d convolutions of %.2f GFLOP; want 94 of 11.42", convs, float64(2*macs)/1e9)
 	}
 }

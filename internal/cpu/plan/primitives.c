@@ -176,7 +176,10 @@ static void copy_channels(const fl_tensor* s, const char* src, const fl_tensor* 
 }
 
 // split writes v = high + low, both bf16, to within 2^-17 of v.
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default"))) static void
+#ifdef __x86_64__
+__attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+#endif
+static void
 split(size_t n, const float* v, uint16_t* high, uint16_t* low, uint16_t* again)
 {
     for (size_t i = 0; i < n; i++) {
