@@ -5,11 +5,12 @@ import (
 	"math"
 )
 
-// Tile edges. They are fixed, so that every element of a product is summed in
-// one order at any number of workers, on a given worker or spread over all.
+// tileM and tileN are the edges of the tiles that results are cut into. They
+// are fixed for a build, so that every element of a product is summed in one
+// order at any number of workers, on a given worker or spread over all.
 const (
-	tileM = 512
-	tileN = 512
+	tileM = tileEdge
+	tileN = tileEdge
 )
 
 // matrix panics unless x holds rows×cols elements at the given row stride.

@@ -16,8 +16,7 @@ const char *dl_why(void);                // why the last dl_open failed
 const char *dl_path(void *lib);          // the file behind a handle, or ""
 
 // openblas.c
-int blas_narrow(void); // OpenBLAS would choose AVX2 kernels although the processor has AVX-512: an AMD
-const char *blas_open(const char *coretype); // coretype: OPENBLAS_CORETYPE for the time of loading, or NULL
+const char *blas_open(void);
 const char *blas_config(void);
 const char *blas_path(void);
 int blas_parallel(void); // 0 serial build, 1 own threads, 2 OpenMP
@@ -69,6 +68,9 @@ void vec_triad(long n, float *out, const float *a, const float *b, float s);
 void vec_relu(long n, float *out, const float *x);
 void vec_exp(long n, float *out, const float *x);
 void vec_softmax(long rows, long n, float *out, long ldo, const float *x, long ldx);
+
+// pool2d.c
+void vec_pool(float *out, int oh, int ow, const float *in, int h, int w, int kh, int kw, int sh, int sw, int ph, int pw, int average, int padded);
 
 // resample.c
 void resample_rgb(const uint8_t *pix, long in_w, long out_w, long out_h, int htaps, const int32_t *hstart, const double *hweight, int vtaps, const int32_t *vstart, const double *vweight, double *line, double *ring, float *dst, float scale, float offset, int clip);

@@ -10,6 +10,9 @@ import (
 // nativeBuild tells that this program can use native libraries.
 const nativeBuild = false
 
+// tileEdge spreads products of a few hundred over the workers; gonum gains nothing from larger ones.
+const tileEdge = 128
+
 const noNative = `built without native libraries; "make build" builds with them (CGO_ENABLED=1 go build -tags native)`
 
 func libraries() []Library {
@@ -74,3 +77,5 @@ func nativeGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b
 }
 
 func nativeConv2D(w *Worker, p *Conv, out, x, weight, bias []float32) bool { return false }
+
+func nativePool(p *Pool, average bool, out, in []float32, oh, ow int) bool { return false }

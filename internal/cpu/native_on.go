@@ -5,6 +5,9 @@ package cpu
 // nativeBuild tells that this program can use native libraries.
 const nativeBuild = true
 
+// tileEdge is where libraries come close to their speed on large matrices.
+const tileEdge = 512
+
 func libraries() []Library {
 	haveDNNL()
 	haveBLAS()

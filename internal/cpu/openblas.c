@@ -33,23 +33,10 @@ static const char *complain(const char *what, const char *name)
     return text;
 }
 
-int blas_narrow(void)
-{
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    return __builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
-#else
-    return 0;
-#endif
-}
-
-const char *blas_open(const char *coretype)
+const char *blas_open(void)
 {
     static const char *const names[] = {"libopenblas.so.0", "libopenblasp.so.0", NULL};
-    if (coretype) setenv("OPENBLAS_CORETYPE", coretype, 1);
     blas.lib = dl_open(names);
-    if (coretype) unsetenv("OPENBLAS_CORETYPE");
     if (!blas.lib) return complain("", dl_why());
 #define FIND(field, name) \
     if (!(blas.field = (__typeof__(blas.field))dlsym(blas.lib, name))) return complain("it lacks the function ", name)

@@ -11,16 +11,13 @@ package cpu
 // #cgo nocallback blas_dsyrk
 // #cgo noescape blas_dtrmm
 // #cgo nocallback blas_dtrmm
-// #include <stdlib.h>
 // #include "native.h"
 import "C"
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync"
-	"unsafe"
 )
 
 var openblas struct {
@@ -35,12 +32,7 @@ func haveBLAS() bool {
 	openblas.once.Do(func() {
 		l := &openblas.lib
 		*l = Library{Name: blasName, Purpose: blasPurpose, Install: "apt-get install libopenblas0-pthread"}
-		var core *C.char
-		if os.Getenv("OPENBLAS_CORETYPE") == "" && C.blas_narrow() != 0 {
-			core = C.CString(wideCore)
-			defer C.free(unsafe.Pointer(core))
-		}
-		if why := C.blas_open(core); why != nil {
+		if why := C.blas_open(); why != nil {
 			l.Why = C.GoString(why)
 			l.Path = C.GoString(C.blas_path())
 			return
@@ -52,16 +44,11 @@ func haveBLAS() bool {
 			l.Why = "self-test failed: " + why
 			return
 		}
-		if core != nil {
-			l.Why = "with OPENBLAS_CORETYPE=" + wideCore + ", faster on this processor than its own choice"
-		}
 		l.Install = ""
 		l.Used, openblas.ok = true, true
 	})
 	return openblas.ok
 }
-
-const wideCore = "SKYLAKEX"
 
 func flag(b bool) C.int {
 	if b {

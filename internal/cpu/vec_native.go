@@ -14,6 +14,8 @@ package cpu
 // #cgo nocallback vec_exp
 // #cgo noescape vec_softmax
 // #cgo nocallback vec_softmax
+// #cgo noescape vec_pool
+// #cgo nocallback vec_pool
 // #include "native.h"
 import "C"
 
@@ -51,5 +53,12 @@ func nativeExp32(out, x []float32) bool {
 func nativeSoftmax32(rows, cols int, out []float32, ldo int, x []float32, ldx int) bool {
 	calls.vec.Add(1)
 	C.vec_softmax(C.long(rows), C.long(cols), f32(out), C.long(ldo), f32(x), C.long(ldx))
+	return true
+}
+
+func nativePool(p *Pool, average bool, out, in []float32, oh, ow int) bool {
+	calls.vec.Add(1)
+	C.vec_pool(f32(out), C.int(oh), C.int(ow), f32(in), C.int(p.H), C.int(p.W), C.int(p.KH), C.int(p.KW),
+		C.int(p.StrideH), C.int(p.StrideW), C.int(p.PadH), C.int(p.PadW), flag(average), flag(p.CountPadding))
 	return true
 }
