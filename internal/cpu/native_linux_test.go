@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -35,6 +36,33 @@ func TestBinaryNeedsLibcOnly(t *testing.T) {
 	for _, l := range libs {
 		if ok, _ := regexp.MatchString(`^(libc|libm|ld-linux.*)\.so\.\d+$`, l); !ok {
 			t.Errorf("the program needs %s; want libc and libm only", l)
+		}
+	}
+}
+
+// Parity between versions means something only if the native one ran: each
+// function is called once, and its counter must have moved.
+func TestEveryFunctionRunsNatively(t *testing.T) {
+	for _, l := range Report() {
+		if !l.Used {
+			t.Fatalf("%s is not in use: %s", l.Name, l.Why)
+		}
+	}
+	counters := map[string]*atomic.Int64{
+		"Gemm32": &calls.gemm32, "Gemm64": &calls.gemm64, "SyrkT64": &calls.syrk, "Trmm64": &calls.trmm, "Cholesky64": &calls.cholesky,
+		"SymEig64": &calls.eig, "SingularValues64": &calls.svd, "DecodeJPEG": &calls.jpeg, "Softmax32": &calls.vec, "Conv2D": &calls.conv,
+	}
+	if HasBF16() {
+		counters["GemmBF16"] = &calls.gemm16
+	}
+	before := map[string]int64{}
+	for name, c := range counters {
+		before[name] = c.Load()
+	}
+	everyCall(t, 1)
+	for name, c := range counters {
+		if c.Load() == before[name] {
+			t.Errorf("%s did not run natively", name)
 		}
 	}
 }

@@ -10,16 +10,6 @@ import (
 	"math"
 )
 
-// noise fills x with a fixed sequence of numbers in [-1,1), the same at every start.
-func noise[T float32 | float64](n int, seed uint32) []T {
-	x := make([]T, n)
-	for i := range x {
-		seed = seed*1664525 + 1013904223
-		x[i] = T(int32(seed)>>8) / (1 << 23)
-	}
-	return x
-}
-
 // apart is the greatest difference of two results in units of scale, with NaN as infinity.
 func apart[T float32 | float64](x, y []T, scale float64) float64 {
 	worst := 0.0
