@@ -142,6 +142,9 @@ func goldenCases() []goldenCase {
 		{"heun_karras", "heun", "vp", ve, spec("karras"), false, false},
 		{"dpm_multistep_dpmsolver++_o1", "ddim", "vp", vp, spec("linspace-drop"), false, false},
 		{"dpm_multistep_dpmsolver_o1", "ddim", "vp", vp, min("linspace-drop"), false, false},
+		{"dpm_singlestep_dpmsolver++_o1", "ddim", "vp", vp, spec("linspace-drop"), false, false},
+		{"dpm_singlestep_dpmsolver_o1", "ddim", "vp", vp, min("linspace-drop"), false, false},
+		{"deis_o1", "ddim", "vp", vp, min("linspace-drop"), false, false},
 		{"dpm_multistep_dpmsolver++_o2", "dpm++2m", "vp", vp, spec("linspace-drop"), false, false},
 		{"dpm_multistep_dpmsolver++_o2_heun", "dpm++2m-heun", "vp", vp, spec("linspace-drop"), false, false},
 		{"dpm_multistep_dpmsolver++_o2_karras", "dpm++2m", "vp", vp, spec("karras"), false, false},
@@ -231,8 +234,8 @@ func TestGoldenSchedulers(t *testing.T) {
 			})
 		}
 	}
-	if files != 29 || runs != 4*29 {
-		t.Errorf("%d files with %d runs compared, want 29 with 116", files, runs)
+	if files != 32 || runs != 4*32 {
+		t.Errorf("%d files with %d runs compared, want 32 with 128", files, runs)
 	}
 }
 
@@ -319,7 +322,7 @@ func goldenRun(t *testing.T, index *goldenIndex, file *goldenFile, c goldenCase,
 func TestGoldenNoticesChanges(t *testing.T) {
 	var index goldenIndex
 	oracle.GoldenJSON(t, &index, "schedulers", "index.json")
-	c := goldenCases()[15]
+	c := goldenCases()[18]
 	for name, change := range map[string]func(f *goldenFile, by float64){
 		"state":  func(f *goldenFile, by float64) { f.Runs["10"].Trajectory[7][2][1] *= 1 + by },
 		"end":    func(f *goldenFile, by float64) { f.Runs["10"].Trajectory[10][0][0] *= 1 + by },
