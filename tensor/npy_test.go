@@ -45,7 +45,7 @@ func decodeNPY(b []byte) (*Array, error) {
 }
 
 // NumPy wrote the golden archives; ours must be the same bytes, member by member.
-func TestNPYGoldenHeaderBytes(t *testing.T) {
+func TestNPYBytesAreNumPys(t *testing.T) {
 	files := 0
 	for _, name := range []string{"generic_d4_1", "generic_d64_2", "d1_1", "illcond_d24_1"} {
 		path := oracle.Golden(t, "fid", name+".npz")
