@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -130,6 +131,10 @@ func (r *Result) describe(ref, gen *Stats, force bool) error {
 	r.Device = either(p.Device, q.Device)
 	if r.Device == mixed {
 		r.Notes = append(r.Notes, fmt.Sprintf("the sets were made on different devices (%s and %s)", p.Device, q.Device))
+	}
+	if len(p.Decoders) > 0 && len(q.Decoders) > 0 && !slices.Equal(p.Decoders, q.Decoders) {
+		r.Notes = append(r.Notes, fmt.Sprintf("the reference was decoded by %s, the generated set by %s; formats, above all lossy ones, shift the score",
+			strings.Join(p.Decoders, ", "), strings.Join(q.Decoders, ", ")))
 	}
 	seen := map[string]bool{}
 	for i, s := range []*Stats{ref, gen} {

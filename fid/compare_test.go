@@ -97,6 +97,29 @@ func TestCompareUnlike(t *testing.T) {
 	}
 }
 
+// What differs without forbidding the comparison is said.
+func TestCompareNotes(t *testing.T) {
+	p := newPair(5, 0.2)
+	a, b := p.draw(t, 1, 80)
+	alike(a, "clean").Provenance.Decoders = []string{"image/png"}
+	alike(b, "clean").Provenance.Decoders = []string{"libjpeg-turbo 2.1.5"}
+	b.Provenance.Device = "cuda:0"
+	b.Provenance.Notes = []string{"3 images are gray"}
+	res, err := Compare(context.Background(), a, b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := strings.Join(res.Notes, "\n")
+	for _, want := range []string{"decoded by image/png, the generated set by libjpeg-turbo", "different devices (cpu and cuda:0)", "generated: 3 images are gray", "random weights"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("notes %q lack %q", notes, want)
+		}
+	}
+	if strings.Count(notes, "random weights") != 1 {
+		t.Errorf("the extractor's label is repeated: %q", notes)
+	}
+}
+
 func TestUnknownMetric(t *testing.T) {
 	p := newPair(3, 0.2)
 	a, b := p.draw(t, 1, 30)

@@ -11,11 +11,12 @@ const eps = 0x1p-52
 // factor is a matrix A with AᵀA = Σ, in one of two shapes: the rows of a [r,d]
 // matrix, or, where Σ has full rank, the transpose of a lower triangular [d,d].
 type factor struct {
-	r     int
-	rows  []float64 // [r,d]; nil for a triangle
-	lower []float64 // L, [d,d]
-	kind  string    // "features", "cholesky", "pivoted", "clipped"
-	below float64   // the most negative eigenvalue that was set to zero, "clipped" only
+	r      int
+	rows   []float64 // [r,d]; nil for a triangle
+	lower  []float64 // L, [d,d]
+	kind   string    // "features", "cholesky", "pivoted", "clipped"
+	spread float64   // largest variance over least pivot: the condition number is no less, "cholesky" only
+	below  float64   // the most negative eigenvalue that was set to zero, "clipped" only
 }
 
 func (f *factor) full(d int) bool { return f.lower != nil && f.r == d }
@@ -41,7 +42,7 @@ func factorOf(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 			least = min(least, l[i*d+i]*l[i*d+i])
 		}
 		if least > noise { // else the last pivots are rounding errors of a short rank
-			return &factor{r: d, lower: l, kind: "cholesky"}, nil
+			return &factor{r: d, lower: l, kind: "cholesky", spread: largest / least}, nil
 		}
 	}
 	copy(l, s.Sigma)

@@ -225,6 +225,9 @@ func rankNotes(who string, s *Stats, f *factor) []string {
 	case r < d:
 		out = append(out, fmt.Sprintf("%s: the covariance has rank %d in %d dimensions", who, r, d))
 	}
+	if f.spread > 1e10 {
+		out = append(out, fmt.Sprintf("%s: the covariance is nearly singular (condition number at least %.1g); digits of its smallest directions are rounding", who, f.spread))
+	}
 	if f.kind == "clipped" {
 		out = append(out, fmt.Sprintf("%s: the covariance has eigenvalues down to %.3g (rounding in whatever made it); they were set to 0", who, f.below))
 	}

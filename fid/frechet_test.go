@@ -151,6 +151,9 @@ func TestFrechetEscalates(t *testing.T) {
 		want += e * e
 	}
 	got, err := Frechet(s[0], s[1])
+	if !strings.Contains(strings.Join(got.Notes, "\n"), "nearly singular (condition number at least") {
+		t.Errorf("notes %q", got.Notes)
+	}
 	if err != nil || math.Abs(got.Value-want) > 1e-13 || !strings.HasSuffix(got.Route, "singular values") {
 		t.Errorf("%.12g by %q, want %.12g; %v", got.Value, got.Route, want, err)
 	}

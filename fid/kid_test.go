@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
@@ -150,6 +151,28 @@ func TestKIDProtocol(t *testing.T) {
 	var bad *BadInputError
 	if _, err := Compare(context.Background(), a, b, opt); !errors.As(err, &bad) || !strings.Contains(err.Error(), "generated: kid needs the feature vectors") {
 		t.Errorf("without features: %v", err)
+	}
+}
+
+// Features in a file are centred; KID needs them where they were.
+func TestKIDOfStatisticsFile(t *testing.T) {
+	p := newPair(30, 0.3)
+	a, b := p.draw(t, 1, 25)
+	path := filepath.Join(t.TempDir(), "b.npz")
+	if err := WriteStats(path, b); err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadStats(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _, err := computeKID(context.Background(), a, b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := computeKID(context.Background(), a, back, Options{})
+	if err != nil || math.Abs(got.Number()-want.Number()) > 1e-6 {
+		t.Errorf("%v from the file, %v before, %v", got, want, err)
 	}
 }
 
