@@ -116,7 +116,7 @@ func (s *zipSource) check(all []*zip.File) error {
 		bad      error
 	}
 	verdicts := make([]verdict, len(all))
-	parallel(len(all), func(i int) {
+	err := parallel(s.opt.ctx, len(all), func(i int) {
 		v := &verdicts[i]
 		p := fileBytes.Get().(*[]byte)
 		defer fileBytes.Put(p)
@@ -133,6 +133,9 @@ func (s *zipSource) check(all []*zip.File) error {
 		}
 		v.format, v.misnamed, v.bad = checkMember(all[i].Name, b, &s.opt)
 	})
+	if err != nil {
+		return err
+	}
 	images := 0
 	for i, v := range verdicts {
 		switch {

@@ -319,6 +319,27 @@ func TestArrays(t *testing.T) {
 	}
 }
 
+func TestOpenCancelled(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string][]byte{"a.png": pngBytes(t, noisy(4, 4, 1)), "b/c.png": pngBytes(t, noisy(4, 4, 2))})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, input := range []string{dir, makeZip(t, dir), makeTar(t, dir, false), makeTar(t, dir, true)} {
+		if _, err := imageio.OpenContext(ctx, input, imageio.Options{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", input, err)
+		}
+	}
+}
+
+func TestOddNamesInMessages(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string][]byte{"a\n\x1b[2J.png": nil, "plain é.png": nil})
+	_, err := imageio.Open(dir, imageio.Options{})
+	if err == nil || strings.Count(err.Error(), "\n") != 2 || !strings.Contains(err.Error(), `a\n\x1b[2J.png": empty file`) || !strings.Contains(err.Error(), "plain é.png: empty") {
+		t.Errorf("message %q", err)
+	}
+}
+
 // A pipe that stays silent, before its first byte or in the middle of a
 // picture, does not hold up a cancelled run.
 func TestSilentPipe(t *testing.T) {

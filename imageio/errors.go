@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ErrInput is what every error about a user's input is (errors.Is): a missing
@@ -50,13 +53,22 @@ func (e *BadFilesError) Error() string {
 	fmt.Fprintf(&b, "imageio: %s: %d of %s bad; mend or remove them, or pass --skip-bad", e.Input,
 		len(e.Bad), plural(e.Total, "image is", "images are"))
 	for _, f := range e.Bad {
-		fmt.Fprintf(&b, "\n  %s: %s", f.Path, f.Reason)
+		fmt.Fprintf(&b, "\n  %s: %s", shown(f.Path), f.Reason)
 	}
 	return b.String()
 }
 
 // Is makes the error an ErrInput.
 func (e *BadFilesError) Is(target error) bool { return target == ErrInput }
+
+// shown is a name fit for one line of a terminal: names with line breaks,
+// control characters or broken UTF-8 are quoted.
+func shown(name string) string {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return strconv.Quote(name)
+	}
+	return name
+}
 
 func plural(n int, one, many string) string {
 	if n == 1 {
@@ -128,7 +140,7 @@ func emptyError(input string, f *Found) error {
 	if n := f.count(); n > 0 {
 		msg += plural(n, "file", "files") + " skipped because not usable as images: " + f.skipped()
 		for _, b := range f.Bad {
-			msg += fmt.Sprintf("\n  %s: %s", b.Path, b.Reason)
+			msg += fmt.Sprintf("\n  %s: %s", shown(b.Path), b.Reason)
 		}
 	} else {
 		msg += "it is empty"

@@ -93,10 +93,12 @@ func newFileSource(title string, files []file, found Found, classes []string, na
 		bad            error
 	}
 	verdicts := make([]verdict, len(files))
-	parallel(len(files), func(i int) {
+	if err := parallel(o.ctx, len(files), func(i int) {
 		v := &verdicts[i]
 		v.keep, v.misnamed, v.bad = checkFile(files[i].path, &o)
-	})
+	}); err != nil {
+		return nil, err
+	}
 	s := &fileSource{title: title, found: found, classes: classes, opt: o}
 	images := 0
 	for i, v := range verdicts {
@@ -166,7 +168,7 @@ func checkFile(path string, o *Options) (keep, misnamed bool, bad error) {
 }
 
 func openFolder(dir string, o Options) (Source, error) {
-	w := walker{seen: map[string]bool{}}
+	w := walker{ctx: o.ctx, seen: map[string]bool{}}
 	real, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		real, err = filepath.Abs(real)
@@ -224,6 +226,7 @@ const sampleRecord, sampleSheet = "run.json", "grid.png"
 // links are followed afterwards, so that a file that is reachable both ways
 // keeps its plain name. Every real path is taken once, which ends loops too.
 type walker struct {
+	ctx   context.Context
 	files []file
 	found Found
 	seen  map[string]bool // real paths of folders entered and files taken
@@ -233,6 +236,9 @@ type walker struct {
 type link struct{ rel, real string } // real: of the folder that holds the link
 
 func (w *walker) walk(root, rel, real string) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
 	w.seen[real] = true
 	entries, err := os.ReadDir(filepath.Join(root, rel))
 	if err != nil {

@@ -69,3 +69,17 @@ func (i *interruptReader) Read(p []byte) (int, error) {
 	i.used += n
 	return n, nil
 }
+
+// untilDone is a file's reader that fails once ctx has ended, so that skipping
+// over a huge member of a compressed archive ends too.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}

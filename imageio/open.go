@@ -1,6 +1,7 @@
 package imageio
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ type Options struct {
 	Stdin   io.Reader // what "-" reads; nil is os.Stdin
 	// MaxFileBytes bounds one picture's file or archive member; 0 is 1 GiB.
 	MaxFileBytes int64
+
+	ctx context.Context // of OpenContext
 }
 
 const defaultMaxFileBytes = 1 << 30
@@ -69,6 +72,13 @@ func Schemes() []string {
 // here; bad ones are all listed in a *BadFilesError, unless Options.SkipBad is
 // set. Errors about the input are ErrInput.
 func Open(input string, o Options) (Source, error) {
+	return OpenContext(context.Background(), input, o)
+}
+
+// OpenContext is Open that ends with ctx's error when ctx ends: to check a
+// large folder takes a while.
+func OpenContext(ctx context.Context, input string, o Options) (Source, error) {
+	o.ctx = ctx
 	if input == "-" {
 		return openStdin(o)
 	}
@@ -159,8 +169,9 @@ func archiveKind(b []byte) string {
 	return ""
 }
 
-// parallel runs f(i) for i < n on as many goroutines as there are processors.
-func parallel(n int, f func(i int)) {
+// parallel runs f(i) for i < n on as many goroutines as there are processors,
+// until ctx ends.
+func parallel(ctx context.Context, n int, f func(i int)) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	next := 0
@@ -171,7 +182,7 @@ func parallel(n int, f func(i int)) {
 				i := next
 				next++
 				mu.Unlock()
-				if i >= n {
+				if i >= n || ctx.Err() != nil {
 					return
 				}
 				f(i)
@@ -179,4 +190,5 @@ func parallel(n int, f func(i int)) {
 		})
 	}
 	wg.Wait()
+	return ctx.Err()
 }

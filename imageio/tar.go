@@ -38,7 +38,7 @@ func openTar(path string, gz bool, o Options) (Source, error) {
 	s := &tarSource{title: path + " (tar)", name: path, path: path, gz: gz, opt: o, skip: map[int]bool{}}
 	var names []string
 	images := 0
-	err := s.scan(context.Background(), &s.found, func(i int, name string, b []byte, reason error) error {
+	err := s.scan(o.ctx, &s.found, func(i int, name string, b []byte, reason error) error {
 		format := ""
 		if reason == nil {
 			var misnamed bool
@@ -119,7 +119,7 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 			return openError(s.path, err)
 		}
 		defer file.Close()
-		raw = bufio.NewReaderSize(file, 1<<18)
+		raw = bufio.NewReaderSize(untilDone{ctx, file}, 1<<18)
 		if !s.gz {
 			raw = file // the tar reader seeks over what it skips
 		}
