@@ -204,6 +204,27 @@ func TestJackknifeAgainstRecomputation(t *testing.T) {
 	}
 }
 
+// Tiny and constant sets give an interval of numbers or a reason, never NaN.
+func TestIntervalOfDegenerateSets(t *testing.T) {
+	for _, d := range []int{3, bootstrapDim + 1} {
+		p := newPair(d, 0.2)
+		rows := gaussians(1, 1, 40, p.mean[0], p.sd[0])
+		two := mustStats(t, rows[:2*d], 2, d)
+		flat := mustStats(t, make([]float32, 6*d), 6, d)
+		some := mustStats(t, rows, 40, d)
+		for _, pair := range [][2]*Stats{{two, some}, {flat, some}, {flat, flat}, {two, flat}, {some, some}} {
+			ci, err := ConfidenceInterval(context.Background(), pair[0], pair[1], IntervalOptions{})
+			var num *NumericError
+			if err != nil && !errors.As(err, &num) {
+				t.Errorf("d=%d n=%d,%d: %v", d, pair[0].N, pair[1].N, err)
+			}
+			if err == nil && !(ci.Lo >= 0 && ci.Lo <= ci.Hi && ci.Hi < math.Inf(1)) {
+				t.Errorf("d=%d n=%d,%d: %+v", d, pair[0].N, pair[1].N, ci)
+			}
+		}
+	}
+}
+
 func TestIntervalIsReproducible(t *testing.T) {
 	p := newPair(5, 0.2)
 	a, b := p.draw(t, 1, 80)
