@@ -24,6 +24,13 @@ type decodeCase struct {
 
 func decodeCases(t testing.TB) (cases []decodeCase, data [][]byte) {
 	t.Helper()
+	// A folder of golden data from elsewhere may have none of this kind: then
+	// the repository's are used, since the test must not pass by doing nothing.
+	if dir := os.Getenv("FIDLAB_GOLDEN"); dir != "" {
+		if _, err := os.Stat(filepath.Join(dir, "decode")); err != nil {
+			t.Setenv("FIDLAB_GOLDEN", "")
+		}
+	}
 	var set struct{ Cases []decodeCase }
 	oracle.GoldenJSON(t, &set, "decode", "cases.json")
 	for _, c := range set.Cases {
