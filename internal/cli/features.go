@@ -51,7 +51,7 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	if err := record.check(); err != nil {
 		return err
 	}
-	in, err := a.openInput(o.input, o.x.skipBad)
+	in, err := a.openInput(ctx, o.input, o.x.skipBad)
 	if err != nil {
 		return err
 	}
@@ -70,10 +70,7 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	prov := a.provenance(in.src, e, &got)
 	info := e.Info()
 	n := len(rows) / info.Dim
-	if err := tensor.WriteNPYFile(o.out.path, tensor.FromF32(rows, n, info.Dim), o.out.options()...); err != nil {
-		return err
-	}
-	if err := writeRecord(o.out.path, prov, o.out.options()...); err != nil {
+	if err := writeVectors(o.out.path, tensor.FromF32(rows, n, info.Dim), prov, o.out.options()...); err != nil {
 		return err
 	}
 	a.sayCollected(in.src, &got)

@@ -94,12 +94,12 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	ref, err := a.openInput(o.ref, o.x.skipBad)
+	ref, err := a.openInput(ctx, o.ref, o.x.skipBad)
 	if err != nil {
 		return err
 	}
 	defer ref.close()
-	gen, err := a.openInput(o.gen, o.x.skipBad)
+	gen, err := a.openInput(ctx, o.gen, o.x.skipBad)
 	if err != nil {
 		return err
 	}
@@ -211,6 +211,10 @@ func valueText(v float64) string {
 // sayResult writes to standard error what makes the value comparable.
 func (a *app) sayResult(o *fidOptions, r *fid.Result) {
 	for _, m := range o.metrics {
+		if v, ok := r.Metrics[m].(fid.KIDValue); ok {
+			a.say("%s %s, standard deviation over subsets %s", m, valueText(v.Value), valueText(v.Std))
+			continue
+		}
 		v, ok := r.Metrics[m].(fid.FIDValue)
 		if !ok {
 			continue

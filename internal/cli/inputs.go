@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,7 +33,7 @@ type input struct {
 
 // openInput tells the kinds of input apart: by content, and by name only where
 // content cannot (a missing file). Errors are of the input.
-func (a *app) openInput(arg string, skipBad bool) (*input, error) {
+func (a *app) openInput(ctx context.Context, arg string, skipBad bool) (*input, error) {
 	switch strings.ToLower(filepath.Ext(arg)) {
 	case ".npz":
 		if is, err := hasStats(arg); err != nil {
@@ -52,7 +53,10 @@ func (a *app) openInput(arg string, skipBad bool) (*input, error) {
 			return &input{arg: arg, stats: s}, err
 		}
 	}
-	src, err := imageio.Open(arg, imageio.Options{SkipBad: skipBad, Stdin: a.env.Stdin})
+	if arg == "-" {
+		a.say("reading a tar from standard input")
+	}
+	src, err := imageio.OpenContext(ctx, arg, imageio.Options{SkipBad: skipBad, Stdin: a.env.Stdin})
 	if err != nil {
 		return nil, err
 	}

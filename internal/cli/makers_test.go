@@ -26,14 +26,16 @@ import (
 
 // makers are the commands that sessions make their inputs with.
 var makers = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":  exits,
-	"images": makeImages,
-	"npz":    makeNPZ,
-	"npy":    makeNPY,
-	"pack":   makeArchive,
-	"cut":    cutFile,
-	"spoil":  spoilFile,
-	"holds":  holds,
+	"exits":       exits,
+	"images":      makeImages,
+	"npz":         makeNPZ,
+	"npy":         makeNPY,
+	"pack":        makeArchive,
+	"cut":         cutFile,
+	"spoil":       spoilFile,
+	"holds":       holds,
+	"tiny":        tiny,
+	"interrupted": interrupted,
 }
 
 // settings reads the key=value arguments over the given defaults.
@@ -119,7 +121,8 @@ func picture(w, h int, seed uint64) image.Image {
 }
 
 // npz FILE [d=8] [kind=good] [shift=0] [n=0] writes statistics mu, sigma: good, nan,
-// inf, asym (not symmetric), indef (a negative eigenvalue), object (an array of
+// inf, asym (not symmetric), indef (a negative variance), saddle (a negative
+// eigenvalue only), object (an array of
 // Python objects), nosigma, shape (sigma of another size).
 func makeNPZ(ts *testscript.TestScript, _ bool, args []string) {
 	o := settings(ts, args[1:], map[string]string{"d": "8", "kind": "good", "shift": "0", "n": "0"})
@@ -142,6 +145,8 @@ func makeNPZ(ts *testscript.TestScript, _ bool, args []string) {
 		sigma[1] += 0.5
 	case "indef":
 		sigma[0] = -2
+	case "saddle":
+		sigma[1], sigma[d] = 3, 3
 	case "shape":
 		sigma, shape = sigma[:(d-1)*(d-1)], []int{d - 1, d - 1}
 	default:

@@ -15,6 +15,23 @@ import (
 // a small JSON file beside them, named like them with .json at the end.
 func recordPath(npy string) string { return npy + ".json" }
 
+// writeVectors writes both files or leaves both as they were: the record first,
+// since it is small, and it goes again when the array cannot be written.
+func writeVectors(npy string, x *tensor.Array, p *fid.Provenance, opt ...tensor.FileOption) error {
+	before, gone := os.ReadFile(recordPath(npy))
+	if err := writeRecord(npy, p, opt...); err != nil {
+		return err
+	}
+	err := tensor.WriteNPYFile(npy, x, opt...)
+	switch {
+	case err == nil:
+		return nil
+	case gone != nil:
+		return errors.Join(err, os.Remove(recordPath(npy)))
+	}
+	return errors.Join(err, os.WriteFile(recordPath(npy), before, 0o666))
+}
+
 func writeRecord(npy string, p *fid.Provenance, opt ...tensor.FileOption) error {
 	return tensor.WriteAtomic(recordPath(npy), func(w io.Writer) error {
 		e := json.NewEncoder(w)

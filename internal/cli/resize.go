@@ -139,7 +139,7 @@ func runResize(ctx context.Context, a *app, o *resizeOptions) error {
 	skipped := []imageio.Bad{}
 	plane := make([]float32, 3*w*h)
 	for _, arg := range o.inputs {
-		src, err := imageio.Open(arg, imageio.Options{Stdin: a.env.Stdin, SkipBad: o.bad})
+		src, err := imageio.OpenContext(ctx, arg, imageio.Options{Stdin: a.env.Stdin, SkipBad: o.bad})
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ func TestScript(t *testing.T) {
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
 		Cmds:          makers,
+		Condition:     condition,
 		Setup: func(env *testscript.Env) error {
 			dir, err := mnist.Dir() // sessions have another home, so no module cache
 			env.Setenv("FIDLAB_MNIST", dir)

@@ -45,7 +45,7 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 	if err := o.out.check(); err != nil {
 		return err
 	}
-	in, err := a.openInput(o.input, o.x.skipBad)
+	in, err := a.openInput(ctx, o.input, o.x.skipBad)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// condition knows [root] and [tmpfs]: whether a file system of a few KiB can be mounted.
+func condition(name string) (bool, error) {
+	switch name {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "tmpfs":
+		return canMount(), nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+var canMount = sync.OnceValue(func() bool {
+	dir, err := os.MkdirTemp("", "fidlab-tmpfs")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(dir)
+	if mountTiny(dir) != nil {
+		return false
+	}
+	return exec.Command("umount", dir).Run() == nil
+})
+
+func mountTiny(dir string) error {
+	return exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", dir).Run()
+}
+
+// tiny DIR makes a folder on a file system of 64 KiB.
+func tiny(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.Mkdir(dir, 0o777))
+	ts.Check(mountTiny(dir))
+	ts.Defer(func() { exec.Command("umount", dir).Run() })
+}
+
+// watched collects what a process writes, for another goroutine to look at.
+type watched struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// interrupted GLOB REGEXP FIDLAB-ARGS... runs fidlab with a standard input that
+// never says anything, sends it SIGINT as soon as a file matches GLOB and
+// standard error REGEXP, and fails unless it then exits with 130.
+func interrupted(ts *testscript.TestScript, _ bool, args []string) {
+	name := ""
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if p := filepath.Join(dir, "fidlab"); name == "" {
+			if _, err := os.Stat(p); err == nil {
+				name = p
+			}
+		}
+	}
+	stdin, keep, err := os.Pipe()
+	ts.Check(err)
+	defer keep.Close()
+	var stderr watched
+	cmd := exec.Command(name, args[2:]...)
+	cmd.Dir, cmd.Stdin, cmd.Stderr = ts.MkAbs("."), stdin, &stderr
+	cmd.Env = []string{"HOME=/no-home"}
+	for _, k := range []string{"PATH", "FIDLAB_MNIST", "FIDLAB_CACHE", "TMPDIR"} {
+		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
+	}
+	ts.Check(cmd.Start())
+	stdin.Close()
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	want := regexp.MustCompile("(?m)" + args[1])
+	hung := time.After(2 * time.Minute) // of a test that would otherwise never end
+	for {
+		select {
+		case <-hung:
+			cmd.Process.Kill()
+			ts.Fatalf("nothing matches %s and %s:\n%s", args[0], args[1], stderr.String())
+		case err := <-done:
+			ts.Fatalf("ended (%v) before it could be interrupted:\n%s", err, stderr.String())
+		case <-time.After(time.Millisecond):
+		}
+		found, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(found) > 0 && want.MatchString(stderr.String()) {
+			break
+		}
+	}
+	ts.Check(cmd.Process.Signal(syscall.SIGINT))
+	select {
+	case err = <-done:
+	case <-hung:
+		cmd.Process.Kill()
+		ts.Fatalf("SIGINT does not end it:\n%s", stderr.String())
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
+		ts.Fatalf("interrupted: %v, want exit code %d\n%s", err, exitInterrupted, stderr.String())
+	}
+}
