@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -105,16 +104,9 @@ func hasFeatures(path string) (bool, error) {
 // readFeatures makes statistics of an array of feature vectors, and reads the
 // record beside it of how they were made, where there is one.
 func readFeatures(path string) (*fid.Stats, error) {
-	x, err := tensor.ReadNPY(path)
+	s, err := fid.ReadFeatures(path, true, 0)
 	if err != nil {
-		return nil, &inputError{err}
-	}
-	if x.Shape[0] < 1 || x.Shape[1] < 1 {
-		return nil, inputf("%s: shape %v; want [n,d] feature vectors, both at least 1", path, x.Shape)
-	}
-	s, err := fid.FromFeatures(x.F32(), x.Shape[0], x.Shape[1])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	s.Provenance, err = readRecord(path)
 	return s, err
