@@ -44,7 +44,7 @@ func (p *peers) env(threads int) []string {
 		}
 	}
 	n := strconv.Itoa(threads)
-	return append(out, "OMP_NUM_THREADS="+n, "MKL_NUM_THREADS="+n, "OPENBLAS_NUM_THREADS="+n, "TORCH_HOME="+filepath.Join(p.inputs, "torch"))
+	return append(out, "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS="+n, "MKL_NUM_THREADS="+n, "OPENBLAS_NUM_THREADS="+n, "TORCH_HOME="+filepath.Join(p.inputs, "torch"))
 }
 
 // process is a peer.py that waits for its next run.
