@@ -96,11 +96,12 @@ func rows() []row {
 		tolerance float64
 	}{{plan.F32, 3.5, 1e-4}, {plan.BF16, 10, 0}} {
 		q := row{name: commandRow(c.precision), peer: "pytorch-fid", target: c.target, tolerance: c.tolerance, rounds: 2}
+		q.remark = "our time includes the confidence interval, which the peer does not have"
 		q.ours = func(p *peers) (runner, error) { return fidlabCommand(p, c.precision) }
 		q.theirs = peerCommand
 		q.skip = func() string { return unavailable(c.precision) }
 		if c.precision == plan.BF16 && !amx() {
-			q.target, q.remark = 0, "the target holds on processors with AMX, which this one lacks"
+			q.target, q.remark = 0, q.remark+"; the target holds on processors with AMX, which this one lacks"
 		}
 		add(q)
 	}
@@ -192,7 +193,7 @@ func machine(p *peers) []report.Fact {
 		}
 		facts = append(facts, report.Fact{Name: "our " + l.Name, Value: v})
 	}
-	if out, err := exec.Command(binary, "--version").Output(); err == nil {
+	if out, err := exec.Command(binary, "version").Output(); err == nil {
 		facts = append(facts, report.Fact{Name: "fidlab", Value: strings.TrimSpace(string(out))})
 	}
 	if p.python == "" {
