@@ -73,6 +73,7 @@ type layout struct {
 	maps    int         // the layout of all maps
 	bf16    bool        // maps are bf16
 	split   map[int]int // the three terms of a float32 map, for SplitBF16; else nil
+	mapped  map[int]int // vectors that were copied into the layout of maps
 	t       []ltensor   // graph tensors, then those made here
 	born    []int       // the node that makes a tensor, -1 for the input
 	dead    []int       // the last node that reads it
@@ -90,7 +91,7 @@ type layout struct {
 }
 
 func arrange(g *graph, opt Options, maps int) *layout {
-	l := &layout{g: g, maps: maps, bf16: opt.Precision == BF16}
+	l := &layout{g: g, maps: maps, bf16: opt.Precision == BF16, mapped: map[int]int{}}
 	if opt.Precision == SplitBF16 {
 		l.split = map[int]int{}
 	}
@@ -124,7 +125,7 @@ func layoutsFor(opt Options, isa int) []int {
 }
 
 func (l *layout) add(t ltensor, born, dead int) int {
-	l.t, l.born, l.dead = append(l.t, t), append(l.born, born), append(l.dead, dead)
+	l.t, l.born, l.dead = append(l.t, t), append(l.born, born), append(l.dead, max(dead, born)) // what nobody reads is written all the same
 	l.parent, l.channel, l.at = append(l.parent, -1), append(l.channel, 0), append(l.at, place{})
 	return len(l.t) - 1
 }
@@ -202,11 +203,13 @@ func (l *layout) program() {
 			step.kind = opConv
 			if l.split != nil {
 				step.tsrc = l.terms(in[0], i)
+			} else {
+				step.tsrc = l.asMap(in[0], i)
 			}
 		case MaxPool:
-			step.kind = opMax
+			step.kind, step.tsrc = opMax, l.asMap(in[0], i)
 		case AvgPool:
-			step.kind = opAvg
+			step.kind, step.tsrc = opAvg, l.asMap(in[0], i)
 		case GlobalAvg:
 			step.kind = opGlobal
 		}
@@ -229,6 +232,22 @@ func (l *layout) program() {
 		}
 		l.prefix++
 	}
+}
+
+// asMap is tensor t in the layout of maps: t itself, or a copy of a vector,
+// made once for all who read it.
+func (l *layout) asMap(t, node int) int {
+	if t == 0 || t > len(l.g.nodes) || l.t[t].layout == l.maps {
+		return t // a map, or the input as the first convolution wants it
+	}
+	m, ok := l.mapped[t]
+	if !ok {
+		m = l.add(ltensor{Dims: l.t[t].Dims, layout: l.maps, bf16: l.bf16}, node, node)
+		l.mapped[t] = m
+		l.steps = append(l.steps, lstep{kind: opCopy, node: &l.g.nodes[node], tsrc: t, tdst: m, index: node})
+	}
+	l.dead[m] = node
+	return m
 }
 
 // terms is the tensor with the two bf16 terms of map t as channels, high, low
