@@ -87,8 +87,7 @@ static int attributes(dnnl_primitive_attr_t *attr, int relu)
 }
 
 #if DNNL_VERSION_MAJOR >= 3
-#define DESC_FREE(d) \
-    if (d) dnn.dnnl_memory_desc_destroy(d)
+#define DESC_FREE(d) (void)((d) && dnn.dnnl_memory_desc_destroy(d))
 #define BY_TAG dnn.dnnl_memory_desc_create_with_tag
 #define BY_STRIDES dnn.dnnl_memory_desc_create_with_strides
 #else
