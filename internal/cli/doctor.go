@@ -44,7 +44,7 @@ input format, and the last lines say which.`,
 }
 
 func runDoctor(_ context.Context, a *app) error {
-	report := []section{a.hostFacts(), libraryFacts(), gpuFacts()}
+	report := []section{a.hostFacts(), libraryFacts(), speedFacts(), gpuFacts()}
 	if a.json {
 		return a.printJSON(report)
 	}
@@ -80,6 +80,7 @@ func (a *app) hostFacts() section {
 		{Name: "fidlab", Value: v.Version + ", " + v.Flavour},
 		{Name: "platform", Value: v.Platform + ", " + v.Go},
 		{Name: "processor", Value: processor()},
+		{Name: "instructions", Value: instructions()},
 		{Name: "cores", Value: fmt.Sprintf("%d, of which Go uses %d", runtime.NumCPU(), runtime.GOMAXPROCS(0))},
 		{Name: "memory", Value: memory()},
 	}}
@@ -109,6 +110,39 @@ func libraryFacts() section {
 		s.Facts = append(s.Facts, f)
 	}
 	return s
+}
+
+// speedFacts measures this machine; it takes about three seconds.
+func speedFacts() section {
+	s := section{Name: "speed, measured now"}
+	for _, m := range cpu.Measure() {
+		if last := len(s.Facts) - 1; last >= 0 && s.Facts[last].Name == m.Name {
+			s.Facts[last].Value += fmt.Sprintf("; on %d threads %.1f", m.Threads, m.Value)
+			continue
+		}
+		s.Facts = append(s.Facts, fact{Name: m.Name, Value: fmt.Sprintf("%.1f %s on %d thread", m.Value, m.Unit, m.Threads)})
+	}
+	return s
+}
+
+// instructions names the vector and matrix instructions that the processor has and those it lacks.
+func instructions() string {
+	var has, lacks []string
+	for _, f := range cpu.Features() {
+		if f.Has {
+			has = append(has, f.Name)
+		} else {
+			lacks = append(lacks, f.Name)
+		}
+	}
+	text := strings.Join(has, ", ")
+	if text == "" {
+		text = "none of those that matter here"
+	}
+	if len(lacks) > 0 {
+		text += "; not " + strings.Join(lacks, ", ")
+	}
+	return text
 }
 
 func gpuFacts() section {
