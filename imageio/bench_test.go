@@ -9,17 +9,24 @@ import (
 
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu"
-	"github.com/fidlab/fidlab/rng"
 )
 
 // wavy is a 256² picture of waves with noise of 12 levels.
 func wavy() image.Image {
 	m := image.NewRGBA(image.Rect(0, 0, 256, 256))
-	s := rng.New(1, 0)
+	seed := uint32(1)
+	noise := func() float64 { // twelve uniforms: variance one
+		var sum float64
+		for range 12 {
+			seed = seed*1664525 + 1013904223
+			sum += float64(seed>>8) / (1 << 24)
+		}
+		return sum - 6
+	}
 	for y := range 256 {
 		for x := range 256 {
 			for c := range 3 {
-				v := 127 + 90*math.Sin(float64(x*(c+2)+y*(4-c))/50) + 12*s.Normal()
+				v := 127 + 90*math.Sin(float64(x*(c+2)+y*(4-c))/50) + 12*noise()
 				m.Pix[m.PixOffset(x, y)+c] = uint8(min(max(v, 0), 255))
 			}
 			m.Pix[m.PixOffset(x, y)+3] = 255
