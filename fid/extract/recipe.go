@@ -7,6 +7,11 @@ import (
 	"github.com/fidlab/fidlab/tensor"
 )
 
+// RecipeWeights are the seeded random weights of the extractor "random", for
+// who wants a file that the Inception extractor can read. Equal salts give
+// equal weights.
+func RecipeWeights(salt string) map[string]*tensor.Array { return recipeWeights(salt) }
+
 // recipeWeights makes the tensors of the Inception network from their names:
 // uniform numbers from a SplitMix64 stream whose key is the FNV-1a hash of salt
 // and name, scaled so that the signal keeps its size through the layers.

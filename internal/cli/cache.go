@@ -33,7 +33,8 @@ func newCache(a *app) *cobra.Command {
 		Short: "Show or clean the folder of things that can be computed again",
 		Long: `Show or clean the cache: fitted mixtures and the like, which the next command
 that needs them computes again. It is the folder that FIDLAB_CACHE names, else
-fidlab in the user's cache folder. Weights and results are never kept there.`,
+fidlab in the user's cache folder. Imported weights are there too; cleaning
+leaves them, unless they are named.`,
 		Example: "  fidlab cache show\n  fidlab cache clean",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    needsVerb,
@@ -46,7 +47,7 @@ fidlab in the user's cache folder. Weights and results are never kept there.`,
 		RunE:    func(*cobra.Command, []string) error { return runCacheShow(a) },
 	}, &cobra.Command{
 		Use:     "clean [NAME...]",
-		Short:   "Remove all cached files, or those named",
+		Short:   "Remove all cached files but weights, or those named",
 		Example: "  fidlab cache clean\n  fidlab cache clean mnist-gmm.npz",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    func(_ *cobra.Command, args []string) error { return runCacheClean(a, args) },
@@ -123,6 +124,10 @@ func runCacheClean(a *app, names []string) error {
 	}
 	for _, f := range all.Files {
 		if len(names) > 0 && !slices.Contains(names, f.Name) {
+			continue
+		}
+		if len(names) == 0 && strings.HasPrefix(filepath.ToSlash(f.Name), "weights/") {
+			a.say("kept %s: it cannot be computed again; name it to remove it", f.Name)
 			continue
 		}
 		if err := os.Remove(filepath.Join(all.Dir, f.Name)); err != nil {

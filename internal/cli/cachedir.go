@@ -10,7 +10,7 @@ import (
 // backup programs to leave it out); cache clean touches no folder without it.
 const cacheTag = "CACHEDIR.TAG"
 
-const cacheTagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by fidlab; everything here can be computed again.\n"
+const cacheTagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by fidlab; everything here but weights/ can be computed again.\n"
 
 // cacheDir is where things that can be computed again are kept: the folder
 // that FIDLAB_CACHE names, else fidlab in the user's cache folder.

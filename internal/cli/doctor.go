@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -13,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/data/mnist"
+	"github.com/fidlab/fidlab/fid/extract"
 	"github.com/fidlab/fidlab/internal/cpu"
 )
 
@@ -31,7 +32,8 @@ type section struct {
 }
 
 func newDoctor(a *app) *cobra.Command {
-	return &cobra.Command{
+	var quick bool
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this machine has, what is used, and what to install for the rest",
 		Long: `Say what this machine has, what of it fidlab uses, and what to install for
@@ -39,12 +41,18 @@ what is missing. Nothing that is missing stops fidlab: it costs speed or an
 input format, and the last lines say which.`,
 		Example: "  fidlab doctor\n  fidlab doctor --json | jq '.[].facts[] | select(.advice)'",
 		Args:    nargs("no arguments", 0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), a) },
+		RunE:    func(*cobra.Command, []string) error { return runDoctor(a, quick) },
 	}
+	cmd.Flags().BoolVar(&quick, "quick", false, "leave out the measurements, which take some seconds")
+	return cmd
 }
 
-func runDoctor(_ context.Context, a *app) error {
-	report := []section{a.hostFacts(), libraryFacts(), speedFacts(), gpuFacts()}
+func runDoctor(a *app, quick bool) error {
+	report := []section{a.hostFacts(), libraryFacts(), gpuFacts(), a.dataFacts()}
+	if !quick {
+		a.say("measuring the speed of products, convolution and memory ...")
+		report = append(report, speedFacts())
+	}
 	if a.json {
 		return a.printJSON(report)
 	}
@@ -86,6 +94,27 @@ func (a *app) hostFacts() section {
 	}}
 	if flavour != "native" {
 		s.Facts[0].Advice = "this binary is pure Go: correct, but slow; build the native one with: make build"
+	}
+	return s
+}
+
+// dataFacts says what is here of the files that some commands need.
+func (a *app) dataFacts() section {
+	s := section{Name: "data"}
+	if dir, err := mnist.Dir(); err == nil {
+		s.Facts = append(s.Facts, fact{Name: "mnist", Value: dir})
+	} else {
+		s.Facts = append(s.Facts, fact{Name: "mnist", Value: "not found", Advice: err.Error()})
+	}
+	if path, err := extract.FindInception(extract.Options{Getenv: a.env.Getenv}); err == nil {
+		s.Facts = append(s.Facts, fact{Name: "inception", Value: path + " (fidlab weights verify checks it)"})
+	} else {
+		s.Facts = append(s.Facts, fact{Name: "inception", Value: "no weights found", Advice: err.Error()})
+	}
+	if dir, err := cacheDir(a.env.Getenv); err == nil {
+		s.Facts = append(s.Facts, fact{Name: "cache", Value: dir})
+	} else {
+		s.Facts = append(s.Facts, fact{Name: "cache", Value: "none", Advice: err.Error()})
 	}
 	return s
 }

@@ -120,6 +120,9 @@ func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.
 	name, tap, _ := strings.Cut(x.features, ":")
 	o := extract.Options{Preset: x.preset, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv}
 	o.Precision, _ = precisionOf(x.precision) // checked before
+	if err := plan.Available(o.Precision); err != nil {
+		return nil, fmt.Errorf("--precision %s: %w; use fp32", x.precision, err)
+	}
 	if name == "identity" {
 		img, err := firstImage(ctx, src)
 		if err != nil {
@@ -128,10 +131,13 @@ func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.
 		o.Width, o.Height = img.Width, img.Height
 	}
 	e, err := extract.Open(name, o)
-	if err != nil {
-		return nil, usagef("%w", err)
+	switch {
+	case err == nil:
+		return e, nil
+	case name == "inception":
+		return nil, &inputError{err} // its weights: missing, damaged or not the published ones
 	}
-	return e, nil
+	return nil, usagef("%w", err)
 }
 
 // firstImage decodes the first picture of a source that can be read twice.

@@ -34,6 +34,7 @@ var makers = map[string]func(ts *testscript.TestScript, neg bool, args []string)
 	"cut":         cutFile,
 	"spoil":       spoilFile,
 	"holds":       holds,
+	"recipe":      makeWeights,
 	"tiny":        tiny,
 	"interrupted": interrupted,
 }

@@ -20,10 +20,9 @@ type model struct {
 	name    string // as given
 	sha256  string // of its file or parameters
 	den     sampler.Denoiser
-	shape   []int             // of one sample
-	lo, hi  float64           // the values that become black and white, where samples are pictures
-	classes []int             // that it can be asked for; nil when it has none
-	field   func(x []float32) // turns a sample into picture values in place; nil for none
+	shape   []int   // of one sample
+	lo, hi  float64 // the values that become black and white, where samples are pictures
+	classes []int   // that it can be asked for; nil when it has none
 }
 
 // modelEntry is a kind of model that --model names.

@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fidlab/fidlab/fid/extract"
+	"github.com/fidlab/fidlab/tensor"
 )
 
 // condition knows [root] and [tmpfs]: whether a file system of a few KiB can be mounted.
@@ -48,6 +53,17 @@ func tiny(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Mkdir(dir, 0o777))
 	ts.Check(mountTiny(dir))
 	ts.Defer(func() { exec.Command("umount", dir).Run() })
+}
+
+// recipe FILE.safetensors writes weights that the Inception network can read
+// and nobody published.
+func makeWeights(ts *testscript.TestScript, _ bool, args []string) {
+	weights := extract.RecipeWeights("sessions")
+	var entries []tensor.SafetensorsEntry
+	for _, name := range slices.Sorted(maps.Keys(weights)) {
+		entries = append(entries, tensor.SafetensorsEntry{Name: name, Array: weights[name]})
+	}
+	ts.Check(tensor.WriteSafetensors(ts.MkAbs(args[0]), entries, nil))
 }
 
 // watched collects what a process writes, for another goroutine to look at.

@@ -48,7 +48,7 @@ func newRoot(a *app) *cobra.Command {
 		return flagError(cmd, err)
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
-	root.AddCommand(newCache(a), newDoctor(a), newExtractors(a), newFeatures(a), newFID(a), newMerge(a), newModels(a), newResize(a), newSample(a), newSamplers(a), newStats(a), newVersion(a))
+	root.AddCommand(newCache(a), newDoctor(a), newExtractors(a), newFeatures(a), newFID(a), newMerge(a), newModels(a), newResize(a), newSample(a), newSamplers(a), newStats(a), newVersion(a), newWeights(a))
 	return root
 }
 
