@@ -133,6 +133,9 @@ func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectO
 	}
 	m := NewMoments(info.Dim)
 	k := newKeeper(info.Dim, opt.Keep, opt.FeatureBytes)
+	if n := src.Len(); opt.Limit == 0 || n <= opt.Limit {
+		k.expect(n, info.Dim)
+	}
 	out, err := EachFeatures(ctx, src, ex, opt, func(w *cpu.Worker, rows []float32) error {
 		k.add(rows)
 		return addRows(w, m, rows)
@@ -162,6 +165,13 @@ func newKeeper(d int, keep bool, bytes int64) *keeper {
 		most = max(most, int(bytes/4))
 	}
 	return &keeper{most: most}
+}
+
+// expect makes room for n rows of d at once, where they will be kept.
+func (k *keeper) expect(n, d int) {
+	if n > 0 && n <= k.most/d {
+		k.rows = make([]float32, 0, n*d)
+	}
 }
 
 func (k *keeper) add(rows []float32) {

@@ -39,6 +39,7 @@ func ReadFeatures(path string, keep bool, bytes int64) (*Stats, error) {
 	}
 	d := shape[1]
 	m, k := NewMoments(d), newKeeper(d, keep, bytes)
+	k.expect(shape[0], d)
 	const rows = 256
 	buf := make([]byte, min(rows, shape[0])*r.RowBytes())
 	for {

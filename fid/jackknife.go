@@ -68,6 +68,8 @@ const biasError = 0.05
 type deleter struct {
 	sets   [2]deleted // the smaller first
 	blocks int
+
+	sigma, rows, half, product []float64 // memory of the deletions
 }
 
 // deleted is one set. Its blocks are cut from a random order of its rows: files
@@ -86,20 +88,30 @@ func (j *deleter) block(s *deleted, k int) (from, to int) {
 	return k * s.N / j.blocks, (k + 1) * s.N / j.blocks
 }
 
-// without is s less block k: its mean and covariance, by downdating.
+// without is s less block k: its mean and covariance, by downdating. The
+// covariance is valid until the next call.
 func (j *deleter) without(s *deleted, k int) *Stats {
+	const chunk = 256
 	d := s.Dim()
 	from, to := j.block(s, k)
-	rows := s.centred(from, to)
-	out := &Stats{N: s.N - (to - from), Mu: make([]float64, d), Sigma: append([]float64(nil), s.Sigma...)}
+	j.sigma = resize(j.sigma, d*d)
+	copy(j.sigma, s.Sigma)
+	out := &Stats{N: s.N - (to - from), Mu: make([]float64, d), Sigma: j.sigma}
 	sum := make([]float64, d)
-	for i := from; i < to; i++ {
-		for c, x := range rows[(i-from)*d:][:d] {
-			sum[c] += x
-		}
-	}
 	// Σ over the rest of (x-m)(x-m)ᵀ, then moved from the old mean m to the new.
-	cpu.SyrkT64(nil, d, to-from, -1, rows, d, float64(s.N-1), out.Sigma, d)
+	keep := float64(s.N - 1)
+	for i := from; i < to; i += chunk {
+		n := min(chunk, to-i)
+		j.rows = resize(j.rows, chunk*d)[:n*d]
+		s.centred(j.rows, i, i+n)
+		for r := range n {
+			for c, x := range j.rows[r*d:][:d] {
+				sum[c] += x
+			}
+		}
+		cpu.SyrkT64(nil, d, n, -1, j.rows, d, keep, out.Sigma, d)
+		keep = 1
+	}
 	left := float64(out.N)
 	each(nil, d, func(r int) {
 		for c, x := range sum {
@@ -110,6 +122,13 @@ func (j *deleter) without(s *deleted, k int) *Stats {
 		out.Mu[c] = s.Mu[c] - x/left
 	}
 	return out
+}
+
+func resize(buf []float64, n int) []float64 {
+	if cap(buf) < n {
+		return make([]float64, n)
+	}
+	return buf[:n]
 }
 
 // deleteWithMatrices serves sets of more than d rows each: the other side's
@@ -127,7 +146,7 @@ func (j *deleter) deleteWithMatrices(ctx context.Context) (d1, d2 []float64, err
 				return nil, nil, err
 			}
 			rest := j.without(s, k)
-			gram := f.gram(rest.Sigma, s.Dim())
+			gram := j.gram(f, rest.Sigma, s.Dim())
 			if values[k], err = distanceByGram(gram, f.r, rest, other); err != nil {
 				return nil, nil, err
 			}
@@ -145,8 +164,9 @@ func (j *deleter) deleteWithMatrices(ctx context.Context) (d1, d2 []float64, err
 func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err error) {
 	a, b := &j.sets[0], &j.sets[1]
 	n, d := a.N, a.Dim()
-	f := &factor{r: n, rows: a.centred(0, n), kind: "features"}
-	full := f.gram(b.Sigma, d) // of rows not yet divided by √(n-1)
+	f := &factor{r: n, rows: make([]float64, n*d), kind: "features"}
+	a.centred(f.rows, 0, n)
+	full := append([]float64(nil), j.gram(f, b.Sigma, d)...) // of rows not yet divided by √(n-1)
 	d1, d2 = make([]float64, j.blocks), make([]float64, j.blocks)
 	for k := range j.blocks {
 		if err := ctx.Err(); err != nil {
@@ -167,7 +187,7 @@ func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err err
 			return nil, nil, err
 		}
 		other := j.without(b, k)
-		gram = f.gram(other.Sigma, d)
+		gram = j.gram(f, other.Sigma, d)
 		for i := range gram {
 			gram[i] /= float64(n - 1)
 		}
@@ -201,18 +221,19 @@ func meanAndTraceWithout(a *Stats, rows []float64, from, to int) *Stats {
 	return out
 }
 
-// gram is R·S·Rᵀ, [r,r].
-func (f *factor) gram(s []float64, d int) []float64 {
+// gram is R·S·Rᵀ, [r,r], valid until the next call.
+func (j *deleter) gram(f *factor, s []float64, d int) []float64 {
+	j.product = resize(j.product, f.r*f.r)
 	if f.lower != nil {
-		m := append([]float64(nil), s...)
-		cpu.Trmm64(nil, true, true, d, d, 1, f.lower, d, m, d)
-		cpu.Trmm64(nil, false, false, d, d, 1, f.lower, d, m, d)
-		return m
+		copy(j.product, s)
+		cpu.Trmm64(nil, true, true, d, d, 1, f.lower, d, j.product, d)
+		cpu.Trmm64(nil, false, false, d, d, 1, f.lower, d, j.product, d)
+		return j.product
 	}
-	half, m := make([]float64, f.r*d), make([]float64, f.r*f.r)
-	cpu.Gemm64(nil, false, false, f.r, d, d, 1, f.rows, d, s, d, 0, half, d)
-	cpu.Gemm64(nil, false, true, f.r, f.r, d, 1, half, d, f.rows, d, 0, m, f.r)
-	return m
+	j.half = resize(j.half, f.r*d)
+	cpu.Gemm64(nil, false, false, f.r, d, d, 1, f.rows, d, s, d, 0, j.half, d)
+	cpu.Gemm64(nil, false, true, f.r, f.r, d, 1, j.half, d, f.rows, d, 0, j.product, f.r)
+	return j.product
 }
 
 // distanceByGram is the distance whose roots are those of gram's eigenvalues;
@@ -237,16 +258,14 @@ func distanceByGram(gram []float64, r int, a, b *Stats) (float64, error) {
 	return sum.value(), nil
 }
 
-// centred is rows order[from:to] less the mean, in float64.
-func (s *deleted) centred(from, to int) []float64 {
+// centred writes rows order[from:to] less the mean to out, in float64.
+func (s *deleted) centred(out []float64, from, to int) {
 	d := len(s.mean)
-	out := make([]float64, (to-from)*d)
 	each(nil, to-from, func(i int) {
 		for c, x := range s.Features[s.order[from+i]*d:][:d] {
 			out[i*d+c] = float64(x) - s.mean[c]
 		}
 	})
-	return out
 }
 
 // doubleCentre turns the Gram matrix of rows into that of the rows less their
