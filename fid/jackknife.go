@@ -27,9 +27,12 @@ func jackknife(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 	}
 	var d1, d2 []float64
 	var err error
-	if a.N <= a.Dim() {
+	switch {
+	case b.N <= b.Dim():
+		d1, d2, err = j.deleteFromProduct(ctx)
+	case a.N <= a.Dim():
 		d1, d2, err = j.deleteWithRows(ctx)
-	} else {
+	default:
 		d1, d2, err = j.deleteWithMatrices(ctx)
 	}
 	if err != nil {
@@ -147,7 +150,7 @@ func (j *deleter) deleteWithMatrices(ctx context.Context) (d1, d2 []float64, err
 			}
 			rest := j.without(s, k)
 			gram := j.gram(f, rest.Sigma, s.Dim())
-			if values[k], err = distanceByGram(gram, f.r, rest, other); err != nil {
+			if values[k], err = distanceByGram(gram, f.r, rest.Mu, other.Mu, diagonal(rest)+diagonal(other)); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -182,8 +185,8 @@ func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err err
 			}
 		}
 		doubleCentre(gram, m, 1/float64(m-1))
-		rest := meanAndTraceWithout(a.Stats, f.rows, from, to)
-		if d1[k], err = distanceByGram(gram, m, rest, b.Stats); err != nil {
+		mu, trace := a.meanAndTraceWithout(f.rows, from, to)
+		if d1[k], err = distanceByGram(gram, m, mu, b.Mu, trace+diagonal(b.Stats)); err != nil {
 			return nil, nil, err
 		}
 		other := j.without(b, k)
@@ -191,35 +194,108 @@ func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err err
 		for i := range gram {
 			gram[i] /= float64(n - 1)
 		}
-		if d2[k], err = distanceByGram(gram, n, a.Stats, other); err != nil {
+		if d2[k], err = distanceByGram(gram, n, a.Mu, other.Mu, diagonal(a.Stats)+diagonal(other)); err != nil {
 			return nil, nil, err
 		}
 	}
 	return d1, d2, nil
 }
 
-// meanAndTraceWithout is what distanceByGram needs of a less the rows [from,to)
-// of its centred rows: the mean, and a Sigma of which only the diagonal is filled.
-func meanAndTraceWithout(a *Stats, rows []float64, from, to int) *Stats {
-	d := a.Dim()
-	out := &Stats{N: a.N - (to - from), Mu: make([]float64, d), Sigma: make([]float64, d*d)}
-	sum, square := make([]float64, d), make([]float64, d)
-	for i := range a.N {
+// deleteFromProduct serves two sets of at most d rows each: everything follows
+// from the product of their centred rows, whose rows or columns are picked.
+func (j *deleter) deleteFromProduct(ctx context.Context) (d1, d2 []float64, err error) {
+	d := j.sets[0].Dim()
+	var rows [2][]float64
+	for i := range j.sets {
+		rows[i] = make([]float64, j.sets[i].N*d)
+		j.sets[i].centred(rows[i], 0, j.sets[i].N)
+	}
+	n1, n2 := j.sets[0].N, j.sets[1].N
+	product := make([]float64, n1*n2)
+	cpu.Gemm64(nil, false, true, n1, n2, d, 1, rows[0], d, rows[1], d, 0, product, n2)
+	var out [2][]float64
+	for side := range j.sets {
+		s, other := &j.sets[side], j.sets[1-side].Stats
+		for k := range j.blocks {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			from, to := j.block(s, k)
+			gram, r := gramWithout(product, n1, n2, side, from, to)
+			mu, trace := s.meanAndTraceWithout(rows[side], from, to)
+			v, err := distanceByGram(gram, r, mu, other.Mu, trace+diagonal(other))
+			if err != nil {
+				return nil, nil, err
+			}
+			out[side] = append(out[side], v)
+		}
+	}
+	return out[0], out[1], nil
+}
+
+// gramWithout is PPᵀ, [r,r], of the [n1,n2] product p less its rows (side 0) or
+// columns (side 1) [from,to), centred anew along that side and scaled to the
+// covariances.
+func gramWithout(p []float64, n1, n2, side, from, to int) (gram []float64, r int) {
+	q := make([]float64, 0, n1*n2)
+	r, c := n1, n2
+	if side == 0 {
+		r -= to - from
+		q = append(append(q, p[:from*n2]...), p[to*n2:]...)
+		mean := make([]float64, c)
+		for i := range r {
+			for k, x := range q[i*c:][:c] {
+				mean[k] += x / float64(r)
+			}
+		}
+		for i := range r {
+			for k, m := range mean {
+				q[i*c+k] -= m
+			}
+		}
+	} else {
+		c -= to - from
+		for i := range n1 {
+			q = append(append(q, p[i*n2:i*n2+from]...), p[i*n2+to:(i+1)*n2]...)
+			row, mean := q[i*c:][:c], 0.0
+			for _, x := range row {
+				mean += x / float64(c)
+			}
+			for k := range row {
+				row[k] -= mean
+			}
+		}
+	}
+	gram = make([]float64, r*r)
+	cpu.Gemm64(nil, false, true, r, r, c, 1/(float64(r-1)*float64(c-1)), q, c, q, c, 0, gram, r)
+	return gram, r
+}
+
+// meanAndTraceWithout is the mean of s, and the trace of its covariance, less
+// the rows [from,to) of its centred rows.
+func (s *deleted) meanAndTraceWithout(rows []float64, from, to int) (mu []float64, trace float64) {
+	d, left := s.Dim(), float64(s.N-(to-from))
+	sum, total := make([]float64, d), kahan{}
+	for i := range s.N {
 		if i >= from && i < to {
 			continue
 		}
+		square := 0.0
 		for c, x := range rows[i*d:][:d] {
 			sum[c] += x
-			square[c] += x * x
+			square += x * x
 		}
+		total.add(square)
 	}
-	left := float64(out.N)
+	mu = make([]float64, d)
 	for c, x := range sum {
-		out.Mu[c] = a.Mu[c] + x/left
-		out.Sigma[c*d+c] = (square[c] - x*x/left) / (left - 1)
+		mu[c] = s.Mu[c] + x/left
+		total.add(-x * x / left)
 	}
-	return out
+	return mu, total.value() / (left - 1)
 }
+
+func diagonal(s *Stats) float64 { return s.trace(&factor{}) }
 
 // gram is R·S·Rᵀ, [r,r], valid until the next call.
 func (j *deleter) gram(f *factor, s []float64, d int) []float64 {
@@ -236,21 +312,18 @@ func (j *deleter) gram(f *factor, s []float64, d int) []float64 {
 	return j.product
 }
 
-// distanceByGram is the distance whose roots are those of gram's eigenvalues;
-// gram is destroyed. Its error, √eps of the largest root, is far below the
+// distanceByGram is the distance of sets of these means and this sum of traces
+// whose roots are those of gram's eigenvalues; gram is destroyed. Its error, √eps of the largest root, is far below the
 // differences that a jackknife looks at.
-func distanceByGram(gram []float64, r int, a, b *Stats) (float64, error) {
+func distanceByGram(gram []float64, r int, mu1, mu2 []float64, traces float64) (float64, error) {
 	values, err := cpu.SymEig64(nil, r, gram, r, false)
 	if err != nil {
 		return 0, numeric("jackknife: %w", err)
 	}
-	d := a.Dim()
 	sum := kahan{}
-	for i := range d {
-		delta := a.Mu[i] - b.Mu[i]
-		sum.add(delta * delta)
-		sum.add(a.Sigma[i*d+i])
-		sum.add(b.Sigma[i*d+i])
+	sum.add(traces)
+	for i, x := range mu1 {
+		sum.add((x - mu2[i]) * (x - mu2[i]))
 	}
 	for _, v := range values {
 		sum.add(-2 * math.Sqrt(max(v, 0)))
