@@ -1,17 +1,15 @@
 //go:build native && cgo
 
-// primitives.c - chains of oneDNN primitives over one arena. Everything is made once: primitives with
-// a batch of one image, weights reordered into the layout that each primitive asked for, one set
-// of memory objects per run in flight. A batch of one makes a slice of channels of a blocked map
-// contiguous, so that branches write straight into their concatenation, and makes the result for
-// an image independent of its batch. The 2.x and 3.x interfaces differ; the library that is
+// primitives.c - chains of oneDNN primitives over one arena. Everything is made once: primitives
+// with a batch of one image, weights reordered into the layout that each primitive asked for, one
+// set of memory objects per run in flight. A batch of one makes a slice of channels of a blocked
+// map contiguous, so that branches write straight into their concatenation, and makes the result
+// for an image independent of its batch. The 2.x and 3.x interfaces differ; the library that is
 // opened has the major version of the headers.
 #define _GNU_SOURCE
-#include "primitives.h"
+#include "maps.h"
 #include <dlfcn.h>
-#include <math.h>
 #include <oneapi/dnnl/dnnl.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -47,8 +45,8 @@
     X(dnnl_convolution_forward_primitive_desc_create)                                              \
     X(dnnl_pooling_forward_primitive_desc_create)                                                  \
     X(dnnl_inner_product_forward_primitive_desc_create)
-typedef dnnl_memory_desc_t desc;         // owned; a pointer
-typedef const_dnnl_memory_desc_t descp;  // borrowed
+typedef dnnl_memory_desc_t desc;        // owned; a pointer
+typedef const_dnnl_memory_desc_t descp; // borrowed
 #define AS(d) (d)
 #else
 #define VERSIONED(X)                                                                               \
@@ -73,9 +71,10 @@ const char* fl_open(void* handle)
 {
 #define X(f)                                                                                       \
     if (!(lib.f = (__typeof__(lib.f))dlsym(handle, #f))) return "no function " #f;
-    FUNCTIONS(X) VERSIONED(X)
+    FUNCTIONS(X)
+    VERSIONED(X)
 #undef X
-    if (lib.dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return "no CPU engine";
+        if (lib.dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return "no CPU engine";
     return NULL;
 }
 
@@ -85,153 +84,24 @@ int fl_isa(void)
                                  dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx};
     const int isa = lib.dnnl_get_effective_cpu_isa();
     int n = 0;
-    while (n < 4 && (isa & levels[n]) == levels[n]) n++;
+    while (n < 4 && (isa & levels[n]) == levels[n])
+        n++;
     return n;
 }
 
 static const char* status_text(dnnl_status_t s)
 {
     switch (s) {
-    case dnnl_success: return NULL;
-    case dnnl_out_of_memory: return "oneDNN: out of memory";
-    case dnnl_invalid_arguments: return "oneDNN: invalid arguments";
-    case dnnl_unimplemented: return "oneDNN: not implemented";
-    default: return "oneDNN: runtime error";
-    }
-}
-
-// ---- tensors ----
-
-static int block_of(int layout)
-{
-    return layout == FL_BLOCK16 ? 16 : layout == FL_BLOCK8 ? 8 : 1;
-}
-
-size_t fl_bytes(const fl_tensor* t)
-{
-    const size_t b = block_of(t->layout);
-    return (t->c + b - 1) / b * b * t->h * t->w * (t->bf16 ? 2 : 4);
-}
-
-// index of channel c at pixel p
-static inline size_t at(const fl_tensor* t, int c, size_t p)
-{
-    const size_t hw = (size_t)t->h * t->w, b = block_of(t->layout);
-    if (t->layout == FL_NHWC) return p * t->c + c;
-    return (c / b * hw + p) * b + c % b;
-}
-
-static inline float widen(uint16_t h)
-{
-    const uint32_t u = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
-}
-
-// narrow rounds to nearest even, as oneDNN does; a NaN stays one.
-static inline uint16_t narrow(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    if (f != f) return (u >> 16) | 0x40;
-    return (u + 0x7fff + (u >> 16 & 1)) >> 16;
-}
-
-static inline float load(const fl_tensor* t, const void* p, size_t i)
-{
-    return t->bf16 ? widen(((const uint16_t*)p)[i]) : ((const float*)p)[i];
-}
-
-static inline void store(const fl_tensor* t, void* p, size_t i, float v)
-{
-    if (t->bf16)
-        ((uint16_t*)p)[i] = narrow(v);
-    else
-        ((float*)p)[i] = v;
-}
-
-// copy_channels writes src to the channels of dst from `channel` on, and zeros to the lanes after
-// dst's last channel when it reaches them.
-static void copy_channels(const fl_tensor* s, const char* src, const fl_tensor* d, char* dst,
-                          int channel)
-{
-    const size_t hw = (size_t)s->h * s->w, size = d->bf16 ? 2 : 4;
-    const int b = block_of(d->layout);
-    if (s->bf16 == d->bf16 && s->layout == d->layout && d->layout == FL_NHWC) {
-        for (size_t p = 0; p < hw; p++)
-            memcpy(dst + at(d, channel, p) * size, src + at(s, 0, p) * size, s->c * size);
-        return;
-    }
-    if (s->bf16 == d->bf16 && s->layout == d->layout && channel % b == 0 && s->c % b == 0) {
-        memcpy(dst + at(d, channel, 0) * size, src, fl_bytes(s));
-        return;
-    }
-    for (int c = 0; c < s->c; c++)
-        for (size_t p = 0; p < hw; p++)
-            store(d, dst, at(d, channel + c, p), load(s, src, at(s, c, p)));
-    if (channel + s->c == d->c)
-        for (int c = d->c; c % b; c++)
-            for (size_t p = 0; p < hw; p++) store(d, dst, at(d, c, p), 0);
-}
-
-// split writes v = high + low, both bf16, to within 2^-17 of v.
-#ifdef __x86_64__
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
-#endif
-static void
-split(size_t n, const float* v, uint16_t* high, uint16_t* low, uint16_t* again)
-{
-    for (size_t i = 0; i < n; i++) {
-        const uint16_t h = narrow(v[i]);
-        high[i] = again[i] = h;
-        low[i] = narrow(v[i] - widen(h));
-    }
-}
-
-static void split_channels(const fl_tensor* s, const char* src, const fl_tensor* d, char* dst)
-{
-    const size_t hw = (size_t)s->h * s->w;
-    const int b = block_of(d->layout);
-    const float* v = (const float*)src;
-    uint16_t* o = (uint16_t*)dst;
-    if (s->layout == d->layout && b > 1 && s->c % b == 0) {
-        const size_t n = hw * s->c;
-        split(n, v, o, o + n, o + 2 * n);
-        return;
-    }
-    if (s->layout == d->layout && d->layout == FL_NHWC) {
-        const size_t n = s->c;
-        for (size_t p = 0; p < hw; p++, v += n, o += 3 * n) split(n, v, o, o + n, o + 2 * n);
-        return;
-    }
-    for (int c = 0; c < s->c; c++)
-        for (size_t p = 0; p < hw; p++) {
-            const float x = v[at(s, c, p)];
-            const uint16_t h = narrow(x);
-            o[at(d, c, p)] = o[at(d, 2 * s->c + c, p)] = h;
-            o[at(d, s->c + c, p)] = narrow(x - widen(h));
-        }
-    for (int c = d->c; c % b; c++)
-        for (size_t p = 0; p < hw; p++) o[at(d, c, p)] = 0;
-}
-
-// global_average sums in double, pixel after pixel.
-static void global_average(const fl_tensor* s, const char* src, float* dst)
-{
-    const size_t hw = (size_t)s->h * s->w;
-    const int b = s->layout == FL_NHWC ? 1 : block_of(s->layout);
-    for (int c0 = 0; c0 < s->c; c0 += b) {
-        double sum[16] = {0};
-        for (size_t p = 0; p < hw; p++) {
-            const size_t i = at(s, c0, p);
-            if (b == 16 && !s->bf16) {
-                const float* v = (const float*)src + i;
-                for (int l = 0; l < 16; l++) sum[l] += v[l];
-            } else
-                for (int l = 0; l < b; l++) sum[l] += load(s, src, i + l);
-        }
-        for (int l = 0; l < b && c0 + l < s->c; l++) dst[c0 + l] = (float)(sum[l] / hw);
+    case dnnl_success:
+        return NULL;
+    case dnnl_out_of_memory:
+        return "oneDNN: out of memory";
+    case dnnl_invalid_arguments:
+        return "oneDNN: invalid arguments";
+    case dnnl_unimplemented:
+        return "oneDNN: not implemented";
+    default:
+        return "oneDNN: runtime error";
     }
 }
 
@@ -300,8 +170,8 @@ static dnnl_status_t prepare(void** out, const desc* plain, const float* v, desc
     memset(*out, 0, n);
     if ((s = lib.dnnl_memory_create(&from, AS(*plain), engine, (void*)v)) == dnnl_success &&
         (s = lib.dnnl_memory_create(&to, want, engine, *out)) == dnnl_success &&
-        (s = lib.dnnl_reorder_primitive_desc_create(&pd, AS(*plain), engine, want, engine,
-                                                    NULL)) == dnnl_success &&
+        (s = lib.dnnl_reorder_primitive_desc_create(&pd, AS(*plain), engine, want, engine, NULL)) ==
+            dnnl_success &&
         (s = lib.dnnl_primitive_create(&prim, pd)) == dnnl_success &&
         (s = lib.dnnl_stream_create(&stream, engine, dnnl_stream_default_flags)) == dnnl_success) {
         const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
@@ -346,9 +216,11 @@ static dnnl_status_t describe_all(descs* d, const fl_op* o)
     const dnnl_dims_t in = {1, (dnnl_dim_t)o->src.c * o->src.h * o->src.w}, out = {1, o->dst.c};
     const dnnl_dims_t w = {o->dst.c, linear ? in[1] : o->src.c, o->kh, o->kw}, b = {o->dst.c};
     const int n = linear ? 2 : 4;
-    dnnl_status_t s = linear ? describe(&d->src, 2, in, dnnl_f32, dnnl_ab) : describe_tensor(&d->src, &o->src);
+    dnnl_status_t s =
+        linear ? describe(&d->src, 2, in, dnnl_f32, dnnl_ab) : describe_tensor(&d->src, &o->src);
     if (s == dnnl_success)
-        s = linear ? describe(&d->dst, 2, out, dnnl_f32, dnnl_ab) : describe_tensor(&d->dst, &o->dst);
+        s = linear ? describe(&d->dst, 2, out, dnnl_f32, dnnl_ab)
+                   : describe_tensor(&d->dst, &o->dst);
     if (s != dnnl_success || (o->kind != FL_CONV && !linear)) return s;
     if ((s = describe(&d->weight, n, w, type, dnnl_format_tag_any)) == dnnl_success &&
         (s = describe(&d->plain, n, w, dnnl_f32, linear ? dnnl_ab : dnnl_abcd)) == dnnl_success)
@@ -370,9 +242,9 @@ static dnnl_status_t primitive_desc(dnnl_primitive_desc_t* pd, const fl_op* o, c
 #if DNNL_VERSION_MAJOR >= 3
     const dnnl_dims_t none = {0, 0};
     if (o->kind == FL_CONV)
-        return lib.dnnl_convolution_forward_primitive_desc_create(
-            pd, engine, prop, alg, d->src, d->weight, d->bias, d->dst, stride, none, left, right,
-            attr);
+        return lib.dnnl_convolution_forward_primitive_desc_create(pd, engine, prop, alg, d->src,
+                                                                  d->weight, d->bias, d->dst,
+                                                                  stride, none, left, right, attr);
     if (o->kind == FL_LINEAR)
         return lib.dnnl_inner_product_forward_primitive_desc_create(
             pd, engine, prop, d->src, d->weight, d->bias, d->dst, attr);
@@ -389,11 +261,11 @@ static dnnl_status_t primitive_desc(dnnl_primitive_desc_t* pd, const fl_op* o, c
         s = lib.dnnl_convolution_forward_desc_init(&u.conv, prop, alg, &d->src, &d->weight,
                                                    &d->bias, &d->dst, stride, left, right);
     else if (o->kind == FL_LINEAR)
-        s = lib.dnnl_inner_product_forward_desc_init(&u.linear, prop, &d->src, &d->weight,
-                                                     &d->bias, &d->dst);
+        s = lib.dnnl_inner_product_forward_desc_init(&u.linear, prop, &d->src, &d->weight, &d->bias,
+                                                     &d->dst);
     else
-        s = lib.dnnl_pooling_forward_desc_init(&u.pool, prop, alg, &d->src, &d->dst, stride,
-                                               kernel, left, right);
+        s = lib.dnnl_pooling_forward_desc_init(&u.pool, prop, alg, &d->src, &d->dst, stride, kernel,
+                                               left, right);
     return s == dnnl_success ? lib.dnnl_primitive_desc_create(pd, &u, attr, engine, NULL) : s;
 #endif
 }
@@ -413,7 +285,10 @@ const char* fl_program_add(fl_program* p, const fl_op* op, fl_place src, fl_plac
     t->op = *op, t->src = src, t->dst = dst;
     p->steps++;
     if (op->kind >= FL_GLOBAL) {
-        strncpy(impl, op->kind == FL_COPY ? "copy" : op->kind == FL_SPLIT ? "split" : "average",
+        strncpy(impl,
+                op->kind == FL_COPY    ? "copy"
+                : op->kind == FL_SPLIT ? "split"
+                                       : "average",
                 implsize - 1);
         return NULL;
     }
@@ -518,7 +393,8 @@ fl_context* fl_context_new(fl_program* p)
 void fl_context_free(fl_context* x)
 {
     for (int i = 0; x->args && x->argc && i < x->p->steps; i++)
-        for (int k = 0; k < x->argc[i]; k++) lib.dnnl_memory_destroy(x->args[i][k].memory);
+        for (int k = 0; k < x->argc[i]; k++)
+            lib.dnnl_memory_destroy(x->args[i][k].memory);
     if (x->stream) lib.dnnl_stream_destroy(x->stream);
     free(x->args), free(x->argc), free(x->arena), free(x->scratchpad);
     free(x);
@@ -534,15 +410,15 @@ static dnnl_status_t run_step(fl_context* x, int i, int b, const float* input)
     const step* t = &x->p->step[i];
     char *src = place(x, t->src, b, input), *dst = place(x, t->dst, b, input);
     if (t->op.kind == FL_GLOBAL) {
-        global_average(&t->op.src, src, (float*)dst);
+        fl_global_average(&t->op.src, src, (float*)dst);
         return dnnl_success;
     }
     if (t->op.kind == FL_COPY) {
-        copy_channels(&t->op.src, src, &t->op.dst, dst, t->op.channel);
+        fl_copy_channels(&t->op.src, src, &t->op.dst, dst, t->op.channel);
         return dnnl_success;
     }
     if (t->op.kind == FL_SPLIT) {
-        split_channels(&t->op.src, src, &t->op.dst, dst);
+        fl_split_channels(&t->op.src, src, &t->op.dst, dst);
         return dnnl_success;
     }
     dnnl_exec_arg_t* a = x->args[i];
@@ -557,19 +433,17 @@ const char* fl_run(fl_context* x, int n, const float* input)
     const fl_program* p = x->p;
     dnnl_status_t s = dnnl_success;
     for (int b = 0; b < n && s == dnnl_success; b++)
-        for (int i = 0; i < p->prefix && s == dnnl_success; i++) s = run_step(x, i, b, input);
+        for (int i = 0; i < p->prefix && s == dnnl_success; i++)
+            s = run_step(x, i, b, input);
     for (int i = p->prefix; i < p->steps && s == dnnl_success; i++)
-        for (int b = 0; b < n && s == dnnl_success; b++) s = run_step(x, i, b, input);
+        for (int b = 0; b < n && s == dnnl_success; b++)
+            s = run_step(x, i, b, input);
     if (s == dnnl_success) s = lib.dnnl_stream_wait(x->stream);
     return status_text(s);
 }
 
 void fl_fetch(fl_context* x, const fl_tensor* t, fl_place from, int n, float* out)
 {
-    const size_t hw = (size_t)t->h * t->w;
-    for (int b = 0; b < n; b++) {
-        const char* src = place(x, from, b, NULL);
-        for (int c = 0; c < t->c; c++)
-            for (size_t p = 0; p < hw; p++) *out++ = load(t, src, at(t, c, p));
-    }
+    for (int b = 0; b < n; b++)
+        fl_plain(t, place(x, from, b, NULL), out + (size_t)b * t->c * t->h * t->w);
 }
