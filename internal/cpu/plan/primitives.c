@@ -74,7 +74,7 @@ const char* fl_open(void* handle)
     FUNCTIONS(X)
     VERSIONED(X)
 #undef X
-        if (lib.dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return "no CPU engine";
+    if (lib.dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) return "no CPU engine";
     return NULL;
 }
 
