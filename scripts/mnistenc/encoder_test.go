@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"sync"
 	"testing"
@@ -26,13 +27,42 @@ var encoder = sync.OnceValue(func() fid.Extractor {
 	return e
 })
 
-func load(t *testing.T, split mnist.Split) *mnist.Set {
+// half is how many images of each half of the training set the checks use.
+const half = 10000
+
+// prepared is what several checks need: the sets, and features of half the
+// images of either half of a random order of train, and of the whole of test.
+type prepared struct {
+	train, test   *mnist.Set
+	fa, fb, ftest []float32
+}
+
+var prepare = sync.OnceValues(func() (p prepared, err error) {
+	if p.train, err = mnist.Load(mnist.Train); err != nil {
+		return p, err
+	}
+	if p.test, err = mnist.Load(mnist.Test); err != nil {
+		return p, err
+	}
+	order := rng.New(3, 0).Perm(len(p.train.Images))
+	for _, c := range []struct {
+		to   *[]float32
+		imgs [][]uint8
+	}{{&p.fa, pick(p.train, order[:half])}, {&p.fb, pick(p.train, order[len(order)/2:][:half])}, {&p.ftest, p.test.Images}} {
+		if *c.to, err = features(c.imgs); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+})
+
+func ready(t *testing.T) prepared {
 	t.Helper()
-	s, err := mnist.Load(split)
+	p, err := prepare()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return p
 }
 
 // pick returns the images of the given indices.
@@ -45,8 +75,7 @@ func pick(s *mnist.Set, idx []int) [][]uint8 {
 }
 
 // features are those of n grey pictures, [n,64].
-func features(t *testing.T, imgs [][]uint8) []float32 {
-	t.Helper()
+func features(imgs [][]uint8) ([]float32, error) {
 	e := encoder()
 	b, d := e.Batch(), e.Info().Dim
 	out := make([]float32, len(imgs)*d)
@@ -63,10 +92,14 @@ func features(t *testing.T, imgs [][]uint8) []float32 {
 		}
 		errs[i] = e.Features(w, batch, out[lo*d:hi*d])
 	})
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
+	return out, errors.Join(errs...)
+}
+
+// rows returns the given rows of f [n,64].
+func rows(f []float32, idx []int) []float32 {
+	var out []float32
+	for _, i := range idx {
+		out = append(out, f[i*dim:][:dim]...)
 	}
 	return out
 }
@@ -90,8 +123,8 @@ func distance(t *testing.T, a, b *fid.Stats) float64 {
 }
 
 func TestEncoderAccuracy(t *testing.T) {
-	set := load(t, mnist.Test)
-	f := features(t, set.Images)
+	p := ready(t)
+	set, f := p.test, p.ftest
 	right := 0
 	for i, l := range set.Labels {
 		z, err := extract.MNISTLogits(f[i*dim:][:dim])
@@ -120,12 +153,8 @@ func TestEncoderAccuracy(t *testing.T) {
 // training set is at most twice that between the two halves, at equal n. Halves
 // and samples are drawn at random; both distances are means over five draws.
 func TestEncoderFloor(t *testing.T) {
-	train, test := load(t, mnist.Train), load(t, mnist.Test)
-	const half = 10000 // of each half of a random order; the rest cannot be drawn
-	order := rng.New(3, 0).Perm(len(train.Images))
-	f := [3][]float32{
-		features(t, pick(train, order[:half])), features(t, pick(train, order[len(order)/2:][:half])), features(t, test.Images),
-	}
+	p := ready(t)
+	f := [3][]float32{p.fa, p.fb, p.ftest}
 	for _, n := range []int{1000, 2000, 5000, 10000} {
 		draws := 5
 		if n == half {
@@ -136,11 +165,7 @@ func TestEncoderFloor(t *testing.T) {
 			r := rng.New(3, 1+uint64(k))
 			var s [3]*fid.Stats
 			for i := range s {
-				var rows []float32
-				for _, j := range r.Perm(half)[:n] {
-					rows = append(rows, f[i][j*dim:][:dim]...)
-				}
-				s[i] = stats(t, rows)
+				s[i] = stats(t, rows(f[i], r.Perm(half)[:n]))
 			}
 			floor += distance(t, s[0], s[1]) / float64(draws)
 			other += distance(t, s[0], s[2]) / float64(draws)
@@ -156,16 +181,20 @@ func TestEncoderFloor(t *testing.T) {
 // farther the worse it is.
 func TestEncoderMonotone(t *testing.T) {
 	const n = 2000
-	train, test := load(t, mnist.Train), load(t, mnist.Test)
-	ref := stats(t, features(t, pick(train, rng.New(4, 0).Perm(len(train.Images))[:10000])))
-	order := rng.New(4, 1).Perm(len(test.Images))
-	base := pick(test, order[:n])
+	p := ready(t)
+	ref := stats(t, p.fa)
+	order := rng.New(4, 1).Perm(len(p.test.Images))
+	base := pick(p.test, order[:n])
 
-	check := func(name string, levels []float64, damage func(level float64) [][]uint8) {
+	check := func(name string, levels []float64, damaged func(level float64) ([]float32, error)) {
 		t.Run(name, func(t *testing.T) {
 			last := math.Inf(-1)
 			for _, l := range levels {
-				d := distance(t, ref, stats(t, features(t, damage(l))))
+				f, err := damaged(l)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := distance(t, ref, stats(t, f))
 				t.Logf("%s %v: FID %.3f", name, l, d)
 				if d <= last {
 					t.Errorf("%s %v: FID %.4f is not above the %.4f of the level before", name, l, d, last)
@@ -174,16 +203,16 @@ func TestEncoderMonotone(t *testing.T) {
 			}
 		})
 	}
-	check("noise", []float64{0, 0.05, 0.1, 0.2, 0.4, 0.8}, func(s float64) [][]uint8 { return noisy(base, s) })
-	check("blur", []float64{0, 0.5, 0.75, 1, 1.5, 2.5}, func(s float64) [][]uint8 { return blurred(base, s) })
-	check("dropped classes", []float64{0, 1, 2, 4, 6, 8}, func(k float64) [][]uint8 {
+	check("noise", []float64{0, 0.05, 0.1, 0.2, 0.4, 0.8}, func(s float64) ([]float32, error) { return features(noisy(base, s)) })
+	check("blur", []float64{0, 0.5, 0.75, 1, 1.5, 2.5}, func(s float64) ([]float32, error) { return features(blurred(base, s)) })
+	check("dropped classes", []float64{0, 1, 2, 4, 6, 8}, func(k float64) ([]float32, error) {
 		var keep []int
 		for _, i := range order {
-			if float64(test.Labels[i]) >= k && len(keep) < n-100 {
+			if float64(p.test.Labels[i]) >= k && len(keep) < n-100 {
 				keep = append(keep, i)
 			}
 		}
-		return pick(test, keep)
+		return rows(p.ftest, keep), nil
 	})
 }
 
