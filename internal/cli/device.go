@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,7 @@ func (a *app) useDevice() (string, error) {
 		if err := cuda.Available(); err != nil {
 			return "", err
 		}
-		return "", usagef("--device %s: this command has no GPU code yet; --device cpu runs it", a.device)
+		return "", fmt.Errorf("--device %s: this command has no GPU code yet; --device cpu runs it", a.device)
 	}
 	return "cpu", nil
 }

@@ -55,6 +55,7 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	if err != nil {
 		return err
 	}
+	defer in.close()
 	if in.src == nil {
 		return inputf("%s: holds feature vectors or statistics already; want images", o.input)
 	}

@@ -19,8 +19,9 @@ func init() { imageio.RegisterScheme("mnist", mnist.Source) }
 // inputHelp describes INPUT in the help of every command that takes one.
 const inputHelp = `INPUT is a folder of images (read recursively), an image list (.txt), a zip, tar
 or tar.gz, - (a tar on standard input), images as .npy or .npz (uint8, NHWC),
-feature vectors (.npy, [n,d]), statistics (.npz with mu and sigma), or MNIST as
-mnist:train, mnist:test, mnist:test?class=3, mnist:train?from=1000&n=500.`
+feature vectors (.npy, [n,d]), statistics (.npz with mu and sigma, or EDM2's
+.pkl), or MNIST as mnist:train, mnist:test, mnist:test?class=3,
+mnist:train?from=1000&n=500.`
 
 // input is what an argument turned out to be: exactly one of the two is set.
 type input struct {

@@ -49,6 +49,7 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 	if err != nil {
 		return err
 	}
+	defer in.close()
 	s := in.stats
 	if in.src != nil {
 		why := o.x.choose(in)
