@@ -15,42 +15,55 @@ struct dnn_table dnn;
 static void *lib, *omp;
 static void (*omp_threads)(int);
 
-const char *dnn_open(void)
+const char* dnn_open(void)
 {
-    static const char *const names[] = {"libdnnl.so." STRING(DNNL_VERSION_MAJOR), NULL}, *const omps[] = {"libgomp.so.1", NULL};
+    static const char *const names[] = {"libdnnl.so." STRING(DNNL_VERSION_MAJOR), NULL},
+                             *const omps[] = {"libgomp.so.1", NULL};
     static char text[600];
     lib = dl_open(names);
     if (!lib) {
         snprintf(text, sizeof text, "%s", dl_why());
         return text;
     }
-#define X(f) \
+#define X(f)                                                                                       \
     if (!(dnn.f = (__typeof__(dnn.f))dlsym(lib, #f))) return "it lacks the function " #f;
-    DNN_FUNCTIONS(X) DNN_VERSIONED(X)
+    DNN_FUNCTIONS(X)
+    DNN_VERSIONED(X)
 #undef X
-    const dnnl_version_t *v = dnn.dnnl_version();
+        const dnnl_version_t* v = dnn.dnnl_version();
     if (v->major != DNNL_VERSION_MAJOR) {
-        snprintf(text, sizeof text, "it is version %d.%d.%d, the headers were %d.x", v->major, v->minor, v->patch, DNNL_VERSION_MAJOR);
+        snprintf(text, sizeof text, "it is version %d.%d.%d, the headers were %d.x", v->major,
+                 v->minor, v->patch, DNNL_VERSION_MAJOR);
         return text;
     }
     if (v->cpu_runtime == DNNL_RUNTIME_OMP) {
-        omp_threads = (__typeof__(omp_threads))dlsym(lib, "omp_set_num_threads"); // finds it in what lib needs, be it GNU's or LLVM's
-        if (!omp_threads && (omp = dl_open(omps))) omp_threads = (__typeof__(omp_threads))dlsym(omp, "omp_set_num_threads");
+        omp_threads = (__typeof__(omp_threads))dlsym(
+            lib, "omp_set_num_threads"); // finds it in what lib needs, be it GNU's or LLVM's
+        if (!omp_threads && (omp = dl_open(omps)))
+            omp_threads = (__typeof__(omp_threads))dlsym(omp, "omp_set_num_threads");
         if (!omp_threads) return "its OpenMP library lacks omp_set_num_threads";
     } else if (v->cpu_runtime != DNNL_RUNTIME_SEQ) {
-        snprintf(text, sizeof text, "its threads are of kind %u, want OpenMP or none", v->cpu_runtime);
+        snprintf(text, sizeof text, "its threads are of kind %u, want OpenMP or none",
+                 v->cpu_runtime);
         return text;
     }
-    if (dnn.dnnl_engine_create(&dnn.engine, dnnl_cpu, 0) != dnnl_success) return "it has no CPU engine";
+    if (dnn.dnnl_engine_create(&dnn.engine, dnnl_cpu, 0) != dnnl_success)
+        return "it has no CPU engine";
     return NULL;
 }
 
-void *dnn_handle(void) { return lib; }
-const char *dnn_path(void) { return dl_path(lib); }
-
-void dnn_version(int *major, int *minor, int *patch)
+void* dnn_handle(void)
 {
-    const dnnl_version_t *v = dnn.dnnl_version();
+    return lib;
+}
+const char* dnn_path(void)
+{
+    return dl_path(lib);
+}
+
+void dnn_version(int* major, int* minor, int* patch)
+{
+    const dnnl_version_t* v = dnn.dnnl_version();
     *major = v->major;
     *minor = v->minor;
     *patch = v->patch;

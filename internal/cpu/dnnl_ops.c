@@ -12,19 +12,20 @@
 #include <string.h>
 
 enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, OPERANDS };
-static const int args[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
+static const int args[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST,
+                                   DNNL_ARG_SCRATCHPAD};
 
 struct dnn_op {
     dnnl_stream_t stream;
-    dnnl_primitive_t run, reorder[OPERANDS];  // reorder: NULL where the caller's layout serves
+    dnnl_primitive_t run, reorder[OPERANDS];    // reorder: NULL where the caller's layout serves
     dnnl_memory_t user[OPERANDS], in[OPERANDS]; // in is user where nothing is reordered
-    void *buffer[OPERANDS];
+    void* buffer[OPERANDS];
 };
 
-#define TRY(e) \
+#define TRY(e)                                                                                     \
     if ((e) != dnnl_success) goto fail
 
-void dnn_op_free(dnn_op *op)
+void dnn_op_free(dnn_op* op)
 {
     if (!op) return;
     for (int i = 0; i < OPERANDS; i++) {
@@ -40,22 +41,25 @@ void dnn_op_free(dnn_op *op)
 static dnnl_stream_t stream(void)
 {
     static __thread dnnl_stream_t s; // one per worker, for the life of the program
-    if (!s && dnn.dnnl_stream_create(&s, dnn.engine, dnnl_stream_default_flags) != dnnl_success) s = NULL;
+    if (!s && dnn.dnnl_stream_create(&s, dnn.engine, dnnl_stream_default_flags) != dnnl_success)
+        s = NULL;
     return s;
 }
 
-static int memory(dnn_op *op, int i, dnn_mdp md)
+static int memory(dnn_op* op, int i, dnn_mdp md)
 {
     const size_t size = dnn.dnnl_memory_desc_get_size(md);
     op->buffer[i] = aligned_alloc(64, (size + 64) / 64 * 64);
-    return op->buffer[i] && dnn.dnnl_memory_create(&op->in[i], md, dnn.engine, op->buffer[i]) == dnnl_success;
+    return op->buffer[i] &&
+           dnn.dnnl_memory_create(&op->in[i], md, dnn.engine, op->buffer[i]) == dnnl_success;
 }
 
 // bind makes the operand's memory: the caller's, and the primitive's own with
 // the reorder between them where their layouts differ.
-static int bind(dnn_op *op, int i, dnn_mdp user, dnn_mdp inner)
+static int bind(dnn_op* op, int i, dnn_mdp user, dnn_mdp inner)
 {
-    if (dnn.dnnl_memory_create(&op->user[i], user, dnn.engine, DNNL_MEMORY_NONE) != dnnl_success) return 0;
+    if (dnn.dnnl_memory_create(&op->user[i], user, dnn.engine, DNNL_MEMORY_NONE) != dnnl_success)
+        return 0;
     if (dnn.dnnl_memory_desc_equal(user, inner)) {
         op->in[i] = op->user[i];
         return 1;
@@ -63,16 +67,20 @@ static int bind(dnn_op *op, int i, dnn_mdp user, dnn_mdp inner)
     dnnl_primitive_desc_t pd = NULL;
     if (!memory(op, i, inner)) return 0;
     const dnn_mdp from = i == DST ? inner : user, to = i == DST ? user : inner;
-    if (dnn.dnnl_reorder_primitive_desc_create(&pd, from, dnn.engine, to, dnn.engine, NULL) != dnnl_success) return 0;
+    if (dnn.dnnl_reorder_primitive_desc_create(&pd, from, dnn.engine, to, dnn.engine, NULL) !=
+        dnnl_success)
+        return 0;
     const dnnl_status_t s = dnn.dnnl_primitive_create(&op->reorder[i], pd);
     dnn.dnnl_primitive_desc_destroy(pd);
     return s == dnnl_success;
 }
 
-static int attributes(dnnl_primitive_attr_t *attr, int relu)
+static int attributes(dnnl_primitive_attr_t* attr, int relu)
 {
     if (dnn.dnnl_primitive_attr_create(attr) != dnnl_success) return 0;
-    if (dnn.dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) != dnnl_success) return 0;
+    if (dnn.dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) !=
+        dnnl_success)
+        return 0;
     if (!relu) return 1;
     dnnl_post_ops_t post = NULL;
     if (dnn.dnnl_post_ops_create(&post) != dnnl_success) return 0;
@@ -97,26 +105,34 @@ static int attributes(dnnl_primitive_attr_t *attr, int relu)
 #endif
 
 // finish makes the primitive of pd and its memory; user describes the caller's operands.
-static int finish(dnn_op *op, dnnl_primitive_desc_t pd, const dnn_mdp *user)
+static int finish(dnn_op* op, dnnl_primitive_desc_t pd, const dnn_mdp* user)
 {
-    static const dnnl_query_t query[OPERANDS] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md, dnnl_query_scratchpad_md};
+    static const dnnl_query_t query[OPERANDS] = {dnnl_query_src_md, dnnl_query_weights_md,
+                                                 dnnl_query_weights_md, dnnl_query_dst_md,
+                                                 dnnl_query_scratchpad_md};
     if (!(op->stream = stream())) return 0;
     for (int i = 0; i < SCRATCH; i++)
-        if (user[i] && !bind(op, i, user[i], i == BIAS ? user[i] : dnn.dnnl_primitive_desc_query_md(pd, query[i], 0))) return 0;
+        if (user[i] &&
+            !bind(op, i, user[i],
+                  i == BIAS ? user[i] : dnn.dnnl_primitive_desc_query_md(pd, query[i], 0)))
+            return 0;
     if (!memory(op, SCRATCH, dnn.dnnl_primitive_desc_query_md(pd, query[SCRATCH], 0))) return 0;
     return dnn.dnnl_primitive_create(&op->run, pd) == dnnl_success;
 }
 
-dnn_op *dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph, int pw, int bias, int relu)
+dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph,
+                 int pw, int bias, int relu)
 {
     const int oh = (h + 2 * ph - kh) / sh + 1, ow = (w + 2 * pw - kw) / sw + 1;
-    const dnnl_dims_t ds = {n, c, h, w}, dw = {out, c, kh, kw}, db = {out}, dd = {n, out, oh, ow}, stride = {sh, sw}, pad = {ph, pw}, none = {0, 0};
+    const dnnl_dims_t ds = {n, c, h, w}, dw = {out, c, kh, kw}, db = {out}, dd = {n, out, oh, ow},
+                      stride = {sh, sw}, pad = {ph, pw}, none = {0, 0};
     (void)none;
-    dnn_op *op = calloc(1, sizeof *op);
+    dnn_op* op = calloc(1, sizeof *op);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_memory_desc_t us, uw, ub, ud, as, aw, ad;
-    memset(&us, 0, sizeof us), memset(&uw, 0, sizeof uw), memset(&ub, 0, sizeof ub), memset(&ud, 0, sizeof ud);
+    memset(&us, 0, sizeof us), memset(&uw, 0, sizeof uw), memset(&ub, 0, sizeof ub),
+        memset(&ud, 0, sizeof ud);
     memset(&as, 0, sizeof as), memset(&aw, 0, sizeof aw), memset(&ad, 0, sizeof ad);
     int ok = 0;
     if (!op || !attributes(&attr, relu)) goto fail;
@@ -128,31 +144,38 @@ dnn_op *dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, in
     TRY(BY_TAG(&aw, 4, dw, dnnl_f32, dnnl_format_tag_any));
     TRY(BY_TAG(&ad, 4, dd, dnnl_f32, dnnl_format_tag_any));
 #if DNNL_VERSION_MAJOR >= 3
-    TRY(dnn.dnnl_convolution_forward_primitive_desc_create(&pd, dnn.engine, dnnl_forward_inference, dnnl_convolution_direct, as, aw, bias ? ub : NULL, ad, stride, none, pad, pad, attr));
+    TRY(dnn.dnnl_convolution_forward_primitive_desc_create(
+        &pd, dnn.engine, dnnl_forward_inference, dnnl_convolution_direct, as, aw, bias ? ub : NULL,
+        ad, stride, none, pad, pad, attr));
 #else
     dnnl_convolution_desc_t cd;
-    TRY(dnn.dnnl_convolution_forward_desc_init(&cd, dnnl_forward_inference, dnnl_convolution_direct, &as, &aw, bias ? &ub : NULL, &ad, stride, pad, pad));
+    TRY(dnn.dnnl_convolution_forward_desc_init(&cd, dnnl_forward_inference, dnnl_convolution_direct,
+                                               &as, &aw, bias ? &ub : NULL, &ad, stride, pad, pad));
     TRY(dnn.dnnl_primitive_desc_create(&pd, &cd, attr, dnn.engine, NULL));
 #endif
-    const dnn_mdp user[SCRATCH] = {DNN_MDP(us), DNN_MDP(uw), bias ? DNN_MDP(ub) : NULL, DNN_MDP(ud)};
+    const dnn_mdp user[SCRATCH] = {DNN_MDP(us), DNN_MDP(uw), bias ? DNN_MDP(ub) : NULL,
+                                   DNN_MDP(ud)};
     ok = finish(op, pd, user);
 fail:
     if (pd) dnn.dnnl_primitive_desc_destroy(pd);
     if (attr) dnn.dnnl_primitive_attr_destroy(attr);
-    DESC_FREE(us), DESC_FREE(uw), DESC_FREE(ub), DESC_FREE(ud), DESC_FREE(as), DESC_FREE(aw), DESC_FREE(ad);
+    DESC_FREE(us), DESC_FREE(uw), DESC_FREE(ub), DESC_FREE(ud), DESC_FREE(as), DESC_FREE(aw),
+        DESC_FREE(ad);
     if (ok) return op;
     dnn_op_free(op);
     return NULL;
 }
 
-dnn_op *dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc)
+dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc)
 {
-    const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n}, rows_a = {lda, 1}, cols_a = {1, lda}, rows_b = {ldb, 1}, cols_b = {1, ldb}, rows_c = {ldc, 1};
-    dnn_op *op = calloc(1, sizeof *op);
+    const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n}, rows_a = {lda, 1}, cols_a = {1, lda},
+                      rows_b = {ldb, 1}, cols_b = {1, ldb}, rows_c = {ldc, 1};
+    dnn_op* op = calloc(1, sizeof *op);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_memory_desc_t ua, ub, uc, aa, ab;
-    memset(&ua, 0, sizeof ua), memset(&ub, 0, sizeof ub), memset(&uc, 0, sizeof uc), memset(&aa, 0, sizeof aa), memset(&ab, 0, sizeof ab);
+    memset(&ua, 0, sizeof ua), memset(&ub, 0, sizeof ub), memset(&uc, 0, sizeof uc),
+        memset(&aa, 0, sizeof aa), memset(&ab, 0, sizeof ab);
     int ok = 0;
     if (!op || !attributes(&attr, 0)) goto fail;
     TRY(BY_STRIDES(&ua, 2, da, dnnl_f32, ta ? cols_a : rows_a));
@@ -178,19 +201,23 @@ fail:
     return NULL;
 }
 
-static int reorder(dnn_op *op, int i)
+static int reorder(dnn_op* op, int i)
 {
-    const dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, i == DST ? op->in[i] : op->user[i]}, {DNNL_ARG_TO, i == DST ? op->user[i] : op->in[i]}};
-    return !op->reorder[i] || dnn.dnnl_primitive_execute(op->reorder[i], op->stream, 2, a) == dnnl_success;
+    const dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, i == DST ? op->in[i] : op->user[i]},
+                                  {DNNL_ARG_TO, i == DST ? op->user[i] : op->in[i]}};
+    return !op->reorder[i] ||
+           dnn.dnnl_primitive_execute(op->reorder[i], op->stream, 2, a) == dnnl_success;
 }
 
-int dnn_run(dnn_op *op, const float *src, const float *weights, const float *bias, float *dst)
+int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bias, float* dst)
 {
-    void *const data[SCRATCH] = {(void *)src, (void *)weights, (void *)bias, dst}; // oneDNN's memory has no const
+    void* const data[SCRATCH] = {(void*)src, (void*)weights, (void*)bias,
+                                 dst}; // oneDNN's memory has no const
     dnnl_exec_arg_t a[OPERANDS];
     int n = 0;
     for (int i = 0; i < OPERANDS; i++) {
-        if (op->user[i] && dnn.dnnl_memory_set_data_handle(op->user[i], data[i]) != dnnl_success) return -1;
+        if (op->user[i] && dnn.dnnl_memory_set_data_handle(op->user[i], data[i]) != dnnl_success)
+            return -1;
         if (op->in[i]) a[n++] = (dnnl_exec_arg_t){args[i], op->in[i]};
     }
     if (!reorder(op, SRC) || !reorder(op, WEIGHTS)) return -1;

@@ -11,30 +11,34 @@
 #include <stdint.h>
 
 // dl.c
-void *dl_open(const char *const *names); // the first that opens, or NULL
-const char *dl_why(void);                // why the last dl_open failed
-const char *dl_path(void *lib);          // the file behind a handle, or ""
+void* dl_open(const char* const* names); // the first that opens, or NULL
+const char* dl_why(void);                // why the last dl_open failed
+const char* dl_path(void* lib);          // the file behind a handle, or ""
 
 // openblas.c
-const char *blas_open(void);
-const char *blas_config(void);
-const char *blas_path(void);
+const char* blas_open(void);
+const char* blas_config(void);
+const char* blas_path(void);
 int blas_parallel(void); // 0 serial build, 1 own threads, 2 OpenMP
 void blas_threads(int n);
-void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
-void blas_dgemm(int ta, int tb, int m, int n, int k, double alpha, const double *a, int lda, const double *b, int ldb, double beta, double *c, int ldc);
-void blas_dsyrk(int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc);
-void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double *l, int ldl, double *b, int ldb);
+void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,
+                const float* b, int ldb, float beta, float* c, int ldc);
+void blas_dgemm(int ta, int tb, int m, int n, int k, double alpha, const double* a, int lda,
+                const double* b, int ldb, double beta, double* c, int ldc);
+void blas_dsyrk(int n, int k, double alpha, const double* a, int lda, double beta, double* c,
+                int ldc);
+void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double* l, int ldl,
+                double* b, int ldb);
 // The LAPACK functions see a row-major matrix as its transpose; they return info.
-int blas_dpotrf(int n, double *a, int lda);
-int blas_dsyevd(int vectors, int n, double *a, int lda, double *w);
-int blas_dgesdd(int m, int n, double *a, int lda, double *s);
+int blas_dpotrf(int n, double* a, int lda);
+int blas_dsyevd(int vectors, int n, double* a, int lda, double* w);
+int blas_dgesdd(int m, int n, double* a, int lda, double* s);
 
 // dnnl.c
-const char *dnn_open(void);
-void *dnn_handle(void);
-const char *dnn_path(void);
-void dnn_version(int *major, int *minor, int *patch);
+const char* dnn_open(void);
+void* dnn_handle(void);
+const char* dnn_path(void);
+void dnn_version(int* major, int* minor, int* patch);
 void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
 int dnn_bf16(void);           // 0 no bf16 instructions, 1 AVX-512, 2 AMX
 
@@ -42,37 +46,50 @@ int dnn_bf16(void);           // 0 no bf16 instructions, 1 AVX-512, 2 AMX
 typedef struct dnn_op dnn_op;
 // A convolution of NCHW by OIHW, and a product of op(A) m x k and op(B) k x n
 // rounded to bf16 and summed in float32; NULL when oneDNN can't.
-dnn_op *dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph, int pw, int bias, int relu);
-dnn_op *dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
-int dnn_run(dnn_op *op, const float *src, const float *weights, const float *bias, float *dst); // 0 or -1
-void dnn_op_free(dnn_op *op);
+dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph,
+                 int pw, int bias, int relu);
+dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
+int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bias,
+            float* dst); // 0 or -1
+void dnn_op_free(dnn_op* op);
 
 // turbojpeg.c
-const char *jpeg_open(void);
-const char *jpeg_path(void);
-void *jpeg_decoder(void); // NULL when out of memory
-const char *jpeg_error(void *decoder);
-int jpeg_header(void *decoder, const unsigned char *data, size_t size, int *width, int *height, int *channels); // 0 or -1
-int jpeg_pixels(void *decoder, const unsigned char *data, size_t size, int width, int height, int channels, unsigned char *out); // 0, 1 (a warning) or -1
+const char* jpeg_open(void);
+const char* jpeg_path(void);
+void* jpeg_decoder(void); // NULL when out of memory
+const char* jpeg_error(void* decoder);
+int jpeg_header(void* decoder, const unsigned char* data, size_t size, int* width, int* height,
+                int* channels); // 0 or -1
+int jpeg_pixels(void* decoder, const unsigned char* data, size_t size, int width, int height,
+                int channels, unsigned char* out); // 0, 1 (a warning) or -1
 
 // deflate.c
-const char *deflate_open(void);
-const char *deflate_path(void);
-void *deflate_decoder(void);
-int deflate_zlib(void *decoder, const void *in, size_t in_size, void *out, size_t out_size, size_t *written);
+const char* deflate_open(void);
+const char* deflate_path(void);
+void* deflate_decoder(void);
+int deflate_zlib(void* decoder, const void* in, size_t in_size, void* out, size_t out_size,
+                 size_t* written);
 
 // vec.c
-void vec_lincomb32(long n, int k, float *out, const double *c, const float *x0, const float *x1, const float *x2, const float *x3, const float *x4, const float *x5, const float *x6, const float *x7);
-void vec_lincomb64(long n, int k, double *out, const double *c, const double *x0, const double *x1, const double *x2, const double *x3, const double *x4, const double *x5, const double *x6, const double *x7);
-void vec_triad(long n, float *out, const float *a, const float *b, float s);
-void vec_relu(long n, float *out, const float *x);
-void vec_exp(long n, float *out, const float *x);
-void vec_softmax(long rows, long n, float *out, long ldo, const float *x, long ldx);
+void vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
+                   const float* x2, const float* x3, const float* x4, const float* x5,
+                   const float* x6, const float* x7);
+void vec_lincomb64(long n, int k, double* out, const double* c, const double* x0, const double* x1,
+                   const double* x2, const double* x3, const double* x4, const double* x5,
+                   const double* x6, const double* x7);
+void vec_triad(long n, float* out, const float* a, const float* b, float s);
+void vec_relu(long n, float* out, const float* x);
+void vec_exp(long n, float* out, const float* x);
+void vec_softmax(long rows, long n, float* out, long ldo, const float* x, long ldx);
 
 // pool2d.c
-void vec_pool(float *out, int oh, int ow, const float *in, int h, int w, int kh, int kw, int sh, int sw, int ph, int pw, int average, int padded);
+void vec_pool(float* out, int oh, int ow, const float* in, int h, int w, int kh, int kw, int sh,
+              int sw, int ph, int pw, int average, int padded);
 
 // resample.c
-void resample_rgb(const uint8_t *pix, long in_w, long out_w, long out_h, int htaps, const int32_t *hstart, const double *hweight, int vtaps, const int32_t *vstart, const double *vweight, double *line, double *ring, float *dst, float scale, float offset, int clip);
+void resample_rgb(const uint8_t* pix, long in_w, long out_w, long out_h, int htaps,
+                  const int32_t* hstart, const double* hweight, int vtaps, const int32_t* vstart,
+                  const double* vweight, double* line, double* ring, float* dst, float scale,
+                  float offset, int clip);
 
 #endif

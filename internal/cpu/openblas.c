@@ -13,7 +13,7 @@
 #include <string.h>
 
 static struct {
-    void *lib;
+    void* lib;
     __typeof__(&cblas_sgemm) sgemm;
     __typeof__(&cblas_dgemm) dgemm;
     __typeof__(&cblas_dsyrk) dsyrk;
@@ -26,20 +26,21 @@ static struct {
     __typeof__(&openblas_get_parallel) get_parallel;
 } blas;
 
-static const char *complain(const char *what, const char *name)
+static const char* complain(const char* what, const char* name)
 {
     static char text[600];
     snprintf(text, sizeof text, "%s%s", what, name);
     return text;
 }
 
-const char *blas_open(void)
+const char* blas_open(void)
 {
-    static const char *const names[] = {"libopenblas.so.0", "libopenblasp.so.0", NULL};
+    static const char* const names[] = {"libopenblas.so.0", "libopenblasp.so.0", NULL};
     blas.lib = dl_open(names);
     if (!blas.lib) return complain("", dl_why());
-#define FIND(field, name) \
-    if (!(blas.field = (__typeof__(blas.field))dlsym(blas.lib, name))) return complain("it lacks the function ", name)
+#define FIND(field, name)                                                                          \
+    if (!(blas.field = (__typeof__(blas.field))dlsym(blas.lib, name)))                             \
+    return complain("it lacks the function ", name)
     FIND(sgemm, "cblas_sgemm");
     FIND(dgemm, "cblas_dgemm");
     FIND(dsyrk, "cblas_dsyrk");
@@ -51,36 +52,57 @@ const char *blas_open(void)
     FIND(get_config, "openblas_get_config");
     FIND(get_parallel, "openblas_get_parallel");
 #undef FIND
-    if (strstr(blas.get_config(), "USE64BITINT")) return "its integers have 64 bits, want the 32-bit build";
+    if (strstr(blas.get_config(), "USE64BITINT"))
+        return "its integers have 64 bits, want the 32-bit build";
     blas.set_num_threads(1);
     return NULL;
 }
 
-const char *blas_config(void) { return blas.get_config(); }
-const char *blas_path(void) { return dl_path(blas.lib); }
-int blas_parallel(void) { return blas.get_parallel(); }
-void blas_threads(int n) { blas.set_num_threads(n); }
+const char* blas_config(void)
+{
+    return blas.get_config();
+}
+const char* blas_path(void)
+{
+    return dl_path(blas.lib);
+}
+int blas_parallel(void)
+{
+    return blas.get_parallel();
+}
+void blas_threads(int n)
+{
+    blas.set_num_threads(n);
+}
 
-static CBLAS_TRANSPOSE op(int trans) { return trans ? CblasTrans : CblasNoTrans; }
+static CBLAS_TRANSPOSE op(int trans)
+{
+    return trans ? CblasTrans : CblasNoTrans;
+}
 
-void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc)
+void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,
+                const float* b, int ldb, float beta, float* c, int ldc)
 {
     blas.sgemm(CblasRowMajor, op(ta), op(tb), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-void blas_dgemm(int ta, int tb, int m, int n, int k, double alpha, const double *a, int lda, const double *b, int ldb, double beta, double *c, int ldc)
+void blas_dgemm(int ta, int tb, int m, int n, int k, double alpha, const double* a, int lda,
+                const double* b, int ldb, double beta, double* c, int ldc)
 {
     blas.dgemm(CblasRowMajor, op(ta), op(tb), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-void blas_dsyrk(int n, int k, double alpha, const double *a, int lda, double beta, double *c, int ldc)
+void blas_dsyrk(int n, int k, double alpha, const double* a, int lda, double beta, double* c,
+                int ldc)
 {
     blas.dsyrk(CblasRowMajor, CblasLower, CblasTrans, n, k, alpha, a, lda, beta, c, ldc);
 }
 
-void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double *l, int ldl, double *b, int ldb)
+void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double* l, int ldl,
+                double* b, int ldb)
 {
-    blas.dtrmm(CblasRowMajor, left ? CblasLeft : CblasRight, CblasLower, op(trans), CblasNonUnit, m, n, alpha, l, ldl, b, ldb);
+    blas.dtrmm(CblasRowMajor, left ? CblasLeft : CblasRight, CblasLower, op(trans), CblasNonUnit, m,
+               n, alpha, l, ldl, b, ldb);
 }
 
 // gfortran passes the lengths of character arguments behind the others; older
@@ -93,16 +115,16 @@ void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double *l
 #define LEN2
 #endif
 
-int blas_dpotrf(int n, double *a, int lda)
+int blas_dpotrf(int n, double* a, int lda)
 {
     lapack_int nn = n, ld = lda, info = 0;
     blas.dpotrf("U", &nn, a, &ld, &info LEN1);
     return info;
 }
 
-int blas_dsyevd(int vectors, int n, double *a, int lda, double *w)
+int blas_dsyevd(int vectors, int n, double* a, int lda, double* w)
 {
-    const char *job = vectors ? "V" : "N";
+    const char* job = vectors ? "V" : "N";
     lapack_int nn = n, ld = lda, lwork = -1, liwork = -1, info = 0, isize = 0;
     double size = 0;
     blas.dsyevd(job, "U", &nn, a, &ld, w, &size, &lwork, &isize, &liwork, &info LEN2);
@@ -110,28 +132,34 @@ int blas_dsyevd(int vectors, int n, double *a, int lda, double *w)
     if (size > INT_MAX) return INT_MAX;
     lwork = (lapack_int)size;
     liwork = isize;
-    double *work = malloc(sizeof(double) * (size_t)lwork);
-    lapack_int *iwork = malloc(sizeof(lapack_int) * (size_t)liwork);
-    if (work && iwork) blas.dsyevd(job, "U", &nn, a, &ld, w, work, &lwork, iwork, &liwork, &info LEN2);
-    else info = INT_MAX;
+    double* work = malloc(sizeof(double) * (size_t)lwork);
+    lapack_int* iwork = malloc(sizeof(lapack_int) * (size_t)liwork);
+    if (work && iwork)
+        blas.dsyevd(job, "U", &nn, a, &ld, w, work, &lwork, iwork, &liwork, &info LEN2);
+    else
+        info = INT_MAX;
     free(work);
     free(iwork);
     return info;
 }
 
-int blas_dgesdd(int m, int n, double *a, int lda, double *s)
+int blas_dgesdd(int m, int n, double* a, int lda, double* s)
 {
     lapack_int rows = n, cols = m, ld = lda, one = 1, lwork = -1, info = 0;
-    lapack_int *iwork = malloc(sizeof(lapack_int) * 8 * (size_t)(m < n ? m : n));
+    lapack_int* iwork = malloc(sizeof(lapack_int) * 8 * (size_t)(m < n ? m : n));
     if (!iwork) return INT_MAX;
     double size = 0, *work = NULL;
-    blas.dgesdd("N", &rows, &cols, a, &ld, s, NULL, &one, NULL, &one, &size, &lwork, iwork, &info LEN1);
+    blas.dgesdd("N", &rows, &cols, a, &ld, s, NULL, &one, NULL, &one, &size, &lwork, iwork,
+                &info LEN1);
     if (!info && size <= INT_MAX) {
         lwork = (lapack_int)size;
         work = malloc(sizeof(double) * (size_t)lwork);
     }
-    if (work) blas.dgesdd("N", &rows, &cols, a, &ld, s, NULL, &one, NULL, &one, work, &lwork, iwork, &info LEN1);
-    else if (!info) info = INT_MAX;
+    if (work)
+        blas.dgesdd("N", &rows, &cols, a, &ld, s, NULL, &one, NULL, &one, work, &lwork, iwork,
+                    &info LEN1);
+    else if (!info)
+        info = INT_MAX;
     free(work);
     free(iwork);
     return info;

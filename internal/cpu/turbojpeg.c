@@ -10,7 +10,7 @@
 #include <turbojpeg.h>
 
 static struct {
-    void *lib;
+    void* lib;
     __typeof__(&tjInitDecompress) init;
     __typeof__(&tjDecompressHeader3) header;
     __typeof__(&tjDecompress2) decompress;
@@ -18,17 +18,18 @@ static struct {
     __typeof__(&tjGetErrorCode) code;
 } tj;
 
-const char *jpeg_open(void)
+const char* jpeg_open(void)
 {
-    static const char *const names[] = {"libturbojpeg.so.0", NULL};
+    static const char* const names[] = {"libturbojpeg.so.0", NULL};
     static char text[600];
     tj.lib = dl_open(names);
     if (!tj.lib) {
         snprintf(text, sizeof text, "%s", dl_why());
         return text;
     }
-#define FIND(field, name) \
-    if (!(tj.field = (__typeof__(tj.field))dlsym(tj.lib, name))) return "it lacks the function " name
+#define FIND(field, name)                                                                          \
+    if (!(tj.field = (__typeof__(tj.field))dlsym(tj.lib, name)))                                   \
+    return "it lacks the function " name
     FIND(init, "tjInitDecompress");
     FIND(header, "tjDecompressHeader3");
     FIND(decompress, "tjDecompress2");
@@ -38,11 +39,21 @@ const char *jpeg_open(void)
     return NULL;
 }
 
-const char *jpeg_path(void) { return dl_path(tj.lib); }
-void *jpeg_decoder(void) { return tj.init(); }
-const char *jpeg_error(void *decoder) { return tj.error(decoder); }
+const char* jpeg_path(void)
+{
+    return dl_path(tj.lib);
+}
+void* jpeg_decoder(void)
+{
+    return tj.init();
+}
+const char* jpeg_error(void* decoder)
+{
+    return tj.error(decoder);
+}
 
-int jpeg_header(void *decoder, const unsigned char *data, size_t size, int *width, int *height, int *channels)
+int jpeg_header(void* decoder, const unsigned char* data, size_t size, int* width, int* height,
+                int* channels)
 {
     int sampling = 0, colours = 0;
     if (tj.header(decoder, data, size, width, height, &sampling, &colours)) return -1;
@@ -53,9 +64,12 @@ int jpeg_header(void *decoder, const unsigned char *data, size_t size, int *widt
 // Flags 0 mean the accurate inverse DCT and interpolated chroma, libjpeg's
 // defaults and therefore Pillow's; the limit of 500 scans stops small files
 // that take hours.
-int jpeg_pixels(void *decoder, const unsigned char *data, size_t size, int width, int height, int channels, unsigned char *out)
+int jpeg_pixels(void* decoder, const unsigned char* data, size_t size, int width, int height,
+                int channels, unsigned char* out)
 {
     const int format = channels == 1 ? TJPF_GRAY : channels == 4 ? TJPF_CMYK : TJPF_RGB;
-    if (!tj.decompress(decoder, data, size, out, width, width * channels, height, format, TJFLAG_LIMITSCANS)) return 0;
+    if (!tj.decompress(decoder, data, size, out, width, width * channels, height, format,
+                       TJFLAG_LIMITSCANS))
+        return 0;
     return tj.code(decoder) == TJERR_WARNING ? 1 : -1;
 }

@@ -27,80 +27,104 @@ typedef float f16 __attribute__((vector_size(64), aligned(4)));
 typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
 
 // out[i] = c[0] x[0][i] + c[1] x[1][i] + ..., in double, rounded once. out may be one of the x.
-#define LINCOMB32(name, attribute, quad, WIDE, NARROW)                                                                  \
-    attribute static inline void name(long n, int k, float *out, const double *c, const float *const *x)               \
-    {                                                                                                                   \
-        long i = 0;                                                                                                     \
-        for (; i + 16 <= n; i += 16) {                                                                                  \
-            quad s0 = c[0] * WIDE(x[0] + i), s1 = c[0] * WIDE(x[0] + i + 4);                                            \
-            quad s2 = c[0] * WIDE(x[0] + i + 8), s3 = c[0] * WIDE(x[0] + i + 12);                                       \
-            for (int j = 1; j < k; j++) {                                                                               \
-                s0 += c[j] * WIDE(x[j] + i);                                                                            \
-                s1 += c[j] * WIDE(x[j] + i + 4);                                                                        \
-                s2 += c[j] * WIDE(x[j] + i + 8);                                                                        \
-                s3 += c[j] * WIDE(x[j] + i + 12);                                                                       \
-            }                                                                                                           \
-            NARROW(out + i, s0);                                                                                        \
-            NARROW(out + i + 4, s1);                                                                                    \
-            NARROW(out + i + 8, s2);                                                                                    \
-            NARROW(out + i + 12, s3);                                                                                   \
-        }                                                                                                               \
-        for (; i < n; i++) {                                                                                            \
-            double s = c[0] * x[0][i];                                                                                  \
-            for (int j = 1; j < k; j++) s += c[j] * x[j][i];                                                            \
-            out[i] = (float)s;                                                                                          \
-        }                                                                                                               \
+#define LINCOMB32(name, attribute, quad, WIDE, NARROW)                                             \
+    attribute static inline void name(long n, int k, float* out, const double* c,                  \
+                                      const float* const* x)                                       \
+    {                                                                                              \
+        long i = 0;                                                                                \
+        for (; i + 16 <= n; i += 16) {                                                             \
+            quad s0 = c[0] * WIDE(x[0] + i), s1 = c[0] * WIDE(x[0] + i + 4);                       \
+            quad s2 = c[0] * WIDE(x[0] + i + 8), s3 = c[0] * WIDE(x[0] + i + 12);                  \
+            for (int j = 1; j < k; j++) {                                                          \
+                s0 += c[j] * WIDE(x[j] + i);                                                       \
+                s1 += c[j] * WIDE(x[j] + i + 4);                                                   \
+                s2 += c[j] * WIDE(x[j] + i + 8);                                                   \
+                s3 += c[j] * WIDE(x[j] + i + 12);                                                  \
+            }                                                                                      \
+            NARROW(out + i, s0);                                                                   \
+            NARROW(out + i + 4, s1);                                                               \
+            NARROW(out + i + 8, s2);                                                               \
+            NARROW(out + i + 12, s3);                                                              \
+        }                                                                                          \
+        for (; i < n; i++) {                                                                       \
+            double s = c[0] * x[0][i];                                                             \
+            for (int j = 1; j < k; j++)                                                            \
+                s += c[j] * x[j][i];                                                               \
+            out[i] = (float)s;                                                                     \
+        }                                                                                          \
     }
 
-#define WIDE_ANY(p) __builtin_convertvector(*(const f4 *)(p), d4)
-#define NARROW_ANY(p, v) (*(f4 *)(p) = __builtin_convertvector(v, f4))
+#define WIDE_ANY(p) __builtin_convertvector(*(const f4*)(p), d4)
+#define NARROW_ANY(p, v) (*(f4*)(p) = __builtin_convertvector(v, f4))
 LINCOMB32(lincomb32, __attribute__((always_inline)), d4, WIDE_ANY, NARROW_ANY)
 
-#if defined(__x86_64__) // gcc 12 widens in two halves; the instruction does four, on AVX-512 as well
+#if defined(__x86_64__) // gcc 12 widens in two halves; the instruction does four, on AVX-512 as
+                        // well
 #define WIDE_AVX(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
 #define NARROW_AVX(p, v) _mm_storeu_ps(p, _mm256_cvtpd_ps(v))
 #define AVX2 __attribute__((target("avx2")))
 LINCOMB32(lincomb32_avx2, AVX2 __attribute__((always_inline)), __m256d, WIDE_AVX, NARROW_AVX)
 #endif
 
-INLINE void lincomb64(long n, int k, double *out, const double *c, const double *const *x)
+INLINE void lincomb64(long n, int k, double* out, const double* c, const double* const* x)
 {
     long i = 0;
     for (; i + 16 <= n; i += 16) {
-        d8 lo = c[0] * *(const d8 *)(x[0] + i), hi = c[0] * *(const d8 *)(x[0] + i + 8);
+        d8 lo = c[0] * *(const d8*)(x[0] + i), hi = c[0] * *(const d8*)(x[0] + i + 8);
         for (int j = 1; j < k; j++) {
-            lo += c[j] * *(const d8 *)(x[j] + i);
-            hi += c[j] * *(const d8 *)(x[j] + i + 8);
+            lo += c[j] * *(const d8*)(x[j] + i);
+            hi += c[j] * *(const d8*)(x[j] + i + 8);
         }
-        *(d8 *)(out + i) = lo;
-        *(d8 *)(out + i + 8) = hi;
+        *(d8*)(out + i) = lo;
+        *(d8*)(out + i + 8) = hi;
     }
     for (; i < n; i++) {
         double s = c[0] * x[0][i];
-        for (int j = 1; j < k; j++) s += c[j] * x[j][i];
+        for (int j = 1; j < k; j++)
+            s += c[j] * x[j][i];
         out[i] = s;
     }
 }
 
 // A constant number of operands unrolls the inner loop.
-#define BY_COUNT(f)                                 \
-    switch (k) {                                    \
-    case 1: f(n, 1, out, c, x); break;              \
-    case 2: f(n, 2, out, c, x); break;              \
-    case 3: f(n, 3, out, c, x); break;              \
-    case 4: f(n, 4, out, c, x); break;              \
-    case 5: f(n, 5, out, c, x); break;              \
-    default: f(n, k, out, c, x); break;             \
+#define BY_COUNT(f)                                                                                \
+    switch (k) {                                                                                   \
+    case 1:                                                                                        \
+        f(n, 1, out, c, x);                                                                        \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        f(n, 2, out, c, x);                                                                        \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        f(n, 3, out, c, x);                                                                        \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        f(n, 4, out, c, x);                                                                        \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        f(n, 5, out, c, x);                                                                        \
+        break;                                                                                     \
+    default:                                                                                       \
+        f(n, k, out, c, x);                                                                        \
+        break;                                                                                     \
     }
 
 #if defined(__x86_64__)
-AVX2 static void pass32_avx2(long n, int k, float *out, const double *c, const float *const *x) { BY_COUNT(lincomb32_avx2) }
-#endif
-static void pass32(long n, int k, float *out, const double *c, const float *const *x) { BY_COUNT(lincomb32) }
-
-void vec_lincomb32(long n, int k, float *out, const double *c, const float *x0, const float *x1, const float *x2, const float *x3, const float *x4, const float *x5, const float *x6, const float *x7)
+AVX2 static void pass32_avx2(long n, int k, float* out, const double* c, const float* const* x)
 {
-    const float *const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
+    BY_COUNT(lincomb32_avx2)
+}
+#endif
+static void pass32(long n, int k, float* out, const double* c, const float* const* x)
+{
+    BY_COUNT(lincomb32)
+}
+
+void vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
+                   const float* x2, const float* x3, const float* x4, const float* x5,
+                   const float* x6, const float* x7)
+{
+    const float* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2")) {
         pass32_avx2(n, k, out, c, x);
@@ -110,30 +134,38 @@ void vec_lincomb32(long n, int k, float *out, const double *c, const float *x0, 
     pass32(n, k, out, c, x);
 }
 
-CLONES void vec_lincomb64(long n, int k, double *out, const double *c, const double *x0, const double *x1, const double *x2, const double *x3, const double *x4, const double *x5, const double *x6, const double *x7)
+CLONES void vec_lincomb64(long n, int k, double* out, const double* c, const double* x0,
+                          const double* x1, const double* x2, const double* x3, const double* x4,
+                          const double* x5, const double* x6, const double* x7)
 {
-    const double *const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
+    const double* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
     BY_COUNT(lincomb64)
 }
 
-CLONES void vec_triad(long n, float *out, const float *a, const float *b, float s)
+CLONES void vec_triad(long n, float* out, const float* a, const float* b, float s)
 {
     long i = 0;
-    for (; i + 16 <= n; i += 16) *(f16 *)(out + i) = *(const f16 *)(a + i) + s * *(const f16 *)(b + i);
-    for (; i < n; i++) out[i] = a[i] + s * b[i];
+    for (; i + 16 <= n; i += 16)
+        *(f16*)(out + i) = *(const f16*)(a + i) + s * *(const f16*)(b + i);
+    for (; i < n; i++)
+        out[i] = a[i] + s * b[i];
 }
 
-INLINE f16 pick(i16 mask, f16 yes, f16 no) { return (f16)(((i16)yes & mask) | ((i16)no & ~mask)); }
+INLINE f16 pick(i16 mask, f16 yes, f16 no)
+{
+    return (f16)(((i16)yes & mask) | ((i16)no & ~mask));
+}
 
-CLONES void vec_relu(long n, float *out, const float *x)
+CLONES void vec_relu(long n, float* out, const float* x)
 {
     const f16 zero = {0};
     long i = 0;
     for (; i + 16 <= n; i += 16) {
-        const f16 v = *(const f16 *)(x + i);
-        *(f16 *)(out + i) = pick(v < zero, zero, v);
+        const f16 v = *(const f16*)(x + i);
+        *(f16*)(out + i) = pick(v < zero, zero, v);
     }
-    for (; i < n; i++) out[i] = x[i] < 0 ? 0 : x[i];
+    for (; i < n; i++)
+        out[i] = x[i] < 0 ? 0 : x[i];
 }
 
 // exp of sixteen floats: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by the polynomial
@@ -143,7 +175,8 @@ INLINE f16 exp16(f16 x)
     const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     x = pick(x < -104.0f * one, -104.0f * one, x);
     x = pick(x > 89.0f * one, 89.0f * one, x);
-    const f16 shifted = x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are the nearest integer
+    const f16 shifted =
+        x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are the nearest integer
     const f16 n = shifted - 12582912.0f;
     const i16 e = (i16)shifted - 0x4b400000, half = e >> 1;
     const f16 r = x - n * 0.693359375f - n * -2.12194440e-4f;
@@ -156,10 +189,11 @@ INLINE f16 exp16(f16 x)
     return p * (f16)((half + 127) << 23) * (f16)((e - half + 127) << 23);
 }
 
-CLONES void vec_exp(long n, float *out, const float *x)
+CLONES void vec_exp(long n, float* out, const float* x)
 {
     long i = 0;
-    for (; i + 16 <= n; i += 16) *(f16 *)(out + i) = exp16(*(const f16 *)(x + i));
+    for (; i + 16 <= n; i += 16)
+        *(f16*)(out + i) = exp16(*(const f16*)(x + i));
     if (i < n) {
         f16 v = {0};
         memcpy(&v, x + i, sizeof(float) * (size_t)(n - i));
@@ -169,24 +203,26 @@ CLONES void vec_exp(long n, float *out, const float *x)
 }
 
 // out[i] = exp(x[i] - max x) / sum; sixteen partial sums, folded in halves.
-CLONES void vec_softmax(long rows, long n, float *out, long ldo, const float *x, long ldx)
+CLONES void vec_softmax(long rows, long n, float* out, long ldo, const float* x, long ldx)
 {
     for (long r = 0; r < rows; r++, out += ldo, x += ldx) {
-        const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, lowest = -__builtin_inff() * one;
+        const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+                  lowest = -__builtin_inff() * one;
         f16 top = lowest, sum = {0}, last = lowest;
         const long whole = n & ~15L;
         const size_t rest = sizeof(float) * (size_t)(n - whole);
         for (long i = 0; i < whole; i += 16) {
-            const f16 v = *(const f16 *)(x + i);
+            const f16 v = *(const f16*)(x + i);
             top = pick(v > top, v, top);
         }
         memcpy(&last, x + whole, rest);
         top = pick(last > top, last, top);
         float max = top[0];
-        for (int j = 1; j < 16; j++) max = top[j] > max ? top[j] : max;
+        for (int j = 1; j < 16; j++)
+            max = top[j] > max ? top[j] : max;
         for (long i = 0; i < whole; i += 16) {
-            const f16 e = exp16(*(const f16 *)(x + i) - max);
-            *(f16 *)(out + i) = e;
+            const f16 e = exp16(*(const f16*)(x + i) - max);
+            *(f16*)(out + i) = e;
             sum += e;
         }
         f16 tail = {0};
@@ -196,9 +232,11 @@ CLONES void vec_softmax(long rows, long n, float *out, long ldo, const float *x,
             sum += tail;
         }
         for (int w = 8; w; w /= 2)
-            for (int j = 0; j < w; j++) sum[j] += sum[j + w];
+            for (int j = 0; j < w; j++)
+                sum[j] += sum[j + w];
         const f16 s = sum[0] * one;
-        for (long i = 0; i < whole; i += 16) *(f16 *)(out + i) /= s;
+        for (long i = 0; i < whole; i += 16)
+            *(f16*)(out + i) /= s;
         tail /= s;
         memcpy(out + whole, &tail, rest);
     }
