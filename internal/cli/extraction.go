@@ -123,6 +123,9 @@ func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.
 	if err := plan.Available(o.Precision); err != nil {
 		return nil, fmt.Errorf("--precision %s: %w; use fp32", x.precision, err)
 	}
+	if x.preset == "native" && (name == "inception" || name == "random") {
+		return nil, usagef("--preset native: %s resizes and scales as a tool does: %s", name, strings.Join(presetNames(), ", "))
+	}
 	if name == "identity" {
 		img, err := firstImage(ctx, src)
 		if err != nil {

@@ -11,6 +11,9 @@ import (
 	"github.com/fidlab/fidlab/fid"
 )
 
+// wide is how many features make an interval take long enough to announce.
+const wide = 1024
+
 type fidOptions struct {
 	ref, gen string
 	metrics  []string
@@ -107,6 +110,9 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	read, err := a.collectBoth(ctx, o, ref, gen)
 	if err != nil {
 		return err
+	}
+	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
+		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
 	}
 	res, err := fid.Compare(ctx, ref.stats, gen.stats, fid.Options{
 		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,

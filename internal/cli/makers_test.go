@@ -37,6 +37,7 @@ var makers = map[string]func(ts *testscript.TestScript, neg bool, args []string)
 	"recipe":      makeWeights,
 	"tiny":        tiny,
 	"interrupted": interrupted,
+	"killed":      killed,
 }
 
 // settings reads the key=value arguments over the given defaults.

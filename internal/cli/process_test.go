@@ -88,6 +88,21 @@ func (w *watched) String() string {
 // never says anything, sends it SIGINT as soon as a file matches GLOB and
 // standard error REGEXP, and fails unless it then exits with 130.
 func interrupted(ts *testscript.TestScript, _ bool, args []string) {
+	stderr, err := signalled(ts, syscall.SIGINT, args)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
+		ts.Fatalf("interrupted: %v, want exit code %d\n%s", err, exitInterrupted, stderr)
+	}
+}
+
+// killed is interrupted with SIGKILL, which nothing can answer.
+func killed(ts *testscript.TestScript, _ bool, args []string) {
+	if _, err := signalled(ts, syscall.SIGKILL, args); err == nil {
+		ts.Fatalf("killed, but it exited with 0")
+	}
+}
+
+func signalled(ts *testscript.TestScript, sig syscall.Signal, args []string) (stderr string, ended error) {
 	name := ""
 	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
 		if p := filepath.Join(dir, "fidlab"); name == "" {
@@ -99,9 +114,9 @@ func interrupted(ts *testscript.TestScript, _ bool, args []string) {
 	stdin, keep, err := os.Pipe()
 	ts.Check(err)
 	defer keep.Close()
-	var stderr watched
+	var said watched
 	cmd := exec.Command(name, args[2:]...)
-	cmd.Dir, cmd.Stdin, cmd.Stderr = ts.MkAbs("."), stdin, &stderr
+	cmd.Dir, cmd.Stdin, cmd.Stderr = ts.MkAbs("."), stdin, &said
 	cmd.Env = []string{"HOME=/no-home"}
 	for _, k := range []string{"PATH", "FIDLAB_MNIST", "FIDLAB_CACHE", "TMPDIR"} {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
@@ -116,26 +131,23 @@ func interrupted(ts *testscript.TestScript, _ bool, args []string) {
 		select {
 		case <-hung:
 			cmd.Process.Kill()
-			ts.Fatalf("nothing matches %s and %s:\n%s", args[0], args[1], stderr.String())
+			ts.Fatalf("nothing matches %s and %s:\n%s", args[0], args[1], said.String())
 		case err := <-done:
-			ts.Fatalf("ended (%v) before it could be interrupted:\n%s", err, stderr.String())
+			ts.Fatalf("ended (%v) before it could be interrupted:\n%s", err, said.String())
 		case <-time.After(time.Millisecond):
 		}
 		found, err := filepath.Glob(ts.MkAbs(args[0]))
 		ts.Check(err)
-		if len(found) > 0 && want.MatchString(stderr.String()) {
+		if len(found) > 0 && want.MatchString(said.String()) {
 			break
 		}
 	}
-	ts.Check(cmd.Process.Signal(syscall.SIGINT))
+	ts.Check(cmd.Process.Signal(sig))
 	select {
 	case err = <-done:
 	case <-hung:
 		cmd.Process.Kill()
-		ts.Fatalf("SIGINT does not end it:\n%s", stderr.String())
+		ts.Fatalf("%v does not end it:\n%s", sig, said.String())
 	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
-		ts.Fatalf("interrupted: %v, want exit code %d\n%s", err, exitInterrupted, stderr.String())
-	}
+	return said.String(), err
 }
