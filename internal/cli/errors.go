@@ -22,10 +22,7 @@ const (
 )
 
 // usageError is a command line that cannot be understood.
-type usageError struct {
-	err     error
-	command string // the command whose help tells more, as typed
-}
+type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }

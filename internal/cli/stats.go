@@ -50,7 +50,6 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 		return err
 	}
 	defer in.close()
-	s := in.stats
 	if in.src != nil {
 		why := o.x.choose(in)
 		e, err := a.openExtractor(ctx, &o.x, why, in.src)
@@ -63,7 +62,8 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 		}
 		a.sayCollected(in.src, got)
 	}
-	if s = in.stats; s.N == 1 {
+	s := in.stats
+	if s.N == 1 {
 		return s.Check()
 	}
 	if err := fid.WriteStats(o.out.path, s, o.out.options()...); err != nil {
