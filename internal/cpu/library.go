@@ -1,8 +1,6 @@
 package cpu
 
 import (
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"unsafe"
 )
@@ -38,14 +36,4 @@ func DNNL() (handle unsafe.Pointer, version string, err error) { return openDNNL
 // calls counts what ran natively, so that tests can tell it from the pure-Go version.
 var calls struct {
 	gemm32, gemm64, syrk, trmm, cholesky, eig, svd, jpeg, inflate, vec, conv, gemm16, resample atomic.Int64
-}
-
-// soVersion stands in for the version of a library that has no function to ask
-// for it: what follows ".so" in the name of the file that path leads to.
-func soVersion(path string) string {
-	if p, err := filepath.EvalSymlinks(path); err == nil {
-		path = p
-	}
-	_, version, _ := strings.Cut(filepath.Base(path), ".so.")
-	return "so " + version
 }

@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 )
 
 // Worker is one of the pool's OS threads; it carries that thread's scratch
@@ -15,13 +14,11 @@ import (
 type Worker struct {
 	ID int // 0 <= ID < Workers()
 
-	pool    *pool
-	depth   int            // nested Enter calls
-	single  bool           // OpenMP, where a library brings it, uses this thread alone
-	jpeg    unsafe.Pointer // TurboJPEG's decoder, made at first use
-	inflate unsafe.Pointer // libdeflate's
-	dnn     dnnOps         // oneDNN's primitives for the sizes met so far
-	floats  [scratchSlots][]float32
+	pool   *pool
+	depth  int  // nested Enter calls
+	single bool // OpenMP, where a library brings it, uses this thread alone
+	floats [scratchSlots][]float32
+	nativeWorker
 }
 
 // Panic is what Do and Each panic with when a function that they ran on a
