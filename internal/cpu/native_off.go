@@ -69,6 +69,8 @@ func nativeSoftmax32(rows, cols int, out []float32, ldo int, x []float32, ldx in
 func nativeInflate(w *Worker, dst, src []byte) (n int, ok bool, err error) { return 0, false, nil }
 
 // nativeWorker is what the native libraries keep per worker: nothing here.
+//
+//lint:ignore U1000 it has a use where it has fields
 type nativeWorker struct{}
 
 func nativeBF16() int { return 0 }

@@ -18,6 +18,7 @@ type Worker struct {
 	depth  int  // nested Enter calls
 	single bool // OpenMP, where a library brings it, uses this thread alone
 	floats [scratchSlots][]float32
+	//lint:ignore U1000 the handles of the native libraries, where there are any
 	nativeWorker
 }
 
