@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/fid/extract"
@@ -28,7 +28,8 @@ type extraction struct {
 	force     bool
 }
 
-func (x *extraction) flags(f *pflag.FlagSet) {
+func (x *extraction) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them); default: mnist for mnist:*, else inception")
 	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception")
 	f.StringVar(&x.weights, "weights", "", "take the network's weights from `FILE` (default: searched, see fidlab weights list)")
@@ -37,7 +38,28 @@ func (x *extraction) flags(f *pflag.FlagSet) {
 	f.IntVar(&x.max, "max-n", 0, "use the first `N` images only; 0 uses all")
 	f.BoolVar(&x.skipBad, "skip-bad", false, "leave out images that cannot be read, and list them")
 	f.BoolVar(&x.force, "force", false, "accept what would be refused: weights of an unknown hash, sets not made alike")
+	completes(cmd, "features", extractorNames()...)
+	completes(cmd, "preset", presetNames()...)
+	completes(cmd, "precision", precisionNames()...)
 }
+
+func extractorNames() []string {
+	var names []string
+	for _, e := range extract.List() {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+func precisionNames() []string {
+	var names []string
+	for _, p := range precisions {
+		names = append(names, p.String())
+	}
+	return names
+}
+
+var precisions = []plan.Precision{plan.F32, plan.BF16, plan.SplitBF16}
 
 func presetNames() []string {
 	var names []string
@@ -62,13 +84,11 @@ func (x *extraction) check() error {
 		return nil
 	}
 	name, tap, _ := strings.Cut(x.features, ":")
-	var names, taps []string
-	for _, e := range extract.List() {
-		names = append(names, e.Name)
-	}
+	names := extractorNames()
 	if !slices.Contains(names, name) {
 		return unknown("extractor", name, names)
 	}
+	var taps []string
 	for t := range extract.Taps {
 		taps = append(taps, t)
 	}
@@ -79,15 +99,12 @@ func (x *extraction) check() error {
 }
 
 func precisionOf(name string) (plan.Precision, error) {
-	all := []plan.Precision{plan.F32, plan.BF16, plan.SplitBF16}
-	var names []string
-	for _, p := range all {
+	for _, p := range precisions {
 		if p.String() == name {
 			return p, nil
 		}
-		names = append(names, p.String())
 	}
-	return 0, unknown("precision", name, names)
+	return 0, unknown("precision", name, precisionNames())
 }
 
 // choose fills in the default extractor for these inputs, and says why it is that one.

@@ -35,7 +35,7 @@ and beside them F.npy.json, the record of how they were made.
 			return runFeatures(cmd.Context(), a, &o)
 		},
 	}
-	o.x.flags(cmd.Flags())
+	o.x.flags(cmd)
 	o.out.flags(cmd.Flags(), "the feature vectors (.npy)")
 	return cmd
 }

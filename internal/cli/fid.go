@@ -52,13 +52,14 @@ extracted in the same way; sets that were not made alike are refused.`,
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.metrics, "metrics", []string{"fid"}, "compute `M,M`: "+strings.Join(metricNames(), ", "))
-	o.x.flags(f)
+	o.x.flags(cmd)
 	f.BoolVar(&o.ci, "ci", true, "estimate a confidence interval")
 	f.BoolVar(&o.noCI, "no-ci", false, "estimate none, which is faster")
 	f.Float64Var(&o.ciLevel, "ci-level", 0.95, "confidence `LEVEL` of the interval")
 	f.Uint64Var(&o.seed, "seed", 0, "seed `S` of the interval's resamples")
 	f.StringVar(&o.report.path, "report", "", "write a page with the result to `FILE.html`")
 	f.BoolVar(&o.report.overwrite, "overwrite", false, "replace the page if it exists")
+	completes(cmd, "metrics", metricNames()...)
 	return cmd
 }
 

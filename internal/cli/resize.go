@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fidlab/fidlab/fid/extract"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -29,7 +30,8 @@ them as float32 [n, height, width, 3] on the scale 0 to 255, before any
 normalisation. IMAGE may be any input of images (a file, a folder, an archive).
 
 Presets: ` + presetHelp() + `
-The single ways of resizing are presets too: ` + strings.Join(kindNames(), " ") + `.`,
+The single ways of resizing are presets too: ` + strings.Join(kindNames(), " ") + `
+(the pil ones end in -pillow13 for the pass order of Pillow 13).`,
 		Example: `  fidlab resize photo.jpg --preset clean -o photo.npy
   fidlab resize out/ --preset pil-u8-lanczos --size 64x48 -o small.npy`,
 		Args: nargs("one or more images", 1, -1),
@@ -43,18 +45,8 @@ The single ways of resizing are presets too: ` + strings.Join(kindNames(), " ") 
 	f.StringVar(&o.size, "size", "299", "make them `N` pixels high and wide, or WIDTHxHEIGHT")
 	f.BoolVar(&o.bad, "skip-bad", false, "leave out images that cannot be read, and list them")
 	o.out.flags(f, "the resized images (.npy)")
+	completes(cmd, "preset", append(presetNames(), kindNames()...)...)
 	return cmd
-}
-
-// resizePresets are the ways in which tools resize for Inception.
-var resizePresets = []struct {
-	name string
-	kind imageio.ResizeKind
-}{
-	{"pytorch-fid", imageio.TorchBilinear},
-	{"clean", imageio.PILFloat(imageio.Bicubic)},
-	{"tf", imageio.TF1Bilinear},
-	{"torchmetrics", imageio.TorchBilinearAA},
 }
 
 func resizeKinds() []imageio.ResizeKind {
@@ -69,8 +61,8 @@ func resizeKinds() []imageio.ResizeKind {
 
 func presetHelp() string {
 	var s []string
-	for _, p := range resizePresets {
-		s = append(s, fmt.Sprintf("%s (%v)", p.name, p.kind))
+	for _, p := range extract.Presets {
+		s = append(s, fmt.Sprintf("%s (%v)", p.Name, p.Resize))
 	}
 	return strings.Join(s, ", ") + "."
 }
@@ -82,16 +74,16 @@ func kindNames() []string {
 			s = append(s, name)
 		}
 	}
-	return append(s, "(pil-…-pillow13 in the pass order of Pillow 13)")
+	return s
 }
 
 func resizeKind(name string) (imageio.ResizeKind, error) {
 	var known []string
-	for _, p := range resizePresets {
-		if p.name == name {
-			return p.kind, nil
+	for _, p := range extract.Presets {
+		if p.Name == name {
+			return p.Resize, nil
 		}
-		known = append(known, p.name)
+		known = append(known, p.Name)
 	}
 	for _, k := range resizeKinds() {
 		if k.String() == name {

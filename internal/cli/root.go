@@ -38,6 +38,7 @@ func newRoot(a *app) *cobra.Command {
 	f.StringVar(&a.device, "device", "auto", "compute on `DEVICE`: auto, cpu, cuda or cuda:N")
 	f.IntVar(&a.threads, "threads", 0, "use `N` worker threads; 0 takes all cores")
 	f.SortFlags = false
+	completes(root, "device", "auto", "cpu", "cuda")
 	root.SetOut(a.stdout)
 	root.SetErr(a.env.Stderr)
 	root.SetIn(a.env.Stdin)

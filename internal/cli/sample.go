@@ -81,6 +81,18 @@ The noise levels are those of --grid: ` + strings.Join(diffusion.Rules()[:9], ",
 	f.StringVarP(&o.out, "output", "o", "", "write to the folder `DIR`")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace the folder if fidlab wrote it, and the file of --trajectory")
 	f.SortFlags = false
+	var models, samplers []string
+	for _, m := range modelEntries {
+		models = append(models, strings.TrimSuffix(m.name, "FILE.json"))
+	}
+	for _, s := range sampler.List() {
+		samplers = append(samplers, s.Name)
+	}
+	completes(cmd, "model", models...)
+	completes(cmd, "sampler", samplers...)
+	completes(cmd, "grid", diffusion.Rules()[:9]...)
+	completes(cmd, "end", "zero", "min", "keep")
+	completes(cmd, "precision", "fp32", "fp64")
 	return cmd
 }
 

@@ -33,7 +33,7 @@ the file, for the exact route and the confidence interval.
 			return runStats(cmd.Context(), a, &o)
 		},
 	}
-	o.x.flags(cmd.Flags())
+	o.x.flags(cmd)
 	o.out.flags(cmd.Flags(), "the statistics (.npz)")
 	return cmd
 }
