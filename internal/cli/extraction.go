@@ -132,6 +132,12 @@ func (x *extraction) choose(ins ...*input) (why string) {
 	return ", the default for images"
 }
 
+// network tells whether the extractor is the Inception network, with whatever weights.
+func (x *extraction) network() bool {
+	name, _, _ := strings.Cut(x.features, ":")
+	return name == "inception" || name == "random"
+}
+
 // open makes the extractor. The pictures tell the size that identity needs.
 func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.Extractor, error) {
 	name, tap, _ := strings.Cut(x.features, ":")
@@ -140,7 +146,7 @@ func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.
 	if err := plan.Available(o.Precision); err != nil {
 		return nil, fmt.Errorf("--precision %s: %w; use fp32", x.precision, err)
 	}
-	if x.preset == "native" && (name == "inception" || name == "random") {
+	if x.preset == "native" && x.network() {
 		return nil, usagef("--preset native: %s resizes and scales as a tool does: %s", name, strings.Join(presetNames(), ", "))
 	}
 	if name == "identity" {

@@ -97,6 +97,9 @@ func (a *app) openExtractor(ctx context.Context, x *extraction, why string, src 
 	}
 	info := e.Info()
 	a.say("features: %s, preset %s, %s on %s with %d threads%s", info.Name, info.Preset, info.Precision, device, cpu.Workers(), why)
+	if flavour != "native" && x.network() {
+		a.say("this binary is pure Go, in which the network is slow; make build builds the fast one")
+	}
 	return e, nil
 }
 

@@ -20,11 +20,13 @@ import (
 	"github.com/fidlab/fidlab/tensor"
 )
 
-// condition knows [root] and [tmpfs]: whether a file system of a few KiB can be mounted.
+// condition knows [root], [native], the flavour, and [tmpfs]: whether a file system of a few KiB can be mounted.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0, nil
+	case "native":
+		return flavour == "native", nil
 	case "tmpfs":
 		return canMount(), nil
 	}
