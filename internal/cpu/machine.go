@@ -115,7 +115,7 @@ func square(product func(n int) func()) float64 {
 	for n := 256; n <= 2048; n *= 2 {
 		t := fastest(product(n))
 		best = max(best, 2*float64(n)*float64(n)*float64(n)/float64(t.Nanoseconds()))
-		if t > measureSlice/8 { // the next size takes eight times as long
+		if n > tileEdge && t > measureSlice/8 { // a single tile shows one worker; the next size takes eight times as long
 			break
 		}
 	}
