@@ -131,25 +131,58 @@ func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectO
 	if err := checkDim(info.Name, info.Dim); err != nil {
 		return nil, Collected{Skipped: []Skipped{}}, err
 	}
-	m := NewMoments(info.Dim)
-	k := newKeeper(info.Dim, opt.Keep, opt.FeatureBytes)
+	g := newGatherer(info.Dim, opt.Keep, opt.FeatureBytes)
 	if n := src.Len(); opt.Limit == 0 || n <= opt.Limit {
-		k.expect(n, info.Dim)
+		g.keep.expect(n, info.Dim)
 	}
-	out, err := EachFeatures(ctx, src, ex, opt, func(w *cpu.Worker, rows []float32) error {
-		k.add(rows)
-		return addRows(w, m, rows)
-	})
+	out, err := EachFeatures(ctx, src, ex, opt, g.add)
 	if err != nil {
 		return nil, out, err
 	}
-	s := m.Stats()
-	s.Features, s.dropped = k.rows, k.dropped
+	s := g.stats()
 	s.Provenance = &Provenance{
 		Version: opt.Version, Input: src.Describe(), Extractor: info, Device: opt.Device,
 		Decoders: out.Summary.DecoderNames(), Skipped: len(out.Skipped), Notes: out.Summary.Notes(),
 	}
 	return s, out, nil
+}
+
+// gatherer makes statistics of a stream of rows. While there are no more than d
+// of them the rows say it all, and no covariance is summed.
+type gatherer struct {
+	keep    *keeper
+	few     *Moments // the means of the first d rows
+	moments *Moments // nil until there are more
+}
+
+func newGatherer(d int, keep bool, bytes int64) *gatherer {
+	return &gatherer{keep: newKeeper(d, keep, bytes), few: newMeans(d)}
+}
+
+// add takes rows, on worker w or, when it is nil, on all.
+func (g *gatherer) add(w *cpu.Worker, rows []float32) error {
+	d := g.few.d
+	if g.moments == nil && g.few.N()+len(rows)/d > d {
+		g.moments = NewMoments(d)
+		if err := addRows(w, g.moments, g.keep.rows); err != nil {
+			return err
+		}
+	}
+	g.keep.add(rows)
+	if g.moments == nil {
+		return addRows(w, g.few, rows)
+	}
+	return addRows(w, g.moments, rows)
+}
+
+func (g *gatherer) stats() *Stats {
+	m := g.moments
+	if m == nil {
+		m = g.few
+	}
+	s := m.Stats()
+	s.Features, s.dropped = g.keep.rows, g.keep.dropped
+	return s
 }
 
 // keeper keeps features while they are few enough.

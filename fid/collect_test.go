@@ -103,7 +103,7 @@ func TestStatsOfSameBitsAnyBatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(got.Mu, want.Mu) || !reflect.DeepEqual(got.Sigma, want.Sigma) || !reflect.DeepEqual(got.Features, want.Features) || got.N != want.N {
+			if !reflect.DeepEqual(got.Mu, want.Mu) || !reflect.DeepEqual(got.Covariance(), want.Covariance()) || !reflect.DeepEqual(got.Features, want.Features) || got.N != want.N {
 				t.Errorf("%s: batch %v: other bits than the rows in order", name, batch)
 			}
 			if len(out.Skipped) != n-len(ids) || progress != n || got.Provenance.Skipped != n-len(ids) || got.Provenance.Input != "drawn" {

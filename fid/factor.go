@@ -31,11 +31,12 @@ func factorOf(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 	}
 	d := s.Dim()
 	largest := 0.0
+	sigma := s.Covariance()
 	for i := range d {
-		largest = max(largest, s.Sigma[i*d+i])
+		largest = max(largest, sigma[i*d+i])
 	}
 	noise := float64(d) * eps * largest
-	l := append([]float64(nil), s.Sigma...)
+	l := append([]float64(nil), sigma...)
 	if err := cpu.Cholesky64(w, d, l, d); err == nil {
 		least := math.Inf(1)
 		for i := range d {
@@ -45,7 +46,7 @@ func factorOf(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 			return &factor{r: d, lower: l, kind: "cholesky", spread: largest / least}, nil
 		}
 	}
-	copy(l, s.Sigma)
+	copy(l, sigma)
 	rows, r, rest := pivotedCholesky(w, d, l, noise)
 	if rest <= 1e-10*largest {
 		return &factor{r: r, rows: rows, kind: "pivoted"}, nil
@@ -58,7 +59,7 @@ func factorOf(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 // most negative eigenvalue no such rounding explains.
 func clipped(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 	d := s.Dim()
-	v := append([]float64(nil), s.Sigma...)
+	v := append([]float64(nil), s.Covariance()...)
 	values, err := cpu.SymEig64(w, d, v, d, true)
 	if err != nil {
 		return nil, numeric("%s: eigenvalues of the covariance: %w", who, err)

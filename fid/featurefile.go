@@ -38,8 +38,11 @@ func ReadFeatures(path string, keep bool, bytes int64) (*Stats, error) {
 		bytes = DefaultFeatureBytes
 	}
 	d := shape[1]
-	m, k := NewMoments(d), newKeeper(d, keep, bytes)
-	k.expect(shape[0], d)
+	g := newGatherer(d, keep, bytes)
+	g.keep.expect(shape[0], d)
+	if !fitsF32(r.DType()) {
+		g.moments = NewMoments(d) // of more digits than the features that are kept
+	}
 	const rows = 256
 	buf := make([]byte, min(rows, shape[0])*r.RowBytes())
 	for {
@@ -51,12 +54,22 @@ func ReadFeatures(path string, keep bool, bytes int64) (*Stats, error) {
 			return nil, &BadInputError{fmt.Errorf("%s: %w", path, err)}
 		}
 		a := &tensor.Array{DType: r.DType(), Shape: []int{n, d}, Data: buf[:n*r.RowBytes()]}
-		k.add(a.F32())
-		if err := m.Add64(a.F64()); err != nil {
+		if err := g.addArray(a); err != nil {
 			return nil, &NumericError{fmt.Errorf("%s: %w", path, err)}
 		}
 	}
-	s := m.Stats()
-	s.Features, s.dropped = k.rows, k.dropped
-	return s, nil
+	return g.stats(), nil
+}
+
+// fitsF32 tells whether every value of the type is a float32.
+func fitsF32(t tensor.DType) bool { return t.Size() <= 2 || t == tensor.F32 }
+
+// addArray is add for an array of any type; where moments are summed from the
+// start they take all the digits.
+func (g *gatherer) addArray(a *tensor.Array) error {
+	if fitsF32(a.DType) {
+		return g.add(nil, a.F32())
+	}
+	g.keep.add(a.F32())
+	return g.moments.Add64(a.F64())
 }

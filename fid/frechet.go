@@ -64,18 +64,28 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 	if err != nil {
 		return out, err
 	}
+	if f.full(d) && d > exactDim && !b.lowRank() {
+		if roots, ok := rootsByCongruence(w, d, f, b, out.MeanTerm, a.trace(f)); ok {
+			out.Ranks, out.Route = [2]int{d, d}, "cholesky, covariance: eigenvalues"
+			return out.finish(roots, a, b, f, &factor{r: d, kind: "covariance"})
+		}
+	}
 	g, err := factorOf(w, b, sides[1])
 	if err != nil {
 		return out, err
 	}
 	out.Ranks = [2]int{f.rank(d), g.rank(d)}
-	traceA, traceB := a.trace(f), b.trace(g)
-	scale := traceA + traceB
-	roots, what, err := nuclear(w, d, f, g, out.MeanTerm, scale)
+	roots, what, err := nuclear(w, d, f, g)
 	if err != nil {
 		return out, numeric("%w", err)
 	}
 	out.Route = fmt.Sprintf("%s, %s: %s", f.kind, g.kind, what)
+	return out.finish(roots, a, b, f, g)
+}
+
+// finish sums up: the covariance term from the traces and the roots, the value and the notes.
+func (out Distance) finish(roots []float64, a, b *Stats, f, g *factor) (Distance, error) {
+	traceA, traceB := a.trace(f), b.trace(g)
 	sum := kahan{}
 	sum.add(traceA)
 	sum.add(traceB)
@@ -100,10 +110,8 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 
 var sides = [2]string{"reference", "generated"}
 
-// nuclear is the singular values of A₁A₂ᵀ. With two triangles of more than
-// exactDim they come from eigenvalues, unless the digits that costs would show
-// in the distance, whose mean term and traces (scale) are given.
-func nuclear(w *cpu.Worker, d int, f, g *factor, meanTerm, scale float64) (roots []float64, what string, err error) {
+// nuclear is the singular values of A₁A₂ᵀ.
+func nuclear(w *cpu.Worker, d int, f, g *factor) (roots []float64, what string, err error) {
 	m, n := f.r, g.r
 	if m == 0 || n == 0 {
 		return nil, "zero covariance", nil
@@ -113,19 +121,6 @@ func nuclear(w *cpu.Worker, d int, f, g *factor, meanTerm, scale float64) (roots
 	case f.full(d) && g.full(d): // L₁ᵀL₂
 		p = g.lower // not needed any more
 		cpu.Trmm64(w, true, true, d, d, 1, f.lower, d, p, d)
-		if d > exactDim {
-			roots, lost, err := rootsByEigenvalues(w, d, p)
-			if err != nil {
-				return nil, "", err
-			}
-			value := meanTerm + scale
-			for _, s := range roots {
-				value -= 2 * s
-			}
-			if lost <= max(1e-9*value, 1e-11*scale) {
-				return roots, "eigenvalues", nil
-			}
-		}
 	case f.full(d): // L₁ᵀA₂ᵀ = (A₂L₁)ᵀ, whose singular values are A₂L₁'s
 		p = append([]float64(nil), g.rows[:n*d]...)
 		cpu.Trmm64(w, false, false, n, d, 1, f.lower, d, p, d)
@@ -141,27 +136,28 @@ func nuclear(w *cpu.Worker, d int, f, g *factor, meanTerm, scale float64) (roots
 	return roots, "singular values", err
 }
 
-// rootsByEigenvalues is the singular values of the d×d matrix p by the
-// eigenvalues of pᵀp, and a bound on what their sum lost: an error of eps·λmax
-// in each eigenvalue. p is unchanged.
-func rootsByEigenvalues(w *cpu.Worker, d int, p []float64) (roots []float64, lost float64, err error) {
-	m := make([]float64, d*d)
-	cpu.SyrkT64(w, d, d, 1, p, d, 0, m, d)
+// rootsByCongruence is the square roots of the eigenvalues of LᵀΣ₂L, which are
+// those of Σ₁Σ₂, where L is f's triangle: the quickest way between two
+// covariances of full rank. It gives up (ok is false) where b's covariance may
+// be singular or indefinite, which the signs of the eigenvalues tell (Sylvester's
+// law of inertia), and where the digits that squares cost would show in the
+// distance: an error of eps·λmax in each eigenvalue.
+func rootsByCongruence(w *cpu.Worker, d int, f *factor, b *Stats, meanTerm, traceA float64) (roots []float64, ok bool) {
+	m := append([]float64(nil), b.Covariance()...)
+	cpu.Congruence64(w, d, m, d, f.lower, d)
 	values, err := cpu.SymEig64(w, d, m, d, false)
-	if err != nil {
-		return nil, 0, err
+	if err != nil || values[0] <= float64(d)*eps*values[d-1] {
+		return nil, false
 	}
-	step := eps * max(values[d-1], 0)
-	roots = make([]float64, d)
+	scale := traceA + b.trace(&factor{})
+	value, lost := meanTerm+scale, 0.0
+	step := eps * values[d-1]
 	for i, v := range values {
-		roots[i] = math.Sqrt(max(v, 0))
-		if roots[i] > 0 {
-			lost += min(step/(2*roots[i]), math.Sqrt(step))
-		} else {
-			lost += math.Sqrt(step)
-		}
+		values[i] = math.Sqrt(v)
+		value -= 2 * values[i]
+		lost += step / (2 * values[i])
 	}
-	return roots, lost, nil
+	return values, lost <= max(1e-9*value, 1e-11*scale)
 }
 
 func (f *factor) rank(d int) int {
@@ -185,8 +181,9 @@ func (s *Stats) trace(f *factor) float64 {
 		}
 		return sum.value()
 	}
+	sigma := s.Covariance()
 	for i := range s.Dim() {
-		sum.add(s.Sigma[i*s.Dim()+i])
+		sum.add(sigma[i*s.Dim()+i])
 	}
 	return sum.value()
 }
@@ -198,7 +195,7 @@ func same(a, b *Stats) bool {
 	if a.lowRank() && b.lowRank() {
 		return equal(a.Mu, b.Mu) && equal(a.Features, b.Features)
 	}
-	return equal(a.Mu, b.Mu) && equal(a.Sigma, b.Sigma)
+	return equal(a.Mu, b.Mu) && equal(a.Covariance(), b.Covariance())
 }
 
 func equal[T float32 | float64](a, b []T) bool {

@@ -95,7 +95,7 @@ func TestFrechetRoutesAgree(t *testing.T) {
 	few := mustStats(t, gaussians(1, 1, 25, p.mean[0], p.sd[0]), 25, d)
 	other := mustStats(t, gaussians(1, 2, 33, p.mean[1], p.sd[1]), 33, d)
 	many := mustStats(t, gaussians(1, 3, 300, p.mean[1], p.sd[1]), 300, d)
-	plain := func(s *Stats) *Stats { return &Stats{N: s.N, Mu: s.Mu, Sigma: s.Sigma} }
+	plain := func(s *Stats) *Stats { return &Stats{N: s.N, Mu: s.Mu, Sigma: s.Covariance()} }
 	for _, b := range []*Stats{other, many} {
 		want, err := Frechet(few, b)
 		if err != nil {
@@ -121,7 +121,7 @@ func TestFrechetFloat32Sigma(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rough := &Stats{N: a.N, Mu: a.Mu, Sigma: append([]float64(nil), a.Sigma...)}
+	rough := &Stats{N: a.N, Mu: a.Mu, Sigma: append([]float64(nil), a.Covariance()...)}
 	for i, x := range rough.Sigma {
 		rough.Sigma[i] = float64(float32(x))
 	}
@@ -162,7 +162,7 @@ func TestFrechetEscalates(t *testing.T) {
 func TestFrechetNeverNegative(t *testing.T) {
 	for seed := range uint64(40) {
 		s := randomStats(seed, 24)
-		n := &Stats{N: s.N, Mu: s.Mu, Sigma: append([]float64(nil), s.Sigma...)}
+		n := &Stats{N: s.N, Mu: s.Mu, Sigma: append([]float64(nil), s.Covariance()...)}
 		n.Sigma[0] = math.Nextafter(n.Sigma[0], 2*n.Sigma[0])
 		got, err := Frechet(s, n)
 		if err != nil || !(got.Value >= 0) || math.Signbit(got.Value) || got.Value > 1e-9 {

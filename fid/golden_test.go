@@ -206,13 +206,13 @@ func TestGoldenMoments(t *testing.T) {
 func sameMoments(got, want *Stats, tol float64) error {
 	d := want.Dim()
 	for i := range d {
-		si := math.Sqrt(want.Sigma[i*d+i])
+		si := math.Sqrt(want.Covariance()[i*d+i])
 		if e := math.Abs(got.Mu[i] - want.Mu[i]); !(e <= tol*(math.Abs(want.Mu[i])+si)) {
 			return fmt.Errorf("mean %d is %.17g, want %.17g", i, got.Mu[i], want.Mu[i])
 		}
 		for j := range d {
-			g, w := got.Sigma[i*d+j], want.Sigma[i*d+j]
-			if e := math.Abs(g - w); !(e <= tol*si*math.Sqrt(want.Sigma[j*d+j])) {
+			g, w := got.Covariance()[i*d+j], want.Covariance()[i*d+j]
+			if e := math.Abs(g - w); !(e <= tol*si*math.Sqrt(want.Covariance()[j*d+j])) {
 				return fmt.Errorf("covariance (%d,%d) is %.17g, want %.17g", i, j, g, w)
 			}
 		}
@@ -226,7 +226,7 @@ func TestGoldenComparisonsNoticeChanges(t *testing.T) {
 	for _, c := range goldenCases(t) {
 		a, b := c.stats(t)
 		d := a.Dim()
-		a.Mu[0] += 1e-3 * (1 + math.Sqrt(b.Sigma[0]) + math.Abs(a.Mu[0]))
+		a.Mu[0] += 1e-3 * (1 + math.Sqrt(b.Covariance()[0]) + math.Abs(a.Mu[0]))
 		got, err := Frechet(a, b)
 		if err != nil {
 			t.Fatal(err)
@@ -236,9 +236,9 @@ func TestGoldenComparisonsNoticeChanges(t *testing.T) {
 		}
 		ran++
 		a, b = c.stats(t)
-		scaled := b.Sigma
+		scaled := b.Covariance()
 		if scaled[0] == 0 {
-			scaled = a.Sigma
+			scaled = a.Covariance()
 		}
 		for i := range scaled {
 			scaled[i] *= 1.001

@@ -98,7 +98,7 @@ func (j *deleter) without(s *deleted, k int) *Stats {
 	d := s.Dim()
 	from, to := j.block(s, k)
 	j.sigma = resize(j.sigma, d*d)
-	copy(j.sigma, s.Sigma)
+	copy(j.sigma, s.Covariance())
 	out := &Stats{N: s.N - (to - from), Mu: make([]float64, d), Sigma: j.sigma}
 	sum := make([]float64, d)
 	// Σ over the rest of (x-m)(x-m)ᵀ, then moved from the old mean m to the new.
@@ -169,7 +169,7 @@ func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err err
 	n, d := a.N, a.Dim()
 	f := &factor{r: n, rows: make([]float64, n*d), kind: "features"}
 	a.centred(f.rows, 0, n)
-	full := append([]float64(nil), j.gram(f, b.Sigma, d)...) // of rows not yet divided by √(n-1)
+	full := append([]float64(nil), j.gram(f, b.Covariance(), d)...) // of rows not yet divided by √(n-1)
 	d1, d2 = make([]float64, j.blocks), make([]float64, j.blocks)
 	for k := range j.blocks {
 		if err := ctx.Err(); err != nil {
@@ -190,7 +190,7 @@ func (j *deleter) deleteWithRows(ctx context.Context) (d1, d2 []float64, err err
 			return nil, nil, err
 		}
 		other := j.without(b, k)
-		gram = j.gram(f, other.Sigma, d)
+		gram = j.gram(f, other.Covariance(), d)
 		for i := range gram {
 			gram[i] /= float64(n - 1)
 		}

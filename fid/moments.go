@@ -23,7 +23,7 @@ const smallDim = 32
 type Moments struct {
 	d, n    int
 	mean    []float64 // of the n rows folded in
-	scatter []float64 // Σ (x-mean)(x-mean)ᵀ over them, [d,d]
+	scatter []float64 // Σ (x-mean)(x-mean)ᵀ over them, [d,d]; nil where only the mean is wanted
 	block   []float64 // [blockRows+1, d]: rows not yet folded in, and one more to work with
 	pending int
 }
@@ -46,6 +46,13 @@ func checkDim(who string, d int) error {
 			who, d, float64(d)*float64(d)*8/(1<<30), maxDim)
 	}
 	return nil
+}
+
+// newMeans is NewMoments without the covariance: the same mean to the last bit.
+func newMeans(d int) *Moments {
+	m := NewMoments(1)
+	m.d, m.mean, m.scatter, m.block = d, make([]float64, d), nil, make([]float64, (blockRows+1)*d)
+	return m
 }
 
 // N is the number of rows added.
@@ -123,7 +130,9 @@ func (m *Moments) absorb(w *cpu.Worker, k int, mean []float64) {
 	}
 	m.n += k
 	m.pending = 0
-	addScatter(w, m.d, m.block[:(k+1)*m.d], m.scatter)
+	if m.scatter != nil {
+		addScatter(w, m.d, m.block[:(k+1)*m.d], m.scatter)
+	}
 }
 
 // addScatter adds AᵀA of the rows of A to the symmetric c.
@@ -205,7 +214,11 @@ func (m *Moments) stats(w *cpu.Worker) *Stats {
 		m = m.clone()
 		m.fold(w)
 	}
-	s := &Stats{N: m.n, Mu: append([]float64(nil), m.mean...), Sigma: make([]float64, len(m.scatter))}
+	s := &Stats{N: m.n, Mu: append([]float64(nil), m.mean...)}
+	if m.scatter == nil {
+		return s
+	}
+	s.Sigma = make([]float64, len(m.scatter))
 	if m.n > 1 {
 		f := float64(m.n - 1)
 		for i, x := range m.scatter {

@@ -9,9 +9,11 @@ import (
 
 // Stats describe one set of feature vectors.
 type Stats struct {
-	N     int       // vectors; 0 where a file does not tell
-	Mu    []float64 // [d]
-	Sigma []float64 // [d,d], ddof 1
+	N  int       // vectors; 0 where a file does not tell
+	Mu []float64 // [d]
+	// Sigma is [d,d], ddof 1. It may be nil while Features are no more than d:
+	// their distances need none. Covariance makes it.
+	Sigma []float64
 	// Features are the vectors themselves where they were kept, [N,d]. From a
 	// file they are centred; Mu is their mean in either case.
 	Features   []float32
@@ -34,6 +36,19 @@ type Provenance struct {
 // Dim is the number of features.
 func (s *Stats) Dim() int { return len(s.Mu) }
 
+// Covariance is Sigma, computed from Features when it is not there yet; that
+// first call must not run beside others on the same Stats.
+func (s *Stats) Covariance() []float64 {
+	if s.Sigma == nil && s.Features != nil {
+		m := NewMoments(s.Dim())
+		if err := m.Add(s.Features); err != nil {
+			panic(err) // FromFeatures and StatsOf saw finite values
+		}
+		s.Sigma = m.Stats().Sigma
+	}
+	return s.Sigma
+}
+
 // FromFeatures makes the statistics of n vectors of d features, which it keeps.
 // It panics when features does not hold n·d values.
 func FromFeatures(features []float32, n, d int) (*Stats, error) {
@@ -41,6 +56,9 @@ func FromFeatures(features []float32, n, d int) (*Stats, error) {
 		panic(fmt.Sprintf("fid: FromFeatures: %d values are not %d×%d", len(features), n, d))
 	}
 	m := NewMoments(d)
+	if n <= d {
+		m = newMeans(d)
+	}
 	if err := m.Add(features); err != nil {
 		return nil, err
 	}
@@ -57,8 +75,9 @@ func (s *Stats) Check() error { return s.check("statistics") }
 // check names whose statistics they are in its error.
 func (s *Stats) check(who string) error {
 	d := len(s.Mu)
-	if len(s.Sigma) != d*d {
-		panic(fmt.Sprintf("fid: Stats: %d means but %d covariances", d, len(s.Sigma)))
+	sigma := s.Covariance()
+	if len(sigma) != d*d {
+		panic(fmt.Sprintf("fid: Stats: %d means but %d covariances", d, len(sigma)))
 	}
 	if s.N == 1 {
 		return numeric("%s: one vector has no covariance; at least 2 images are needed, better more than the %d features", who, d)
@@ -70,12 +89,12 @@ func (s *Stats) check(who string) error {
 	}
 	largest := 0.0
 	for i := range d {
-		for j, x := range s.Sigma[i*d:][:d] {
+		for j, x := range sigma[i*d:][:d] {
 			if x-x != 0 {
 				return numeric("%s: covariance (%d,%d) is %g; every value must be finite", who, i, j, x)
 			}
 		}
-		v := s.Sigma[i*d+i]
+		v := sigma[i*d+i]
 		if v < 0 {
 			return numeric("%s: variance %d is %g; no variance is negative", who, i, v)
 		}
@@ -130,7 +149,7 @@ func MergeStats(parts ...*Stats) (*Stats, error) {
 		if err := CheckAlike(first, p); err != nil {
 			return nil, fmt.Errorf("part %d: %w", i+1, err)
 		}
-		for k, x := range p.Sigma {
+		for k, x := range p.Covariance() {
 			scatter[k] = x * float64(p.N-1)
 		}
 		m.mergeMoments(p.N, p.Mu, scatter)

@@ -168,7 +168,7 @@ func WriteStats(path string, s *Stats, opt ...tensor.FileOption) error {
 	d := s.Dim()
 	entries := []tensor.NPZEntry{
 		{Name: keyMu, Array: tensor.FromF64(s.Mu, d)},
-		{Name: keySigma, Array: tensor.FromF64(s.Sigma, d, d)},
+		{Name: keySigma, Array: tensor.FromF64(s.Covariance(), d, d)},
 	}
 	if s.N > 0 {
 		entries = append(entries, tensor.NPZEntry{Name: keyN, Array: tensor.FromI64([]int64{int64(s.N)})})

@@ -41,7 +41,7 @@ func TestStatsFileRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(got.Mu, s.Mu) || !reflect.DeepEqual(got.Sigma, s.Sigma) || got.N != n || !reflect.DeepEqual(got.Provenance, s.Provenance) {
+		if !reflect.DeepEqual(got.Mu, s.Mu) || !reflect.DeepEqual(got.Covariance(), s.Covariance()) || got.N != n || !reflect.DeepEqual(got.Provenance, s.Provenance) {
 			t.Errorf("n=%d: read back %+v", n, got)
 		}
 		if (got.Features != nil) != (n <= d) {
@@ -187,11 +187,11 @@ func TestReadFeatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ReadFeatures(p, true, 0)
-	if err != nil || !reflect.DeepEqual(got.Sigma, want.Sigma) || !reflect.DeepEqual(got.Mu, want.Mu) || !reflect.DeepEqual(got.Features, x) {
+	if err != nil || !reflect.DeepEqual(got.Covariance(), want.Covariance()) || !reflect.DeepEqual(got.Mu, want.Mu) || !reflect.DeepEqual(got.Features, x) {
 		t.Errorf("kept: %v", err)
 	}
 	got, err = ReadFeatures(p, false, 0)
-	if err != nil || !reflect.DeepEqual(got.Sigma, want.Sigma) || got.Features != nil || got.N != n {
+	if err != nil || !reflect.DeepEqual(got.Covariance(), want.Covariance()) || got.Features != nil || got.N != n {
 		t.Errorf("not kept: %v", err)
 	}
 	var bad *BadInputError

@@ -18,6 +18,7 @@ void cblas_dgemm(void) {}
 void cblas_dsyrk(void) {}
 void cblas_dtrmm(void) {}
 void dpotrf_(void) {}
+void dsygst_(void) {}
 void dsyevd_(void) {}
 void dgesdd_(void) {}
 void openblas_set_num_threads(int n) {}

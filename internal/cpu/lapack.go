@@ -44,6 +44,23 @@ func Cholesky64(w *Worker, n int, a []float64, lda int) error {
 	return nil
 }
 
+// Congruence64 overwrites the symmetric n×n matrix A, row-major, by LᵀAL, with
+// L lower triangular as Cholesky64 leaves it. Only the lower triangles of A and
+// L are read, and only A's is written: what SymEig64 reads. It costs half of two
+// calls of Trmm64. It panics when a slice is too short.
+func Congruence64(w *Worker, n int, a []float64, lda int, l []float64, ldl int) {
+	matrix("Congruence64", "a", n, n, len(a), lda)
+	matrix("Congruence64", "l", n, n, len(l), ldl)
+	if n == 0 {
+		return
+	}
+	exclusive(w, func(w *Worker, threads int) {
+		if !nativeCongruence64(threads, n, a, lda, l, ldl) {
+			goCongruence64(n, a, lda, l, ldl)
+		}
+	})
+}
+
 // SymEig64 is the eigenvalues of the symmetric n×n matrix A, row-major, in
 // ascending order. Only A's lower triangle is read, and A is overwritten: with
 // vectors set, row i of A becomes the unit eigenvector of the i-th eigenvalue,

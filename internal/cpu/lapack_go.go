@@ -54,6 +54,23 @@ func goCholesky64(n int, a []float64, lda int) int {
 	return -1
 }
 
+// goCongruence64 forms the whole product in a copy: gonum has no routine that
+// halves the work.
+func goCongruence64(n int, a []float64, lda int, l []float64, ldl int) {
+	p := make([]float64, n*n)
+	for i := range n {
+		copy(p[i*n:], a[i*lda:][:i+1])
+		for j := range i {
+			p[j*n+i] = a[i*lda+j]
+		}
+	}
+	gonumBlas.Dtrmm(blas.Right, blas.Lower, blas.NoTrans, blas.NonUnit, n, n, 1, l, ldl, p, n)
+	gonumBlas.Dtrmm(blas.Left, blas.Lower, blas.Trans, blas.NonUnit, n, n, 1, l, ldl, p, n)
+	for i := range n {
+		copy(a[i*lda:], p[i*n:][:i+1])
+	}
+}
+
 func goSymEig64(n int, a []float64, lda int, vectors bool, values []float64) error {
 	job := lapack.EVNone
 	if vectors {

@@ -32,6 +32,7 @@ void blas_dtrmm(int left, int trans, int m, int n, double alpha, const double* l
 // The LAPACK functions see a row-major matrix as its transpose; they return info.
 int blas_dpotrf(int n, double* a, int lda);
 int blas_dsyevd(int vectors, int n, double* a, int lda, double* w);
+int blas_dsygst(int n, double* a, int lda, const double* l, int ldl);
 int blas_dgesdd(int m, int n, double* a, int lda, double* s);
 
 // dnnl.c

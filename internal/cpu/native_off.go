@@ -44,6 +44,10 @@ func nativeTrmm64(w *Worker, left, trans bool, m, n int, alpha float64, l []floa
 
 func nativeCholesky64(threads, n int, a []float64, lda int) (pivot int, ok bool) { return -1, false }
 
+func nativeCongruence64(threads, n int, a []float64, lda int, l []float64, ldl int) bool {
+	return false
+}
+
 func nativeSymEig64(threads, n int, a []float64, lda int, vectors bool, values []float64) (ok bool, err error) {
 	return false, nil
 }

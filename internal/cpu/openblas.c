@@ -19,6 +19,7 @@ static struct {
     __typeof__(&cblas_dsyrk) dsyrk;
     __typeof__(&cblas_dtrmm) dtrmm;
     __typeof__(&LAPACK_dpotrf_base) dpotrf;
+    __typeof__(&LAPACK_dsygst_base) dsygst;
     __typeof__(&LAPACK_dsyevd_base) dsyevd;
     __typeof__(&LAPACK_dgesdd_base) dgesdd;
     __typeof__(&openblas_set_num_threads) set_num_threads;
@@ -46,6 +47,7 @@ const char* blas_open(void)
     FIND(dsyrk, "cblas_dsyrk");
     FIND(dtrmm, "cblas_dtrmm");
     FIND(dpotrf, "dpotrf_");
+    FIND(dsygst, "dsygst_");
     FIND(dsyevd, "dsyevd_");
     FIND(dgesdd, "dgesdd_");
     FIND(set_num_threads, "openblas_set_num_threads");
@@ -119,6 +121,13 @@ int blas_dpotrf(int n, double* a, int lda)
 {
     lapack_int nn = n, ld = lda, info = 0;
     blas.dpotrf("U", &nn, a, &ld, &info LEN1);
+    return info;
+}
+
+int blas_dsygst(int n, double* a, int lda, const double* l, int ldl)
+{
+    lapack_int kind = 2, nn = n, ld = lda, ld2 = ldl, info = 0;
+    blas.dsygst(&kind, "U", &nn, a, &ld, l, &ld2, &info LEN1); // row-major L is column-major U = L^T
     return info;
 }
 

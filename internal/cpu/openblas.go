@@ -124,6 +124,15 @@ func nativeCholesky64(threads, n int, a []float64, lda int) (pivot int, ok bool)
 	return int(withThreads(threads, func() C.int { return C.blas_dpotrf(C.int(n), f64(a), C.int(lda)) })) - 1, true
 }
 
+func nativeCongruence64(threads, n int, a []float64, lda int, l []float64, ldl int) bool {
+	if !haveBLAS() || !fits(n, lda, ldl) {
+		return false
+	}
+	calls.congruence.Add(1)
+	withThreads(threads, func() C.int { return C.blas_dsygst(C.int(n), f64(a), C.int(lda), f64(l), C.int(ldl)) })
+	return true
+}
+
 func nativeSymEig64(threads, n int, a []float64, lda int, vectors bool, values []float64) (ok bool, err error) {
 	if !haveBLAS() || vectors && !fits(2*n*n+6*n+1) || !fits(n, lda) {
 		return false, nil

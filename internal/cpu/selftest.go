@@ -58,7 +58,7 @@ func testBLAS() string {
 			}
 		}
 	}
-	for _, f := range []func() string{testSyrkTrmm, testCholesky, testEig, testSVD} {
+	for _, f := range []func() string{testSyrkTrmm, testCholesky, testCongruence, testEig, testSVD} {
 		if why := f(); why != "" {
 			return why
 		}
@@ -123,6 +123,27 @@ func testCholesky() string {
 			}
 			if d := apart(x, want, 1); pivot != 0 || d > factorTol {
 				return fmt.Sprintf("dpotrf %d on %d threads: info %d, off by %.2g, want <= %.2g", n, threads, pivot, d, factorTol)
+			}
+		}
+	}
+	return ""
+}
+
+func testCongruence() string {
+	for _, threads := range testThreads() {
+		for _, n := range []int{3, 70, 200} {
+			l, x, want := gram(n), noise[float64](n*n, 9), noise[float64](n*n, 9)
+			if pivot := goCholesky64(n, l, n); pivot >= 0 {
+				return fmt.Sprintf("pivot %d of the test's own matrix", pivot)
+			}
+			goCongruence64(n, want, n, l, n)
+			info := withThreads(threads, func() C.int { return C.blas_dsygst(C.int(n), f64(x), C.int(n), f64(l), C.int(n)) })
+			scale := 0.0
+			for _, v := range want {
+				scale = max(scale, math.Abs(v))
+			}
+			if d := apart(x, want, scale); info != 0 || d > factorTol {
+				return fmt.Sprintf("dsygst %d on %d threads: info %d, off by %.2g, want <= %.2g", n, threads, info, d, factorTol)
 			}
 		}
 	}
