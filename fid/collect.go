@@ -25,8 +25,8 @@ type CollectOptions struct {
 	Version, Device string // for the provenance; the device is "cpu" by default
 }
 
-// DefaultFeatureBytes holds 16,384 vectors of 2048 features.
-const DefaultFeatureBytes = 128 << 20
+// DefaultFeatureBytes holds 12,288 vectors of 2048 features.
+const DefaultFeatureBytes = 96 << 20
 
 // Collected is what reading a set of pictures came to, besides the features.
 type Collected struct {

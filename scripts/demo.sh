@@ -24,8 +24,8 @@ step "drawing $n digits from mnist-gmm, 10 steps of dpm++2m, then of ddim"
 "$fidlab" sample --model mnist-gmm --sampler ddim --steps 10 -n $n --seed 1 --overwrite -o "$out/ddim"
 
 step "drawing $n images of noise"
-awk 'BEGIN { printf "{\"weights\":[1],\"vars\":[0.1],\"shape\":[28,28,1],\"means\":[[0.5"; for (i = 1; i < 784; i++) printf ",0.5"; print "]]}" }' >"$out/noise.json"
-"$fidlab" sample --model "gmm:$out/noise.json" --steps 2 -n $n --seed 1 --overwrite -o "$out/noise"
+awk 'BEGIN { printf "{\"weights\":[1],\"vars\":[0.1],\"shape\":[28,28,1],\"means\":[[0.5"; for (i = 1; i < 784; i++) printf ",0.5"; print "]]}" }' >"$out/noise-model.json"
+"$fidlab" sample --model "gmm:$out/noise-model.json" --steps 2 -n $n --seed 1 --overwrite -o "$out/noise"
 
 step "features of the MNIST training set, once"
 "$fidlab" features mnist:train --overwrite -o "$out/train.npy"
