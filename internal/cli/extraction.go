@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -159,6 +160,9 @@ func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.
 	e, err := extract.Open(name, o)
 	switch {
 	case err == nil:
+		if x.network() {
+			debug.FreeOSMemory() // copies of 95 MB of weights have served
+		}
 		return e, nil
 	case name == "inception":
 		return nil, &inputError{err} // its weights: missing, damaged or not the published ones

@@ -119,6 +119,9 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	if err != nil {
 		return nil, nil, nil, usagef("--end: %w", err)
 	}
+	if o.steps < 1 {
+		return nil, nil, nil, usagef("--steps: %d steps; wanted at least 1", o.steps)
+	}
 	g, err := diffusion.Build(p, diffusion.Spec{
 		Rule: o.grid, Steps: o.steps, End: end, SigmaMax: o.sigmaMax, SigmaMin: o.sigmaMin, Rho: o.rho, Shift: o.shift,
 	})
