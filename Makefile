@@ -25,7 +25,7 @@ build: .setup ## bin/fidlab, with the native libraries where their headers are
 	@echo "built bin/fidlab ($(VERSION), $$(cat .setup))"
 
 test: .setup ## everything that CI runs
-	$(GO) run ./scripts/testall -version "$(VERSION)"
+	$(GO) run ./scripts/testall
 
 golden-test: .setup ## the golden tests alone; FIDLAB_GOLDEN=DIR runs them on another folder of the same formats
 	$(GO) run ./scripts/testall -golden

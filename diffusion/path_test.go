@@ -29,7 +29,7 @@ func TestPathsRoundTrip(t *testing.T) {
 		p := must(t, name)
 		most, least := p.Range()
 		prev := math.Inf(1)
-		for i := 0; i <= 1000; i++ {
+		for i := range 1001 {
 			tt := most + (least-most)*float64(i)/1000
 			s := p.Sigma(tt)
 			if !(s < prev) && i > 0 {

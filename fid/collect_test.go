@@ -34,8 +34,10 @@ func (s drawn) Each(ctx context.Context, yield func(imageio.Item) error) error {
 			if s.bad != nil && s.bad(i) {
 				return nil, errors.New("broken")
 			}
-			return &imageio.Image{Width: 1, Height: 1, Pix: []uint8{uint8(i), uint8(i >> 8), uint8(i >> 16)},
-				Facts: imageio.Facts{Format: "raw", Decoder: "drawn"}}, nil
+			return &imageio.Image{
+				Width: 1, Height: 1, Pix: []uint8{uint8(i), uint8(i >> 8), uint8(i >> 16)},
+				Facts: imageio.Facts{Format: "raw", Decoder: "drawn"},
+			}, nil
 		}})
 		if err != nil {
 			return err

@@ -11,7 +11,8 @@ import (
 
 func alike(s *Stats, preset string) *Stats {
 	s.Provenance = &Provenance{Version: "v", Device: "cpu", Input: "in", Extractor: ExtractorInfo{
-		Name: "random", SHA256: "ab", Dim: s.Dim(), Preset: preset, Precision: "fp32", Note: "random weights"}}
+		Name: "random", SHA256: "ab", Dim: s.Dim(), Preset: preset, Precision: "fp32", Note: "random weights",
+	}}
 	return s
 }
 

@@ -222,7 +222,7 @@ func TestFrechetNotes(t *testing.T) {
 			t.Errorf("notes %q lack %q", notes, want)
 		}
 	}
-	if got.CovTerm-(a.trace(&factor{})) > 1e-12 || got.Ranks != [2]int{1, 0} {
+	if got.CovTerm-a.trace(&factor{}) > 1e-12 || got.Ranks != [2]int{1, 0} {
 		t.Errorf("%+v", got)
 	}
 }

@@ -205,7 +205,7 @@ func readGrowing(r io.Reader, b []byte, n int64) ([]byte, error) {
 		}
 	}
 	var one [1]byte // the end of the stream: checksums are verified there
-	if k, err := io.ReadFull(r, one[:]); k != 0 || err != io.EOF {
+	if k, err := io.ReadFull(r, one[:]); k != 0 || !errors.Is(err, io.EOF) {
 		if k != 0 {
 			err = errors.New("it goes on")
 		}

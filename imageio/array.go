@@ -55,7 +55,7 @@ func openArray(path string, npy bool, o Options) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer closeFile()
+	defer func() { _ = closeFile() }() // it was only read from
 	if err := s.shape(r, o.Decode.MaxPixels); err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (s *arraySource) Each(ctx context.Context, yield func(Item) error) error {
 	if err != nil {
 		return err
 	}
-	defer closeFile()
+	defer func() { _ = closeFile() }() // it was only read from
 	base := filepath.Base(s.path)
 	for i := range s.n {
 		if err := ctx.Err(); err != nil {
@@ -191,7 +191,7 @@ func (s *arraySource) Each(ctx context.Context, yield func(Item) error) error {
 			if s.channels == 1 {
 				g, b = 0, 0
 			}
-			m.rows(row, s.w*s.channels, s.channels, 0, g, b)
+			m.rows(row, s.w*s.channels, s.channels, g, b)
 		}
 		item := Item{Name: fmt.Sprintf("%s[%d]", base, i), Label: -1, Load: func() (*Image, error) { return m, nil }}
 		if s.labels != nil {

@@ -2,6 +2,7 @@ package imageio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -119,7 +120,7 @@ func (r *batchRun) dispatch(src Source, queue chan<- *Batch) error {
 		}
 		return nil
 	})
-	if err == errLimit {
+	if errors.Is(err, errLimit) {
 		err = nil
 	}
 	if err == nil && b != nil {

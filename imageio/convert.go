@@ -13,21 +13,21 @@ func (m *Image) fill(src image.Image) error {
 	switch s := src.(type) {
 	case *image.Gray:
 		m.Facts.Gray = true
-		m.rows(s.Pix, s.Stride, 1, 0, 0, 0)
+		m.rows(s.Pix, s.Stride, 1, 0, 0)
 	case *image.Gray16:
 		m.Facts.Gray, m.Facts.Deep = true, true
-		m.rows(s.Pix, s.Stride, 2, 0, 0, 0)
+		m.rows(s.Pix, s.Stride, 2, 0, 0)
 	case *image.RGBA:
-		m.rows(s.Pix, s.Stride, 4, 0, 1, 2)
+		m.rows(s.Pix, s.Stride, 4, 1, 2)
 	case *image.NRGBA:
 		m.Facts.Alpha = true
-		m.rows(s.Pix, s.Stride, 4, 0, 1, 2)
+		m.rows(s.Pix, s.Stride, 4, 1, 2)
 	case *image.RGBA64:
 		m.Facts.Deep = true
-		m.rows(s.Pix, s.Stride, 8, 0, 2, 4)
+		m.rows(s.Pix, s.Stride, 8, 2, 4)
 	case *image.NRGBA64:
 		m.Facts.Deep, m.Facts.Alpha = true, true
-		m.rows(s.Pix, s.Stride, 8, 0, 2, 4)
+		m.rows(s.Pix, s.Stride, 8, 2, 4)
 	case *image.Paletted:
 		m.paletted(s)
 	case *image.CMYK:
@@ -50,14 +50,14 @@ func (m *Image) fill(src image.Image) error {
 	return nil
 }
 
-// rows copies the bytes at r, g and b of every pixel of step bytes. For 16-bit
+// rows copies the bytes at 0, g and b of every pixel of step bytes. For 16-bit
 // samples that are the high bytes: the samples are big-endian.
-func (m *Image) rows(pix []uint8, stride, step, r, g, b int) {
+func (m *Image) rows(pix []uint8, stride, step, g, b int) {
 	for y := range m.Height {
 		row, out := pix[y*stride:][:step*m.Width], m.Pix[3*y*m.Width:][:3*m.Width]
 		for x := range m.Width {
 			p, q := row[x*step:][:step], out[3*x:][:3]
-			q[0], q[1], q[2] = p[r], p[g], p[b]
+			q[0], q[1], q[2] = p[0], p[g], p[b]
 		}
 	}
 }

@@ -124,7 +124,7 @@ func decodeJPEG(w *cpu.Worker, b []byte, maxPixels int) (*Image, error) {
 	m.Facts = Facts{Format: "jpeg", Decoder: "libjpeg-turbo", Lossy: true, Gray: j.Channels == 1, CMYK: j.Channels == 4}
 	switch j.Channels {
 	case 1:
-		m.rows(j.Pix, j.Width, 1, 0, 0, 0)
+		m.rows(j.Pix, j.Width, 1, 0, 0)
 	case 4: // stored inverted: 255 is no ink
 		for i := range m.Width * m.Height {
 			p := j.Pix[4*i:][:4]

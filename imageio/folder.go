@@ -153,7 +153,7 @@ func checkFile(path string, o *Options) (keep, misnamed bool, bad error) {
 	defer f.Close()
 	head := make([]byte, sniffLen)
 	n, err := f.ReadAt(head, 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return false, false, plainReason(err)
 	}
 	format, misnamed, bad := classify(path, head[:n], st.Size())

@@ -140,7 +140,7 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 			return err
 		}
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {

@@ -39,8 +39,11 @@ func example(t *testing.T) *Page {
 			{Title: "Result", Blocks: []Block{
 				Figures{{"FID of test images (the floor)", Number(0.412, 0.39, 0.44), "95 %: " + Range(0.412, 0.39, 0.44)}, {"DPM++ 2M, 10 steps", Number(8.7312, 8.4, 9.1), "95 %: " + Range(8.7312, 8.4, 9.1)}, {"DDIM, 10 steps", "11.92", "95 %: 11.4 to 12.4"}},
 				Chart{Caption: "FID with its 95 % interval; lower is better", Unit: "FID[mnist]", Log: true, Rows: []Row{
-					{Label: "test images", Value: 0.412, Lo: 0.39, Hi: 0.44}, {Label: "DPM++ 2M, 10 steps", Value: 8.7312, Lo: 8.4, Hi: 9.1, Accent: true},
-					{Label: "DDIM, 10 steps", Value: 11.92, Lo: 11.4, Hi: 12.4}, {Label: "noise", Value: 412.2, Lo: 405, Hi: 419}}},
+					{Label: "test images", Value: 0.412, Lo: 0.39, Hi: 0.44},
+					{Label: "DPM++ 2M, 10 steps", Value: 8.7312, Lo: 8.4, Hi: 9.1, Accent: true},
+					{Label: "DDIM, 10 steps", Value: 11.92, Lo: 11.4, Hi: 12.4},
+					{Label: "noise", Value: 412.2, Lo: 405, Hi: 419},
+				}},
 				Chart{Caption: "Time", Unit: "seconds", Bars: true, Rows: []Row{{Label: "read", Value: 0.31}, {Label: "features", Value: 2.4, Accent: true}, {Label: "distance", Value: 0.004}}},
 				Note{Text: "mnist encoder, not Inception: these values compare with each other, not with published FIDs."},
 			}},
@@ -115,9 +118,13 @@ func wellFormed(t *testing.T, page string) {
 func TestHostileText(t *testing.T) {
 	const evil = `"><script>alert(1)</script><img src=x onerror='alert(2)'> javascript:alert(3) {{.}} </style></svg>`
 	p := &Page{Title: evil, Lead: evil, Footer: evil, Facts: []Fact{{evil, evil}}, Sections: []Section{{Title: evil, Text: evil, Blocks: []Block{
-		Figures{{evil, evil, evil}}, Table{Caption: evil, Columns: Columns(evil), Rows: [][]string{{evil}}},
-		Chart{Caption: evil, Unit: evil, Rows: []Row{{Label: evil, Value: 1}}}, Image{PNG: grid(t, 4, 4), Alt: evil, Caption: evil},
-		Commands{Caption: evil, Lines: []string{evil}}, Note{Text: evil}, Note{Warning: true, Text: evil},
+		Figures{{evil, evil, evil}},
+		Table{Caption: evil, Columns: Columns(evil), Rows: [][]string{{evil}}},
+		Chart{Caption: evil, Unit: evil, Rows: []Row{{Label: evil, Value: 1}}},
+		Image{PNG: grid(t, 4, 4), Alt: evil, Caption: evil},
+		Commands{Caption: evil, Lines: []string{evil}},
+		Note{Text: evil},
+		Note{Warning: true, Text: evil},
 	}}}}
 	got := render(t, p)
 	wellFormed(t, got)

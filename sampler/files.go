@@ -84,8 +84,10 @@ func (r *Recorder) Entries() []tensor.NPZEntry {
 		states = tensor.FromF32(states.F32(), shape...)
 	}
 	return []tensor.NPZEntry{
-		{Name: "states", Array: states}, {Name: "sigmas", Array: tensor.FromF64(sigmas, steps+1)},
-		{Name: "a", Array: tensor.FromF64(a, steps+1)}, {Name: "b", Array: tensor.FromF64(b, steps+1)},
+		{Name: "states", Array: states},
+		{Name: "sigmas", Array: tensor.FromF64(sigmas, steps+1)},
+		{Name: "a", Array: tensor.FromF64(a, steps+1)},
+		{Name: "b", Array: tensor.FromF64(b, steps+1)},
 		{Name: "times", Array: tensor.FromF64(t, steps+1)},
 	}
 }

@@ -57,7 +57,7 @@ type Result struct {
 // solver or the denoiser cannot serve, shapes that do not fit, and outputs of
 // the denoiser that are not finite (*NotFiniteError, naming step and sigma).
 func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Options) (*Result, error) {
-	given, err := o.check(g)
+	given, err := o.check()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 }
 
 // check fills in defaults and returns the tensor that replaces the start.
-func (o *Options) check(g *diffusion.Grid) (*gpu.Tensor, error) {
+func (o *Options) check() (*gpu.Tensor, error) {
 	if o.N < 1 {
 		return nil, fmt.Errorf("sampler: %d images; wanted at least 1", o.N)
 	}

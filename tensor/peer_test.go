@@ -143,7 +143,7 @@ func TestTorchRefuses(t *testing.T) {
 		t.Errorf("a whole module: %v", err)
 	}
 	zip, stream := testdata(t, "peer_zip.pth"), testdata(t, "peer_stream.pth")
-	for n := range len(stream) { // every cut must be an error, never a panic
+	for n := range stream { // every cut must be an error, never a panic
 		if _, _, err := DecodeTorch(stream[:n]); err == nil {
 			t.Fatalf("the stream cut to %d of %d bytes was read", n, len(stream))
 		}

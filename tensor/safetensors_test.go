@@ -105,7 +105,7 @@ func TestSafetensorsRoundTrip(t *testing.T) {
 	if err := WriteSafetensors(path, in, meta); err == nil {
 		t.Error("an existing file is replaced without Overwrite")
 	}
-	for cut := range len(first) {
+	for cut := range first {
 		if _, err := parse(first[:cut]); err == nil {
 			t.Fatalf("cut after %d of %d bytes: accepted", cut, len(first))
 		}

@@ -54,10 +54,13 @@ func fidPage(o *fidOptions, r *fid.Result) *report.Page {
 		Lead:     fmt.Sprintf("%s generated images against %s of the reference.", countText(r.N.Gen), countText(r.N.Ref)),
 		Sections: sections,
 		Facts: []report.Fact{
-			{Name: "reference", Value: o.ref}, {Name: "generated", Value: o.gen},
+			{Name: "reference", Value: o.ref},
+			{Name: "generated", Value: o.gen},
 			{Name: "extractor", Value: fmt.Sprintf("%s, %d features", r.Extractor.Name, r.Extractor.Dim)},
-			{Name: "weights", Value: r.Extractor.SHA256}, {Name: "preset", Value: r.Preset},
-			{Name: "precision", Value: r.Precision}, {Name: "device", Value: r.Device},
+			{Name: "weights", Value: r.Extractor.SHA256},
+			{Name: "preset", Value: r.Preset},
+			{Name: "precision", Value: r.Precision},
+			{Name: "device", Value: r.Device},
 		},
 		Footer: "fidlab " + version,
 	}

@@ -126,9 +126,12 @@ func mnistGMMEntries(s *sampler.MixtureSpec) []tensor.NPZEntry {
 		basis = append(basis, row...)
 	}
 	return []tensor.NPZEntry{
-		{Name: "weights", Array: tensor.FromF64(s.Weights, K)}, {Name: "means", Array: tensor.FromF64(means, K, d)},
-		{Name: "covs", Array: tensor.FromF64(covs, K, d, d)}, {Name: "labels", Array: tensor.FromU8(labels, K)},
-		{Name: "mean", Array: tensor.FromF64(s.Subspace.Mean, D)}, {Name: "basis", Array: tensor.FromF64(basis, d, D)},
+		{Name: "weights", Array: tensor.FromF64(s.Weights, K)},
+		{Name: "means", Array: tensor.FromF64(means, K, d)},
+		{Name: "covs", Array: tensor.FromF64(covs, K, d, d)},
+		{Name: "labels", Array: tensor.FromU8(labels, K)},
+		{Name: "mean", Array: tensor.FromF64(s.Subspace.Mean, D)},
+		{Name: "basis", Array: tensor.FromF64(basis, d, D)},
 	}
 }
 

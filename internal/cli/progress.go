@@ -79,7 +79,7 @@ func (p *progress) Add(n int) {
 func (p *progress) set(done int) {
 	p.done = done
 	if p.bar != nil {
-		p.bar.Set(done) // fails only above the maximum, and then shows the full bar
+		_ = p.bar.Set(done) // fails only above the maximum, and then shows the full bar
 		return
 	}
 	if now := p.now(); now.Sub(p.last) >= quietInterval {
@@ -107,7 +107,7 @@ func (p *progress) End() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bar != nil {
-		p.bar.Finish()
+		_ = p.bar.Finish()
 	}
 	return p.now().Sub(p.start).Seconds()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/fidlab/fidlab/data/mnist"
 )
 
-// update rewrites the golden texts inside the sessions: go test ./internal/cli -run TestScript -update
+// update rewrites the golden texts inside the sessions: go test ./internal/cli -run TestScript -update.
 var update = flag.Bool("update", false, "rewrite golden texts of testdata/script")
 
 func TestMain(m *testing.M) {

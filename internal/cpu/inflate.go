@@ -67,16 +67,17 @@ func goInflate(dst, src []byte) (int, error) {
 	}
 	if err == nil { // full: the checksum comes with the end of the stream
 		var more [1]byte
-		for k := 0; err == nil; {
+		for err == nil {
+			var k int
 			if k, err = z.Read(more[:]); k > 0 {
 				return n, ErrTooLong
 			}
 		}
 	}
 	switch {
-	case err == io.EOF && z != nil:
+	case errors.Is(err, io.EOF) && z != nil:
 		return n, nil
-	case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return 0, fmt.Errorf("cpu: Inflate: the stream of %d bytes is cut", len(src))
 	}
 	return 0, fmt.Errorf("cpu: Inflate: damaged stream of %d bytes: %w", len(src), err)

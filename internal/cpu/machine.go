@@ -20,10 +20,16 @@ func Features() []Feature {
 	switch runtime.GOARCH {
 	case "amd64":
 		return []Feature{
-			{"AVX2", x.HasAVX2}, {"FMA", x.HasFMA},
-			{"AVX512F", x.HasAVX512F}, {"AVX512BW", x.HasAVX512BW}, {"AVX512VL", x.HasAVX512VL},
-			{"AVX512_VNNI", x.HasAVX512VNNI}, {"AVX512_BF16", x.HasAVX512BF16},
-			{"AMX tile", x.HasAMXTile}, {"AMX int8", x.HasAMXInt8}, {"AMX bf16", x.HasAMXBF16},
+			{"AVX2", x.HasAVX2},
+			{"FMA", x.HasFMA},
+			{"AVX512F", x.HasAVX512F},
+			{"AVX512BW", x.HasAVX512BW},
+			{"AVX512VL", x.HasAVX512VL},
+			{"AVX512_VNNI", x.HasAVX512VNNI},
+			{"AVX512_BF16", x.HasAVX512BF16},
+			{"AMX tile", x.HasAMXTile},
+			{"AMX int8", x.HasAMXInt8},
+			{"AMX bf16", x.HasAMXBF16},
 		}
 	case "arm64":
 		return []Feature{{"ASIMD", a.HasASIMD}, {"FP16", a.HasASIMDHP}, {"dot product", a.HasASIMDDP}, {"SVE", a.HasSVE}, {"SVE2", a.HasSVE2}}

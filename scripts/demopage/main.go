@@ -153,8 +153,10 @@ func pageOf(results []result, table report.Table, sheets []sheet) *report.Page {
 		Sections: sections,
 		Facts: []report.Fact{
 			{Name: "extractor", Value: fmt.Sprintf("%s, %d features", first.Extractor.Name, first.Extractor.Dim)},
-			{Name: "weights", Value: first.Extractor.SHA256}, {Name: "preset", Value: first.Preset},
-			{Name: "precision", Value: first.Precision}, {Name: "device", Value: first.Device},
+			{Name: "weights", Value: first.Extractor.SHA256},
+			{Name: "preset", Value: first.Preset},
+			{Name: "precision", Value: first.Precision},
+			{Name: "device", Value: first.Device},
 		},
 		Footer: "fidlab " + first.Version,
 	}

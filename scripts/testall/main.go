@@ -30,7 +30,6 @@ type suite struct {
 func main() {
 	golden := flag.Bool("golden", false, "run the golden tests only")
 	fuzz := flag.Duration("fuzz", 0, "run every fuzz target for this `time`")
-	version := flag.String("version", "devel", "version to link into the cross builds")
 	flag.Parse()
 	s := &suite{skips: map[string][]string{}}
 	native := nativeHere()
@@ -40,7 +39,7 @@ func main() {
 	case *golden:
 		s.goldenTests(native)
 	default:
-		s.everything(native, *version)
+		s.everything(native)
 	}
 	s.finish()
 }
@@ -51,7 +50,7 @@ func nativeHere() bool {
 	return err == nil && strings.Contains(string(b), "native: yes")
 }
 
-func (s *suite) everything(native bool, version string) {
+func (s *suite) everything(native bool) {
 	s.step("vet", []string{"CGO_ENABLED=0"}, "go", "vet", "./...")
 	s.step("staticcheck", []string{"CGO_ENABLED=0"}, "go", "tool", "-modfile=tools/go.mod", "staticcheck", "./...")
 	if native {

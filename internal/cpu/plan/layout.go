@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// memory layouts and operations, as in primitives.h
+// Memory layouts and operations, as in primitives.h.
 const (
 	plain = iota
 	block8

@@ -109,8 +109,10 @@ func (b *builder) values(n int, scale float64) []float32 {
 func (b *builder) conv(name, in string, out, kh, kw, stride, ph, pw int) {
 	k := b.ch[in] * kh * kw
 	b.ch[name] = out
-	b.net.Nodes = append(b.net.Nodes, Node{Name: name, Kind: Conv, In: []string{in}, Out: out, KH: kh, KW: kw, StrideH: stride, StrideW: stride,
-		PadH: ph, PadW: pw, ReLU: true, Weight: b.values(out*k, math.Sqrt(2/float64(k))), Bias: b.values(out, 0.1)})
+	b.net.Nodes = append(b.net.Nodes, Node{
+		Name: name, Kind: Conv, In: []string{in}, Out: out, KH: kh, KW: kw, StrideH: stride, StrideW: stride,
+		PadH: ph, PadW: pw, ReLU: true, Weight: b.values(out*k, math.Sqrt(2/float64(k))), Bias: b.values(out, 0.1),
+	})
 }
 
 func (b *builder) add(n Node) {
