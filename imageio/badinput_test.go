@@ -209,6 +209,13 @@ func TestCutArchives(t *testing.T) {
 			}
 			refuse(t, cut, imageio.Options{SkipBad: true}, cut, "cut")
 		}
+		if strings.HasSuffix(p, ".tar") { // between two members: only the end mark is gone
+			cut := filepath.Join(dir, "between.tar")
+			if err := os.WriteFile(cut, b[:len(b)-1024], 0o666); err != nil {
+				t.Fatal(err)
+			}
+			refuse(t, cut, imageio.Options{SkipBad: true}, cut, "no end mark")
+		}
 		if !strings.HasSuffix(p, "zip") {
 			s := mustOpen(t, "-", imageio.Options{Stdin: bytes.NewReader(b[:len(b)/2])})
 			_, err := imageio.Batches(context.Background(), s, imageio.BatchOptions{}, func(*cpu.Worker, *imageio.Batch) error { return nil })

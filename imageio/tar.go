@@ -132,7 +132,8 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 		defer z.Close()
 		raw = z
 	}
-	tr := tar.NewReader(raw)
+	end := &endMark{r: raw}
+	tr := tar.NewReader(end.reader())
 	last := "the start"
 	var b []byte
 	for i := 0; ; i++ {
@@ -141,6 +142,9 @@ func (s *tarSource) scan(ctx context.Context, found *Found, f func(i int, name s
 		}
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
+			if end.zeros < 512 {
+				return cmp.Or(ctx.Err(), inputf("%s: cut after %s: it has no end mark (a block of zeros); copy or make it again", s.name, last))
+			}
 			return nil
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
