@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -107,4 +108,18 @@ func overwrite(opt []FileOption) bool {
 		}
 	}
 	return false
+}
+
+// FileSHA256 is the hash of a file's bytes in hexadecimal.
+func FileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }

@@ -42,16 +42,24 @@ func (o Options) getenv(name string) string {
 	return os.Getenv(name)
 }
 
-// CacheWeights is the folder that ImportWeights fills: "weights" in the folder
-// that FIDLAB_CACHE names, else in fidlab's part of the user's cache.
+// CacheDir is the folder of things that can be computed again: the one that
+// FIDLAB_CACHE names, else fidlab's part of the user's cache folder.
+func CacheDir(getenv func(string) string) (string, error) {
+	if dir := getenv("FIDLAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("cache: %w; name a folder in FIDLAB_CACHE", err)
+	}
+	return filepath.Join(dir, "fidlab"), nil
+}
+
+// CacheWeights is the folder that ImportWeights fills: "weights" in CacheDir.
 func CacheWeights(o Options) (string, error) {
-	dir := o.getenv("FIDLAB_CACHE")
-	if dir == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("extract: %w; name a folder in FIDLAB_CACHE", err)
-		}
-		dir = filepath.Join(base, "fidlab")
+	dir, err := CacheDir(o.getenv)
+	if err != nil {
+		return "", err
 	}
 	return filepath.Join(dir, "weights"), nil
 }
@@ -139,7 +147,7 @@ func (s source) load(path string, force bool) (weights map[string]*tensor.Array,
 	} else {
 		weights, _, err = tensor.ReadTorch(path)
 		if err == nil {
-			sha, err = hashFile(path)
+			sha, err = tensor.FileSHA256(path)
 		}
 	}
 	if err != nil {
@@ -175,7 +183,7 @@ func loadSafetensors(path string) (weights map[string]*tensor.Array, sha string,
 		}
 		return weights, f.Meta[metaSHA], nil
 	}
-	sha, err = hashFile(path)
+	sha, err = tensor.FileSHA256(path)
 	return weights, sha, err
 }
 
@@ -186,19 +194,6 @@ func hashWeights(weights map[string]*tensor.Array) string {
 		h.Write(weights[p.name].Data)
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
-}
-
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
 // ImportWeights checks the weights file at path (hash, tensors, shapes) and

@@ -95,7 +95,7 @@ func TestWeightsFromFileToFeatures(t *testing.T) {
 	dir := t.TempDir()
 	pth := filepath.Join(dir, InceptionFile)
 	writePth(t, pth, recipeWeights(""))
-	sha, err := hashFile(pth)
+	sha, err := tensor.FileSHA256(pth)
 	if err != nil {
 		t.Fatal(err)
 	}

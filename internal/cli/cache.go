@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fidlab/fidlab/fid/extract"
 )
 
 type cacheEntry struct {
@@ -65,7 +67,7 @@ func needsVerb(cmd *cobra.Command, args []string) error {
 
 // cached lists the files of the cache; a folder that is not there is empty.
 func (a *app) cached() (cacheReport, error) {
-	dir, err := cacheDir(a.env.Getenv)
+	dir, err := extract.CacheDir(a.env.Getenv)
 	if err != nil {
 		return cacheReport{}, err
 	}

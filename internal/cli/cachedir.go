@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/fidlab/fidlab/fid/extract"
 )
 
 // cacheTag marks a folder as a cache of ours (and, by its convention, tells
@@ -12,22 +14,9 @@ const cacheTag = "CACHEDIR.TAG"
 
 const cacheTagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by fidlab; everything here but weights/ can be computed again.\n"
 
-// cacheDir is where things that can be computed again are kept: the folder
-// that FIDLAB_CACHE names, else fidlab in the user's cache folder.
-func cacheDir(getenv func(string) string) (string, error) {
-	if dir := getenv("FIDLAB_CACHE"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("cache: %w; name a folder in FIDLAB_CACHE", err)
-	}
-	return filepath.Join(dir, "fidlab"), nil
-}
-
 // cacheFile is the path of a file in the cache, whose folder it makes.
 func cacheFile(getenv func(string) string, name string) (string, error) {
-	dir, err := cacheDir(getenv)
+	dir, err := extract.CacheDir(getenv)
 	if err != nil {
 		return "", err
 	}

@@ -111,7 +111,7 @@ func (a *app) dataFacts() section {
 	} else {
 		s.Facts = append(s.Facts, fact{Name: "inception", Value: "no weights found", Advice: err.Error()})
 	}
-	if dir, err := cacheDir(a.env.Getenv); err == nil {
+	if dir, err := extract.CacheDir(a.env.Getenv); err == nil {
 		s.Facts = append(s.Facts, fact{Name: "cache", Value: dir})
 	} else {
 		s.Facts = append(s.Facts, fact{Name: "cache", Value: "none", Advice: err.Error()})

@@ -2,10 +2,7 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -13,6 +10,7 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/sampler"
+	"github.com/fidlab/fidlab/tensor"
 )
 
 // model is what fidlab sample draws from.
@@ -99,7 +97,7 @@ func findModel(name string) (*modelEntry, error) {
 
 func openMixture(_ context.Context, _ *app, name string) (*model, error) {
 	path := strings.TrimPrefix(name, "gmm:")
-	sum, err := fileSHA256(path)
+	sum, err := tensor.FileSHA256(path)
 	if err != nil {
 		return nil, &inputError{err}
 	}
@@ -121,17 +119,4 @@ func mixtureModel(name, sum string, m *sampler.Mixture) *model {
 		}
 	}
 	return out
-}
-
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }

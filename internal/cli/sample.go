@@ -15,6 +15,7 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/sampler"
+	"github.com/fidlab/fidlab/tensor"
 )
 
 type sampleOptions struct {
@@ -277,7 +278,7 @@ func readInit(o *sampleOptions, m *model, run *sampleRun) (*gpu.Tensor, error) {
 	if err != nil {
 		return nil, &inputError{err}
 	}
-	run.InitSHA256, err = fileSHA256(o.init)
+	run.InitSHA256, err = tensor.FileSHA256(o.init)
 	return x, err
 }
 
