@@ -132,8 +132,8 @@ func (r *Result) describe(ref, gen *Stats, force bool) error {
 	if r.Device == mixed {
 		r.Notes = append(r.Notes, fmt.Sprintf("the sets were made on different devices (%s and %s)", p.Device, q.Device))
 	}
-	if len(p.Decoders) > 0 && len(q.Decoders) > 0 && !slices.Equal(p.Decoders, q.Decoders) {
-		r.Notes = append(r.Notes, fmt.Sprintf("the reference was decoded by %s, the generated set by %s; formats, above all lossy ones, shift the score",
+	if len(p.Decoders) > 0 && len(q.Decoders) > 0 && !slices.Equal(lossyDecoders(p), lossyDecoders(q)) {
+		r.Notes = append(r.Notes, fmt.Sprintf("the reference was decoded by %s, the generated set by %s; a lossy format on one side, or another decoder of it, shifts the score",
 			strings.Join(p.Decoders, ", "), strings.Join(q.Decoders, ", ")))
 	}
 	seen := map[string]bool{}
@@ -190,4 +190,16 @@ func computeFID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []str
 		note += fmt.Sprintf(" for the distance of the distributions; this many images raise the value by about %.3g", max(ci.Bias, 0))
 	}
 	return v, append(notes, note), nil
+}
+
+// lossyDecoders are those of p's decoders whose pixels depend on the decoder:
+// every decoder of a lossless format gives the same.
+func lossyDecoders(p *Provenance) []string {
+	var out []string
+	for _, d := range p.Decoders {
+		if strings.Contains(d, "jpeg") || strings.Contains(d, "webp") {
+			out = append(out, d)
+		}
+	}
+	return out
 }
