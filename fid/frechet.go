@@ -64,15 +64,19 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 	if err != nil {
 		return out, err
 	}
+	var g *factor
+	var roots []float64
 	if f.full(d) && d > exactDim && !b.lowRank() {
-		if roots, ok := rootsByCongruence(w, d, f, b, out.MeanTerm, a.trace(f)); ok {
-			out.Ranks, out.Route = [2]int{d, d}, "cholesky, covariance: eigenvalues"
-			return out.finish(roots, a, b, f, &factor{r: d, kind: "covariance"})
+		roots, g = rootsByCongruence(w, d, f, a, b, out.MeanTerm)
+	}
+	if g == nil {
+		if g, err = factorOf(w, b, sides[1]); err != nil {
+			return out, err
 		}
 	}
-	g, err := factorOf(w, b, sides[1])
-	if err != nil {
-		return out, err
+	if roots != nil && g.kind == "cholesky" {
+		out.Ranks, out.Route = [2]int{d, d}, "cholesky, covariance: eigenvalues"
+		return out.finish(roots, a, b, f, g)
 	}
 	out.Ranks = [2]int{f.rank(d), g.rank(d)}
 	roots, what, err := nuclear(w, d, f, g)
@@ -138,17 +142,25 @@ func nuclear(w *cpu.Worker, d int, f, g *factor) (roots []float64, what string, 
 
 // rootsByCongruence is the square roots of the eigenvalues of LᵀΣ₂L, which are
 // those of Σ₁Σ₂, where L is f's triangle: the quickest way between two
-// covariances of full rank. It gives up (ok is false) where b's covariance may
-// be singular or indefinite, which the signs of the eigenvalues tell (Sylvester's
+// covariances of full rank. The roots are nil where b's covariance may be
+// singular or indefinite, which the signs of the eigenvalues tell (Sylvester's
 // law of inertia), and where the digits that squares cost would show in the
-// distance: an error of eps·λmax in each eigenvalue.
-func rootsByCongruence(w *cpu.Worker, d int, f *factor, b *Stats, meanTerm, traceA float64) (roots []float64, ok bool) {
-	m := append([]float64(nil), b.Covariance()...)
+// distance: an error of eps·λmax in each eigenvalue. g stands for b's factor
+// where the eigenvalues alone show that it has nothing to note: no pivot of Σ₂
+// is below its least eigenvalue, which is at least theirs over tr Σ₁.
+func rootsByCongruence(w *cpu.Worker, d int, f *factor, a, b *Stats, meanTerm float64) (roots []float64, g *factor) {
+	sigma := b.Covariance()
+	m := append([]float64(nil), sigma...)
 	cpu.Congruence64(w, d, m, d, f.lower, d)
 	values, err := cpu.SymEig64(w, d, m, d, false)
 	if err != nil || values[0] <= float64(d)*eps*values[d-1] {
-		return nil, false
+		return nil, nil
 	}
+	traceA, largest := a.trace(f), 0.0
+	for i := range d {
+		largest = max(largest, sigma[i*d+i])
+	}
+	spread := largest * traceA / values[0] // no less than a factor's would be
 	scale := traceA + b.trace(&factor{})
 	value, lost := meanTerm+scale, 0.0
 	step := eps * values[d-1]
@@ -157,8 +169,17 @@ func rootsByCongruence(w *cpu.Worker, d int, f *factor, b *Stats, meanTerm, trac
 		value -= 2 * values[i]
 		lost += step / (2 * values[i])
 	}
-	return values, lost <= max(1e-9*value, 1e-11*scale)
+	if lost > max(1e-9*value, 1e-11*scale) {
+		return nil, nil
+	}
+	if spread <= nearlySingular {
+		g = &factor{r: d, kind: "cholesky", spread: spread}
+	}
+	return values, g
 }
+
+// nearlySingular is the condition number from which a note tells of it.
+const nearlySingular = 1e10
 
 func (f *factor) rank(d int) int {
 	if f.kind == "features" {
@@ -222,7 +243,7 @@ func rankNotes(who string, s *Stats, f *factor) []string {
 	case r < d:
 		out = append(out, fmt.Sprintf("%s: the covariance has rank %d in %d dimensions", who, r, d))
 	}
-	if f.spread > 1e10 {
+	if f.spread > nearlySingular {
 		out = append(out, fmt.Sprintf("%s: the covariance is nearly singular (condition number at least %.1g); digits of its smallest directions are rounding", who, f.spread))
 	}
 	if f.kind == "clipped" {

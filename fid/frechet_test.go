@@ -159,6 +159,31 @@ func TestFrechetEscalates(t *testing.T) {
 	}
 }
 
+// A nearly singular generated set is told also where the quick route, which
+// does not factor it, keeps all digits because the other covariance balances it.
+func TestFrechetTellsNearlySingularEitherWay(t *testing.T) {
+	const d = exactDim + 8
+	s := [2]*Stats{}
+	for i := range s {
+		s[i] = &Stats{N: 10 * d, Mu: make([]float64, d), Sigma: make([]float64, d*d)}
+	}
+	want := 0.0
+	for j := range d {
+		x, y := math.Pow(10, -5*float64(d-1-j)/d), math.Pow(10, -11*float64(j)/d)
+		s[0].Sigma[j*d+j], s[1].Sigma[j*d+j] = x, y
+		want += (math.Sqrt(x) - math.Sqrt(y)) * (math.Sqrt(x) - math.Sqrt(y))
+	}
+	for i, who := range []string{"generated", "reference"} {
+		got, err := Frechet(s[i], s[1-i])
+		if err != nil || math.Abs(got.Value-want) > 1e-9*want || !strings.HasSuffix(got.Route, "eigenvalues") {
+			t.Errorf("%.12g by %q, want %.12g; %v", got.Value, got.Route, want, err)
+		}
+		if len(got.Notes) != 1 || !strings.HasPrefix(got.Notes[0], who+": the covariance is nearly singular") {
+			t.Errorf("notes %q, want one on the %s set", got.Notes, who)
+		}
+	}
+}
+
 func TestFrechetNeverNegative(t *testing.T) {
 	for seed := range uint64(40) {
 		s := randomStats(seed, 24)
