@@ -57,24 +57,14 @@ func Gemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, lda
 		return
 	}
 	if k == 0 {
-		for i := range m {
-			for j, v := range c[i*ldc:][:n] {
-				c[i*ldc+j] = scaled(beta, v)
-			}
-		}
+		scale(m, n, beta, c, ldc)
 		return
 	}
 	total, across := tiles(m, n)
 	on(w, total, func(w *Worker, t int) {
 		i, j := t/across*tileM, t%across*tileN
 		mm, nn := min(tileM, m-i), min(tileN, n-j)
-		ai, bj := i*lda, j
-		if ta {
-			ai = i
-		}
-		if tb {
-			bj = j * ldb
-		}
+		ai, bj := corner(ta, tb, i, lda, j, ldb)
 		if !nativeGemm32(w, ta, tb, mm, nn, k, alpha, a[ai:], lda, b[bj:], ldb, beta, c[i*ldc+j:], ldc) {
 			goGemm32(ta, tb, mm, nn, k, alpha, a[ai:], lda, b[bj:], ldb, beta, c[i*ldc+j:], ldc)
 		}
@@ -88,11 +78,7 @@ func Gemm64(w *Worker, ta, tb bool, m, n, k int, alpha float64, a []float64, lda
 		return
 	}
 	if k == 0 {
-		for i := range m {
-			for j, v := range c[i*ldc:][:n] {
-				c[i*ldc+j] = scaled(beta, v)
-			}
-		}
+		scale(m, n, beta, c, ldc)
 		return
 	}
 	total, across := tiles(m, n)
@@ -104,16 +90,8 @@ func Gemm64(w *Worker, ta, tb bool, m, n, k int, alpha float64, a []float64, lda
 
 // gemm64 computes the tile of op(A)·op(B) whose first row is i and first column is j.
 func gemm64(w *Worker, ta, tb bool, m, n, k int, alpha float64, a []float64, lda, i int, b []float64, ldb, j int, beta float64, c []float64, ldc int) {
-	if ta {
-		a = a[i:]
-	} else {
-		a = a[i*lda:]
-	}
-	if tb {
-		b = b[j*ldb:]
-	} else {
-		b = b[j:]
-	}
+	ai, bj := corner(ta, tb, i, lda, j, ldb)
+	a, b = a[ai:], b[bj:]
 	if !nativeGemm64(w, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) {
 		goGemm64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 	}
@@ -184,6 +162,27 @@ func Trmm64(w *Worker, left, trans bool, m, n int, alpha float64, l []float64, l
 			goTrmm64(left, trans, mm, nn, alpha, l, ldl, bt, ldb)
 		}
 	})
+}
+
+// corner is where the operands of the tile of op(A)·op(B) at row i and column j begin.
+func corner(ta, tb bool, i, lda, j, ldb int) (ai, bj int) {
+	ai, bj = i*lda, j
+	if ta {
+		ai = i
+	}
+	if tb {
+		bj = j * ldb
+	}
+	return ai, bj
+}
+
+// scale sets the m×n matrix C to beta·C; with beta = 0 the old C is not read.
+func scale[T float32 | float64](m, n int, beta T, c []T, ldc int) {
+	for i := range m {
+		for j, v := range c[i*ldc:][:n] {
+			c[i*ldc+j] = scaled(beta, v)
+		}
+	}
 }
 
 // scaled is beta·v, with 0 for beta = 0 whatever v is.

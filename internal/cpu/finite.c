@@ -3,13 +3,8 @@
 // finite.c - is any float NaN or infinite? Exponents only: all ones plus one in
 // the last place carries into the sign bit, which the mask leaves clear.
 
+#include "simd.h"
 #include <stdint.h>
-
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CLONES
-#endif
 
 CLONES int vec_finite32(long n, const float* x)
 {

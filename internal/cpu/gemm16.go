@@ -27,13 +27,7 @@ func GemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []flo
 		on(w, total, func(w *Worker, t int) {
 			i, j := t/across*tileM, t%across*tileN
 			mm, nn := min(tileM, m-i), min(tileN, n-j)
-			ai, bj := i*lda, j
-			if ta {
-				ai = i
-			}
-			if tb {
-				bj = j * ldb
-			}
+			ai, bj := corner(ta, tb, i, lda, j, ldb)
 			if !nativeGemmBF16(w, ta, tb, mm, nn, k, a[ai:], lda, b[bj:], ldb, c[i*ldc+j:], ldc) {
 				goGemmBF16(w, ta, tb, mm, nn, k, a[ai:], lda, b[bj:], ldb, c[i*ldc+j:], ldc)
 			}

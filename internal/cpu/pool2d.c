@@ -5,13 +5,7 @@
 // vectorises along the row and sums run in the same order everywhere.
 
 #include "native.h"
-
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "simd.h"
 
 // columns of the output whose window column k lies inside the input: [*lo, *hi)
 INLINE void range(int k, int stride, int pad, int w, int ow, int* lo, int* hi)

@@ -9,13 +9,7 @@
 // end, when four pixels become four values in each of three planes.
 
 #include "native.h"
-
-#if defined(__x86_64__)
-#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CLONES
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "simd.h"
 
 typedef uint8_t u4 __attribute__((vector_size(4), aligned(1)));
 typedef float f4 __attribute__((vector_size(16), aligned(4)));
