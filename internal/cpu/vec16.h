@@ -1,0 +1,35 @@
+// vec16.h - sixteen floats as one vector, whatever the processor has: the unit of
+// our own C, so that the bits depend neither on the processor nor on alignment.
+#pragma once
+
+#include "simd.h"
+#include <stdint.h>
+
+typedef float f16 __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
+
+INLINE f16 pick(i16 mask, f16 yes, f16 no)
+{
+    return (f16)(((i16)yes & mask) | ((i16)no & ~mask));
+}
+
+// exp of sixteen floats: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by the polynomial
+// of Cephes' expf, 2^n in two factors so that neither overflows.
+INLINE f16 exp16(f16 x)
+{
+    const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    x = pick(x < -104.0f * one, -104.0f * one, x);
+    x = pick(x > 89.0f * one, 89.0f * one, x);
+    const f16 shifted =
+        x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are the nearest integer
+    const f16 n = shifted - 12582912.0f;
+    const i16 e = (i16)shifted - 0x4b400000, half = e >> 1;
+    const f16 r = x - n * 0.693359375f - n * -2.12194440e-4f;
+    f16 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    return p * (f16)((half + 127) << 23) * (f16)((e - half + 127) << 23);
+}
