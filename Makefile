@@ -5,8 +5,13 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -X github.com/fidlab/fidlab/internal/cli.version=$(VERSION)
 TOOL    := $(GO) tool -modfile=tools/go.mod
 CROSS   := darwin/arm64 linux/arm64 windows/amd64
+# Where cuda.h is: the wheels that setup put into .cuda, else an installed toolkit.
+CUDA    := $(firstword $(wildcard $(CURDIR)/.cuda/nvidia/cu13/include/cuda.h) $(wildcard /usr/local/cuda/include/cuda.h))
+# What every cgo build needs; `make env` prints the same for a module that links this one.
+export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include $(if $(CUDA),-I$(dir $(CUDA)))
+export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
-.PHONY: all help setup build kernels generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-test gpu-bench dist env clean
+.PHONY: all help setup build kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-test gpu-bench dist env clean
 all: build
 
 help: ## list the targets
@@ -55,8 +60,18 @@ check: ## what a reviewer runs: formats, generated files, go.mod, lint, tests in
 fuzz: .setup ## every fuzz target, FUZZTIME each (default 20s)
 	$(GO) run ./scripts/testall -fuzz $(or $(FUZZTIME),20s)
 
-kernels: ## compile the CUDA kernels
-	@echo "kernels: the first CUDA kernels come with the kernels issue; nothing to compile yet"
+kernels: .setup ## compile the CUDA kernels that changed, write their launchers, their report and docs/KERNELS.md
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels build
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels generate
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels report
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels doc
+
+kernels-check: .setup ## compile all kernels again and compare the bytes, the report and the generated files with what is committed
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels check -rebuild
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels generate -check
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels report -q -fresh
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels doc -check
+
 prove: ## the proofs of the systems, full tier
 	@echo "prove: the proof harness and the first systems come with their issue; nothing to prove yet"
 prove-short: prove
@@ -64,8 +79,10 @@ gpu-test: ## the tests on a GPU
 	@echo "gpu-test: the GPU path comes with the kernels issue; nothing to test on a GPU yet"
 gpu-bench: ## the kernels against their roofline
 	@echo "gpu-bench: the GPU path comes with the kernels issue; nothing to measure on a GPU yet"
-env: ## what a module that links the native flavour needs
-	@echo "GOFLAGS=-tags=native CGO_ENABLED=1   # no linker flags: every native library is opened at run time"
+env: ## what the native flavour needs, here and in a module that links it: eval "$$(make -s env)"
+	@echo 'export CGO_ENABLED=1 GOFLAGS=-tags=native'
+	@echo 'export CGO_CFLAGS="$(strip $(CGO_CFLAGS))"'
+	@echo 'export CGO_LDFLAGS="$(strip $(CGO_LDFLAGS))"'
 
 dist: .setup ## archives of the binary for release, in dist/
 	scripts/dist.sh "$(VERSION)"

@@ -3,6 +3,8 @@
 # Exit status 0 always, so that the pure-Go build goes on; the last line says "native: yes" or "native: no".
 set -uo pipefail
 cd "$(dirname "$0")/.."
+# The CUDA compiler, headers and disassemblers, pinned one by one: 110 MB to download, 277 MB in .cuda, no GPU and no root needed.
+cuda=("cuda-toolkit[nvcc,cudart,cccl,crt,nvvm]==13.0.2" nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
 packages=(libdnnl-dev libopenblas-dev liblapacke-dev libturbojpeg0-dev libdeflate-dev)
 
 has() { printf '#include <%s>\n' "$1" | ${CC:-gcc} -E -x c - >/dev/null 2>&1; }
@@ -35,11 +37,31 @@ if [ -n "${want// /}" ]; then
 	fi
 	want=$(missing | tr '\n' ' ')
 fi
+
+# cuda.h of CUDA 12 or 13 is needed to build; nvcc 13.0 only to change kernels, whose compiled form is in the repository.
+cuda_header() { [ -e .cuda/nvidia/cu13/include/cuda.h ] || [ -e /usr/local/cuda/include/cuda.h ]; }
+cuda_compiler() { [ -x .cuda/nvidia/cu13/bin/nvcc ] || /usr/local/cuda/bin/nvcc --version 2>/dev/null | grep -q 'release 13\.'; }
+if ! cuda_compiler || ! cuda_header; then
+	if python3 -m pip --version >/dev/null 2>&1; then
+		say "installing with pip into .cuda: ${cuda[*]}"
+		rm -rf .cuda.tmp
+		if python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target .cuda.tmp "${cuda[@]}" >&2; then
+			rm -rf .cuda && mv .cuda.tmp .cuda
+		else
+			rm -rf .cuda.tmp
+			say "pip could not install them (offline?)"
+		fi
+	else
+		say "python3 with pip is not here; install it, or CUDA 13.0 into /usr/local/cuda"
+	fi
+	cuda_compiler || say "no nvcc 13.0: make kernels cannot compile changed kernels; the compiled ones in kernels/bin are used as they are"
+	cuda_header || want="$want cuda.h"
+fi
 if [ -n "${want// /}" ]; then
 	say "still missing: $want"
-	say "cost: bin/fidlab is built in pure Go: the same results, about 10 to 35 times slower, JPEG not bit-equal to Pillow"
+	say "cost: bin/fidlab is built in pure Go: the same results, about 10 to 35 times slower, JPEG not bit-equal to Pillow, no GPU"
 	echo "native: no"
 else
-	say "found gcc $(${CC:-gcc} -dumpversion), oneDNN, OpenBLAS, LAPACKE, TurboJPEG and libdeflate headers; a GPU is not needed"
+	say "found gcc $(${CC:-gcc} -dumpversion), oneDNN, OpenBLAS, LAPACKE, TurboJPEG, libdeflate and CUDA headers; a GPU is not needed"
 	echo "native: yes"
 fi
