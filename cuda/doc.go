@@ -1,26 +1,29 @@
-// Package cuda tells whether this machine has a GPU that can be used, and its name.
+// Package cuda talks to the CUDA driver and to nothing else.
 //
-// Nothing of CUDA is linked: libcuda.so.1 is opened at run time, under the tag
-// "native" only. Built without it, or where there is no driver or no device,
-// Available says why and everything runs on the CPU.
+// It is the only package that imports gorgonia.org/cu. Nothing of CUDA is
+// linked: libcuda.so.1 is opened at run time, under the tag "native" only. Built
+// without it, or run where there is no driver or no device, Open returns an
+// ErrNoDevice with the reason and everything runs on the CPU.
+//
+// A Dev is one GPU, its primary context and its memory. A Stream is a queue of
+// work on it; it keeps the first error of any call made on it, and launches
+// return none. Sync and the copies back to the host report it:
+//
+//	dev, err := cuda.Open(0)
+//	...
+//	s, err := dev.NewStream()
+//	...
+//	x := s.Alloc(4 * n)
+//	s.CopyIn(x, bytes)
+//	kernels.ScaleF32(s, cuda.Grid1(n, 1024, 256), x, x, 2, int32(n))
+//	s.CopyOut(bytes, x)
+//	if err := s.Sync(); err != nil { // the launch's error, or the copy's
+//
+// Every method may be called from any goroutine. Work of one stream runs in the
+// order of the calls, so goroutines that do not mean to share an order use a
+// stream each.
+//
+// FIDLAB_SYNC=1 makes every launch wait for its end and print its time. Under
+// the tag hostdev, which is for tests, FIDLAB_HOST_DEVICE=1 takes the host
+// device, on which the kernels run as C++, in place of the driver.
 package cuda
-
-import "errors"
-
-// ErrNoDevice is what Available's errors wrap: there is no GPU to use.
-var ErrNoDevice = errors.New("no usable device")
-
-// Device is one GPU.
-type Device struct {
-	Name    string
-	Major   int    // compute capability, e.g. 9.0
-	Minor   int    //
-	Memory  uint64 // bytes
-	Ordinal int    // the N of --device cuda:N
-}
-
-// Available returns nil when there is a GPU, else an ErrNoDevice with the reason.
-func Available() error {
-	_, err := Devices()
-	return err
-}

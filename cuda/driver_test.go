@@ -11,13 +11,14 @@ import (
 	"testing"
 )
 
-// A driver of two devices, as far as the probe calls it; MODE changes what it answers.
+// A driver of two devices, as far as Devices calls it; MODE changes what it answers.
 const fakeDriver = `
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 static int mode(const char *m) { const char *e = getenv("FAKE_CUDA"); return e && !strcmp(e, m); }
 int cuInit(unsigned f) { return mode("nodevice") ? 100 : mode("broken") ? 999 : 0; }
+int cuDriverGetVersion(int *v) { *v = mode("r550") ? 12040 : 13000; return 0; }
 int cuDeviceGetCount(int *n) { *n = mode("zero") ? 0 : 2; return mode("nocount") ? 3 : 0; }
 int cuDeviceGet(int *d, int i) { *d = 10 + i; return mode("lost") && i == 1 ? 101 : 0; }
 int cuDeviceGetName(char *s, int n, int d) { snprintf(s, n, "Fake %d", d); return 0; }
@@ -27,7 +28,7 @@ int cuDeviceTotalMem_v2(size_t *b, int d) { *b = (size_t)d << 30; return 0; }
 #endif
 `
 
-// The probe tells apart every way in which a driver can have no device for us.
+// Devices tells apart every way in which a driver can have no device for us.
 // Each answer needs a process of its own, since the driver is opened once.
 func TestDevicesOfDriver(t *testing.T) {
 	if os.Getenv("FAKE_CUDA") != "" {
@@ -47,6 +48,7 @@ func TestDevicesOfDriver(t *testing.T) {
 		{"broken", "", "[] cuda: no usable device: cuInit returned error 999; see nvidia-smi"},
 		{"nocount", "", "[] cuda: no usable device: cuDeviceGetCount returned error 3; see nvidia-smi"},
 		{"lost", "", "[] cuda: no usable device: device 1 of 2: driver error 101; see nvidia-smi"},
+		{"r550", "", "[] cuda: no usable device: the NVIDIA driver is for CUDA 12.4, and the kernels need CUDA 13.0; install driver r580 or newer"},
 		{"old", "-DOLD", "[] cuda: no usable device: libcuda.so.1 lacks a function that every driver has; reinstall the NVIDIA driver"},
 	} {
 		t.Run(c.mode, func(t *testing.T) {
