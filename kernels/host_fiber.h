@@ -1,0 +1,68 @@
+// The scheduler's insides, for host.cc and host_warp.cc.
+#pragma once
+#include "host.h"
+#include <vector>
+
+#if defined(HOST_ASAN)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(HOST_TSAN)
+#include <sanitizer/tsan_interface.h>
+extern "C" void __tsan_read_range(void*, unsigned long);
+extern "C" void __tsan_write_range(void*, unsigned long);
+extern "C" void AnnotateNewMemory(const char* file, int line, const void* p, unsigned long n);
+#endif
+
+namespace host {
+
+// A cp.async that has not landed yet.
+struct Copy {
+    void* to;
+    const void* from;
+    int bytes;
+    bool valid;
+};
+
+struct Fiber : Thread {
+    Fiber* next = nullptr; // in the run queue
+    void* stackPointer = nullptr;
+    unsigned char* stack = nullptr;
+    bool done = false;
+
+    // What it waits for, and what it brings to and takes from a warp primitive. out is written by
+    // the lane that arrives last, while this one waits.
+    Primitive waits = Primitive::none;
+    unsigned mask = 0;
+    bool ordering = false;
+    void (*combine)(Fiber* lanes, unsigned group) = nullptr;
+    Site at = {nullptr, 0};
+    uint64_t in[3], out[2];
+    int source; // the lane whose value a shuffle delivers
+
+    // cp.async: groups hold the ends of the committed groups in copies; landed of them are done.
+    std::vector<Copy> copies;
+    std::vector<size_t> groups;
+    size_t landed = 0, landedCopies = 0;
+
+    void* tsan = nullptr;
+    void* fakeStack = nullptr;      // AddressSanitizer's
+    char arrives = 0, wakes = 0;    // ThreadSanitizer orders by these addresses
+};
+
+struct Warp {
+    unsigned arrived = 0, live = 0;
+    Fiber* first = nullptr;
+};
+
+Fiber* current();
+// Waits until every live lane of mask calls the same primitive with the same mask. The last to
+// arrive calls combine (if not null) for the group; ordering says whether memory is ordered.
+void meet(Primitive which, unsigned mask, Site at, bool ordering,
+          void (*combine)(Fiber* lanes, unsigned group));
+const char* primitiveName(Primitive p);
+bool inShared(const void* p, size_t n);
+void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
+void copyBytes(void* to, const void* from, size_t n);
+
+} // namespace host
