@@ -48,6 +48,9 @@ func (d *Dev) module(name string) (rawModule, error) {
 		return rawModule{}, fmt.Errorf("no module %q is registered; import package kernels", name)
 	}
 	if !HostDevice() {
+		if fatbin == "" {
+			return rawModule{}, fmt.Errorf("module %q: the kernels are not built: make kernels", name)
+		}
 		if err := checkFatbin(fatbin); err != nil {
 			return rawModule{}, fmt.Errorf("module %q is damaged: %w; make kernels builds it anew", name, err)
 		}

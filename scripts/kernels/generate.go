@@ -31,7 +31,7 @@ func (h *house) generate(check bool) error {
 			return err
 		}
 		want["zlaunch_"+s.stem+".go"] = launchers
-		want["zfatbin_"+s.stem+".go"] = embedding(s)
+		want["zfatbin_"+s.stem+".go"] = h.embedding(s)
 		want["zhost_"+s.stem+".cc"] = []byte("//go:build native && cgo && hostdev\n\n" + generatedLine + "#include \"" + s.stem + ".cu\"\n")
 	}
 	var stale []string
@@ -106,15 +106,14 @@ func launchers(s *source) ([]byte, error) {
 }
 
 // embedding gives the fatbin to package cuda without copying it. Where it is
-// not compiled yet, the build goes on and a launch says what to do.
-func embedding(s *source) []byte {
-	name := s.stem + "Fatbin"
-	return fmt.Appendf(nil, `//go:build native && cgo
-
-%s
-package kernels
-
-import (
+// not compiled yet the build goes on, and a launch on a GPU says what to do.
+func (h *house) embedding(s *source) []byte {
+	head := "//go:build native && cgo\n\n" + generatedLine + "\npackage kernels\n\n"
+	if !exists(h.fatbin(s.stem)) {
+		return fmt.Appendf(nil, "%simport \"github.com/fidlab/fidlab/cuda\"\n\nfunc init() { cuda.Register(%q, \"\") }\n", head, s.stem)
+	}
+	name := "fatbin" + goName(s.stem)
+	return fmt.Appendf(nil, `%simport (
 	_ "embed"
 
 	"github.com/fidlab/fidlab/cuda"
@@ -124,7 +123,7 @@ import (
 var %s string
 
 func init() { cuda.Register(%q, %s) }
-`, generatedLine, s.stem, name, s.stem, name)
+`, head, s.stem, name, s.stem, name)
 }
 
 // goName is edm_step_f32 as EdmStepF32.

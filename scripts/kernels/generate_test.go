@@ -53,6 +53,26 @@ func EdmStepF32(stream *cuda.Stream, grid cuda.Grid, y, d cuda.Ptr, t float32, s
 	if !strings.Contains(string(got), want) {
 		t.Errorf("launcher:\n%s\nwant\n%s", got, want)
 	}
+	fatbin := func() string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(h.dir, "zfatbin_edmstep.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if f := fatbin(); !strings.Contains(f, `cuda.Register("edmstep", "")`) || strings.Contains(f, "go:embed") {
+		t.Errorf("not compiled yet: %s", f)
+	}
+	if err := writeFile(h.fatbin("edmstep"), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.generate(false); err != nil {
+		t.Fatal(err)
+	}
+	if f := fatbin(); !strings.Contains(f, "//go:embed bin/edmstep.fatbin\nvar fatbinEdmstep string\n") || !strings.Contains(f, `cuda.Register("edmstep", fatbinEdmstep)`) {
+		t.Errorf("compiled: %s", f)
+	}
 	host, err := os.ReadFile(filepath.Join(h.dir, "zhost_edmstep.cc"))
 	if err != nil || !strings.HasPrefix(string(host), "//go:build native && cgo && hostdev\n") || !strings.HasSuffix(string(host), "#include \"edmstep.cu\"\n") {
 		t.Errorf("host include: %q, %v", host, err)

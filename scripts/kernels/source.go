@@ -110,8 +110,8 @@ func (h *house) checkHeaders(all []*source, bad *problems) {
 // parse reads one .cu file.
 func parse(file, text string, bad *problems) *source {
 	s := &source{stem: strings.TrimSuffix(filepath.Base(file), ".cu"), file: file}
-	if !regexp.MustCompile(`^[a-z][a-z0-9]*$`).MatchString(s.stem) {
-		bad.add(file, 1, "the name %q is not one lower-case word", s.stem)
+	if !kernelName.MatchString(s.stem) || strings.HasSuffix(s.stem, "_test") {
+		bad.add(file, 1, "the name %q is not lower-case words with _ between them, or ends in _test", s.stem)
 	}
 	code := plain(file, text, bad)
 	s.includes = includes(file, code, bad)

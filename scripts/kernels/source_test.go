@@ -169,7 +169,7 @@ func TestLoadRefuses(t *testing.T) {
 			"edmstep.cu": strings.Replace(good, "device.h", "edm.h", 1),
 			"edm.h":      "#include \"device.h\"\nvoid f() { asm(\"\"); }\n",
 		}, "kernels/edm.h:2: raw asm"},
-		{"name of the file", map[string]string{"edm_step.cu": other}, `kernels/edm_step.cu:1: the name "edm_step" is not one lower-case word`},
+		{"name of the file", map[string]string{"edmStep.cu": other}, `kernels/edmStep.cu:1: the name "edmStep" is not lower-case words`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := tree(t, c.files).load(); err == nil || !strings.Contains(err.Error(), c.want) {
