@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 )
 
@@ -40,8 +41,9 @@ type block struct {
 	ptr   Ptr
 	size  int
 	class int
-	owner *Stream // nil: no work is pending on it
-	slab  *slab   // nil: a driver allocation of its own
+	owner *Stream   // nil: no work of an owner is pending on it
+	users []*Stream // other streams whose work may use it
+	slab  *slab     // nil: a driver allocation of its own
 }
 
 // slab is a driver allocation that is cut into blocks of one class.
@@ -155,35 +157,52 @@ func (a *arena) take(s *Stream, class int) *block {
 		last = min(class+2, classes-1)
 	}
 	for c := class; c <= last; c++ {
-		for _, owner := range []*Stream{s, nil} {
-			if b := a.pop(owner, c); b != nil {
+		for _, owner := range [...]*Stream{s, nil} {
+			if b := a.pop(owner, s, c); b != nil {
 				return b
 			}
 		}
 	}
-	for owner, l := range a.lists {
-		if owner == nil || owner == s || owner.capturing.Load() || len(l[class]) == 0 {
-			continue
-		}
-		if a.dev.order(owner, s) == nil {
-			return a.pop(owner, class)
+	for owner := range a.lists {
+		if owner != nil && owner != s {
+			if b := a.pop(owner, s, class); b != nil {
+				return b
+			}
 		}
 	}
 	return nil
 }
 
-func (a *arena) pop(owner *Stream, class int) *block {
+// pop takes a block off owner's list and lets s wait for the other streams that may still use it.
+func (a *arena) pop(owner, s *Stream, class int) *block {
 	l := a.lists[owner]
-	if l == nil || len(l[class]) == 0 {
+	if l == nil || len(l[class]) == 0 || busy(owner, s) {
 		return nil
 	}
 	last := len(l[class]) - 1
 	b := l[class][last]
+	for _, u := range b.users {
+		if busy(u, s) {
+			return nil
+		}
+	}
+	if owner != nil && owner != s && a.dev.order(owner, s) != nil {
+		return nil
+	}
+	for _, u := range b.users {
+		if u != s && a.dev.order(u, s) != nil {
+			return nil
+		}
+	}
+	b.users = nil
 	l[class][last] = nil
 	l[class] = l[class][:last]
 	a.stats.Cached -= int64(b.size)
 	return b
 }
+
+// busy tells whether s cannot wait for o, since o is recording a graph.
+func busy(o, s *Stream) bool { return o != nil && o != s && o.capturing.Load() }
 
 func (a *arena) push(b *block) {
 	l := a.lists[b.owner]
@@ -237,6 +256,11 @@ func (a *arena) release(b *block) {
 		return
 	}
 	err := a.dev.sync(b.owner)
+	for _, u := range b.users {
+		if err == nil {
+			err = a.dev.sync(u)
+		}
+	}
 	if err == nil {
 		err = a.dev.free(b.ptr)
 	}
@@ -274,25 +298,50 @@ func (a *arena) reclaimLocked(s *Stream) {
 	a.abandoned = kept
 }
 
+// share notes that the work of s uses a live block of another stream.
+func (a *arena) share(p Ptr, s *Stream) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.blocks[p]
+	if b == nil {
+		panic(fmt.Sprintf("cuda: Share of %#x: it was not allocated or is free already", uint64(p)))
+	}
+	if b.owner != s && !slices.Contains(b.users, s) {
+		b.users = append(b.users, s)
+	}
+}
+
 // disown makes the blocks of a stream that is idle and closes everybody's.
 func (a *arena) disown(s *Stream) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, b := range a.blocks {
+	forget := func(b *block) {
 		if b.owner == s {
 			b.owner = nil
 		}
+		b.users = slices.DeleteFunc(b.users, func(u *Stream) bool { return u == s })
 	}
-	l := a.lists[s]
+	for _, b := range a.blocks {
+		forget(b)
+	}
+	for _, b := range a.abandoned {
+		forget(b)
+	}
+	own := a.lists[s]
+	for _, l := range a.lists {
+		for _, list := range l {
+			for _, b := range list {
+				forget(b)
+			}
+		}
+	}
 	delete(a.lists, s)
-	if l == nil {
-		return
-	}
-	for _, list := range l {
-		for _, b := range list {
-			a.stats.Cached -= int64(b.size)
-			b.owner = nil
-			a.push(b)
+	if own != nil {
+		for _, list := range own {
+			for _, b := range list {
+				a.stats.Cached -= int64(b.size)
+				a.push(b)
+			}
 		}
 	}
 }

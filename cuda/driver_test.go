@@ -11,35 +11,59 @@ import (
 	"testing"
 )
 
-// A driver of two devices, as far as Devices calls it; MODE changes what it answers.
-const fakeDriver = `
-#include <stdlib.h>
-#include <stdio.h>
-#include <string.h>
-static int mode(const char *m) { const char *e = getenv("FAKE_CUDA"); return e && !strcmp(e, m); }
-int cuInit(unsigned f) { return mode("nodevice") ? 100 : mode("broken") ? 999 : 0; }
-int cuDriverGetVersion(int *v) { *v = mode("r550") ? 12040 : 13000; return 0; }
-int cuDeviceGetCount(int *n) { *n = mode("zero") ? 0 : 2; return mode("nocount") ? 3 : 0; }
-int cuDeviceGet(int *d, int i) { *d = 10 + i; return mode("lost") && i == 1 ? 101 : 0; }
-int cuDeviceGetName(char *s, int n, int d) { snprintf(s, n, "Fake %d", d); return 0; }
-int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 9 : a == 76 ? d - 10 : -1; return 0; }
-#ifndef OLD
-int cuDeviceTotalMem_v2(size_t *b, int d) { *b = (size_t)d << 30; return 0; }
-#endif
-`
+// fakes are the folders of libcuda.so.1 by the flags that it was compiled with.
+var fakes = map[string]string{}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range fakes {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// buildFake compiles testdata/fakecuda.c and returns the folder of its libcuda.so.1.
+func buildFake(t *testing.T, flags ...string) string {
+	t.Helper()
+	if dir, ok := fakes[fmt.Sprint(flags)]; ok {
+		return dir
+	}
+	lib, err := os.MkdirTemp("", "fakecuda") // longer than one test
+	if err != nil {
+		t.Fatal(err)
+	}
+	fakes[fmt.Sprint(flags)] = lib
+	cc := exec.Command("gcc", "-shared", "-fPIC", "-x", "c", "-Wall", "-o", filepath.Join(lib, "libcuda.so.1"),
+		filepath.Join("testdata", "fakecuda.c"), "-pthread")
+	cc.Args = append(cc.Args, flags...)
+	if out, err := cc.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return lib
+}
+
+// withFake runs body, part of test t, in a process of its own whose driver is the
+// pretended one in that mode: the driver is opened once in a process.
+func withFake(t *testing.T, mode string, body func(t *testing.T)) {
+	t.Helper()
+	if os.Getenv("FAKE_CUDA") != "" {
+		body(t)
+		return
+	}
+	run := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+buildFake(t), "FAKE_CUDA="+mode)
+	out, err := run.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("with the pretended driver: %v\n%s", err, out)
+	}
+}
 
 // Devices tells apart every way in which a driver can have no device for us.
-// Each answer needs a process of its own, since the driver is opened once.
 func TestDevicesOfDriver(t *testing.T) {
 	if os.Getenv("FAKE_CUDA") != "" {
 		list, err := Devices()
 		fmt.Printf("%v %v\n", list, err)
 		os.Exit(0)
-	}
-	dir := t.TempDir()
-	src := filepath.Join(dir, "fake.c")
-	if err := os.WriteFile(src, []byte(fakeDriver), 0o666); err != nil {
-		t.Fatal(err)
 	}
 	for _, c := range []struct{ mode, flag, want string }{
 		{"good", "", "[{Fake 10 9 0 10737418240 0} {Fake 11 9 1 11811160064 1}] <nil>"},
@@ -52,20 +76,37 @@ func TestDevicesOfDriver(t *testing.T) {
 		{"old", "-DOLD", "[] cuda: no usable device: libcuda.so.1 lacks a function that every driver has; reinstall the NVIDIA driver"},
 	} {
 		t.Run(c.mode, func(t *testing.T) {
-			lib := t.TempDir()
-			cc := exec.Command("gcc", "-shared", "-fPIC", "-o", filepath.Join(lib, "libcuda.so.1"), src)
+			var flags []string
 			if c.flag != "" {
-				cc.Args = append(cc.Args, c.flag)
-			}
-			if out, err := cc.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
+				flags = append(flags, c.flag)
 			}
 			run := exec.Command(os.Args[0], "-test.run=^TestDevicesOfDriver$")
-			run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+lib, "FAKE_CUDA="+c.mode)
+			run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+buildFake(t, flags...), "FAKE_CUDA="+c.mode)
 			out, err := run.CombinedOutput()
 			if got := strings.TrimSpace(string(out)); err != nil || got != c.want {
 				t.Errorf("got  %s (%v)\nwant %s", got, err, c.want)
 			}
+		})
+	}
+}
+
+// Open refuses what cannot be used, and says what there is.
+func TestOpenRefuses(t *testing.T) {
+	for _, c := range []struct {
+		mode    string
+		ordinal int
+		want    string
+	}{
+		{"volta", 1, "cuda: no usable device: cuda:1 (Fake 11) has compute capability 7.1; the kernels are built for 8.0 and newer"},
+		{"good", 2, "cuda: no usable device: cuda:2; this machine has cuda:0 to cuda:1"},
+		{"exclusive", 0, "cuda: no usable device: cuda:0 (Fake 10): the device is busy or exclusive to another process; see nvidia-smi"},
+	} {
+		t.Run(c.mode, func(t *testing.T) {
+			withFake(t, c.mode, func(t *testing.T) {
+				if _, err := Open(c.ordinal); err == nil || err.Error() != c.want {
+					t.Errorf("got  %v\nwant %s", err, c.want)
+				}
+			})
 		})
 	}
 }

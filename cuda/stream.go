@@ -179,6 +179,14 @@ func (s *Stream) Abandon(p Ptr) {
 	}
 }
 
+// Share tells that the work of s uses memory that was allocated for another stream
+// of the device, so that after its Free it is not used again before that work is done.
+func (s *Stream) Share(p Ptr) {
+	if p != 0 {
+		s.dev.memory.share(p, s)
+	}
+}
+
 // Close waits for the work of s and ends it; s is not used after. It returns the error of s.
 func (s *Stream) Close() error {
 	err := s.Sync()

@@ -1,6 +1,9 @@
 package cuda
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // trim gives every block and every slab that is wholly free back to the driver,
 // once the work that may still use it is done. What belongs to a stream that
@@ -10,60 +13,62 @@ func (a *arena) trim() error {
 	defer a.mu.Unlock()
 	a.reclaimLocked(nil)
 	idle := map[*slab]int{} // blocks of each slab that nothing uses
-	for owner, l := range a.lists {
-		if owner != nil {
-			if owner.capturing.Load() {
-				continue
-			}
-			if err := a.dev.sync(owner); err != nil {
-				return failure("trim", err)
-			}
+	synced := map[*Stream]bool{nil: true}
+	wait := func(o *Stream) (ok bool, err error) {
+		if !synced[o] && !o.capturing.Load() {
+			err = a.dev.sync(o)
+			synced[o] = err == nil
 		}
-		for class := range l[:smallClasses] {
+		return synced[o], err
+	}
+	free := map[*block]bool{}
+	for owner, l := range a.lists {
+		for class := range l {
 			for _, b := range l[class] {
-				idle[b.slab]++
+				ok, err := wait(owner)
+				for _, u := range b.users {
+					if ok && err == nil {
+						ok, err = wait(u)
+					}
+				}
+				if err != nil {
+					return failure("trim", err)
+				}
+				if ok {
+					free[b] = true
+					if b.slab != nil {
+						idle[b.slab]++
+					}
+				}
 			}
 		}
 	}
-	for owner, l := range a.lists {
-		if owner != nil && owner.capturing.Load() {
+	var first error
+	give := func(p Ptr) {
+		if err := a.dev.free(p); first == nil && err != nil {
+			first = failure("trim", err)
+		}
+	}
+	for b := range free {
+		switch {
+		case b.slab == nil:
+			give(b.ptr)
+		case idle[b.slab] < b.slab.blocks:
+			delete(free, b)
 			continue
 		}
+		a.stats.Cached -= int64(b.size)
+	}
+	for _, l := range a.lists {
 		for class := range l {
-			if err := a.thin(&l[class], idle); err != nil {
-				return fmt.Errorf("cuda: trim: %w", err)
-			}
+			l[class] = slices.DeleteFunc(l[class], func(b *block) bool { return free[b] })
 		}
 	}
 	for sl, n := range idle {
 		if n == sl.blocks {
-			if err := a.dev.free(sl.ptr); err != nil {
-				return failure("trim", err)
-			}
+			give(sl.ptr)
 		}
 	}
-	return nil
-}
-
-// thin drops the blocks of idle slabs from a list and frees those that have no slab.
-func (a *arena) thin(list *[]*block, idle map[*slab]int) error {
-	kept := (*list)[:0]
-	var first error
-	for _, b := range *list {
-		switch {
-		case b.slab != nil && idle[b.slab] < b.slab.blocks, first != nil:
-			kept = append(kept, b)
-			continue
-		case b.slab == nil:
-			if first = a.dev.free(b.ptr); first != nil {
-				kept = append(kept, b)
-				continue
-			}
-		}
-		a.stats.Cached -= int64(b.size)
-	}
-	clear((*list)[len(kept):])
-	*list = kept
 	return first
 }
 

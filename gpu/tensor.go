@@ -21,11 +21,12 @@ type Tensor struct {
 	i32 []int32
 	u8  []uint8
 
-	ptr cuda.Ptr // GPU storage
+	gpu *memory // GPU storage
 }
 
 // Empty makes a float32 tensor. Its contents are zero on the CPU and
-// unspecified on a GPU: use Zeros where they matter.
+// unspecified on a GPU, NaN on the host device of the tests: use Zeros where
+// they matter.
 func (d *Device) Empty(shape ...int) *Tensor { return d.New(Float32, shape...) }
 
 // Empty64 is Empty for float64.
@@ -35,6 +36,13 @@ func (d *Device) Empty64(shape ...int) *Tensor { return d.New(Float64, shape...)
 // none and the device's stream keeps the error.
 func (d *Device) New(dt DType, shape ...int) *Tensor {
 	t := &Tensor{dev: d, dt: dt, shape: append([]int(nil), shape...), n: count(shape)}
+	if int(dt) >= len(dtypes) {
+		panic(fmt.Sprintf("gpu: New: unknown dtype %v", dt))
+	}
+	if d.CUDA() {
+		t.gpu = d.alloc(t)
+		return t
+	}
 	switch dt {
 	case Float32:
 		t.f32 = make([]float32, t.n)
@@ -46,38 +54,48 @@ func (d *Device) New(dt DType, shape ...int) *Tensor {
 		t.i32 = make([]int32, t.n)
 	case Uint8:
 		t.u8 = make([]uint8, t.n)
-	default:
-		panic(fmt.Sprintf("gpu: New: unknown dtype %v", dt))
 	}
 	return t
 }
 
 // Zeros makes a tensor of zeros.
-func (d *Device) Zeros(dt DType, shape ...int) *Tensor { return d.New(dt, shape...) }
+func (d *Device) Zeros(dt DType, shape ...int) *Tensor {
+	t := d.New(dt, shape...)
+	if d.CUDA() {
+		d.stream.Memset(t.Ptr(), 0, t.bytes())
+	}
+	return t
+}
 
 // From makes a float32 tensor of v: on the CPU it wraps v without copying it,
 // on a GPU it copies v there.
 func (d *Device) From(v []float32, shape ...int) *Tensor {
 	mustHold(shape, len(v))
-	return &Tensor{dev: d, dt: Float32, shape: append([]int(nil), shape...), n: len(v), f32: v}
+	return wrap(&Tensor{dt: Float32, f32: v}, len(v), shape).To(d)
 }
 
 // From64 is From for float64.
 func (d *Device) From64(v []float64, shape ...int) *Tensor {
 	mustHold(shape, len(v))
-	return &Tensor{dev: d, dt: Float64, shape: append([]int(nil), shape...), n: len(v), f64: v}
+	return wrap(&Tensor{dt: Float64, f64: v}, len(v), shape).To(d)
 }
 
 // FromInt32 is From for int32.
 func (d *Device) FromInt32(v []int32, shape ...int) *Tensor {
 	mustHold(shape, len(v))
-	return &Tensor{dev: d, dt: Int32, shape: append([]int(nil), shape...), n: len(v), i32: v}
+	return wrap(&Tensor{dt: Int32, i32: v}, len(v), shape).To(d)
 }
 
 // FromUint8 is From for uint8.
 func (d *Device) FromUint8(v []uint8, shape ...int) *Tensor {
 	mustHold(shape, len(v))
-	return &Tensor{dev: d, dt: Uint8, shape: append([]int(nil), shape...), n: len(v), u8: v}
+	return wrap(&Tensor{dt: Uint8, u8: v}, len(v), shape).To(d)
+}
+
+// wrap completes a tensor of n elements on the CPU.
+func wrap(t *Tensor, n int, shape []int) *Tensor {
+	t.dev, t.n, t.shape = cpuDevice, n, append([]int(nil), shape...)
+	return t
 }
 
 // FromAs makes a tensor of a float dtype from v, each element rounded to
@@ -108,18 +126,6 @@ func (d *Device) FromAs(dt DType, v []float32, shape ...int) *Tensor {
 
 // Like makes a tensor of t's device, dtype and shape, as New does.
 func (t *Tensor) Like() *Tensor { return t.dev.New(t.dt, t.shape...) }
-
-// To is t on device d: t itself if it is there already, else a copy.
-func (t *Tensor) To(d *Device) *Tensor {
-	if t.dev == d {
-		return t
-	}
-	panic("gpu: To: no second device")
-}
-
-// Free gives t's memory back; t must not be used after it. Tensors that are
-// not freed are given back by the garbage collector, some time.
-func (t *Tensor) Free() {}
 
 // Device is where t lives.
 func (t *Tensor) Device() *Device { return t.dev }
@@ -152,69 +158,12 @@ func (t *Tensor) I32() []int32 { return t.i32 }
 func (t *Tensor) U8() []uint8 { return t.u8 }
 
 // Ptr is the address of t's first element on a GPU; 0 on the CPU and for a
-// tensor without elements.
-func (t *Tensor) Ptr() cuda.Ptr { return t.ptr }
-
-// Floats is a copy of t's elements as float32. On a GPU it waits for all work
-// queued so far and reports the stream's error.
-func (t *Tensor) Floats() ([]float32, error) {
-	out := make([]float32, t.n)
-	return out, t.Read(out)
-}
-
-// Read copies t's elements, converted to float32, to dst, as Floats does. It
-// panics unless dst has t's length.
-func (t *Tensor) Read(dst []float32) error {
-	if len(dst) != t.n {
-		panic(fmt.Sprintf("gpu: Read: %d elements into a slice of %d", t.n, len(dst)))
+// tensor without elements. It panics when t was freed.
+func (t *Tensor) Ptr() cuda.Ptr {
+	if t.gpu == nil {
+		return 0
 	}
-	switch t.dt {
-	case Float32:
-		copy(dst, t.f32)
-	case Float64:
-		for i, v := range t.f64 {
-			dst[i] = float32(v)
-		}
-	case Float16:
-		for i, v := range t.u16 {
-			dst[i] = F16ToFloat(v)
-		}
-	case BFloat16:
-		for i, v := range t.u16 {
-			dst[i] = BF16ToFloat(v)
-		}
-	case Int32:
-		for i, v := range t.i32 {
-			dst[i] = float32(v)
-		}
-	case Uint8:
-		for i, v := range t.u8 {
-			dst[i] = float32(v)
-		}
-	}
-	return nil
-}
-
-// Read64 is Read into float64.
-func (t *Tensor) Read64(dst []float64) error {
-	if len(dst) != t.n {
-		panic(fmt.Sprintf("gpu: Read64: %d elements into a slice of %d", t.n, len(dst)))
-	}
-	if t.dt == Float64 {
-		copy(dst, t.f64)
-		return nil
-	}
-	v := make([]float32, t.n)
-	err := t.Read(v)
-	for i, x := range v {
-		dst[i] = float64(x)
-	}
-	if t.dt == Int32 { // beyond 2^24 a float32 is not exact
-		for i, x := range t.i32 {
-			dst[i] = float64(x)
-		}
-	}
-	return err
+	return t.gpu.address()
 }
 
 // count is the number of elements of a shape; it panics on a negative size and

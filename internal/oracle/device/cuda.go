@@ -1,0 +1,5 @@
+//go:build !(native && cgo && hostdev)
+
+package device
+
+const second = "cuda"
