@@ -1,0 +1,236 @@
+package ops
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// Frechet sets dist [B] to the Fréchet distance
+//
+//	‖m₁-m₂‖² + tr S₁ + tr S₂ - 2·tr (S₁^½ S₂ S₁^½)^½
+//
+// of B pairs of normal distributions with means mean1, mean2 [B, D] and
+// covariances cov1, cov2 [B, D, D] (Dowson and Landau 1982). The first side may
+// be a single one, [1, D] and [1, D, D], that all pairs share. All are float64.
+//
+// No root is formed: the trace is the nuclear norm of A₁A₂ᵀ for any Aᵢ with
+// AᵢᵀAᵢ = Sᵢ. A distance that rounding makes negative is 0; its error is a
+// small multiple of D·2^-52·(tr S₁ + tr S₂), and of the square root of 2^-52
+// instead where a covariance is singular.
+//
+// A covariance that is not finite, not symmetric to rounding or has eigenvalues
+// below -1e-5 of its largest gives NaN and a *MatrixError; a mean that is not
+// finite gives NaN. Frechet allocates workspace and waits for the device.
+func Frechet(dist, mean1, cov1, mean2, cov2 *gpu.Tensor) error {
+	const op = "Frechet"
+	batch, d := squares(op, "cov2", cov2)
+	wantShape(op, "cov2", cov2, gpu.Float64, batch, d, d)
+	wantShape(op, "mean2", mean2, gpu.Float64, batch, d)
+	wantShape(op, "dist", dist, gpu.Float64, batch)
+	first := batch
+	if s := cov1.Shape(); len(s) == 3 && s[0] == 1 {
+		first = 1
+	}
+	wantShape(op, "cov1", cov1, gpu.Float64, first, d, d)
+	wantShape(op, "mean1", mean1, gpu.Float64, first, d)
+	sameDevice(op, dist, mean1, cov1, mean2, cov2)
+	if d == 0 {
+		fail(op, "cov2 has shape %v: no features", cov2.Shape())
+	}
+	if batch == 0 {
+		return nil
+	}
+	faults := make([]*MatrixError, batch)
+	var reference *covFactor
+	if first == 1 {
+		if reference, faults[0] = factorCov(nil, cov1, 0, d); faults[0] != nil {
+			faults[0].Detail = "of cov1 " + faults[0].Detail
+			fillNaN(dist, 0, batch)
+			return refusal(op, faults)
+		}
+	}
+	eachMatrix(batch, func(w *cpu.Worker, i int) {
+		f, k := reference, 0
+		var e *MatrixError
+		if f == nil {
+			k = i
+			f, e = factorCov(w, cov1, i, d)
+		}
+		var value float64
+		which := "cov1"
+		if e == nil {
+			which = "cov2"
+			value, e = covTerm(w, f, cov2, i, d)
+		}
+		if e != nil {
+			e.Detail = "of " + which + " " + e.Detail
+			faults[i] = e
+			dist.F64()[i] = math.NaN()
+			return
+		}
+		for j, x := range mean1.F64()[k*d:][:d] {
+			y := mean2.F64()[i*d+j]
+			value += (x - y) * (x - y)
+		}
+		dist.F64()[i] = value
+	})
+	return refusal(op, faults)
+}
+
+// covFactor is a covariance and a factor A of it, AᵀA = S.
+type covFactor struct {
+	sigma []float64 // S, [d,d]
+	trace float64
+	lower []float64 // Aᵀ, Cholesky's triangle; nil where S is singular
+	rows  []float64 // A, [r,d], from eigenvalues, where S is singular
+	r     int
+}
+
+// factorCov is Cholesky's factor of covariance i of t, or that of its
+// eigenvalues where it is singular.
+func factorCov(w *cpu.Worker, t *gpu.Tensor, i, d int) (*covFactor, *MatrixError) {
+	f := &covFactor{sigma: make([]float64, d*d), r: d}
+	if e := loadSymmetric(f.sigma, t, i, d); e != nil {
+		return nil, e
+	}
+	largest := 0.0
+	for k := range d {
+		largest = max(largest, f.sigma[k*d+k])
+		f.trace += f.sigma[k*d+k]
+	}
+	l := append([]float64(nil), f.sigma...)
+	if cpu.Cholesky64(w, d, l, d) == nil {
+		least := math.Inf(1)
+		for k := range d {
+			least = min(least, l[k*d+k]*l[k*d+k])
+		}
+		if least > float64(d)*0x1p-52*largest { // else the last pivots are rounding
+			f.lower = l
+			return f, nil
+		}
+	}
+	copy(l, f.sigma)
+	lambda, err := cpu.SymEig64(w, d, l, d, true)
+	if err != nil {
+		return nil, &MatrixError{Fault: NotConverged, Detail: "gives no eigenvalues: " + err.Error()}
+	}
+	if lambda[0] < indefinite*lambda[d-1] || lambda[d-1] < 0 {
+		return nil, indefiniteFault(lambda[0], lambda[d-1])
+	}
+	cut := max(float64(d)*0x1p-52*lambda[d-1], -lambda[0])
+	k := 0
+	for k < d && lambda[k] <= cut {
+		k++
+	}
+	f.r, f.rows = d-k, l[k*d:]
+	for i := range f.r {
+		root := math.Sqrt(lambda[k+i])
+		for j := range d {
+			f.rows[i*d+j] *= root
+		}
+	}
+	return f, nil
+}
+
+// indefinite times its largest is the least eigenvalue that rounding, in
+// whatever precision a covariance was summed, can give it.
+const indefinite = -1e-5
+
+func indefiniteFault(least, largest float64) *MatrixError {
+	return &MatrixError{Fault: NotPositive, Detail: fmt.Sprintf(
+		"is no covariance: its eigenvalues go from %.3g to %.3g, and none of a covariance is negative", least, largest)}
+}
+
+// exactOrder is the order up to which singular values are always taken: they
+// keep more digits than eigenvalues and cost little there.
+const exactOrder = 256
+
+// covTerm is tr S₁ + tr S₂ - 2·tr (S₁S₂)^½ with S₂ matrix i of t.
+func covTerm(w *cpu.Worker, f *covFactor, t *gpu.Tensor, i, d int) (float64, *MatrixError) {
+	if f.lower != nil && d > exactOrder {
+		s := make([]float64, d*d)
+		if e := loadSymmetric(s, t, i, d); e != nil {
+			return 0, e
+		}
+		if value, ok := covTermQuick(w, f, s, d); ok {
+			return value, nil
+		}
+	}
+	g, e := factorCov(w, t, i, d)
+	if e != nil {
+		return 0, e
+	}
+	if f.r == 0 || g.r == 0 {
+		return f.trace + g.trace, nil
+	}
+	p := make([]float64, f.r*g.r)
+	if f.lower != nil && g.lower != nil {
+		copy(p, g.lower)
+		cpu.Trmm64(w, true, true, d, d, 1, f.lower, d, p, d)
+	} else {
+		cpu.Gemm64(w, false, true, f.r, g.r, d, 1, f.matrix(d), d, g.matrix(d), d, 0, p, g.r)
+	}
+	roots, err := cpu.SingularValues64(w, f.r, g.r, p, g.r)
+	if err != nil {
+		return 0, &MatrixError{Fault: NotConverged, Detail: "gives no singular values: " + err.Error()}
+	}
+	return difference(f.trace, g.trace, roots), nil
+}
+
+// matrix is A, [r,d].
+func (f *covFactor) matrix(d int) []float64 {
+	if f.lower == nil {
+		return f.rows
+	}
+	out := make([]float64, d*d)
+	for i := range d {
+		for j := range i + 1 {
+			out[j*d+i] = f.lower[i*d+j]
+		}
+	}
+	return out
+}
+
+// covTermQuick takes the eigenvalues of LᵀS₂L, a third of the work of singular
+// values. It declines where their error, 2^-52 of the largest, would show in
+// the distance, and where S₂ may be singular. It destroys s.
+func covTermQuick(w *cpu.Worker, f *covFactor, s []float64, d int) (float64, bool) {
+	trace := 0.0
+	for k := range d {
+		trace += s[k*d+k]
+	}
+	cpu.Congruence64(w, d, s, d, f.lower, d)
+	lambda, err := cpu.SymEig64(w, d, s, d, false)
+	if err != nil || !(lambda[0] > float64(d)*0x1p-52*lambda[d-1]) {
+		return 0, false
+	}
+	lost, step := 0.0, 0x1p-52*lambda[d-1]
+	for k, v := range lambda {
+		lambda[k] = math.Sqrt(v)
+		lost += step / lambda[k]
+	}
+	value := difference(f.trace, trace, lambda)
+	return value, lost <= max(1e-9*value, 1e-11*(f.trace+trace))
+}
+
+// difference is a + b - 2·Σ roots, not below 0, summed with compensation.
+func difference(a, b float64, roots []float64) float64 {
+	sum, low := a, 0.0
+	add := func(x float64) { // Neumaier 1974
+		t := sum + x
+		if math.Abs(sum) >= math.Abs(x) {
+			low += (sum - t) + x
+		} else {
+			low += (x - t) + sum
+		}
+		sum = t
+	}
+	add(b)
+	for _, s := range roots {
+		add(-2 * s)
+	}
+	return max(sum+low, 0)
+}
