@@ -11,6 +11,8 @@
 //   DYNAMIC_SHARED(T, name)          the launch's dynamic shared memory, aligned to 128 bytes
 //   EXPORT(f)                        makes an entry point known to the host device
 //   warpSum, warpMax                 over all 32 lanes; every lane gets the result
+//   exp2Approx(x)                    2^x in one instruction, 2 ulp; 0 below 2^-126
+//   opaque(i)                        i, of which the compiler knows nothing more
 //   copyAsyncWait must be followed by __syncthreads or __syncwarp before other threads read.
 #pragma once
 
@@ -164,6 +166,22 @@ __device__ __forceinline__ void copyAsyncCommit()
 template <int N> __device__ __forceinline__ void copyAsyncWait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+// 2^x by the special function unit: relative error at most 2^-22, results below 2^-126 are 0.
+__device__ __forceinline__ float exp2Approx(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// The value of i as something that the compiler can't know: what is computed from it inside a loop
+// is computed there, where otherwise it would be moved out and held in registers.
+__device__ __forceinline__ int opaque(int i)
+{
+    asm volatile("" : "+r"(i));
+    return i;
 }
 #endif // __CUDACC__
 

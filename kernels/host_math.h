@@ -183,3 +183,6 @@ template <class T> inline T __ldca(const T* p) { return *p; }
 template <class T> inline T __ldcs(const T* p) { return *p; }
 template <class T> inline void __stcg(T* p, T v) { *p = v; }
 template <class T> inline void __stcs(T* p, T v) { *p = v; }
+
+inline float exp2Approx(float x) { return x < -126.f ? 0.f : exp2f(x); }
+inline int opaque(int i) { return i; }
