@@ -12,11 +12,15 @@ import (
 // any number of threads. It panics unless all tensors have one length and dtype
 // and there are as many coefficients as tensors, one to eight.
 func LinComb(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
-	sameLen("LinComb", out, xs)
-	if len(coeffs) != len(xs) || len(xs) == 0 || len(xs) > maxTerms {
-		panic(fmt.Sprintf("ops: LinComb: %d coefficients for %d tensors, want as many, 1 to %d", len(coeffs), len(xs), maxTerms))
-	}
+	checkLinComb("LinComb", out, coeffs, xs)
 	lincombRange(out, coeffs, xs, 0, out.Len())
+}
+
+// LinCombFinite is LinComb and tells whether every result is finite; it reads
+// nothing twice. If an operand isn't finite, neither is the result.
+func LinCombFinite(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) bool {
+	checkLinComb("LinCombFinite", out, coeffs, xs)
+	return lincombRange(out, coeffs, xs, 0, out.Len())
 }
 
 // LinCombRows is LinComb with coefficients of each sample: row b of the tensors
@@ -41,18 +45,24 @@ func LinCombRows(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
 // maxTerms is what one pass of package cpu takes.
 const maxTerms = 8
 
-func lincombRange(out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor, lo, hi int) {
+func checkLinComb(op string, out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor) {
+	sameLen(op, out, xs)
+	if len(coeffs) != len(xs) || len(xs) == 0 || len(xs) > maxTerms {
+		panic(fmt.Sprintf("ops: %s: %d coefficients for %d tensors, want as many, 1 to %d", op, len(coeffs), len(xs), maxTerms))
+	}
+}
+
+func lincombRange(out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor, lo, hi int) (finite bool) {
 	if out.Double() {
 		var v [maxTerms][]float64
 		for j, x := range xs {
 			v[j] = x.F64()[lo:hi]
 		}
-		cpu.LinComb64(nil, out.F64()[lo:hi], coeffs, v[:len(xs)]...)
-		return
+		return cpu.LinComb64(nil, out.F64()[lo:hi], coeffs, v[:len(xs)]...)
 	}
 	var v [maxTerms][]float32
 	for j, x := range xs {
 		v[j] = x.F32()[lo:hi]
 	}
-	cpu.LinComb32(nil, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
+	return cpu.LinComb32(nil, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
 }

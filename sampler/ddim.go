@@ -66,7 +66,7 @@ type ddim struct {
 
 func (s *ddim) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	from, to := g.Steps[i].From, g.Steps[i].To
-	if err := e.Denoise(s.d, x, from); err != nil {
+	if err := e.ask(s.d, x, from); err != nil {
 		return err
 	}
 	r := to.Sigma() / from.Sigma()
@@ -76,17 +76,17 @@ func (s *ddim) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	kd := to.A - kx*from.A
 	if s.Clip > 0 { // the direction keeps the unclipped D
 		c := [2]float64{kx, -kx * from.A}
-		ops.LinComb(x, c[:], x, s.d)
+		if err := e.update(from, s.d, x, c[:], x, s.d); err != nil { // before the clamp hides an infinity
+			return err
+		}
 		ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
 		kx, kd = 1, to.A
 	}
 	if kz > 0 {
 		e.Noise(s.z)
 		c := [3]float64{kx, kd, kz}
-		ops.LinComb(x, c[:], x, s.d, s.z)
-		return nil
+		return e.update(from, s.d, x, c[:], x, s.d, s.z)
 	}
 	c := [2]float64{kx, kd}
-	ops.LinComb(x, c[:], x, s.d)
-	return nil
+	return e.update(from, s.d, x, c[:], x, s.d)
 }

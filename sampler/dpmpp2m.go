@@ -5,7 +5,6 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/ops"
 )
 
 // DPMpp2M is the second-order multistep DPM-Solver++ (Lu et al. 2022,
@@ -53,7 +52,7 @@ type dpmpp2m struct {
 func (s *dpmpp2m) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	from, to := g.Steps[i].From, g.Steps[i].To
 	s.d, s.old = s.old, s.d
-	if err := e.Denoise(s.d, x, from); err != nil {
+	if err := e.ask(s.d, x, from); err != nil {
 		return err
 	}
 	kx := to.B / from.B
@@ -70,10 +69,8 @@ func (s *dpmpp2m) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	}
 	if extra == 0 {
 		c := [2]float64{kx, kd}
-		ops.LinComb(x, c[:], x, s.d)
-		return nil
+		return e.update(from, s.d, x, c[:], x, s.d)
 	}
 	c := [3]float64{kx, kd + extra, -extra}
-	ops.LinComb(x, c[:], x, s.d, s.old)
-	return nil
+	return e.update(from, s.d, x, c[:], x, s.d, s.old)
 }

@@ -3,7 +3,6 @@ package sampler
 import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/ops"
 )
 
 // Euler is Euler's method on the probability-flow ODE dx/dτ = (x - D)/τ, with
@@ -32,11 +31,10 @@ type euler struct{ d *gpu.Tensor }
 
 func (s *euler) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	from, to := g.Steps[i].From, g.Steps[i].To
-	if err := e.Denoise(s.d, x, from); err != nil {
+	if err := e.ask(s.d, x, from); err != nil {
 		return err
 	}
 	k := to.B / from.B
 	c := [2]float64{k, to.A - from.A*k}
-	ops.LinComb(x, c[:], x, s.d)
-	return nil
+	return e.update(from, s.d, x, c[:], x, s.d)
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/ops"
 )
 
 // Heun is the trapezoid rule on dx/dτ = (x - D)/τ (Karras et al. 2022,
@@ -50,7 +49,7 @@ type heun struct{ d1, d2, x1 *gpu.Tensor }
 
 func (s *heun) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	from, to := g.Steps[i].From, g.Steps[i].To
-	if err := e.Denoise(s.d1, x, from); err != nil {
+	if err := e.ask(s.d1, x, from); err != nil {
 		return err
 	}
 	// In sigma the state is x/A: A'/A rescales it, and A' the denoised ones.
@@ -60,16 +59,16 @@ func (s *heun) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	}
 	c := [3]float64{r * kx, (1 - r) * kd}
 	if to.B == 0 {
-		ops.LinComb(x, c[:2], x, s.d1)
-		return nil
+		return e.update(from, s.d1, x, c[:2], x, s.d1)
 	}
-	ops.LinComb(s.x1, c[:2], x, s.d1)
-	if err := e.Denoise(s.d2, s.x1, to); err != nil {
+	if err := e.update(from, s.d1, s.x1, c[:2], x, s.d1); err != nil {
+		return err
+	}
+	if err := e.ask(s.d2, s.x1, to); err != nil {
 		return err
 	}
 	half := (1 - r) / (2 * r) * kd
 	c[1] -= half
 	c[2] = half
-	ops.LinComb(x, c[:], x, s.d1, s.d2)
-	return nil
+	return e.update(to, s.d2, x, c[:], x, s.d1, s.d2)
 }

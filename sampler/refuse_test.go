@@ -40,6 +40,23 @@ func TestNotFiniteIsRefused(t *testing.T) {
 	}
 }
 
+// A step's noise pushes finite states and finite outputs over the edge.
+func TestOverflowOfTheStateIsRefused(t *testing.T) {
+	g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: []float64{8, 4, 2}})
+	_, err := sampler.Run(context.Background(), &broken{}, sampler.DDIM{Eta: 1}, g, sampler.Options{
+		N: 2, Shape: []int{3},
+		StepNoise: func(_, step int, z *gpu.Tensor) {
+			if step == 1 {
+				z.F32()[4] = -math.MaxFloat32
+			}
+		},
+	})
+	var nf *sampler.NotFiniteError
+	if !errors.As(err, &nf) || !nf.State || nf.Step != 1 || nf.Image != 1 {
+		t.Errorf("error %v, want an overflow of image 1 in step 1", err)
+	}
+}
+
 func TestRunRefusals(t *testing.T) {
 	ve := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 3})
 	zt, err := diffusion.NewVP(diffusion.ZeroTerminalSNR(diffusion.LinearBetas(1000, 1e-4, 0.02)))

@@ -57,8 +57,39 @@ func NewEval(ctx context.Context, den Denoiser, like *gpu.Tensor, c Cond, noise 
 // Denoise writes the denoised x, a state at point p, to out. It refuses an
 // output that is not finite with a *NotFiniteError.
 func (e *Eval) Denoise(out, x *gpu.Tensor, p diffusion.Point) error {
+	if err := e.ask(out, x, p); err != nil {
+		return err
+	}
+	if i, ok := ops.Finite(out); !ok {
+		return e.notFinite(p, out, i)
+	}
+	return nil
+}
+
+func (e *Eval) notFinite(p diffusion.Point, x *gpu.Tensor, i int) *NotFiniteError {
+	return &NotFiniteError{Step: e.step, Sigma: p.Sigma(), Image: e.first + i/(x.Len()/len(e.points))}
+}
+
+// update sets out to Σ_j c[j]·xs[j], where d, one of the xs, is what ask wrote
+// for point p and nobody has looked at yet. The sum is not finite where d isn't,
+// so this check costs no pass over memory. The error names d when it is to
+// blame, else the state, which then has overflowed.
+func (e *Eval) update(p diffusion.Point, d, out *gpu.Tensor, c []float64, xs ...*gpu.Tensor) error {
+	if ops.LinCombFinite(out, c, xs...) {
+		return nil
+	}
+	if i, ok := ops.Finite(d); !ok {
+		return e.notFinite(p, d, i)
+	}
+	i, _ := ops.Finite(out)
+	err := e.notFinite(p, out, i)
+	err.State = true
+	return err
+}
+
+// ask is Denoise without the check of the output.
+func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
 	e.NFE++
-	sigma := p.Sigma()
 	var err error
 	switch {
 	case e.at != nil:
@@ -69,6 +100,7 @@ func (e *Eval) Denoise(out, x *gpu.Tensor, p diffusion.Point) error {
 	case p.A == 0:
 		return fmt.Errorf("sampler: step %d: the denoiser takes x0 + sigma·n and cannot be asked at infinite noise; start the grid lower", e.step)
 	default:
+		sigma := p.Sigma()
 		for i := range e.sigmas {
 			e.sigmas[i] = sigma
 		}
@@ -82,13 +114,7 @@ func (e *Eval) Denoise(out, x *gpu.Tensor, p diffusion.Point) error {
 		}
 		err = e.den.Denoise(e.ctx, out, x, e.sigmas, e.cond)
 	}
-	if err != nil {
-		return err
-	}
-	if i, ok := ops.Finite(out); !ok {
-		return &NotFiniteError{Step: e.step, Sigma: sigma, Image: e.first + i/(out.Len()/len(e.points))}
-	}
-	return nil
+	return err
 }
 
 // Noise fills z with normals, each image's from its own stream.
@@ -98,9 +124,13 @@ func (e *Eval) Noise(z *gpu.Tensor) { e.noise(e.step, z) }
 type NotFiniteError struct {
 	Step  int
 	Sigma float64
-	Image int // the first image concerned
+	Image int  // the first image concerned
+	State bool // the denoiser's output was finite, but the state made of it is not
 }
 
 func (e *NotFiniteError) Error() string {
+	if e.State {
+		return fmt.Sprintf("sampler: step %d, sigma %.6g: the state of image %d overflowed; the denoiser's output or the start is too large", e.Step, e.Sigma, e.Image)
+	}
 	return fmt.Sprintf("sampler: step %d, sigma %.6g: the denoiser returned NaN or an infinity for image %d; check its weights and the grid's range", e.Step, e.Sigma, e.Image)
 }

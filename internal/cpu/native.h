@@ -71,13 +71,13 @@ void* deflate_decoder(void);
 int deflate_zlib(void* decoder, const void* in, size_t in_size, void* out, size_t out_size,
                  size_t* written);
 
-// vec.c
-void vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
-                   const float* x2, const float* x3, const float* x4, const float* x5,
-                   const float* x6, const float* x7);
-void vec_lincomb64(long n, int k, double* out, const double* c, const double* x0, const double* x1,
-                   const double* x2, const double* x3, const double* x4, const double* x5,
-                   const double* x6, const double* x7);
+// vec.c; the linear combinations return whether every result is finite
+int vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
+                  const float* x2, const float* x3, const float* x4, const float* x5,
+                  const float* x6, const float* x7);
+int vec_lincomb64(long n, int k, double* out, const double* c, const double* x0, const double* x1,
+                  const double* x2, const double* x3, const double* x4, const double* x5,
+                  const double* x6, const double* x7);
 void vec_triad(long n, float* out, const float* a, const float* b, float s);
 void vec_relu(long n, float* out, const float* x);
 void vec_exp(long n, float* out, const float* x);

@@ -58,7 +58,9 @@ func nativeSingularValues64(threads, m, n int, a []float64, lda int, values []fl
 
 func nativeDecodeJPEG(*Worker, []byte, int) (*JPEG, error) { return nil, ErrNoTurbo }
 
-func nativeLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) bool { return false }
+func nativeLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) (finite, ok bool) {
+	return false, false
+}
 
 func nativeTriad(out, a, b []float32, s float32) bool { return false }
 

@@ -20,10 +20,13 @@ typedef double d4 __attribute__((vector_size(32), aligned(8)));
 typedef double d8 __attribute__((vector_size(64), aligned(8)));
 
 // out[i] = c[0] x[0][i] + c[1] x[1][i] + ..., in double, rounded once. out may be one of the x.
-#define LINCOMB32(name, attribute, quad, WIDE, NARROW)                                             \
-    attribute static inline void name(long n, int k, float* out, const double* c,                  \
-                                      const float* const* x)                                       \
+// Returns whether all results are finite: then the sum of 0 out[i] is 0, else it is NaN.
+#define LINCOMB32(name, attribute, quad, WIDE, NARROW, PROBE)                                      \
+    attribute static inline int name(long n, int k, float* out, const double* c,                   \
+                                     const float* const* x)                                        \
     {                                                                                              \
+        f4 p0 = {0}, p1 = p0, p2 = p0, p3 = p0;                                                    \
+        float probe = 0;                                                                           \
         long i = 0;                                                                                \
         for (; i + 16 <= n; i += 16) {                                                             \
             quad s0 = c[0] * WIDE(x[0] + i), s1 = c[0] * WIDE(x[0] + i + 4);                       \
@@ -34,33 +37,47 @@ typedef double d8 __attribute__((vector_size(64), aligned(8)));
                 s2 += c[j] * WIDE(x[j] + i + 8);                                                   \
                 s3 += c[j] * WIDE(x[j] + i + 12);                                                  \
             }                                                                                      \
-            NARROW(out + i, s0);                                                                   \
-            NARROW(out + i + 4, s1);                                                               \
-            NARROW(out + i + 8, s2);                                                               \
-            NARROW(out + i + 12, s3);                                                              \
+            const f4 r0 = NARROW(s0), r1 = NARROW(s1), r2 = NARROW(s2), r3 = NARROW(s3);           \
+            *(f4*)(out + i) = r0;                                                                  \
+            *(f4*)(out + i + 4) = r1;                                                              \
+            *(f4*)(out + i + 8) = r2;                                                              \
+            *(f4*)(out + i + 12) = r3;                                                             \
+            p0 = PROBE(r0, p0);                                                                    \
+            p1 = PROBE(r1, p1);                                                                    \
+            p2 = PROBE(r2, p2);                                                                    \
+            p3 = PROBE(r3, p3);                                                                    \
         }                                                                                          \
         for (; i < n; i++) {                                                                       \
             double s = c[0] * x[0][i];                                                             \
             for (int j = 1; j < k; j++)                                                            \
                 s += c[j] * x[j][i];                                                               \
             out[i] = (float)s;                                                                     \
+            probe += 0 * out[i];                                                                   \
         }                                                                                          \
+        p0 += p1 + p2 + p3;                                                                        \
+        return probe + p0[0] + p0[1] + p0[2] + p0[3] == 0;                                         \
     }
 
 #define WIDE_ANY(p) __builtin_convertvector(*(const f4*)(p), d4)
-#define NARROW_ANY(p, v) (*(f4*)(p) = __builtin_convertvector(v, f4))
-LINCOMB32(lincomb32, __attribute__((always_inline)), d4, WIDE_ANY, NARROW_ANY)
+#define NARROW_ANY(v) __builtin_convertvector(v, f4)
+#define PROBE_ANY(r, p) ((p) + 0 * (r))
+LINCOMB32(lincomb32, __attribute__((always_inline)), d4, WIDE_ANY, NARROW_ANY, PROBE_ANY)
 
-#if defined(__x86_64__) // gcc 12 widens in two halves; the instruction does four, on AVX-512 as
-                        // well
+#if defined(__x86_64__) // gcc 12 widens in two halves; the instruction does four. Twice as wide
+                        // vectors are slower: they take two conversions each. Conversions share
+                        // their units with additions, so the probe is fused into the product.
+#define AVX2 __attribute__((target("avx2,fma")))
 #define WIDE_AVX(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
-#define NARROW_AVX(p, v) _mm_storeu_ps(p, _mm256_cvtpd_ps(v))
-#define AVX2 __attribute__((target("avx2")))
-LINCOMB32(lincomb32_avx2, AVX2 __attribute__((always_inline)), __m256d, WIDE_AVX, NARROW_AVX)
+#define NARROW_AVX(v) ((f4)_mm256_cvtpd_ps(v))
+#define PROBE_AVX(r, p) ((f4)_mm_fmadd_ps(r, _mm_setzero_ps(), p))
+LINCOMB32(lincomb32_avx2, AVX2 __attribute__((always_inline)), __m256d, WIDE_AVX, NARROW_AVX,
+          PROBE_AVX)
 #endif
 
-INLINE void lincomb64(long n, int k, double* out, const double* c, const double* const* x)
+INLINE int lincomb64(long n, int k, double* out, const double* c, const double* const* x)
 {
+    d8 probe = {0};
+    double last = 0;
     long i = 0;
     for (; i + 16 <= n; i += 16) {
         d8 lo = c[0] * *(const d8*)(x[0] + i), hi = c[0] * *(const d8*)(x[0] + i + 8);
@@ -70,66 +87,63 @@ INLINE void lincomb64(long n, int k, double* out, const double* c, const double*
         }
         *(d8*)(out + i) = lo;
         *(d8*)(out + i + 8) = hi;
+        probe += 0 * lo + 0 * hi;
     }
     for (; i < n; i++) {
         double s = c[0] * x[0][i];
         for (int j = 1; j < k; j++)
             s += c[j] * x[j][i];
         out[i] = s;
+        last += 0 * s;
     }
+    for (int j = 0; j < 8; j++)
+        last += probe[j];
+    return last == 0;
 }
 
 // A constant number of operands unrolls the inner loop.
 #define BY_COUNT(f)                                                                                \
     switch (k) {                                                                                   \
     case 1:                                                                                        \
-        f(n, 1, out, c, x);                                                                        \
-        break;                                                                                     \
+        return f(n, 1, out, c, x);                                                                 \
     case 2:                                                                                        \
-        f(n, 2, out, c, x);                                                                        \
-        break;                                                                                     \
+        return f(n, 2, out, c, x);                                                                 \
     case 3:                                                                                        \
-        f(n, 3, out, c, x);                                                                        \
-        break;                                                                                     \
+        return f(n, 3, out, c, x);                                                                 \
     case 4:                                                                                        \
-        f(n, 4, out, c, x);                                                                        \
-        break;                                                                                     \
+        return f(n, 4, out, c, x);                                                                 \
     case 5:                                                                                        \
-        f(n, 5, out, c, x);                                                                        \
-        break;                                                                                     \
+        return f(n, 5, out, c, x);                                                                 \
     default:                                                                                       \
-        f(n, k, out, c, x);                                                                        \
-        break;                                                                                     \
+        return f(n, k, out, c, x);                                                                 \
     }
 
 #if defined(__x86_64__)
-AVX2 static void pass32_avx2(long n, int k, float* out, const double* c, const float* const* x)
+AVX2 static int pass32_avx2(long n, int k, float* out, const double* c, const float* const* x)
 {
     BY_COUNT(lincomb32_avx2)
 }
 #endif
-static void pass32(long n, int k, float* out, const double* c, const float* const* x)
+static int pass32(long n, int k, float* out, const double* c, const float* const* x)
 {
     BY_COUNT(lincomb32)
 }
 
-void vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
-                   const float* x2, const float* x3, const float* x4, const float* x5,
-                   const float* x6, const float* x7)
+int vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
+                  const float* x2, const float* x3, const float* x4, const float* x5,
+                  const float* x6, const float* x7)
 {
     const float* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) {
-        pass32_avx2(n, k, out, c, x);
-        return;
-    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return pass32_avx2(n, k, out, c, x);
 #endif
-    pass32(n, k, out, c, x);
+    return pass32(n, k, out, c, x);
 }
 
-CLONES void vec_lincomb64(long n, int k, double* out, const double* c, const double* x0,
-                          const double* x1, const double* x2, const double* x3, const double* x4,
-                          const double* x5, const double* x6, const double* x7)
+CLONES int vec_lincomb64(long n, int k, double* out, const double* c, const double* x0,
+                         const double* x1, const double* x2, const double* x3, const double* x4,
+                         const double* x5, const double* x6, const double* x7)
 {
     const double* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
     BY_COUNT(lincomb64)

@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -20,6 +21,7 @@ type linear[T float32 | float64] struct {
 	x   [linOperands][]T
 	k   int
 	f   func(w *Worker, chunk int)
+	bad atomic.Bool // some result is NaN or infinite
 }
 
 func (l *linear[T]) chunk(_ *Worker, chunk int) {
@@ -38,8 +40,12 @@ func (l *linear[T]) span(lo, hi int) {
 	for j := l.k; j < linOperands; j++ {
 		x[j] = x[0]
 	}
-	if !nativeLinComb(l.out[lo:hi], l.c[:l.k], &x) {
-		goLinComb(l.out[lo:hi], l.c[:l.k], &x)
+	finite, ok := nativeLinComb(l.out[lo:hi], l.c[:l.k], &x)
+	if !ok {
+		finite = goLinComb(l.out[lo:hi], l.c[:l.k], &x)
+	}
+	if !finite {
+		l.bad.Store(true)
 	}
 }
 
@@ -56,7 +62,7 @@ var (
 
 // linComb's callers are not inlined: in another package the compiler would know
 // nothing of this instance and move its arguments to the heap.
-func linComb[T float32 | float64](op string, pool *sync.Pool, w *Worker, out []T, coeffs []float64, xs [][]T) {
+func linComb[T float32 | float64](op string, pool *sync.Pool, w *Worker, out []T, coeffs []float64, xs [][]T) (finite bool) {
 	if len(coeffs) != len(xs) {
 		panic(fmt.Sprintf("cpu: %s: %d coefficients for %d operands", op, len(coeffs), len(xs)))
 	}
@@ -67,10 +73,11 @@ func linComb[T float32 | float64](op string, pool *sync.Pool, w *Worker, out []T
 	}
 	if len(xs) == 0 {
 		clear(out)
-		return
+		return true
 	}
 	l := pool.Get().(*linear[T])
 	l.out = out
+	l.bad.Store(false)
 	for first := true; len(xs) > 0; first = false { // beyond eight operands, the sum so far is the first of the next eight
 		l.k = 0
 		if !first {
@@ -82,9 +89,11 @@ func linComb[T float32 | float64](op string, pool *sync.Pool, w *Worker, out []T
 		coeffs, xs = coeffs[n:], xs[n:]
 		eachChunk(w, len(out), l.f)
 	}
+	finite = !l.bad.Load() // a sum that once was not finite never becomes so again
 	l.out = nil
 	clear(l.x[:])
 	pool.Put(l)
+	return finite
 }
 
 // eachChunk runs f over the chunks of n elements. A single chunk, a few
@@ -105,18 +114,19 @@ func eachChunk(w *Worker, n int, f func(w *Worker, chunk int)) {
 // is summed in float64 in the order of the operands and rounded once (once per
 // seven operands beyond the eighth). out may be one of the xs; all have the
 // same length, else it panics. It allocates nothing. The bits are the same on
-// every machine.
+// every machine. It tells whether every result is finite, at no cost in memory
+// passes; an operand that isn't finite makes a result that isn't.
 //
 //go:noinline
-func LinComb32(w *Worker, out []float32, coeffs []float64, xs ...[]float32) {
-	linComb("LinComb32", &linear32, w, out, coeffs, xs)
+func LinComb32(w *Worker, out []float32, coeffs []float64, xs ...[]float32) (finite bool) {
+	return linComb("LinComb32", &linear32, w, out, coeffs, xs)
 }
 
 // LinComb64 is LinComb32 for float64.
 //
 //go:noinline
-func LinComb64(w *Worker, out []float64, coeffs []float64, xs ...[]float64) {
-	linComb("LinComb64", &linear64, w, out, coeffs, xs)
+func LinComb64(w *Worker, out []float64, coeffs []float64, xs ...[]float64) (finite bool) {
+	return linComb("LinComb64", &linear64, w, out, coeffs, xs)
 }
 
 // Axpby32 sets y to a·x + b·y.

@@ -5,7 +5,8 @@ import "math"
 // The conversions around products keep the compiler from fusing them with the
 // addition that follows, which some architectures would.
 
-func goLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) {
+// goLinComb returns whether every result is finite.
+func goLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) bool {
 	switch len(c) {
 	case 1:
 		x0 := x[0][:len(out)]
@@ -31,6 +32,11 @@ func goLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) {
 			out[i] = T(s)
 		}
 	}
+	var zero T // stays so: a finite value less itself is 0, any other is NaN
+	for _, v := range out {
+		zero += v - v
+	}
+	return zero == 0
 }
 
 func goTriad(out, a, b []float32, s float32) {

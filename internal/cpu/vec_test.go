@@ -92,6 +92,43 @@ func TestLinCombEqualsTwin(t *testing.T) {
 	}
 }
 
+// Every place of a result, in the vector part and behind it, in C and in Go.
+func TestLinCombTellsOfNonFinite(t *testing.T) {
+	const n = 37
+	inf := math.Inf(1)
+	for i := -1; i < n; i++ {
+		for _, v := range []float64{math.NaN(), inf, -inf, 3e38, -3e38} {
+			x, y := make([]float32, n), make([]float32, n)
+			x64, y64 := make([]float64, n), make([]float64, n)
+			if i >= 0 {
+				x[i], x64[i] = float32(v), v
+				if math.Abs(v) < inf {
+					x64[i] *= 5e269 // overflows below as the float32 does
+				}
+			}
+			out, out64 := make([]float32, n), make([]float64, n)
+			c := []float64{1, 2}
+			got := []bool{
+				LinComb32(nil, out, c, y, x), LinComb64(nil, out64, c, y64, x64),
+				goLinComb(out, c, &[linOperands][]float32{y, x}), goLinComb(out64, c, &[linOperands][]float64{y64, x64}),
+			}
+			for j, finite := range got {
+				if finite != (i < 0) {
+					t.Errorf("%g at %d: function %d says finite: %t", v, i, j, finite)
+				}
+			}
+		}
+	}
+	var xs [10][]float32
+	for j := range xs {
+		xs[j] = make([]float32, n)
+	}
+	xs[0][36] = float32(inf) // seen by the first of two passes
+	if LinComb32(nil, make([]float32, n), make([]float64, 10), xs[:]...) {
+		t.Error("0 times infinity counts as finite")
+	}
+}
+
 func TestLinCombAllocatesNothing(t *testing.T) {
 	x, y, out := make([]float32, 4*vecChunk), make([]float32, 4*vecChunk), make([]float32, 4*vecChunk)
 	c := []float64{1, 2}
