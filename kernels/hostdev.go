@@ -11,5 +11,5 @@ import "embed"
 // Go's build does not see the files that a C++ file includes, but it does see
 // embedded ones: a changed kernel or header rebuilds the package.
 //
-//go:embed *.h
+//go:embed *.cu *.h
 var _ embed.FS

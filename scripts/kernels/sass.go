@@ -108,8 +108,8 @@ func readUsage(text string) ([]usage, error) {
 		if err != nil {
 			return nil, err
 		}
-		if arch != "sm_80" { // from sm_90 on the figure includes the system's own part
-			shared -= sharedReserved
+		if arch != "sm_80" { // from sm_90 on the figure includes the system's own part, unless the kernel has none
+			shared = max(0, shared-sharedReserved)
 		}
 		list = append(list, usage{Kernel: kernel, Arch: arch, Regs: regs, Shared: shared})
 	}
