@@ -2,7 +2,7 @@
 # Finds what the fast build (tag "native") needs, installs what is missing where it may, and says what is left and what that costs.
 # Exit status 0 always, so that the pure-Go build goes on; the last line says "native: yes" or "native: no".
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 # The CUDA compiler, headers and disassemblers, pinned one by one: 110 MB to download, 277 MB in .cuda, no GPU and no root needed.
 cuda=("cuda-toolkit[nvcc,cudart,cccl,crt,nvvm]==13.0.2" nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
 packages=(libdnnl-dev libopenblas-dev liblapacke-dev libturbojpeg0-dev libdeflate-dev)
