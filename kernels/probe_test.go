@@ -1,11 +1,11 @@
 package kernels_test
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
 
 	"github.com/fidlab/fidlab/cuda"
-	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
 	_ "github.com/fidlab/fidlab/internal/oracle/device" // takes the host device in a build that has it
 	"github.com/fidlab/fidlab/kernels"
@@ -13,16 +13,21 @@ import (
 
 // The probes compute what their contracts say; else the limits that they measure are of something else.
 func TestProbes(t *testing.T) {
-	dev, err := gpu.Open("cuda")
+	dev, err := cuda.Open(0)
 	if err != nil {
 		t.Skip(err)
 	}
+	s, err := dev.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	t.Run("triad", func(t *testing.T) {
 		for _, n := range []int{0, 1, 4095, 4096, 4097, 9001} {
 			a, b := oracle.Normal(1, n), oracle.Normal(2, n)
-			y := dev.Empty(n)
-			kernels.ProbeTriadF32(dev.Stream(), cuda.Grid1(n, 4096, 256), y.Ptr(), dev.From(a, n).Ptr(), dev.From(b, n).Ptr(), 0.7, int64(n))
-			for i, got := range floats(t, y) {
+			y, pa, pb := s.Alloc(4*n), upload(s, a), upload(s, b)
+			kernels.ProbeTriadF32(s, cuda.Grid1(n, 4096, 256), y, pa, pb, 0.7, int64(n))
+			for i, got := range download(t, s, y, n) {
 				// The product of two float32 is exact in float64, so this rounds as the fused operation does, but
 				// for the rare sum that float64 rounds first: half a unit of float64 in the last place of float32.
 				want := float32(float64(a[i]) + float64(float32(0.7))*float64(b[i]))
@@ -34,8 +39,8 @@ func TestProbes(t *testing.T) {
 	})
 	t.Run("fma", func(t *testing.T) {
 		const blocks, rounds = 2, 48
-		y := dev.Empty(blocks * 256)
-		kernels.ProbeFmaF32(dev.Stream(), cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 256}, y.Ptr(), 0.875, 0.5, 3, rounds)
+		y := s.Alloc(4 * blocks * 256)
+		kernels.ProbeFmaF32(s, cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 256}, y, 0.875, 0.5, 3, rounds)
 		want := 0.0
 		for k := range 8 {
 			x := 3 + float64(k)
@@ -44,7 +49,7 @@ func TestProbes(t *testing.T) {
 			}
 			want += x
 		}
-		for i, got := range floats(t, y) {
+		for i, got := range download(t, s, y, blocks*256) {
 			// The map contracts by 0.875, so its roundings add up to eight of them at most; then eight sums.
 			if math.Abs(float64(got)-want) > 16*math.Exp2(-24)*want {
 				t.Fatalf("out[%d] = %v, want %v", i, got, want)
@@ -61,9 +66,9 @@ func TestProbes(t *testing.T) {
 			{"f16", kernels.ProbeMmaF16, 0x3c003c00},
 			{"bf16", kernels.ProbeMmaBf16, 0x3f803f80},
 		} {
-			y := dev.Empty(blocks * 128)
-			c.launch(dev.Stream(), cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 128}, y.Ptr(), c.one, rounds)
-			for i, got := range floats(t, y) {
+			y := s.Alloc(4 * blocks * 128)
+			c.launch(s, cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 128}, y, c.one, rounds)
+			for i, got := range download(t, s, y, blocks*128) {
 				if got != 512*rounds {
 					t.Fatalf("%s: out[%d] = %v, want %d", c.name, i, got, 512*rounds)
 				}
@@ -72,12 +77,27 @@ func TestProbes(t *testing.T) {
 	})
 }
 
-// floats waits for the device and checks that nothing went wrong before it looks at the numbers.
-func floats(t *testing.T, x *gpu.Tensor) []float32 {
+func upload(s *cuda.Stream, v []float32) cuda.Ptr {
+	b := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		b = binary.NativeEndian.AppendUint32(b, math.Float32bits(x))
+	}
+	p := s.Alloc(len(b))
+	s.CopyIn(p, b)
+	return p
+}
+
+// download waits for the device, checks that nothing went wrong and frees p.
+func download(t *testing.T, s *cuda.Stream, p cuda.Ptr, n int) []float32 {
 	t.Helper()
-	v, err := x.Floats()
-	if err != nil {
+	b := make([]byte, 4*n)
+	if err := s.CopyOut(b, p); err != nil {
 		t.Fatal(err)
+	}
+	s.Free(p)
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.NativeEndian.Uint32(b[4*i:]))
 	}
 	return v
 }
