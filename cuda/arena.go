@@ -67,7 +67,7 @@ const (
 	smallest     = 512
 	smallClasses = 12      // 512 B to 1 MiB
 	slabSize     = 2 << 20 // also the unit of the larger sizes
-	classes      = 160     // to 4 TiB
+	classes      = 164     // to 4 TiB
 )
 
 func newArena(dev backing, exact bool) *arena {

@@ -30,23 +30,38 @@ func (s *Stream) Capture(step func()) (*Graph, error) {
 		return nil, err
 	}
 	g := &Graph{dev: s.dev, keep: step}
-	done := false
-	defer func() { // also when step panics: the stream must not stay in capture
-		err := s.dev.do(func() (err error) {
+	end := func() error {
+		defer s.capturing.Store(false)
+		return s.dev.do(func() (err error) {
 			g.raw, err = endCapture(s.raw)
 			return err
 		})
-		s.capturing.Store(false)
-		if err != nil && done {
-			s.Fail(s.dev.fail("end of the capture", err))
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			_ = end() // step panics, and that goes on
 		}
 	}()
 	step()
-	done = true
+	ended = true
+	err := end()
+	if g.raw != nil {
+		runtime.AddCleanup(g, func(raw rawGraph) {
+			_ = s.dev.do(func() error { return destroyGraph(raw) }) // nobody is left to tell
+		}, g.raw)
+	}
+	if e := s.Err(); e != nil { // of a call within step, which says more than the driver's
+		return nil, e
+	}
+	if err != nil {
+		s.Fail(s.dev.fail("end of the capture", err))
+		return nil, s.Err()
+	}
 	return g, nil
 }
 
-// Launch queues the graph on s.
+// LaunchGraph queues all of g on s.
 func (s *Stream) LaunchGraph(g *Graph) {
 	s.call("graph", func() error { return launchGraph(g.raw, s.raw) })
 	runtime.KeepAlive(g)
