@@ -1,0 +1,178 @@
+package ops
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/fidlab/fidlab/gpu"
+)
+
+// maxSplat bounds Gaussians, pixels and tiles: kernels count them in 32 bits.
+const maxSplat = math.MaxInt32
+
+// splatTile is the side of the tiles that Gaussians are sorted into.
+const splatTile = 16
+
+func splatError(format string, args ...any) error {
+	return fmt.Errorf("ops: SplatForward: "+format, args...)
+}
+
+// checkSplat fills cfg's defaults and returns the problem's size.
+func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
+	var s splatSize
+	if err := checkSplatConfig(cfg); err != nil {
+		return s, err
+	}
+	if p.Mean == nil || p.Cov == nil || p.Feature == nil {
+		return s, errors.New("ops: SplatForward: Mean, Cov and Feature must be given")
+	}
+	mean, feature := p.Mean.Shape(), p.Feature.Shape()
+	if len(mean) != 3 || len(feature) != 3 {
+		return s, splatError("Mean has shape %v and Feature %v; want [B, N, 2] and [B, N, C]", mean, feature)
+	}
+	s = splatSize{b: mean[0], n: mean[1], c: feature[2], h: h, w: w}
+	for _, t := range []struct {
+		name  string
+		t     *gpu.Tensor
+		shape []int
+	}{
+		{"Mean", p.Mean, []int{s.b, s.n, 2}},
+		{"Cov", p.Cov, []int{s.b, s.n, 3}},
+		{"Feature", p.Feature, []int{s.b, s.n, s.c}},
+		{"Opacity", p.Opacity, []int{s.b, s.n}},
+		{"Background", p.Background, []int{s.b, s.c}},
+		{"Depth", p.Depth, []int{s.b, s.n}},
+	} {
+		if t.t == nil {
+			continue
+		}
+		if err := wantTensor("SplatForward", t.name, t.t, p.Mean.Device(), t.shape); err != nil {
+			return s, err
+		}
+	}
+	if p.Depth != nil && cfg.Mode != SplatAlpha {
+		return s, splatError("Depth is for SplatAlpha; the other modes have no order")
+	}
+	least := 1
+	if cfg.Grid == SplatCorners {
+		least = 2
+	}
+	if s.c < 1 || h < least || w < least {
+		return s, splatError("%d channels, %d x %d pixels; want at least 1 and %d x %d", s.c, h, w, least, least)
+	}
+	tiles := ((h + splatTile - 1) / splatTile) * ((w + splatTile - 1) / splatTile)
+	for _, q := range []struct {
+		what string
+		a, b int
+	}{{"Gaussians", s.b, s.n}, {"pixels of a row", w, 1}, {"pixels of a column", h, 1}, {"pixels", s.b, h * w}, {"tiles", s.b, tiles}} {
+		if q.a > maxSplat || q.b > maxSplat || q.a*q.b > maxSplat {
+			return s, splatError("%d x %d %s; at most 2^31-1: draw fewer images at a time", q.a, q.b, q.what)
+		}
+	}
+	return s, nil
+}
+
+func checkSplatConfig(cfg *SplatConfig) error {
+	if cfg.Support == (SplatSupport{}) {
+		cfg.Support = SplatLevel(1e-4)
+	}
+	if cfg.Eps == 0 {
+		cfg.Eps = 1e-6
+	}
+	switch size := cfg.Support.size; {
+	case cfg.Form > SplatSigmaRho:
+		return splatError("unknown form %d", cfg.Form)
+	case cfg.Mode > SplatAlpha:
+		return splatError("unknown mode %d", cfg.Mode)
+	case cfg.Grid > SplatCorners:
+		return splatError("unknown grid %d", cfg.Grid)
+	case cfg.Support.kind > ellipseSupport || !(size > 0) || size > math.MaxFloat32:
+		return splatError("a support of %g; want > 0 and finite", size)
+	case !(cfg.Eps > 0) || cfg.Eps > math.MaxFloat32:
+		return splatError("Eps is %g; want > 0 and finite", cfg.Eps)
+	case !(cfg.LowPass >= 0) || cfg.LowPass > math.MaxFloat32:
+		return splatError("LowPass is %g; want >= 0 and finite", cfg.LowPass)
+	}
+	return nil
+}
+
+// wantTensor tells how t differs from a float32 tensor of the shape on dev.
+func wantTensor(op, name string, t *gpu.Tensor, dev *gpu.Device, shape []int) error {
+	if t.DType() != gpu.Float32 {
+		return fmt.Errorf("ops: %s: %s is %v; want float32", op, name, t.DType())
+	}
+	if t.Device() != dev {
+		return fmt.Errorf("ops: %s: %s is on %v, Mean on %v; move it with To", op, name, t.Device(), dev)
+	}
+	got := t.Shape()
+	same := len(got) == len(shape)
+	for i := range shape {
+		same = same && got[i] == shape[i]
+	}
+	if !same {
+		return fmt.Errorf("ops: %s: %s has shape %v; want %v", op, name, got, shape)
+	}
+	return nil
+}
+
+func (a *SplatAux) checkGrads(dImage, dCoverage *gpu.Tensor) error {
+	const op = "SplatBackward"
+	if dImage == nil {
+		return errors.New("ops: SplatBackward: no gradient of the image")
+	}
+	s := a.size
+	dev := a.p.Mean.Device()
+	if err := wantTensor(op, "the gradient of the image", dImage, dev, s.imageShape(a.cfg.Planar)); err != nil {
+		return err
+	}
+	if dCoverage == nil {
+		return nil
+	}
+	if a.cfg.Mode != SplatAlpha {
+		return errors.New("ops: SplatBackward: a gradient of the coverage; only SplatAlpha has one")
+	}
+	return wantTensor(op, "the gradient of the coverage", dCoverage, dev, []int{s.b, s.h, s.w})
+}
+
+// splatFault is why a Gaussian is left out; splat2d_prepare.cu has the same numbers.
+type splatFault uint8
+
+const (
+	faultNone splatFault = iota
+	faultMean
+	faultCov
+	faultOpacity
+	faultFeature
+	faultDepth
+	faultSigma
+	faultRho
+	faultSize
+)
+
+func (f splatFault) String() string {
+	return [...]string{
+		faultNone:    "nothing",
+		faultMean:    "its mean is not finite",
+		faultCov:     "its covariance's numbers are not finite",
+		faultOpacity: "its opacity is not finite",
+		faultFeature: "a feature is not finite",
+		faultDepth:   "its depth is negative or not finite",
+		faultSigma:   "a sigma is not positive",
+		faultRho:     "rho is not between -1 and 1",
+		faultSize:    "its covariance overflows",
+	}[f]
+}
+
+// splatFaults is the first Gaussian with a fault, numbered over all images, and how many there are.
+type splatFaults struct {
+	first, count int
+	fault        splatFault
+}
+
+func (f *splatFaults) err(n int) error {
+	if f.count == 0 {
+		return nil
+	}
+	return &SplatDataError{Image: f.first / n, Gaussian: f.first % n, Count: f.count, What: f.fault.String()}
+}
