@@ -1,0 +1,101 @@
+// What the attention kernels share: the problem's scalars, the rows of one
+// sequence and head, and which keys a query sees.
+#pragma once
+#include "device.h"
+
+namespace attention {
+
+constexpr float LOG2E = 1.4426950408889634f;
+constexpr float LN2 = 0.69314718055994531f;
+
+// The scalars of a call. Tensors are [batch, rows, heads, d], contiguous, or
+// [rows, heads, d] with cuQ and cuK [batch + 1] as the sequences' first rows.
+struct Problem {
+    const int* keyLens; // [batch] or null
+    const int* cuQ;     // [batch + 1] or null
+    const int* cuK;     // [batch + 1], null as cuQ is
+    int left, right; // query i sees keys i + lk - lq - left ... i + lk - lq + right; < 0: no limit
+    int batch;
+    int heads, kvHeads; // heads is a multiple of kvHeads
+    int lq, lk, d;      // the longest lengths where cuQ is given
+    int aligned;        // every row starts at a multiple of 16 bytes
+};
+
+// Where a block works: a tile of rows of one sequence and head.
+struct Place {
+    int b, h, row;
+    size_t q, k; // the sequence's first row in the query and in the key tensors
+    int lq, lk;  // rows
+    int keys;    // keys that count, at most lk
+    int lo, hi;  // query i sees keys max(0, i + lo) <= j < min(keys, i + hi)
+
+    __device__ __forceinline__ int first(int i) const { return max(0, i + lo); }
+    __device__ __forceinline__ int end(int i) const { return min(keys, i + hi); }
+
+    // Element of query i of head g in q, of key j of key head g in k.
+    __device__ __forceinline__ size_t queryAt(const Problem& p, int g, int i) const
+    {
+        return ((q + i) * p.heads + g) * p.d;
+    }
+    __device__ __forceinline__ size_t keyAt(const Problem& p, int g, int j) const
+    {
+        return ((k + j) * p.kvHeads + g) * p.d;
+    }
+    // Place of the sequence's first query in lse and delta: [batch, heads, lq],
+    // or [heads, rows] for sequences of their own lengths.
+    __device__ __forceinline__ size_t lineAt(const Problem& p, int g) const
+    {
+        if (p.cuQ) return (size_t)g * p.cuQ[p.batch] + q;
+        return ((size_t)b * p.heads + g) * p.lq;
+    }
+};
+
+// Place of a block in a grid of ceil(length / ROWS) tiles (fastest) by heads by batch.
+template <int ROWS>
+__device__ __forceinline__ Place placeOf(const Problem& p, unsigned block, int length, int heads)
+{
+    const unsigned tiles = (unsigned)(length + ROWS - 1) / ROWS;
+    Place s;
+    s.row = block % tiles * ROWS;
+    s.h = block / tiles % (unsigned)heads;
+    s.b = block / tiles / (unsigned)heads;
+    if (p.cuQ) {
+        s.q = p.cuQ[s.b];
+        s.k = p.cuK[s.b];
+        s.lq = p.cuQ[s.b + 1] - p.cuQ[s.b];
+        s.lk = p.cuK[s.b + 1] - p.cuK[s.b];
+    } else {
+        s.q = (size_t)s.b * p.lq;
+        s.k = (size_t)s.b * p.lk;
+        s.lq = p.lq;
+        s.lk = p.lk;
+    }
+    s.keys = p.keyLens ? max(0, min(p.keyLens[s.b], s.lk)) : s.lk;
+    s.lo = p.left < 0 ? -s.lq : s.lk - s.lq - p.left;
+    s.hi = p.right < 0 ? s.lk : s.lk - s.lq + p.right + 1;
+    return s;
+}
+
+// Tiles of queries, the last one first: under a causal mask it sees the most keys.
+template <int ROWS> __device__ __forceinline__ Place queryPlace(const Problem& p, unsigned block)
+{
+    Place s = placeOf<ROWS>(p, block, p.lq, p.heads);
+    s.row = (p.lq - 1) / ROWS * ROWS - s.row;
+    return s;
+}
+
+// Tiles of keys of a key head, the first one first: the most queries see it.
+template <int ROWS> __device__ __forceinline__ Place keyPlace(const Problem& p, unsigned block)
+{
+    return placeOf<ROWS>(p, block, p.lk, p.kvHeads);
+}
+
+// Additive bias [batch or 1, heads or 1, lq, lk] of one batch item and head.
+__device__ __forceinline__ const float* biasOf(const float* bias, int biasBatch, int biasHeads,
+                                               const Problem& p, int b, int h)
+{
+    const size_t plane = (size_t)(biasBatch == 1 ? 0 : b) * biasHeads + (biasHeads == 1 ? 0 : h);
+    return bias + plane * p.lq * p.lk;
+}
+
+} // namespace attention
