@@ -246,6 +246,7 @@ func exclusive(w *Worker, f func(w *Worker, threads int)) {
 // The uses of a worker's scratch memory that may overlap in time.
 const (
 	scratchWork = iota
+	scratchAttention
 	scratchSlots
 )
 
