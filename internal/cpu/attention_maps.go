@@ -120,7 +120,7 @@ func (m *attnMaps) item(w *Worker, item int) {
 			Gemm32(w, false, true, i1-i0, t1-t0, d, m.Scale, queries, d, keys, d, 0, scores, tile)
 			for i := i0; i < i1; i++ {
 				row := scores[(i-i0)*tile:][:t1-t0]
-				m.probabilities(w, row, &s, b, h, i, t0)
+				m.probabilities(row, &s, b, h, i, t0)
 				out := m.maps[((b*m.heads+slot)*s.lq+i)*m.keys+t0:][:t1-t0]
 				switch {
 				case count == 1:
@@ -147,7 +147,7 @@ func (m *attnMaps) key(t int) int {
 }
 
 // probabilities makes them of the scores of query i with the chosen keys from t0 on.
-func (m *attnMaps) probabilities(w *Worker, row []float32, s *attnSeq, b, h, i, t0 int) {
+func (m *attnMaps) probabilities(row []float32, s *attnSeq, b, h, i, t0 int) {
 	lse := m.lse[m.lseAt(s, b, h)+i]
 	lo, hi := m.visible(s, i)
 	for t := range row {
@@ -161,7 +161,7 @@ func (m *attnMaps) probabilities(w *Worker, row []float32, s *attnSeq, b, h, i, 
 		}
 		row[t] -= lse
 	}
-	Exp32(w, row, row)
+	expSpan(row, row)
 }
 
 // mapsGrad is the gradient by maps, and where a head and a key are in them.

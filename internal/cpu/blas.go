@@ -61,14 +61,23 @@ func Gemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, lda
 		return
 	}
 	total, across := tiles(m, n)
-	on(w, total, func(w *Worker, t int) {
-		i, j := t/across*tileM, t%across*tileN
-		mm, nn := min(tileM, m-i), min(tileN, n-j)
-		ai, bj := corner(ta, tb, i, lda, j, ldb)
-		if !nativeGemm32(w, ta, tb, mm, nn, k, alpha, a[ai:], lda, b[bj:], ldb, beta, c[i*ldc+j:], ldc) {
-			goGemm32(ta, tb, mm, nn, k, alpha, a[ai:], lda, b[bj:], ldb, beta, c[i*ldc+j:], ldc)
+	if w != nil { // without a function value, which would be allocated
+		for t := range total {
+			gemm32(w, t, across, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
 		}
-	})
+		return
+	}
+	on(w, total, func(w *Worker, t int) { gemm32(w, t, across, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) })
+}
+
+// gemm32 computes tile t.
+func gemm32(w *Worker, t, across int, ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
+	i, j := t/across*tileM, t%across*tileN
+	mm, nn := min(tileM, m-i), min(tileN, n-j)
+	ai, bj := corner(ta, tb, i, lda, j, ldb)
+	if !nativeGemm32(w, ta, tb, mm, nn, k, alpha, a[ai:], lda, b[bj:], ldb, beta, c[i*ldc+j:], ldc) {
+		goGemm32(ta, tb, mm, nn, k, alpha, a[ai:], lda, b[bj:], ldb, beta, c[i*ldc+j:], ldc)
+	}
 }
 
 // Gemm64 is Gemm32 in float64.

@@ -171,10 +171,14 @@ func Exp32(w *Worker, out, x []float32) {
 	sameLen("Exp32", len(out), len(x))
 	eachChunk(w, len(out), func(_ *Worker, chunk int) {
 		lo, hi := span(chunk, len(out))
-		if !nativeExp32(out[lo:hi], x[lo:hi]) {
-			goExp32(out[lo:hi], x[lo:hi])
-		}
+		expSpan(out[lo:hi], x[lo:hi])
 	})
+}
+
+func expSpan(out, x []float32) {
+	if !nativeExp32(out, x) {
+		goExp32(out, x)
+	}
 }
 
 // Softmax32 sets each of the rows of out to exp(x - max x) / Σ exp(x - max x)
