@@ -56,6 +56,10 @@ func Attention(out, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig) {
 	if n.queries == 0 {
 		return
 	}
+	if out.Device().CUDA() {
+		n.attentionCUDA(out, lse, in, cfg)
+		return
+	}
 	a := n.cpu(in, cfg)
 	cpu.AttentionForward(nil, &a, attnRows(out), lse.F32())
 }
@@ -82,6 +86,10 @@ func AttentionBackward(dq, dk, dv, dbias *gpu.Tensor, dout, out, lse *gpu.Tensor
 	n.likeOrNil("dv", dv, in.V)
 	if dbias != nil {
 		n.biasGradient(dbias, in.Bias)
+	}
+	if dq.Device().CUDA() {
+		n.attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse, in, cfg)
+		return
 	}
 	a := n.cpu(in, cfg)
 	g := cpu.AttnGrads{

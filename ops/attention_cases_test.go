@@ -8,6 +8,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -201,5 +202,14 @@ func (p *problem) forward(t *testing.T) (out, lse *gpu.Tensor) {
 	return out, lse
 }
 
-// halves are the dtypes with the rule of the naive computation.
+// attnDevices is device.Each for the devices that attention runs on.
+func attnDevices(t *testing.T, f func(t *testing.T, dev *gpu.Device)) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if dev.CUDA() {
+			t.Skip("attention runs on the CPU only")
+		}
+		f(t, dev)
+	})
+}
+
 var attnTypes = []gpu.DType{gpu.Float32, gpu.Float16, gpu.BFloat16}

@@ -65,6 +65,10 @@ func AttentionMaps(maps, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig
 		return
 	}
 	in.V = nil
+	if maps.Device().CUDA() {
+		n.attentionMapsCUDA(maps, lse, in, cfg, sel)
+		return
+	}
 	a, s := n.cpu(in, cfg), sel.cpu()
 	cpu.AttentionMaps(nil, &a, maps.F32(), lse.F32(), &s)
 }
@@ -81,6 +85,10 @@ func AttentionMapsBackward(dq, dk, dmaps, lse *gpu.Tensor, in AttentionInput, cf
 	n.is("dmaps", dmaps, n.b, heads, n.lq, keys)
 	n.isLSE(lse)
 	in.V = nil
+	if dq.Device().CUDA() {
+		n.attentionMapsBackwardCUDA(dq, dk, dmaps, lse, in, cfg, sel)
+		return
+	}
 	a, s := n.cpu(in, cfg), sel.cpu()
 	cpu.AttentionMapsBackward(nil, &a, attnRows(dq), attnRows(dk), dmaps.F32(), lse.F32(), &s)
 }
@@ -94,6 +102,10 @@ func AttentionFromMaps(out, maps, v *gpu.Tensor) {
 	if out.Len() == 0 {
 		return
 	}
+	if out.Device().CUDA() {
+		n.attentionFromMapsCUDA(out, maps, v)
+		return
+	}
 	a := n.mapped(maps, v)
 	cpu.AttentionFromMaps(nil, &a, attnRows(out))
 }
@@ -105,6 +117,10 @@ func AttentionFromMapsBackward(dmaps, dv, dout, maps, v *gpu.Tensor) {
 	n := mappedCheck("AttentionFromMapsBackward", dout, maps, v, dmaps, dv)
 	n.likeOrNil("dmaps", dmaps, maps)
 	n.likeOrNil("dv", dv, v)
+	if dout.Device().CUDA() {
+		n.attentionFromMapsBackwardCUDA(dmaps, dv, dout, maps, v)
+		return
+	}
 	a := n.mapped(maps, v)
 	var dm []float32
 	if dmaps != nil {

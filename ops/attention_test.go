@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -44,7 +43,9 @@ func attnCases() []attnCase {
 	add(func(c *attnCase) { c.h, c.hkv, c.b, c.lq, c.lk, c.causal = 6, 3, 2, 19, 50, true })
 	add(func(c *attnCase) { c.lensQ, c.lensK, c.h, c.hkv = []int32{3, 0, 70, 1}, []int32{5, 4, 66, 0}, 2, 1 })
 	add(func(c *attnCase) { c.lensQ, c.lensK, c.causal = []int32{20, 64, 5}, []int32{64, 20, 5}, true })
-	add(func(c *attnCase) { c.lensQ, c.lensK, c.window, c.h, c.hkv = []int32{0, 33, 0}, []int32{7, 80, 0}, 12, 2, 2 })
+	add(func(c *attnCase) {
+		c.lensQ, c.lensK, c.window, c.h, c.hkv = []int32{0, 33, 0}, []int32{7, 80, 0}, 12, 2, 2
+	})
 	add(func(c *attnCase) { c.scale = -0.7 })
 	add(func(c *attnCase) { c.amplitude, c.lq = 3000, 20 }) // scores of thousands: one key takes all
 	for i := range out {
@@ -63,7 +64,7 @@ func attnCases() []attnCase {
 }
 
 func TestAttention(t *testing.T) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range attnCases() {
 			t.Run(c.String(), func(t *testing.T) {
 				p := newProblem(dev, c, uint64(i))
@@ -89,7 +90,7 @@ func (p *problem) lseScale() []float64 {
 }
 
 func TestAttentionBackward(t *testing.T) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range attnCases() {
 			t.Run(c.String(), func(t *testing.T) {
 				p := newProblem(dev, c, uint64(i))
@@ -114,7 +115,7 @@ func TestAttentionBackward(t *testing.T) {
 
 // What may be nil changes nothing else, and two runs give the same bits.
 func TestAttentionBackwardOfSome(t *testing.T) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
 		c := attnCase{b: 2, h: 2, hkv: 1, d: 24, lq: 50, lk: 71, biasB: 1, biasH: 2, causal: true}
 		for _, dt := range attnTypes {
 			c.dt = dt
@@ -170,7 +171,7 @@ func sameTensor(t *testing.T, what string, x, y *gpu.Tensor) {
 
 // A sequence's results are the same bits alone and in a batch.
 func TestAttentionBatchIndependence(t *testing.T) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
 		for _, dt := range attnTypes {
 			p := newProblem(dev, attnCase{b: 3, h: 2, hkv: 1, d: 40, lq: 67, lk: 70, causal: true, dt: dt}, 9)
 			out, lse := p.forward(t)
@@ -203,7 +204,7 @@ func TestAttentionBatchIndependence(t *testing.T) {
 
 // Scores up to the end of float32's range neither overflow nor make NaN.
 func TestAttentionHugeScores(t *testing.T) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
 		const n, d = 70, 8
 		for _, size := range []float32{1e4, 1e18} {
 			q, k, v := make([]float32, n*d), make([]float32, n*d), make([]float32, n*d)
@@ -237,7 +238,7 @@ func TestAttentionHugeScores(t *testing.T) {
 
 // No query, no key, no sequence: nothing to do, or zeros.
 func TestAttentionOfNothing(t *testing.T) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
 		for _, l := range [][3]int{{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, 0, 0}} {
 			p := newProblem(dev, attnCase{b: l[0], h: 2, hkv: 1, d: 8, lq: l[1], lk: l[2]}, 1)
 			out, lse := p.forward(t)

@@ -1,5 +1,3 @@
-//go:build !native || !cgo
-
 package cpu
 
 func (f *attnForward) nativeBlock(w *Worker, b, h int, s *attnSeq, i0, i1 int) bool { return false }
