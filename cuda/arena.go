@@ -3,8 +3,10 @@ package cuda
 import (
 	"fmt"
 	"math/bits"
+	"runtime"
 	"slices"
 	"sync"
+	"time"
 )
 
 // backing is what an arena takes its memory from; tests put a pretended device here.
@@ -97,11 +99,13 @@ func (a *arena) alloc(s *Stream, n int) (Ptr, error) {
 		return 0, a.shortage(n)
 	}
 	p, err := a.try(s, n)
-	for _, more := range []func(){func() {}, collect} {
-		if code(err) != statusNoMemory {
-			break
+	for pause := time.Duration(0); code(err) == statusNoMemory && pause < 20*time.Millisecond; pause = 2*pause + time.Millisecond {
+		if pause > 0 {
+			// Memory of forgotten tensors comes back by cleanups, which run in
+			// goroutines of their own after a collection.
+			runtime.GC()
+			time.Sleep(pause)
 		}
-		more()
 		if e := a.trim(); e != nil {
 			return 0, e
 		}

@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -213,23 +212,4 @@ func (d *Dev) forget(s *Stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.streams = slices.DeleteFunc(d.streams, func(o *Stream) bool { return o == s })
-}
-
-// collect waits until the cleanups of what the garbage collector has found have run,
-// as far as one more cycle shows; memory of forgotten tensors comes back that way.
-func collect() {
-	done := make(chan struct{})
-	func() {
-		marker := new([16]byte)
-		runtime.AddCleanup(marker, func(c chan struct{}) { close(c) }, done)
-	}()
-	runtime.GC()
-	for range 1000 {
-		select {
-		case <-done:
-			return
-		default:
-			runtime.Gosched()
-		}
-	}
 }

@@ -36,6 +36,9 @@ func Modules() []string {
 	return names
 }
 
+// noCode is an empty fatbin, for the host device, whose kernels are in the program.
+const noCode = "\x50\xed\x55\xba\x01\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 // module finds or loads a module; d.mu is held.
 func (d *Dev) module(name string) (rawModule, error) {
 	if m, ok := d.modules[name]; ok {
@@ -54,6 +57,9 @@ func (d *Dev) module(name string) (rawModule, error) {
 		if err := checkFatbin(fatbin); err != nil {
 			return rawModule{}, fmt.Errorf("module %q is damaged: %w; make kernels builds it anew", name, err)
 		}
+	}
+	if fatbin == "" {
+		fatbin = noCode
 	}
 	var m rawModule
 	err := d.do(func() (err error) {
