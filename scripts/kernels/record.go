@@ -80,7 +80,7 @@ func hash(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// sourceHash covers all that a compilation depends on.
+// sourceHash covers all that a compilation depends on; a changed comment compiles nothing anew.
 func (h *house) sourceHash(s *source, version string) (string, error) {
 	names := []string{s.stem + ".cu"}
 	for i := 0; i < len(names); i++ {
@@ -104,9 +104,20 @@ func (h *house) sourceHash(s *source, version string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&all, "%s %s\n", n, hash(b))
+		fmt.Fprintf(&all, "%s %s\n", n, hash([]byte(code(string(b)))))
 	}
 	return hash(all.Bytes()), nil
+}
+
+// code is what the compiler makes of a text: no comments, no indentation, no empty lines.
+func code(text string) string {
+	var lines []string
+	for l := range strings.Lines(blankComments(text)) {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 func exists(path string) bool {

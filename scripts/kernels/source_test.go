@@ -207,7 +207,7 @@ func TestSourceHash(t *testing.T) {
 		matters bool
 	}{{"edmstep.cu", true}, {"edm.h", true}, {"device.h", true}, {"host.h", false}, {"other.h", false}} {
 		path := filepath.Join(h.dir, c.name)
-		if err := os.WriteFile(path, []byte(files[c.name]+"// more\n"), 0o666); err != nil {
+		if err := os.WriteFile(path, []byte(files[c.name]+"int more; // this\n"), 0o666); err != nil {
 			t.Fatal(err)
 		}
 		if changed := sum("13.0.88") != first; changed != c.matters {
@@ -217,10 +217,14 @@ func TestSourceHash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if moved := tree(t, files); true {
-		h = moved
-		if sum("13.0.88") != first {
-			t.Error("the hash depends on the folder")
-		}
+	if err := os.WriteFile(filepath.Join(h.dir, "edm.h"), []byte("// why\n\n  "+files["edm.h"]), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if sum("13.0.88") != first {
+		t.Error("a comment changes the hash")
+	}
+	h = tree(t, files)
+	if sum("13.0.88") != first {
+		t.Error("the hash depends on the folder")
 	}
 }
