@@ -11,7 +11,7 @@ CUDA    := $(firstword $(wildcard $(CURDIR)/.cuda/nvidia/cu13/include/cuda.h) $(
 export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include $(if $(CUDA),-I$(dir $(CUDA)))
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
-.PHONY: all help setup build kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-test gpu-bench dist env clean
+.PHONY: all help setup build kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
 all: build
 
 help: ## list the targets
@@ -75,10 +75,23 @@ kernels-check: .setup ## compile all kernels again and compare the bytes, the re
 prove: ## the proofs of the systems, full tier
 	@echo "prove: the proof harness and the first systems come with their issue; nothing to prove yet"
 prove-short: prove
-gpu-test: ## the tests on a GPU
-	@echo "gpu-test: the GPU path comes with the kernels issue; nothing to test on a GPU yet"
-gpu-bench: ## the kernels against their roofline
-	@echo "gpu-bench: the GPU path comes with the kernels issue; nothing to measure on a GPU yet"
+gpu-pack: .setup ## dist/gpu and dist/gpu.tar.gz: all that a GPU machine without Go needs to test and time the kernels
+	scripts/gpu/pack.sh dist/gpu
+
+gpu-test: gpu-pack ## the tests on this machine's GPU; elsewhere: unpack dist/gpu.tar.gz and run gpu/gpu.sh test
+	dist/gpu/gpu.sh test gpu-out
+
+gpu-bench: gpu-pack ## the kernels against their roofline and torch; elsewhere: gpu/gpu.sh bench
+	dist/gpu/gpu.sh bench gpu-out
+
+gpu-rehearse: .setup ## the same pack and script without a GPU, on the host device, at small sizes
+	scripts/gpu/rehearse.sh
+
+gpubench-lines: .setup ## bin/gpubench-lines, the benchmark with line numbers in its kernels, for scripts/profile.sh
+	CGO_ENABLED=0 $(GO) run ./scripts/kernels lines .lines
+	CGO_ENABLED=1 $(GO) build -overlay .lines/overlay.json -tags native -o bin/gpubench-lines ./scripts/gpubench
+	rm -rf .lines
+
 env: ## what the native flavour needs, here and in a module that links it: eval "$$(make -s env)"
 	@echo 'export CGO_ENABLED=1 GOFLAGS=-tags=native'
 	@echo 'export CGO_CFLAGS="$(strip $(CGO_CFLAGS))"'
@@ -88,4 +101,4 @@ dist: .setup ## archives of the binary for release, in dist/
 	scripts/dist.sh "$(VERSION)"
 
 clean: ## remove what the targets made
-	rm -rf bin dist demo-out bench-out .setup
+	rm -rf bin dist demo-out bench-out gpu-out profile-out .lines .setup

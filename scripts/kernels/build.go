@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -225,4 +226,39 @@ func (h *house) rebuild(all []*source) error {
 	}
 	fmt.Printf("%d fatbins compiled again: the same bytes\n", len(all))
 	return nil
+}
+
+// lines compiles everything with line numbers, which name the folder and so
+// are not for the committed files, and writes an overlay that lets go build embed them instead.
+func (h *house) lines(dir string) error {
+	t := h.findTools()
+	if t.nvcc == "" {
+		return errors.New(t.why)
+	}
+	all, err := h.load()
+	if err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	errs := make([]error, len(all))
+	replace := map[string]string{}
+	for _, s := range all {
+		replace[h.fatbin(s.stem)] = filepath.Join(dir, s.stem+".fatbin")
+	}
+	parallel(2, len(all), func(i int) {
+		errs[i] = h.compile(t, all[i].stem, replace[h.fatbin(all[i].stem)], "-lineinfo")
+	})
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(map[string]any{"Replace": replace}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, "overlay.json"), b)
 }

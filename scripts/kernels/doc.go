@@ -5,6 +5,7 @@
 //	go run ./scripts/kernels generate   write the launchers and the host device's includes (-check only compares)
 //	go run ./scripts/kernels report     registers, shared memory, occupancy, instructions; hold them against the contracts
 //	go run ./scripts/kernels doc        write docs/KERNELS.md (-check only compares)
+//	go run ./scripts/kernels lines DIR  compile with line numbers into DIR, with an overlay.json for go build, for the profilers
 //
 // A kernel file may name entry points only in the form that toolchain and
 // launchers understand, and each entry point is covered by one contract, a

@@ -31,7 +31,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("want a verb: build, check, generate, report or doc")
+		return errors.New("want a verb: build, check, generate, report, doc or lines")
 	}
 	root, err := moduleRoot()
 	if err != nil {
@@ -62,6 +62,11 @@ func run(args []string) error {
 			return h.doc(*only)
 		}
 		return h.generate(*only)
+	case "lines":
+		if len(args) != 2 {
+			return errors.New("lines wants a folder")
+		}
+		return h.lines(args[1])
 	case "report":
 		quiet := fs.Bool("q", false, "print violations only")
 		fresh := fs.Bool("fresh", false, "disassemble anew and compare with what is recorded")
@@ -70,7 +75,7 @@ func run(args []string) error {
 		}
 		return h.report(*quiet, *fresh)
 	}
-	return fmt.Errorf("%q is no verb; want build, check, generate, report or doc", args[0])
+	return fmt.Errorf("%q is no verb; want build, check, generate, report, doc or lines", args[0])
 }
 
 // moduleRoot is the folder of go.mod, here or above.

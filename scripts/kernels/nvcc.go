@@ -62,8 +62,8 @@ func (h *house) findTools() tools {
 }
 
 // compile makes the fatbin of one kernel file; spills and local memory are errors.
-func (h *house) compile(t tools, stem, out string) error {
-	cmd := exec.Command(t.nvcc, append(flags(), "-o", out, stem+".cu")...)
+func (h *house) compile(t tools, stem, out string, more ...string) error {
+	cmd := exec.Command(t.nvcc, append(append(flags(), more...), "-o", out, stem+".cu")...)
 	cmd.Dir = h.dir
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fidlab/fidlab/gpu"
+)
+
+// Case is one kernel, or one operation of several, at one size.
+type Case struct {
+	Name   string  // unique; family and variant with dots between: "attention.forward.bf16"
+	Kernel string  // entry point that takes most of the time, for the profilers
+	Shape  string  // for the table: "4x16x2048x64 causal"
+	Bytes  float64 // that must be read or written, each operand once
+	Flops  float64 // a multiplication and an addition count 2
+	Peak   string  // what bounds it: "memory", or the units "f32", "f64", "f16", "bf16"
+	Goal   float64 // fraction of the roofline that the contract promises; 0 for none
+
+	// Torch is what the peer times beside it, an operation and its sizes, or "":
+	//
+	//	sdpa b=4 h=16 hk=16 q=2048 k=2048 d=64 dtype=bf16 causal=1 pass=fwd   (or fwdbwd)
+	//	eigh b=64 n=32 dtype=f32
+	//	cdist n=4096 m=4096 d=64 dtype=f32
+	//	conv2d b=8 c=64 k=64 h=56 w=56 r=3 dtype=bf16
+	//	matmul b=1 m=4096 n=4096 k=4096 dtype=bf16
+	//	cov n=10000 d=2048 dtype=f64
+	//	lincomb n=16777216 terms=3 dtype=f32
+	//	randn n=16777216 dtype=f32
+	//	sort n=16777216 dtype=i32
+	//	quantile b=64 n=3072 dtype=f32
+	//	resize b=16 c=3 h=256 w=256 to=299 mode=bicubic
+	Torch string
+
+	// Setup makes the operands on dev and returns the function that is timed. It queues
+	// work on dev's stream, allocates nothing and does not wait.
+	Setup func(dev *gpu.Device) (run func(), err error)
+}
+
+var cases []Case
+
+// tiny tells whether this is a rehearsal.
+var tiny = os.Getenv("FIDLAB_BENCH_TINY") == "1"
+
+// size is full, and small in a rehearsal.
+func size(full, small int) int {
+	if tiny {
+		return small
+	}
+	return full
+}
+
+// shape is sizes with "x" between, for the table.
+func shape(sizes ...int) string {
+	var list []string
+	for _, n := range sizes {
+		list = append(list, strconv.Itoa(n))
+	}
+	return strings.Join(list, "x")
+}
+
+// spec is what the peer is to time: spec("eigh", "b", 64, "n", 32) is "eigh b=64 n=32".
+func spec(op string, pairs ...any) string {
+	var b strings.Builder
+	b.WriteString(op)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		fmt.Fprintf(&b, " %v=%v", pairs[i], pairs[i+1])
+	}
+	return b.String()
+}
+
+// register adds a case; a wrong one is a bug of its file.
+func register(c Case) {
+	if why := c.wrong(); why != "" {
+		panic(fmt.Sprintf("gpubench: case %q: %s", c.Name, why))
+	}
+	i, _ := slices.BinarySearchFunc(cases, c, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
+	cases = slices.Insert(cases, i, c)
+}
+
+func (c Case) wrong() string {
+	taken := slices.ContainsFunc(cases, func(o Case) bool { return o.Name == c.Name })
+	_, known := h100[c.Peak]
+	switch {
+	case c.Name == "" || strings.ContainsAny(c.Name, " |/"):
+		return "the name is empty or has a space, a bar or a slash"
+	case taken:
+		return "the name is taken"
+	case !known:
+		return fmt.Sprintf("peak %q is not one of memory, f32, f64, f16, bf16", c.Peak)
+	case c.Bytes <= 0 || c.Flops < 0:
+		return "no bytes"
+	case c.Peak != "memory" && c.Flops == 0:
+		return "no operations"
+	case c.Goal < 0 || c.Goal > 1:
+		return "the goal is not a fraction"
+	case c.Kernel == "" || c.Shape == "" || c.Setup == nil:
+		return "no kernel, shape or setup"
+	}
+	return ""
+}
