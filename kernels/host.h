@@ -48,7 +48,17 @@ struct Site {
 struct Parameter {
     unsigned char size; // bytes
     bool pointer;
+    char type; // of the number, or of what the pointer points to: see typeLetter
 };
+// f float, d double, h half, b bf16, i any integer, x anything else.
+template <class T> constexpr char typeLetter()
+{
+    if (std::is_same_v<T, float>) return 'f';
+    if (std::is_same_v<T, double>) return 'd';
+    if (std::is_same_v<T, half>) return 'h';
+    if (std::is_same_v<T, bf16>) return 'b';
+    return std::is_integral_v<T> ? 'i' : 'x';
+}
 typedef void (*Call)(void** parameters);
 struct Kernel {
     const char* name;
@@ -74,7 +84,10 @@ template <class... A, void (*f)(A...)> struct Bind<f> {
     static void call(void** p) { spread(p, std::index_sequence_for<A...>{}); }
     static int add(const char* name, unsigned char* shared, unsigned char* sharedEnd)
     {
-        static const Parameter parameters[] = {{sizeof(A), std::is_pointer_v<A>}..., {0, false}};
+        static const Parameter parameters[] = {
+            {sizeof(A), std::is_pointer_v<A>,
+             typeLetter<std::remove_cv_t<std::remove_pointer_t<A>>>()}...,
+            {0, false, 'x'}};
         host::add({name, call, parameters, sizeof...(A), shared, sharedEnd});
         return 0;
     }
