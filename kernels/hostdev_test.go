@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("FIDLAB_HOST_DEVICE", "1"); err != nil {
 		panic(err)
 	}
-	cuda.Register("probe", "\x50\xed\x55\xba") // the host device looks at the fatbin's magic only
+	cuda.Register("check", "\x50\xed\x55\xba") // the host device looks at the fatbin's magic only
 	os.Exit(m.Run())
 }
 
@@ -71,7 +71,7 @@ func download[T any](t *testing.T, s *cuda.Stream, p cuda.Ptr, n int) []T {
 	return v
 }
 
-// run launches a probe with pointers, int32, uint32 and float32 arguments.
+// run launches a check with pointers, int32, uint32 and float32 arguments.
 func run(s *cuda.Stream, name string, grid, block, shared int, args ...any) {
 	var a cuda.Args
 	for _, v := range args {
@@ -86,7 +86,7 @@ func run(s *cuda.Stream, name string, grid, block, shared int, args ...any) {
 			panic(fmt.Sprintf("argument %T", v))
 		}
 	}
-	s.Launch(cuda.Func{Module: "probe", Name: name}, cuda.Grid{X: grid, Y: 1, Z: 1, BX: block, Shared: shared}, &a)
+	s.Launch(cuda.Func{Module: "check", Name: name}, cuda.Grid{X: grid, Y: 1, Z: 1, BX: block, Shared: shared}, &a)
 }
 
 // decode is the value of a 16-bit float with the given number of mantissa bits.
@@ -120,7 +120,7 @@ func TestWiden(t *testing.T) {
 	}
 	n := len(bits)
 	h, b := s.Alloc(4*n), s.Alloc(4*n)
-	run(s, "probe_widen", n/256, 256, 0, h, b, upload(s, bits), n)
+	run(s, "check_widen", n/256, 256, 0, h, b, upload(s, bits), n)
 	hs, bs := download[float32](t, s, h, n), download[float32](t, s, b, n)
 	for i := range bits {
 		if want := decode(bits[i], 10); !same(float64(hs[i]), want) {
@@ -182,7 +182,7 @@ func TestNarrow(t *testing.T) {
 	}
 	n := len(x)
 	h, b, pairs := s.Alloc(2*n), s.Alloc(2*n), s.Alloc(16*n)
-	run(s, "probe_narrow", (n+255)/256, 256, 0, h, b, pairs, upload(s, x), n)
+	run(s, "check_narrow", (n+255)/256, 256, 0, h, b, pairs, upload(s, x), n)
 	hs, bs, ps := download[uint16](t, s, h, n), download[uint16](t, s, b, n), download[float32](t, s, pairs, 4*n)
 	for i, v := range x {
 		if want := nearest(float64(v), 10); hs[i] != want {
@@ -212,19 +212,19 @@ func TestMistakes(t *testing.T) {
 		if which == "2" { // one warp, so that all its threads wait
 			threads = 32
 		}
-		run(s, "probe_mistake", 1, threads, 0, out, int(which[0]-'0'))
+		run(s, "check_mistake", 1, threads, 0, out, int(which[0]-'0'))
 		t.Fatalf("nothing happened: %v", s.Sync())
 	}
 	wants := []string{
-		"this thread has ended while thread 0,0,0 waits at __syncthreads, hostprobe.cc:",
-		"divergent barrier: thread 32,0,0 is at __syncthreads, hostprobe.cc:",
-		"deadlock: no thread of the block can go on\n    thread 0,0,0 and 30 more wait at __shfl_sync, hostprobe.cc:",
-		"__syncwarp, hostprobe.cc:",
+		"this thread has ended while thread 0,0,0 waits at __syncthreads, hostcheck.cc:",
+		"divergent barrier: thread 32,0,0 is at __syncthreads, hostcheck.cc:",
+		"deadlock: no thread of the block can go on\n    thread 0,0,0 and 30 more wait at __shfl_sync, hostcheck.cc:",
+		"__syncwarp, hostcheck.cc:",
 		"divergent warp: lane 31 is at __shfl_sync with mask ffffffff",
-		"copyAsync16, hostprobe.cc:",
+		"copyAsync16, hostcheck.cc:",
 		"the destination does not lie in shared memory",
-		"probe_mistake wrote outside of a buffer: byte 256 of 256",
-		"__trap, hostprobe.cc:",
+		"check_mistake wrote outside of a buffer: byte 256 of 256",
+		"__trap, hostcheck.cc:",
 	}
 	for i, want := range wants {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {

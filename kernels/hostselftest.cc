@@ -95,10 +95,10 @@ void launches()
     void *module = nullptr, *f = nullptr, *g = nullptr;
     EXPECT(call("cuModuleLoadData", &module, (const void*)(image + 1)), 200);
     EXPECT(call("cuModuleLoadData", &module, (const void*)image), 0);
-    EXPECT(call("cuModuleGetFunction", &f, module, "probe_absent"), 500);
-    EXPECT(call("cuModuleGetFunction", &f, none, "probe_fresh"), 400);
-    EXPECT(call("cuModuleGetFunction", &f, module, "probe_fresh"), 0);
-    EXPECT(call("cuModuleGetFunction", &g, module, "probe_fresh"), 0);
+    EXPECT(call("cuModuleGetFunction", &f, module, "check_absent"), 500);
+    EXPECT(call("cuModuleGetFunction", &f, none, "check_fresh"), 400);
+    EXPECT(call("cuModuleGetFunction", &f, module, "check_fresh"), 0);
+    EXPECT(call("cuModuleGetFunction", &g, module, "check_fresh"), 0);
     EXPECT(f == g, 1);
     Address out = 0;
     EXPECT(call("cuMemAlloc_v2", &out, size_t(2 * 128 * 4)), 0);

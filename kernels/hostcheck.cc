@@ -75,41 +75,41 @@ template <class T> __device__ void shuffled(T* out, const T* in, int how, int by
 
 } // namespace
 
-extern "C" __global__ void probe_mma_f16(float* d, const half* a, const half* b, int how)
+extern "C" __global__ void check_mma_f16(float* d, const half* a, const half* b, int how)
 {
     multiply(d, a, b, how);
 }
-EXPORT(probe_mma_f16)
-extern "C" __global__ void probe_mma_bf16(float* d, const bf16* a, const bf16* b, int how)
+EXPORT(check_mma_f16)
+extern "C" __global__ void check_mma_bf16(float* d, const bf16* a, const bf16* b, int how)
 {
     multiply(d, a, b, how);
 }
-EXPORT(probe_mma_bf16)
+EXPORT(check_mma_bf16)
 
-extern "C" __global__ void probe_ldmatrix(unsigned* out, const unsigned short* in, int how)
+extern "C" __global__ void check_ldmatrix(unsigned* out, const unsigned short* in, int how)
 {
     if (how == 0) loadRows(out, in, 2, [](unsigned* r, void* p) { ldmatrix2(r, p); });
     if (how == 1) loadRows(out, in, 4, [](unsigned* r, void* p) { ldmatrix4(r, p); });
     if (how == 2) loadRows(out, in, 2, [](unsigned* r, void* p) { ldmatrix2Trans(r, p); });
     if (how == 3) loadRows(out, in, 4, [](unsigned* r, void* p) { ldmatrix4Trans(r, p); });
 }
-EXPORT(probe_ldmatrix)
+EXPORT(check_ldmatrix)
 
-extern "C" __global__ void probe_shuffle(float* out, const float* in, int how, int by, int width,
+extern "C" __global__ void check_shuffle(float* out, const float* in, int how, int by, int width,
                                          unsigned mask)
 {
     shuffled(out, in, how, by, width, mask);
 }
-EXPORT(probe_shuffle)
-extern "C" __global__ void probe_shuffle_f64(double* out, const double* in, int how, int by,
+EXPORT(check_shuffle)
+extern "C" __global__ void check_shuffle_f64(double* out, const double* in, int how, int by,
                                              int width, unsigned mask)
 {
     shuffled(out, in, how, by, width, mask);
 }
-EXPORT(probe_shuffle_f64)
+EXPORT(check_shuffle_f64)
 
 // out[k][lane] for the k-th vote or reduction of in over mask.
-extern "C" __global__ void probe_vote(unsigned* out, const unsigned* in, unsigned mask)
+extern "C" __global__ void check_vote(unsigned* out, const unsigned* in, unsigned mask)
 {
     const int l = threadIdx.x;
     if (!(mask >> l & 1)) return;
@@ -134,11 +134,11 @@ extern "C" __global__ void probe_vote(unsigned* out, const unsigned* in, unsigne
     for (int k = 0; k < 14; k++)
         out[32 * k + l] = r[k];
 }
-EXPORT(probe_vote)
+EXPORT(check_vote)
 
 // Two groups of copies and what is seen of them: out[0..n) after the wait for the first, out[n..2n)
 // after the wait for both. Odd threads copy with valid = false in the second group.
-extern "C" __global__ void probe_copy(float* out, const float* in, int n)
+extern "C" __global__ void check_copy(float* out, const float* in, int n)
 {
     DYNAMIC_SHARED(float, tile);
     const int i = threadIdx.x;
@@ -161,10 +161,10 @@ extern "C" __global__ void probe_copy(float* out, const float* in, int n)
     for (int k = 0; k < 4; k++)
         out[3 * n + 4 * i + k] = tile[4 * i + k];
 }
-EXPORT(probe_copy)
+EXPORT(check_copy)
 
 // Every block and thread adds to the same few cells.
-extern "C" __global__ void probe_atomic(int* i, unsigned* u, unsigned long long* l, float* f,
+extern "C" __global__ void check_atomic(int* i, unsigned* u, unsigned long long* l, float* f,
                                         double* d)
 {
     const int id = blockIdx.x * blockDim.x + threadIdx.x;
@@ -186,9 +186,9 @@ extern "C" __global__ void probe_atomic(int* i, unsigned* u, unsigned long long*
     if (atomicExch(&f[1], 1.0f) == 0.0f) atomicAdd(&i[4], 1);
     atomicAdd(&d[0], 0.25);
 }
-EXPORT(probe_atomic)
+EXPORT(check_atomic)
 
-extern "C" __global__ void probe_widen(float* fromHalf, float* fromBf16, const unsigned short* bits,
+extern "C" __global__ void check_widen(float* fromHalf, float* fromBf16, const unsigned short* bits,
                                        int n)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -196,8 +196,8 @@ extern "C" __global__ void probe_widen(float* fromHalf, float* fromBf16, const u
     fromHalf[i] = toFloat(reinterpret_cast<const half*>(bits)[i]);
     fromBf16[i] = toFloat(reinterpret_cast<const bf16*>(bits)[i]);
 }
-EXPORT(probe_widen)
-extern "C" __global__ void probe_narrow(half* toHalf, bf16* toBf16, float* pairs, const float* x,
+EXPORT(check_widen)
+extern "C" __global__ void check_narrow(half* toHalf, bf16* toBf16, float* pairs, const float* x,
                                         int n)
 {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -207,10 +207,10 @@ extern "C" __global__ void probe_narrow(half* toHalf, bf16* toBf16, float* pairs
     unpack2<half>(pack2<half>(x[i], -x[i]), pairs[4 * i], pairs[4 * i + 1]);
     unpack2<bf16>(pack2<bf16>(x[i], -x[i]), pairs[4 * i + 2], pairs[4 * i + 3]);
 }
-EXPORT(probe_narrow)
+EXPORT(check_narrow)
 
 // What shared memory holds at a block's start; then every cell is written.
-extern "C" __global__ void probe_fresh(float* out)
+extern "C" __global__ void check_fresh(float* out)
 {
     __shared__ float fixed[64];
     DYNAMIC_SHARED(float, tile);
@@ -219,10 +219,10 @@ extern "C" __global__ void probe_fresh(float* out)
     out[128 * blockIdx.x + 64 + i] = tile[i];
     fixed[i] = tile[i] = 1;
 }
-EXPORT(probe_fresh)
+EXPORT(check_fresh)
 
 // Integer and rounding intrinsics of x and y, 16 numbers a pair.
-extern "C" __global__ void probe_integer(unsigned* out, const unsigned* x, const unsigned* y,
+extern "C" __global__ void check_integer(unsigned* out, const unsigned* x, const unsigned* y,
                                          const float* f)
 {
     const int i = threadIdx.x;
@@ -244,10 +244,10 @@ extern "C" __global__ void probe_integer(unsigned* out, const unsigned* x, const
     r[14] = __float_as_uint(fmaxf(f[i], -1.0f));
     r[15] = __float_as_uint(fminf(f[i], 1.0f));
 }
-EXPORT(probe_integer)
+EXPORT(check_integer)
 
 // One mistake each.
-extern "C" __global__ void probe_mistake(float* out, int which)
+extern "C" __global__ void check_mistake(float* out, int which)
 {
     __shared__ __align__(16) float tile[64];
     const int i = threadIdx.x;
@@ -278,10 +278,10 @@ extern "C" __global__ void probe_mistake(float* out, int which)
     if (which == 8) __trap();
     out[i] = tile[i];
 }
-EXPORT(probe_mistake)
+EXPORT(check_mistake)
 
 // The block that arrives last sees what the others wrote before their fence.
-extern "C" __global__ void probe_last(int* sum, int* parts, unsigned* arrived)
+extern "C" __global__ void check_last(int* sum, int* parts, unsigned* arrived)
 {
     __shared__ bool last;
     if (threadIdx.x == 0) {
@@ -299,4 +299,4 @@ extern "C" __global__ void probe_last(int* sum, int* parts, unsigned* arrived)
         *sum = s;
     }
 }
-EXPORT(probe_last)
+EXPORT(check_last)
