@@ -106,6 +106,10 @@ func (a *arena) alloc(s *Stream, n int) (Ptr, error) {
 			runtime.GC()
 			time.Sleep(pause)
 		}
+		a.reclaim(nil)
+		if p, err = a.try(s, n); code(err) != statusNoMemory {
+			break
+		}
 		if e := a.trim(); e != nil {
 			return 0, e
 		}

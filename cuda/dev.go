@@ -14,7 +14,6 @@ type Dev struct {
 	ctx    rawContext
 	optin  int // bytes of shared memory that a block may ask for
 	memory *arena
-	staging
 
 	lost atomic.Pointer[error] // the fault that ended the context
 
@@ -22,7 +21,8 @@ type Dev struct {
 	modules map[string]rawModule
 	funcs   atomic.Pointer[map[Func]*function] // copied on write, so that launches take no lock
 	streams []*Stream
-	marks   []*Event // to use again
+	marks   []*Event  // to use again
+	pinned  []*pinned // to use again
 }
 
 var (

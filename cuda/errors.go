@@ -49,6 +49,7 @@ var reasons = map[int]string{
 	214:                "uncorrectable ECC error",
 	statusBadPTX:       "invalid PTX",
 	220:                "uncorrectable NVLink error",
+	222:                "its PTX is newer than the driver",
 	400:                "invalid handle",
 	statusNotFound:     "not found",
 	700:                "illegal memory access",

@@ -61,8 +61,19 @@ func (s *Stream) Capture(step func()) (*Graph, error) {
 	return g, nil
 }
 
+func (g *Graph) String() string { return "all of it" }
+
 // LaunchGraph queues all of g on s.
 func (s *Stream) LaunchGraph(g *Graph) {
+	if traced() && s.Err() == nil && !s.capturing.Load() {
+		status := s.trace("graph", g, func() (status int) {
+			return code(s.dev.do(func() error { return launchGraph(g.raw, s.raw) }))
+		})
+		if status != 0 {
+			s.Fail(s.dev.fail("graph", driverStatus(status)))
+		}
+		return
+	}
 	s.call("graph", func() error { return launchGraph(g.raw, s.raw) })
 	runtime.KeepAlive(g)
 }

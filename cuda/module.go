@@ -76,6 +76,7 @@ func (d *Dev) module(name string) (rawModule, error) {
 	case statusBadImage, statusBadPTX:
 		return m, fmt.Errorf("module %q is damaged: the driver says %s; make kernels builds it anew", name, reason(status))
 	default:
-		return m, d.fail("module "+name, err)
+		_ = d.fail("", err) // remembers a fault; the caller names the kernel
+		return m, fmt.Errorf("module %q: %s", name, reason(status))
 	}
 }

@@ -1,59 +1,95 @@
 package cuda
 
 import (
+	"runtime"
 	"sync"
 	"unsafe"
 )
 
-// staging is a device's ring of pinned buffers. The driver copies to and from
+// staging is a stream's pair of pinned buffers. The driver copies to and from
 // pinned memory at the full speed of the bus and without making the caller wait;
-// ordinary memory goes through here in pieces, so that one piece is copied by the
-// processor while the device takes or brings the one before.
+// ordinary memory goes through here in pieces, so that the processor copies one
+// piece while the device takes or brings the one before. Each stream has its own,
+// since who copies from a busy stream waits, and others need not.
 type staging struct {
-	stage sync.Mutex
-	ring  [stages]stagingBuffer
-	next  int
+	mu   sync.Mutex
+	pair [2]*pinned
+	next int
 }
 
-const (
-	stages    = 4
-	stageSize = 4 << 20
-)
+const stageSize = 4 << 20
 
-type stagingBuffer struct {
-	mem  unsafe.Pointer // nil until the first use
-	done *Event         // the last copy from or to mem
-	used bool           // done was recorded
+// pinned is stageSize bytes of the host that the device reads and writes by itself.
+type pinned struct {
+	mem  unsafe.Pointer
+	done *Event // the last copy from or to mem
+	used bool   // done was recorded and not waited for
 }
 
-// buffer is the next of the ring, idle.
-func (d *Dev) buffer() (*stagingBuffer, error) {
-	b := &d.ring[d.next]
-	d.next = (d.next + 1) % stages
-	if b.mem == nil {
-		e, err := d.event(false)
-		if err != nil {
-			return nil, err
-		}
-		err = d.do(func() (err error) {
-			b.mem, err = hostAlloc(stageSize)
-			return err
-		})
-		if err != nil {
-			return nil, d.fail("pinned memory", err)
-		}
-		b.done = e
+func (b *pinned) bytes(n int) []byte { return unsafe.Slice((*byte)(b.mem), n) }
+
+// wait waits for the copy that uses b.
+func (b *pinned) wait() error {
+	if !b.used {
+		return nil
 	}
-	if b.used {
-		if err := b.done.Sync(); err != nil {
+	b.used = false
+	return b.done.Sync()
+}
+
+// buffer is the next of the pair, idle; s.staging is locked.
+func (s *Stream) buffer() (*pinned, error) {
+	at := &s.staging.pair[s.staging.next]
+	s.staging.next = 1 - s.staging.next
+	if *at == nil {
+		b, err := s.dev.takePinned()
+		if err != nil {
 			return nil, err
 		}
-		b.used = false
+		*at = b
+	}
+	return *at, (*at).wait()
+}
+
+// takePinned is a buffer that no stream has.
+func (d *Dev) takePinned() (*pinned, error) {
+	d.mu.Lock()
+	if last := len(d.pinned) - 1; last >= 0 {
+		b := d.pinned[last]
+		d.pinned = d.pinned[:last]
+		d.mu.Unlock()
+		return b, nil
+	}
+	d.mu.Unlock()
+	e, err := d.event(false)
+	if err != nil {
+		return nil, err
+	}
+	b := &pinned{done: e}
+	err = d.do(func() (err error) {
+		b.mem, err = hostAlloc(stageSize)
+		return err
+	})
+	if err != nil {
+		return nil, d.fail("pinned memory", err)
 	}
 	return b, nil
 }
 
-func (b *stagingBuffer) bytes(n int) []byte { return unsafe.Slice((*byte)(b.mem), n) }
+// giveBack leaves the buffers of a stream that is idle to others.
+func (s *Stream) giveBack() {
+	s.staging.mu.Lock()
+	defer s.staging.mu.Unlock()
+	for i, b := range s.staging.pair {
+		if b != nil {
+			b.used = false
+			s.dev.mu.Lock()
+			s.dev.pinned = append(s.dev.pinned, b)
+			s.dev.mu.Unlock()
+			s.staging.pair[i] = nil
+		}
+	}
+}
 
 // CopyIn queues a copy of src to the device. When it returns src may change.
 func (s *Stream) CopyIn(dst Ptr, src []byte) {
@@ -64,16 +100,16 @@ func (s *Stream) CopyIn(dst Ptr, src []byte) {
 		s.Fail(errCapturing("a copy from the host"))
 		return
 	}
-	d := s.dev
-	d.stage.Lock()
-	defer d.stage.Unlock()
+	s.staging.mu.Lock()
+	defer s.staging.mu.Unlock()
 	for len(src) > 0 && s.Err() == nil {
-		b, err := d.buffer()
+		b, err := s.buffer()
 		if err != nil {
 			s.Fail(err)
 			return
 		}
-		n := copy(b.bytes(stageSize), src)
+		n := min(len(src), stageSize)
+		copyBytes(b.bytes(n), src[:n])
 		s.call("copy from the host", func() error { return copyIn(dst, b.mem, n, s.raw) })
 		s.Record(b.done)
 		b.used = true
@@ -90,17 +126,16 @@ func (s *Stream) CopyOut(dst []byte, src Ptr) error {
 		s.Fail(errCapturing("a copy to the host"))
 		return s.Err()
 	}
-	d := s.dev
-	d.stage.Lock()
-	defer d.stage.Unlock()
-	var before *stagingBuffer // its copy is under way
-	var into []byte           // and belongs here
+	s.staging.mu.Lock()
+	defer s.staging.mu.Unlock()
+	var before *pinned // its copy is under way
+	var into []byte    // and belongs here
 	for s.Err() == nil {
-		var b *stagingBuffer
+		var b *pinned
 		n := min(len(dst), stageSize)
 		if n > 0 {
 			var err error
-			if b, err = d.buffer(); err != nil {
+			if b, err = s.buffer(); err != nil {
 				s.Fail(err)
 				break
 			}
@@ -109,12 +144,11 @@ func (s *Stream) CopyOut(dst []byte, src Ptr) error {
 			b.used = true
 		}
 		if before != nil {
-			if err := before.done.Sync(); err != nil {
+			if err := before.wait(); err != nil {
 				s.Fail(err)
 				break
 			}
-			before.used = false
-			copy(into, before.bytes(len(into)))
+			copyBytes(into, before.bytes(len(into)))
 		}
 		if b == nil {
 			break
@@ -122,5 +156,22 @@ func (s *Stream) CopyOut(dst []byte, src Ptr) error {
 		before, into = b, dst[:n]
 		dst, src = dst[n:], src+Ptr(n)
 	}
+	s.dev.memory.reclaim(s)
 	return s.Err()
+}
+
+// copyBytes is copy by several goroutines where there is much: one core fills no bus.
+func copyBytes(dst, src []byte) {
+	const least = 1 << 20
+	parts := min(4, runtime.GOMAXPROCS(0), len(src)/least)
+	if parts < 2 {
+		copy(dst, src)
+		return
+	}
+	var wg sync.WaitGroup
+	for i := range parts {
+		from, to := i*len(src)/parts, (i+1)*len(src)/parts
+		wg.Go(func() { copy(dst[from:to], src[from:to]) })
+	}
+	wg.Wait()
 }

@@ -13,6 +13,7 @@ type Stream struct {
 	raw       rawStream
 	err       atomic.Pointer[error]
 	capturing atomic.Bool
+	staging   staging
 }
 
 // Dev is the device of s.
@@ -72,7 +73,10 @@ func (s *Stream) Launch(f Func, g Grid, a *Args) {
 		return
 	}
 	if traced() && !s.capturing.Load() {
-		s.trace(f, fn, g, a)
+		b := *a // the closure's own, so that without a trace a stays where it is
+		if status := s.trace(f.Name, g, func() int { return launch(s.dev.ctx, fn.raw, s.raw, g, &b) }); status != 0 {
+			s.launchFailed(f, fn, g, status)
+		}
 		return
 	}
 	if status := launch(s.dev.ctx, fn.raw, s.raw, g, a); status != 0 {
@@ -189,12 +193,19 @@ func (s *Stream) Share(p Ptr) {
 
 // Close waits for the work of s and ends it; s is not used after. It returns the error of s.
 func (s *Stream) Close() error {
-	err := s.Sync()
-	s.dev.memory.disown(s)
-	s.dev.forget(s)
-	if e := s.dev.do(func() error { return destroyStream(s.raw) }); err == nil && e != nil {
+	err := s.Err()
+	e := s.dev.do(func() error { // also when s has an error: others get its memory
+		if err := syncStream(s.raw); err != nil {
+			return err
+		}
+		return destroyStream(s.raw)
+	})
+	if err == nil && e != nil {
 		err = s.dev.fail("close of a stream", e)
 	}
+	s.dev.memory.disown(s)
+	s.giveBack()
+	s.dev.forget(s)
 	return err
 }
 

@@ -157,6 +157,8 @@ func TestLaunchErrors(t *testing.T) {
 			{scaleFunc, with(func(g *Grid) { g.BX = 2048 }), "cuda: scale: launch 1x1x1 of 2048 threads: invalid value (the block limit is 1024)"},
 			{scaleFunc, with(func(g *Grid) { g.BX = 1024 }), "cuda: scale: launch 1x1x1 of 1024 threads: invalid value (the block limit of this kernel is 512)"},
 			{scaleFunc, with(func(g *Grid) { g.BX, g.BZ = 2, 128 }), "cuda: scale: launch 1x1x1 of 256 threads: invalid value (the block limit in z is 64)"},
+			{scaleFunc, with(func(g *Grid) { g.BY = 1 << 62 }), "cuda: scale: launch 1x1x1 of 0 threads: invalid value (the block limit is 1024)"},
+			{scaleFunc, with(func(g *Grid) { g.Shared = 1 << 40 }), "cuda: scale: launch 1x1x1 of 32 threads and 1099511627776 bytes of shared memory: invalid value (more shared memory than any device has)"},
 			{scaleFunc, with(func(g *Grid) { g.X = 1 << 31 }), "cuda: scale: launch 2147483648x1x1 of 32 threads: invalid value (the grid limit in x is 2147483647)"},
 			{scaleFunc, with(func(g *Grid) { g.Y = 65536 }), "cuda: scale: launch 1x65536x1 of 32 threads: invalid value (the grid limit in y and z is 65535)"},
 			{scaleFunc, with(func(g *Grid) { g.X = -1 }), "cuda: scale: launch -1x1x1 of 32 threads: invalid value (negative or zero size)"},
@@ -192,7 +194,8 @@ func TestModuleErrors(t *testing.T) {
 	for _, c := range []struct{ mode, fatbin, want string }{
 		{"noimage", fakeFatbin(), `cuda: scale: module "fake" has no code for compute capability 9.0; built for 8.0, 8.0 and newer (PTX), 9.0`},
 		{"badimage", fakeFatbin(), `cuda: scale: module "fake" is damaged: the driver says invalid device code; make kernels builds it anew`},
-		{"newptx", fakeFatbin(), `cuda: scale: cuda: module fake: the provided PTX was compiled with an unsupported toolchain. (driver error 222)`},
+		{"newptx", fakeFatbin(), `cuda: scale: module "fake": its PTX is newer than the driver`},
+		{"oscall", fakeFatbin(), `cuda: scale: module "fake": OS call failed or operation not supported on this OS (driver error 304)`},
 		{"good", "", `cuda: scale: module "fake": the kernels are not built: make kernels`},
 		{"good", fakeFatbin()[:200], `cuda: scale: module "fake" is damaged: the header promises 216 bytes and 184 are there; make kernels builds it anew`},
 		{"good", "ELF" + fakeFatbin(), `cuda: scale: module "fake" is damaged: no fatbin header 235 bytes before the end; make kernels builds it anew`},
@@ -312,6 +315,15 @@ func TestTrace(t *testing.T) {
 		p := s.Alloc(64)
 		launchScale(s, Grid1(16, 1024, 256), p, p, 1, 16)
 		if line := out.String(); !strings.HasPrefix(line, "fidlab: scale ") || !strings.HasSuffix(line, " us  1x1x1 of 256 threads\n") {
+			t.Errorf("the line is %q", line)
+		}
+		out.Reset()
+		graph, err := s.Capture(func() { launchScale(s, Grid1(16, 1024, 256), p, p, 1, 16) })
+		if err != nil || out.Len() != 0 {
+			t.Errorf("within Capture: %v, %q", err, out.String())
+		}
+		s.LaunchGraph(graph)
+		if line := out.String(); !strings.HasPrefix(line, "fidlab: graph ") {
 			t.Errorf("the line is %q", line)
 		}
 		s.Launch(faultFunc, Grid1(1, 1, 32), &Args{})

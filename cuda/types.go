@@ -55,10 +55,12 @@ func (g Grid) misfit() string {
 		return fmt.Sprintf("the grid limit in x is %d", maxGridX)
 	case g.Y > maxGridYZ || g.Z > maxGridYZ:
 		return fmt.Sprintf("the grid limit in y and z is %d", maxGridYZ)
-	case g.BX > maxBlock || g.BY > maxBlock || g.BX*g.BY*g.BZ > maxBlock:
+	case g.BX > maxBlock || g.BY > maxBlock || g.BZ > maxBlock || g.BX*g.BY*g.BZ > maxBlock:
 		return fmt.Sprintf("the block limit is %d", maxBlock)
 	case g.BZ > maxBlockZ:
 		return fmt.Sprintf("the block limit in z is %d", maxBlockZ)
+	case g.Shared > math.MaxInt32:
+		return "more shared memory than any device has"
 	}
 	return ""
 }

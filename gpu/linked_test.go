@@ -45,7 +45,7 @@ func TestLinkedProgram(t *testing.T) {
 		}
 	}
 	dev := "cpu"
-	if cuda.Available() == nil {
+	if cuda.Available() == nil && !cuda.HostDevice() {
 		dev = "cuda:0"
 	}
 	for _, c := range []struct{ tags, cgo, dev string }{{"", "0", "cpu"}, {tags, "1", dev}} {

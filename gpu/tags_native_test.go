@@ -1,6 +1,6 @@
-//go:build native && cgo && !hostdev
+//go:build native && cgo
 
 package gpu_test
 
-// tags are those that this test was built with.
+// tags are those of the native flavour, which this test was built with.
 const tags = "native"

@@ -2,5 +2,5 @@
 
 package gpu_test
 
-// tags are those that this test was built with.
+// tags are none: this test is of the plain flavour.
 const tags = ""

@@ -37,7 +37,7 @@ int cuDeviceGetAttribute(int *v, int a, int d) {
 int cuDeviceTotalMem_v2(size_t *b, int d) { *b = (size_t)d << 30; return 0; }
 #endif
 
-int cuGetErrorString(int s, const char **t) { *t = s == 222 ? "the provided PTX was compiled with an unsupported toolchain." : NULL; return *t ? 0 : 1; }
+int cuGetErrorString(int s, const char **t) { *t = s == 304 ? "OS call failed or operation not supported on this OS" : NULL; return *t ? 0 : 1; }
 
 // A context's handle is the address of its cell.
 static int contexts[2];
@@ -135,7 +135,7 @@ int cuGraphLaunch(graph *g, stream *s) {
 	return rc;
 }
 
-int cuModuleLoadData(void **m, const void *image) { NEED_CONTEXT; *m = (void *)image; return mode("noimage") ? 209 : mode("badimage") ? 200 : mode("newptx") ? 222 : 0; }
+int cuModuleLoadData(void **m, const void *image) { NEED_CONTEXT; *m = (void *)image; return mode("noimage") ? 209 : mode("badimage") ? 200 : mode("newptx") ? 222 : mode("oscall") ? 304 : 0; }
 typedef struct { const char *name; int (*run)(unsigned long long *); int args, threads, dynamic; } kernel;
 static kernel kernels[] = {{"scale", scale, 4, 512, 49152}, {"fault", fault, 0, 1024, 49152}};
 int cuModuleGetFunction(kernel **f, void *m, const char *name) {
