@@ -43,3 +43,12 @@ func sameLen(op string, out *gpu.Tensor, xs []*gpu.Tensor) {
 		sameDevice(op, out, xs[0])
 	}
 }
+
+// mustBeFloat panics unless t's dtype is one that arithmetic is done in.
+func mustBeFloat(op string, t *gpu.Tensor) {
+	switch t.DType() {
+	case gpu.Float32, gpu.Float64, gpu.Float16, gpu.BFloat16:
+	default:
+		fail(op, "the output is %v; want float32, float64, float16 or bfloat16", t.DType())
+	}
+}

@@ -1,68 +1,194 @@
 package ops
 
 import (
-	"fmt"
+	"math"
+	"slices"
+	"unsafe"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
+// maxTerms is what one pass takes, on either device.
+const maxTerms = 8
+
 // LinComb sets out to Σ_j coeffs[j]·xs[j] in one pass over memory. out may be
-// any of the xs. Sums are made in float64 and rounded once, to the same bits at
-// any number of threads. It panics unless all tensors have one length and dtype
-// and there are as many coefficients as tensors, one to eight.
+// any of the xs. Sums are made in float64 in the order of the xs, not fused, and
+// rounded once (16-bit types: to float32 first): the same bits on every device
+// and at any number of threads. It panics unless all tensors have one length,
+// float dtype and device, and there are as many coefficients as tensors, one to
+// eight.
 func LinComb(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
 	checkLinComb("LinComb", out, coeffs, xs)
+	if out.Device().CUDA() {
+		launchLinComb(out, 0, coeffs, xs)
+		return
+	}
 	lincombRange(out, coeffs, xs, 0, out.Len())
 }
 
 // LinCombFinite is LinComb and tells whether every result is finite; it reads
-// nothing twice. If an operand isn't finite, neither is the result.
+// nothing twice. If an operand isn't finite, neither is the result. On a GPU it
+// waits for the answer; true also when the device has failed.
 func LinCombFinite(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) bool {
 	checkLinComb("LinCombFinite", out, coeffs, xs)
-	return lincombRange(out, coeffs, xs, 0, out.Len())
+	dev := out.Device()
+	if !dev.CUDA() {
+		return lincombRange(out, coeffs, xs, 0, out.Len())
+	}
+	bad := newIndex(dev.Stream())
+	launchLinComb(out, bad, coeffs, xs)
+	return takeIndex(dev.Stream(), bad) < 0
 }
 
 // LinCombRows is LinComb with coefficients of each sample: row b of the tensors
 // [B, ...] gets coeffs[b·k : (b+1)·k], k = len(xs).
 func LinCombRows(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
-	sameLen("LinCombRows", out, xs)
+	const op = "LinCombRows"
 	k := len(xs)
+	mustBeFloat(op, out)
+	sameLen(op, out, xs)
 	if len(out.Shape()) == 0 || k == 0 || k > maxTerms || len(coeffs) != k*out.Shape()[0] {
-		panic(fmt.Sprintf("ops: LinCombRows: %d coefficients for %d tensors of shape %v, want that many per row, 1 to %d tensors",
-			len(coeffs), k, out.Shape(), maxTerms))
+		fail(op, "%d coefficients for %d tensors of shape %v, want that many per row, 1 to %d tensors",
+			len(coeffs), k, out.Shape(), maxTerms)
 	}
 	rows := out.Shape()[0]
-	if rows == 0 {
+	if out.Len() == 0 {
 		return
 	}
 	size := out.Len() / rows
+	if dev := out.Device(); dev.CUDA() {
+		if sameRows(coeffs, k) {
+			launchLinComb(out, 0, coeffs[:k], xs)
+			return
+		}
+		s := dev.Stream()
+		c := s.Alloc(8 * len(coeffs))
+		s.CopyIn(c, bytesOf(coeffs))
+		launchLinCombRows(op, out, c, xs, size)
+		s.Free(c)
+		return
+	}
 	for b := range rows {
 		lincombRange(out, coeffs[b*k:(b+1)*k], xs, b*size, (b+1)*size)
 	}
 }
 
-// maxTerms is what one pass of package cpu takes.
-const maxTerms = 8
+// sameRows tells whether all rows of k coefficients are equal, bit for bit.
+func sameRows(coeffs []float64, k int) bool {
+	for i := k; i < len(coeffs); i += k {
+		if !slices.Equal(coeffs[:k], coeffs[i:i+k]) {
+			return false
+		}
+	}
+	return true
+}
 
 func checkLinComb(op string, out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor) {
+	mustBeFloat(op, out)
 	sameLen(op, out, xs)
 	if len(coeffs) != len(xs) || len(xs) == 0 || len(xs) > maxTerms {
-		panic(fmt.Sprintf("ops: %s: %d coefficients for %d tensors, want as many, 1 to %d", op, len(coeffs), len(xs), maxTerms))
+		fail(op, "%d coefficients for %d tensors, want as many, 1 to %d", len(coeffs), len(xs), maxTerms)
 	}
 }
 
+// lincombRange does elements lo to hi on the CPU.
 func lincombRange(out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor, lo, hi int) (finite bool) {
-	if out.Double() {
+	switch out.DType() {
+	case gpu.Float64:
 		var v [maxTerms][]float64
 		for j, x := range xs {
 			v[j] = x.F64()[lo:hi]
 		}
 		return cpu.LinComb64(nil, out.F64()[lo:hi], coeffs, v[:len(xs)]...)
+	case gpu.Float32:
+		var v [maxTerms][]float32
+		for j, x := range xs {
+			v[j] = x.F32()[lo:hi]
+		}
+		return cpu.LinComb32(nil, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
 	}
-	var v [maxTerms][]float32
-	for j, x := range xs {
-		v[j] = x.F32()[lo:hi]
+	widen, narrow := half(out.DType())
+	finite = true
+	o := out.U16()
+	for i := lo; i < hi; i++ {
+		s := coeffs[0] * float64(widen(xs[0].U16()[i]))
+		for j := 1; j < len(xs); j++ {
+			s += float64(coeffs[j] * float64(widen(xs[j].U16()[i])))
+		}
+		o[i] = narrow(float32(s))
+		r := widen(o[i])
+		finite = finite && r-r == 0
 	}
-	return cpu.LinComb32(nil, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
+	return finite
+}
+
+// half is the conversions of a 16-bit float dtype.
+func half(dt gpu.DType) (widen func(uint16) float32, narrow func(float32) uint16) {
+	if dt == gpu.Float16 {
+		return gpu.F16ToFloat, gpu.FloatToF16
+	}
+	return gpu.BF16ToFloat, gpu.FloatToBF16
+}
+
+// pointers are the addresses of the xs, the last repeated.
+func pointers(xs []*gpu.Tensor) (p [maxTerms]cuda.Ptr) {
+	for j := range p {
+		p[j] = xs[min(j, len(xs)-1)].Ptr()
+	}
+	return p
+}
+
+func launchLinComb(out *gpu.Tensor, bad cuda.Ptr, coeffs []float64, xs []*gpu.Tensor) {
+	s, n, k, p := out.Device().Stream(), out.Len(), int32(len(xs)), pointers(xs)
+	var c [maxTerms]float64
+	copy(c[:], coeffs)
+	g := cuda.Grid1(n, vectorBlock*16/out.DType().Size(), vectorBlock)
+	f := kernels.LincombF32
+	switch out.DType() {
+	case gpu.Float64:
+		f = kernels.LincombF64
+	case gpu.Float16:
+		f = kernels.LincombF16
+	case gpu.BFloat16:
+		f = kernels.LincombBf16
+	}
+	f(s, g, out.Ptr(), bad, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7],
+		c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], k, int64(n))
+}
+
+// launchLinCombRows takes the coefficients from c, on the device.
+func launchLinCombRows(op string, out *gpu.Tensor, c cuda.Ptr, xs []*gpu.Tensor, size int) {
+	s, k, p := out.Device().Stream(), int32(len(xs)), pointers(xs)
+	per := vectorBlock * 16 / out.DType().Size()
+	blocks := (size + per - 1) / per
+	grid := out.Len() / size * blocks
+	if grid > math.MaxInt32 {
+		fail(op, "shape %v takes %d blocks of a GPU, more than 2^31-1; use a smaller batch", out.Shape(), grid)
+	}
+	g := cuda.Grid{X: grid, Y: 1, Z: 1, BX: vectorBlock, BY: 1, BZ: 1}
+	f := kernels.LincombRowsF32
+	switch out.DType() {
+	case gpu.Float64:
+		f = kernels.LincombRowsF64
+	case gpu.Float16:
+		f = kernels.LincombRowsF16
+	case gpu.BFloat16:
+		f = kernels.LincombRowsBf16
+	}
+	f(s, g, out.Ptr(), 0, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], c, k, int64(size), int32(blocks))
+}
+
+// vectorBlock is the threads of a block of the elementwise kernels; each has 16
+// bytes of values.
+const vectorBlock = 256
+
+// bytesOf is v's memory.
+func bytesOf[T float32 | float64 | int32 | uint64](v []T) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0])))
 }
