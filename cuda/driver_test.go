@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fidlab/fidlab/internal/oracle"
 )
 
 // fakes are the folders of libcuda.so.1 by the flags that it was compiled with.
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 // buildFake compiles testdata/fakecuda.c and returns the folder of its libcuda.so.1.
 func buildFake(t *testing.T, flags ...string) string {
 	t.Helper()
+	oracle.NeedsSources(t)
 	if dir, ok := fakes[fmt.Sprint(flags)]; ok {
 		return dir
 	}

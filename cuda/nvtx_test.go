@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fidlab/fidlab/internal/oracle"
 )
 
 // Range speaks NVTX's protocol to the library that a profiler names.
@@ -19,6 +21,7 @@ func TestRange(t *testing.T) {
 		os.Exit(0)
 	}
 	lib := filepath.Join(t.TempDir(), "libinjection.so")
+	oracle.NeedsSources(t)
 	cc := exec.Command("gcc", "-shared", "-fPIC", "-x", "c", "-Wall", "-o", lib, filepath.Join("testdata", "fakenvtx.c"))
 	if out, err := cc.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

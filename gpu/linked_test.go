@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/internal/oracle"
 )
 
 // The program of docs/gpu.md, in a module of its own that knows this one by its
 // path alone, builds and runs in the plain flavour and in the one of this test.
 func TestLinkedProgram(t *testing.T) {
+	oracle.NeedsSources(t)
 	doc, err := os.ReadFile(filepath.Join("..", "docs", "gpu.md"))
 	if err != nil {
 		t.Fatal(err)

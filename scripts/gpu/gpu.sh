@@ -19,6 +19,9 @@ limit=${FIDLAB_GPU_TIMEOUT:-1800}
 python=${PYTHON:-python3}
 host=${FIDLAB_HOST_DEVICE:-0}
 
+# The programs are away from their sources; the golden files that they read came with them.
+export FIDLAB_CARRIED=1 FIDLAB_GOLDEN="$here/golden"
+
 say() { printf 'gpu.sh: %s\n' "$*" >&2; }
 
 # Is there a GPU, with a driver that knows code of CUDA 13.0?

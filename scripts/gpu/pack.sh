@@ -47,6 +47,8 @@ if [ "$tags" = native ] && [ "${PACK_LINES:-1}" = 1 ]; then
 		say "no benchmark with line numbers: the profilers will not show source lines"
 	fi
 fi
+mkdir "$out/golden"
+cp -r testdata/golden/fid "$out/golden/" # what the tests of ops read
 cp scripts/gpu/gpu.sh scripts/gpu/torch_peer.py scripts/profile.sh "$out/"
 {
 	git describe --tags --always --dirty 2>/dev/null || echo devel

@@ -132,6 +132,7 @@ func (t *timer) measure(c Case, p peaks) (r result) {
 			r.Error = err.Error()
 		}
 	}()
+	defer cuda.Range(c.Name)()
 	run, err := c.Setup(t.dev)
 	if err == nil {
 		err = t.warm(run)
