@@ -8,6 +8,7 @@
 #   GPUBENCH=PROGRAM   the benchmark, where it is not beside this script and shall not be built with go
 #   NCU_SET=full       the sections that ncu gathers
 set -euo pipefail
+PATH="$PATH:/usr/local/cuda/bin"
 here=$(cd "$(dirname "$0")" && pwd)
 verb=${1:-}
 what=${2:-}

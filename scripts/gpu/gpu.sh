@@ -20,6 +20,7 @@ python=${PYTHON:-python3}
 host=${FIDLAB_HOST_DEVICE:-0}
 
 # The programs are away from their sources; the golden files that they read came with them.
+PATH="$PATH:/usr/local/cuda/bin"
 export FIDLAB_CARRIED=1 FIDLAB_GOLDEN="$here/golden"
 
 say() { printf 'gpu.sh: %s\n' "$*" >&2; }
@@ -50,11 +51,11 @@ check_device() {
 	fi
 }
 
-# run_logged NAME COMMAND...: output to logs/NAME.log, exit status to logs/NAME.rc
+# run_logged NAME COMMAND...: run in src/NAME, output to logs/NAME.log, exit status to logs/NAME.rc
 run_logged() {
 	local name=$1 rc
 	shift
-	timeout --kill-after=30 "$limit" "$@" >"$out/logs/$name.log" 2>&1
+	(cd "$here/src/$name" && exec timeout --kill-after=30 "$limit" "$@") >"$out/logs/$name.log" 2>&1
 	rc=$?
 	echo "$rc" >"$out/logs/$name.rc"
 	say "$name: exit $rc"
@@ -87,8 +88,8 @@ sanitize() {
 		return 0
 	fi
 	for tool in memcheck racecheck initcheck synccheck; do
-		timeout --kill-after=30 "$limit" compute-sanitizer --tool "$tool" --error-exitcode 86 --print-limit 20 \
-			"$here/bin/ops.test" -test.short -test.v -test.run "${FIDLAB_GPU_TESTS:-.}/^cuda\$" >"$out/logs/$tool.txt" 2>&1
+		(cd "$here/src/ops" && exec timeout --kill-after=30 "$limit" compute-sanitizer --tool "$tool" --error-exitcode 86 --print-limit 20 \
+			"$here/bin/ops.test" -test.short -test.v -test.run "${FIDLAB_GPU_TESTS:-.}/^cuda\$") >"$out/logs/$tool.txt" 2>&1
 		rc=$?
 		case $rc in
 		0) echo "- $tool: no error" ;;
@@ -122,7 +123,7 @@ test | bench | all) ;;
 	exit 2
 	;;
 esac
-mkdir -p "$out" || exit 1
+mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 1
 check_device || exit 1
 status=0
 if [ "$verb" != bench ]; then tests || status=1; fi

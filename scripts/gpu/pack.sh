@@ -28,6 +28,8 @@ ldflags="-s -w -extldflags '-static-libgcc -static-libstdc++'"
 build_test() {
 	local name=${1//\//-}
 	go test -c -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out/bin/$name.test" "./$1"
+	mkdir -p "$out/src/$name" # where it runs, beside its test data
+	if [ -d "$1/testdata" ]; then cp -r "$1/testdata" "$out/src/$name/"; fi
 }
 
 rm -rf "$out" "$out.tar.gz"
