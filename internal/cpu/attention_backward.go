@@ -38,7 +38,8 @@ type attnBackward struct {
 	pieces     int
 	piece      int       // keys (or queries) of a piece, a multiple of goTile
 	delta      []float32 // like LSE: Σ_d DOut·Out
-	partial    []float32 // [pieces] of sums like Q, when pieces > 1
+	sums       int       // how many sums for the queries' gradients there are; 0: they go to DQ
+	partial    []float32 // [sums] of them, each like Q
 	runDelta   func(w *Worker, item int)
 	runItem    func(w *Worker, item int)
 	runQueries func(w *Worker, item int)
@@ -68,7 +69,7 @@ func (g *attnBackward) do(w *Worker) {
 	on(w, g.B*g.H*g.blocks(), g.runDelta)
 	clear(g.DBias)
 	on(w, g.B/max(1, g.batches)*(g.HKV/g.heads)*g.pieces, g.runItem)
-	if g.sumsApart() {
+	if g.sums > 0 {
 		on(w, g.B*g.H*g.blocks(), g.runQueries)
 	}
 	g.Attn, g.AttnGrads, g.maps = Attn{}, AttnGrads{}, nil
@@ -115,13 +116,14 @@ func (g *attnBackward) plan() {
 	g.pieces = max(1, min((attnItems+owners-1)/owners, n/attnPiece))
 	g.piece = ((n+g.pieces-1)/g.pieces + goTile - 1) / goTile * goTile
 	g.delta = grown(g.delta, len(g.LSE))
-	if g.sumsApart() {
-		g.partial = grown(g.partial, g.pieces*g.Q.len())
+	g.sums = 0
+	if !g.byQuery && g.pieces > 1 {
+		g.sums = g.pieces
+	} else if g.DQ.U != nil {
+		g.sums = 1 // an item comes to its queries more than once
 	}
+	g.partial = grown(g.partial, g.sums*g.Q.len())
 }
-
-// sumsApart tells whether several items add to the gradient of one query.
-func (g *attnBackward) sumsApart() bool { return !g.byQuery && g.pieces > 1 }
 
 func grown(x []float32, n int) []float32 {
 	if cap(x) < n {
@@ -138,7 +140,10 @@ func (g *attnBackward) deltas(w *Worker, item int) {
 	buf := w.f32(scratchAttention, 2*g.D)
 	delta := g.delta[g.lseAt(&s, b, h):]
 	if g.maps != nil {
-		g.mapDeltas(buf, delta, b, h, &s, i0, min(i0+attnBlock, s.lq))
+		i1 := min(i0+attnBlock, s.lq)
+		if g.maps.of(b, h) == nil || !g.nativeMapDeltas(w, delta, b, h, &s, i0, i1) {
+			g.goMapDeltas(buf, delta, b, h, &s, i0, i1)
+		}
 		return
 	}
 	for i := i0; i < min(i0+attnBlock, s.lq); i++ {
@@ -160,8 +165,8 @@ func (g *attnBackward) item(w *Worker, item int) {
 			} else {
 				p.j0, p.j1 = min(lo, s.lk), min(lo+g.piece, s.lk)
 			}
-			if g.sumsApart() {
-				p.partial = g.partial[item%g.pieces*g.Q.len():][:g.Q.len()]
+			if g.sums > 0 {
+				p.partial = g.partial[item%g.pieces%g.sums*g.Q.len():][:g.Q.len()]
 			}
 			if !g.nativePart(w, &p) {
 				g.goPart(w, &p)
@@ -188,7 +193,7 @@ func (g *attnBackward) addQueries(w *Worker, item int) {
 	for i := i0; i < min(i0+attnBlock, s.lq); i++ {
 		at := g.qAt(&s, i, h)
 		copy(sum, g.partial[at:][:g.D])
-		for p := 1; p < g.pieces; p++ {
+		for p := 1; p < g.sums; p++ {
 			for d, v := range g.partial[p*g.Q.len()+at:][:g.D] {
 				sum[d] += v
 			}

@@ -63,6 +63,7 @@ type attnMaps struct {
 	sel         AttnSelect
 	maps, lse   []float32
 	heads, keys int
+	chosen      []int32 // sel.Keys
 	run         func(w *Worker, item int)
 }
 
@@ -80,21 +81,21 @@ func AttentionMaps(w *Worker, a *Attn, maps, lse []float32, sel *AttnSelect) {
 	m := attnMapses.Get().(*attnMaps)
 	m.Attn, m.sel, m.maps, m.lse = *a, *sel, maps, lse
 	m.heads, m.keys = a.mapExtents(sel)
+	m.chosen = m.chosen[:0]
+	for _, j := range sel.Keys {
+		m.chosen = append(m.chosen, int32(j))
+	}
 	on(w, a.B*m.heads*m.blocks(), m.run)
 	m.Attn, m.sel, m.maps, m.lse = Attn{}, AttnSelect{}, nil, nil
 	attnMapses.Put(m)
 }
 
-// item does a block of queries of one map, key tile by key tile.
+// item does a block of queries of one map: of its head, or of all heads that are chosen.
 func (m *attnMaps) item(w *Worker, item int) {
-	n, d := m.blocks(), m.D
+	n := m.blocks()
 	b, slot, i0 := item/n/m.heads, item/n%m.heads, item%n*attnBlock
 	s := m.seq(b)
 	i1 := min(i0+attnBlock, s.lq)
-	tile := min(mapsTile, m.keys)
-	buf := w.f32(scratchAttention, (i1-i0)*(d+tile)+tile*d)
-	queries, buf := buf[:(i1-i0)*d], buf[(i1-i0)*d:]
-	scores, keys := buf[:(i1-i0)*tile], buf[(i1-i0)*tile:]
 	first, count := slot, 1
 	if m.sel.Mean {
 		first, count = 0, m.H
@@ -107,33 +108,39 @@ func (m *attnMaps) item(w *Worker, item int) {
 		if m.sel.Heads != nil {
 			h = m.sel.Heads[k]
 		}
-		for i := i0; i < i1; i++ {
-			to := queries[(i-i0)*d:][:d]
-			copy(to, m.Q.load(to, m.qAt(&s, i, h), d))
+		share := 1 / float32(count)
+		if !m.nativeMap(w, &s, b, h, slot, k > first, share, i0, i1) {
+			m.goMap(w, &s, b, h, slot, k > first, share, i0, i1)
 		}
-		for t0 := 0; t0 < m.keys; t0 += tile {
-			t1 := min(t0+tile, m.keys)
-			for t := t0; t < t1; t++ {
-				to := keys[(t-t0)*d:][:d]
-				copy(to, m.K.load(to, m.kAt(&s, m.key(t), h/(m.H/m.HKV)), d))
+	}
+}
+
+// goMap does some queries of a head, key tile by key tile: it sets the map, or adds to it.
+func (m *attnMaps) goMap(w *Worker, s *attnSeq, b, h, slot int, more bool, share float32, i0, i1 int) {
+	d, tile := m.D, min(mapsTile, m.keys)
+	buf := w.f32(scratchAttention, (i1-i0)*(d+tile)+tile*d)
+	queries, buf := buf[:(i1-i0)*d], buf[(i1-i0)*d:]
+	scores, keys := buf[:(i1-i0)*tile], buf[(i1-i0)*tile:]
+	for i := i0; i < i1; i++ {
+		to := queries[(i-i0)*d:][:d]
+		copy(to, m.Q.load(to, m.qAt(s, i, h), d))
+	}
+	for t0 := 0; t0 < m.keys; t0 += tile {
+		t1 := min(t0+tile, m.keys)
+		for t := t0; t < t1; t++ {
+			to := keys[(t-t0)*d:][:d]
+			copy(to, m.K.load(to, m.kAt(s, m.key(t), h/(m.H/m.HKV)), d))
+		}
+		Gemm32(w, false, true, i1-i0, t1-t0, d, m.Scale, queries, d, keys, d, 0, scores, tile)
+		for i := i0; i < i1; i++ {
+			row := scores[(i-i0)*tile:][:t1-t0]
+			m.probabilities(row, s, b, h, i, t0)
+			out := m.maps[((b*m.heads+slot)*s.lq+i)*m.keys+t0:][:t1-t0]
+			if !more {
+				clear(out)
 			}
-			Gemm32(w, false, true, i1-i0, t1-t0, d, m.Scale, queries, d, keys, d, 0, scores, tile)
-			for i := i0; i < i1; i++ {
-				row := scores[(i-i0)*tile:][:t1-t0]
-				m.probabilities(row, &s, b, h, i, t0)
-				out := m.maps[((b*m.heads+slot)*s.lq+i)*m.keys+t0:][:t1-t0]
-				switch {
-				case count == 1:
-					copy(out, row)
-				case k == first:
-					for t, p := range row {
-						out[t] = p / float32(count)
-					}
-				default:
-					for t, p := range row {
-						out[t] += p / float32(count)
-					}
-				}
+			for t, p := range row {
+				out[t] += share * p
 			}
 		}
 	}
@@ -186,12 +193,20 @@ func (m *mapsGrad) at(b, h, i, j int) float32 {
 	return m.share * m.grad[((b*m.heads+slot)*m.lq+i)*m.keys+j]
 }
 
+// of is the map of a head, nil where it is not chosen.
+func (m *mapsGrad) of(b, h int) []float32 {
+	if m.head[h] < 0 {
+		return nil
+	}
+	return m.grad[(b*m.heads+int(m.head[h]))*m.lq*m.keys:]
+}
+
 func (m *mapsGrad) set(a *Attn, grad []float32, sel *AttnSelect) {
 	m.grad, m.keyList, m.share, m.lq = grad, sel.Keys, 1, a.LQ
 	m.heads, m.keys = a.mapExtents(sel)
-	m.head = slots(m.head, a.H, sel.Heads)
+	m.head = slotsOf(m.head, a.H, sel.Heads)
 	if sel.Keys != nil {
-		m.key = slots(m.key, a.LK, sel.Keys)
+		m.key = slotsOf(m.key, a.LK, sel.Keys)
 	}
 	if sel.Mean {
 		n := a.H
@@ -205,8 +220,8 @@ func (m *mapsGrad) set(a *Attn, grad []float32, sel *AttnSelect) {
 	}
 }
 
-// slots is the inverse of sel over n: -1 where it does not choose.
-func slots(dst []int32, n int, sel []int) []int32 {
+// slotsOf is the inverse of sel over n: -1 where it does not choose.
+func slotsOf(dst []int32, n int, sel []int) []int32 {
 	dst = dst[:0]
 	for i := range n {
 		if sel == nil {
@@ -241,8 +256,8 @@ func AttentionMapsBackward(w *Worker, a *Attn, dq, dk AttnRows, dmaps, lse []flo
 	mapsGrads.Put(m)
 }
 
-// mapDeltas is deltas for maps: Σ_j P_ij·dP_ij over the chosen keys.
-func (g *attnBackward) mapDeltas(row, delta []float32, b, h int, s *attnSeq, i0, i1 int) {
+// goMapDeltas is deltas for maps: Σ_j P_ij·dP_ij over the chosen keys.
+func (g *attnBackward) goMapDeltas(row, delta []float32, b, h int, s *attnSeq, i0, i1 int) {
 	clear(delta[i0:i1])
 	if g.maps.head[h] < 0 {
 		return

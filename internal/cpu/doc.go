@@ -1,5 +1,5 @@
-// Package cpu is row 0's arithmetic: GEMM, convolution, pooling, softmax,
-// elementwise passes, Cholesky, eigenvalues, singular values, decoding of JPEG
+// Package cpu is row 0's arithmetic: GEMM, convolution, attention, pooling,
+// softmax, elementwise passes, Cholesky, eigenvalues, singular values, decoding of JPEG
 // files and decompression of PNG data.
 //
 // Every function exists twice: natively (oneDNN, OpenBLAS, TurboJPEG and

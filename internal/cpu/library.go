@@ -35,5 +35,5 @@ func DNNL() (handle unsafe.Pointer, version string, err error) { return openDNNL
 
 // calls counts what ran natively, so that tests can tell it from the pure-Go version.
 var calls struct {
-	gemm32, gemm64, syrk, trmm, cholesky, congruence, eig, svd, jpeg, inflate, vec, conv, gemm16, resample atomic.Int64
+	gemm32, gemm64, syrk, trmm, cholesky, congruence, eig, svd, jpeg, inflate, attention, vec, conv, gemm16, resample atomic.Int64
 }
