@@ -17,6 +17,14 @@ func TestProbes(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
+	name := "cuda"
+	if cuda.HostDevice() {
+		name = "host"
+	}
+	t.Run(name, func(t *testing.T) { testProbes(t, dev) })
+}
+
+func testProbes(t *testing.T, dev *cuda.Dev) {
 	s, err := dev.NewStream()
 	if err != nil {
 		t.Fatal(err)

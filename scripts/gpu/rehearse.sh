@@ -27,7 +27,7 @@ if [ ! -e /dev/nvidiactl ] && ! grep -q 'no usable' "$work/refused"; then
 fi
 
 export FIDLAB_HOST_DEVICE=1
-FIDLAB_GPU_TESTS=${FIDLAB_GPU_TESTS:-'^(TestProbes|TestClamp|TestLinComb)$'} ./gpu.sh test "$work/out" >&2
+FIDLAB_GPU_TESTS=${FIDLAB_GPU_TESTS:-'^(TestProbes|TestThereAndBack|TestRounding|TestLinComb.*)$'} ./gpu.sh test "$work/out" >&2
 ./gpu.sh bench "$work/out" >&2
 for f in tests.md tests.json bench.md bench.json; do
 	[ -s "$work/out/$f" ] || {
