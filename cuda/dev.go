@@ -30,9 +30,6 @@ var (
 	opened = map[int]*Dev{}
 )
 
-// attrSharedOptin is CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN.
-const attrSharedOptin = 97
-
 // Open opens the GPU of that ordinal. Where there is none the error is an
 // ErrNoDevice and says why.
 func Open(ordinal int) (*Dev, error) {

@@ -31,7 +31,7 @@ func buildFake(t *testing.T, flags ...string) string {
 	if dir, ok := fakes[fmt.Sprint(flags)]; ok {
 		return dir
 	}
-	lib, err := os.MkdirTemp("", "fakecuda") // longer than one test
+	lib, err := os.MkdirTemp("", "fakecuda") //nolint:usetesting // it lives longer than one test
 	if err != nil {
 		t.Fatal(err)
 	}

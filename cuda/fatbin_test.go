@@ -31,12 +31,12 @@ func TestCheckFatbinRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(b) {
+	for n := range b {
 		if checkFatbin(string(b[:n])) == nil {
 			t.Fatalf("the first %d of %d bytes are accepted", n, len(b))
 		}
 	}
-	for i := range len(b) { // headers changed anywhere: an error or none, no panic
+	for i := range b { // headers changed anywhere: an error or none, no panic
 		for _, bit := range []byte{1, 0x80} {
 			c := slices.Clone(b)
 			c[i] ^= bit

@@ -83,6 +83,9 @@ func describe(i int) (Device, error) {
 	return d, err
 }
 
+// attrSharedOptin is CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN.
+const attrSharedOptin = 97
+
 // retain makes device i's primary context, and tells its limit of shared memory per block.
 func retain(i int) (ctx rawContext, shared int, err error) {
 	dev, err := cu.GetDevice(i)

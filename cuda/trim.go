@@ -95,8 +95,21 @@ func (d *Dev) Free() (free, total int64, err error) {
 	return free, total, nil
 }
 
-// Trim waits for the device and gives memory that is kept for later allocations back to the driver.
-func (d *Dev) Trim() error { return d.memory.trim() }
+// Trim waits for the device and gives memory that is kept for later use, its own
+// and pinned memory of the host, back to the driver.
+func (d *Dev) Trim() error {
+	err := d.memory.trim()
+	d.mu.Lock()
+	spare := d.pinned
+	d.pinned = nil
+	d.mu.Unlock()
+	for _, b := range spare {
+		if e := d.do(func() error { return hostFree(b.mem) }); e != nil && err == nil {
+			err = d.fail("trim", e)
+		}
+	}
+	return err
+}
 
 // driverMemory is the backing of a real device's arena.
 type driverMemory struct{ d *Dev }

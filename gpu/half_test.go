@@ -10,7 +10,7 @@ func half(h uint16, expBits, fracBits int) float64 {
 	exp := int(h>>fracBits) & (1<<expBits - 1)
 	frac := int(h) & (1<<fracBits - 1)
 	bias := 1<<(expBits-1) - 1
-	v := 0.0
+	var v float64
 	switch exp {
 	case 0:
 		v = math.Ldexp(float64(frac), 1-bias-fracBits)
