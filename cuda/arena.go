@@ -95,7 +95,7 @@ func classOf(n int) (class, size int) {
 // alloc returns n > 0 bytes for the work of s. When the device's memory is short,
 // what is kept is given back first, and then what the garbage collector finds.
 func (a *arena) alloc(s *Stream, n int) (Ptr, error) {
-	if n > 1<<42 {
+	if int64(n) > 1<<42 {
 		return 0, a.shortage(n)
 	}
 	p, err := a.try(s, n)

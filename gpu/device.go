@@ -112,6 +112,15 @@ func (d *Device) Sync() error {
 	return d.stream.Sync()
 }
 
+// SyncAll waits for all operations of d's GPU, those of every Fork too, and returns
+// the first error of any.
+func (d *Device) SyncAll() error {
+	if !d.CUDA() {
+		return nil
+	}
+	return d.stream.Dev().Sync()
+}
+
 // Err is the first error of d's operations as far as it is known; it waits for nothing.
 func (d *Device) Err() error {
 	if !d.CUDA() {

@@ -251,6 +251,9 @@ func TestFork(t *testing.T) {
 		if dev.Err() != nil || !errors.Is(fork.Sync(), bad) {
 			t.Errorf("the error of the fork: %v; of the device: %v", fork.Err(), dev.Err())
 		}
+		if err := dev.SyncAll(); !errors.Is(err, bad) {
+			t.Errorf("SyncAll does not tell of the fork: %v", err)
+		}
 		if err := fork.Recover(); !errors.Is(err, bad) || fork.Err() != nil {
 			t.Errorf("Recover: %v, then %v", err, fork.Err())
 		}
