@@ -45,7 +45,7 @@ if ! cuda_compiler || ! cuda_header; then
 	if python3 -m pip --version >/dev/null 2>&1; then
 		say "installing with pip into .cuda: ${cuda[*]}"
 		rm -rf .cuda.tmp
-		if python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target .cuda.tmp "${cuda[@]}" >&2; then
+		if python3 -m pip install -q --disable-pip-version-check --target .cuda.tmp "${cuda[@]}" >&2; then
 			rm -rf .cuda && mv .cuda.tmp .cuda
 		else
 			rm -rf .cuda.tmp

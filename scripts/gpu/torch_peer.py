@@ -87,7 +87,9 @@ def sdpa(o, dev):
 def eigh(o, dev):
     a = torch.randn(o["b"], o["n"], o["n"], device=dev, dtype=DTYPES[o["dtype"]])
     a = a @ a.mT / o["n"]
-    return {"linalg.eigh": lambda: torch.linalg.eigh(a), "linalg.eigvalsh": lambda: torch.linalg.eigvalsh(a)} if not o.get("vectors", 1) else {"linalg.eigh": lambda: torch.linalg.eigh(a)}
+    if o.get("vectors", 1):
+        return {"linalg.eigh": lambda: torch.linalg.eigh(a)}
+    return {"linalg.eigvalsh": lambda: torch.linalg.eigvalsh(a)}
 
 
 def cdist(o, dev):
@@ -173,8 +175,9 @@ def measure(spec, clock, device):
             row["all"][what] = str(err).strip().splitlines()[0][:200]
             continue
         row["all"][what] = {"cold_us": cold, "hot_us": hot}
+        row["cold_us"] = min(cold, row.get("cold_us", cold))
         if "hot_us" not in row or hot < row["hot_us"]:
-            row.update(cold_us=cold, hot_us=hot, best=what)
+            row.update(hot_us=hot, best=what)
     if "best" not in row:
         row["error"] = "no backend takes it"
     return row

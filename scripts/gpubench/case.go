@@ -23,7 +23,7 @@ type Case struct {
 	// Torch is what the peer times beside it, an operation and its sizes, or "":
 	//
 	//	sdpa b=4 h=16 hk=16 q=2048 k=2048 d=64 dtype=bf16 causal=1 pass=fwd   (or fwdbwd)
-	//	eigh b=64 n=32 dtype=f32
+	//	eigh b=64 n=32 dtype=f32 vectors=1   (0: eigenvalues alone)
 	//	cdist n=4096 m=4096 d=64 dtype=f32
 	//	conv2d b=8 c=64 k=64 h=56 w=56 r=3 dtype=bf16
 	//	matmul b=1 m=4096 n=4096 k=4096 dtype=bf16
