@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"fmt"
 	"runtime"
 
 	"github.com/fidlab/fidlab/cuda"
@@ -56,6 +57,34 @@ func (t *Tensor) View(shape ...int) *Tensor {
 	mustHold(shape, t.n)
 	v := *t
 	v.shape = append([]int(nil), shape...)
+	return &v
+}
+
+// Rows is t's memory from element lo to hi of the first axis, without a copy. It
+// panics unless 0 <= lo <= hi <= that axis's size.
+func (t *Tensor) Rows(lo, hi int) *Tensor {
+	if len(t.shape) == 0 || lo < 0 || hi < lo || hi > t.shape[0] {
+		panic(fmt.Sprintf("gpu: Rows: %d to %d of shape %v", lo, hi, t.shape))
+	}
+	size := count(t.shape[1:])
+	v := *t
+	v.shape = append([]int{hi - lo}, t.shape[1:]...)
+	v.n = (hi - lo) * size
+	from, to := lo*size, hi*size
+	switch {
+	case t.gpu != nil:
+		v.off += cuda.Ptr(from * t.dt.Size())
+	case t.dt == Float32:
+		v.f32 = t.f32[from:to:to]
+	case t.dt == Float64:
+		v.f64 = t.f64[from:to:to]
+	case t.dt.Half():
+		v.u16 = t.u16[from:to:to]
+	case t.dt == Int32:
+		v.i32 = t.i32[from:to:to]
+	default:
+		v.u8 = t.u8[from:to:to]
+	}
 	return &v
 }
 

@@ -21,7 +21,8 @@ type Tensor struct {
 	i32 []int32
 	u8  []uint8
 
-	gpu *memory // GPU storage
+	gpu *memory  // GPU storage
+	off cuda.Ptr // of the first element in it, in bytes
 }
 
 // Empty makes a float32 tensor. Its contents are zero on the CPU and
@@ -163,7 +164,11 @@ func (t *Tensor) Ptr() cuda.Ptr {
 	if t.gpu == nil {
 		return 0
 	}
-	return t.gpu.address()
+	p := t.gpu.address()
+	if p == 0 || t.n == 0 {
+		return 0
+	}
+	return p + t.off
 }
 
 // count is the number of elements of a shape; it panics on a negative size and

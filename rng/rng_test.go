@@ -68,6 +68,12 @@ func TestRandomAccessAgreesWithSequence(t *testing.T) {
 			t.Errorf("normal %d: %v, at %v", i, v, want)
 		}
 	}
+	for _, i := range []uint64{5, 0, 6, 1} {
+		s.SeekNormal(i)
+		if got, want := []float64{s.Normal(), s.Normal()}, []float64{ref.NormalAt(i), ref.NormalAt(i + 1)}; !slices.Equal(got, want) {
+			t.Errorf("normals from %d: %v, want %v", i, got, want)
+		}
+	}
 	y := make([]float32, 7)
 	rng.New(11, 5).FillNormal32(y)
 	for i, v := range y {

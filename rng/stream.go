@@ -170,6 +170,15 @@ func (s *Stream) Normal() float64 {
 	return z
 }
 
+// SeekNormal moves to normal i counted from the stream's start, so that the next
+// call of Normal returns what NormalAt(i) does.
+func (s *Stream) SeekNormal(i uint64) {
+	s.Seek(i >> 1 << 2)
+	if i&1 == 1 {
+		s.Normal()
+	}
+}
+
 // FillNormal64 sets every element to a standard normal: the values that
 // len(x) calls of Normal return.
 func (s *Stream) FillNormal64(x []float64) {

@@ -46,15 +46,8 @@ func (r *Recorder) Record(e Event) error {
 	n := e.X.Shape()[0]
 	size := e.X.Len() / n
 	dst := r.states[(e.Step*r.n+e.First-r.first)*size:][:n*size]
-	if e.X.Double() {
-		copy(dst, e.X.F64())
-	} else {
-		for i, v := range e.X.F32() {
-			dst[i] = float64(v)
-		}
-	}
 	r.seen += n
-	return nil
+	return e.X.Read64(dst)
 }
 
 // Entries are the arrays of a trajectory file:

@@ -105,6 +105,18 @@ func (m *Mixture) run(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Po
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if dev := x.Device(); dev.CUDA() { // by way of the host: the mixture is computed there
+		hx := x.To(gpu.CPU())
+		if err := dev.Err(); err != nil {
+			return err
+		}
+		ho := hx.Like()
+		if err := m.run(ctx, ho, hx, at, sigma, c); err != nil {
+			return err
+		}
+		out.Copy(ho)
+		return dev.Err()
+	}
 	m.setup.Do(func() { m.scratch = make([]mixScratch, cpu.Workers()) })
 	call, _ := m.calls.Get().(*mixCall)
 	if call == nil {

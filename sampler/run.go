@@ -131,6 +131,9 @@ func (o *Options) check() (*gpu.Tensor, error) {
 			return nil, fmt.Errorf("sampler: more than one of noise, images and states was given to start from; wanted one")
 		}
 		given = t
+		if t.Device() != o.Device {
+			return nil, fmt.Errorf("sampler: the given start is on %v, the run on %v; move it with To", t.Device(), o.Device)
+		}
 		want := append([]int{o.N}, o.Shape...)
 		if fmt.Sprint(t.Shape()) != fmt.Sprint(want) {
 			return nil, fmt.Errorf("sampler: the given start has shape %v; wanted %v", t.Shape(), want)
@@ -165,7 +168,7 @@ type walk struct {
 	eval    *Eval
 	stepper Stepper
 	own     *gpu.Tensor // the batch's states when there is no result to keep them in
-	streams []*rng.Stream
+	noise   ops.Noise   // of the steps, each image's next normal
 	done    int
 	total   int
 }
@@ -181,15 +184,8 @@ func (w *walk) buffer(result *gpu.Tensor, lo, n int) *gpu.Tensor {
 	return w.own
 }
 
-func rows(t *gpu.Tensor, lo, n int) *gpu.Tensor {
-	shape := append([]int(nil), t.Shape()...)
-	size := t.Len() / shape[0]
-	shape[0] = n
-	if t.Double() {
-		return t.Device().From64(t.F64()[lo*size:(lo+n)*size], shape...)
-	}
-	return t.Device().From(t.F32()[lo*size:(lo+n)*size], shape...)
-}
+// rows is a view of t's samples lo to lo+n.
+func rows(t *gpu.Tensor, lo, n int) *gpu.Tensor { return t.Rows(lo, lo+n) }
 
 func (w *walk) batch(x *gpu.Tensor, lo int) error {
 	n := x.Shape()[0]
@@ -199,7 +195,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 	}
 	w.eval.NFE, w.eval.first, w.eval.cond = 0, w.o.First+lo, w.o.Cond.of(lo, lo+n)
 	w.start(x, lo)
-	w.seed(rng.Step, lo, n)
+	w.noise = ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Step)
 	if err := w.tell(0, w.g.Steps[0].From, x, lo); err != nil {
 		return err
 	}
@@ -212,6 +208,9 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
 			return err
 		}
+		if err := w.o.Device.Err(); err != nil {
+			return err
+		}
 		if err := w.tell(i+1, w.g.Steps[i].To, x, lo); err != nil {
 			return err
 		}
@@ -222,7 +221,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 	if a := w.g.Steps[len(w.g.Steps)-1].To.A; a != 1 {
 		ops.LinComb(x, []float64{1 / a}, x)
 	}
-	return nil
+	return w.o.Device.Sync()
 }
 
 // start writes the first states of the batch.
@@ -237,13 +236,13 @@ func (w *walk) start(x *gpu.Tensor, lo int) {
 		ops.LinComb(x, []float64{scale}, rows(w.given, lo, n))
 		return
 	}
-	w.seed(rng.Init, lo, n)
-	w.fill(x)
+	z := ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Init)
 	if w.given == nil {
+		ops.Normals(x, z)
 		ops.LinComb(x, []float64{p.B}, x)
 		return
 	}
-	ops.LinComb(x, []float64{p.A, p.B}, rows(w.given, lo, n), x)
+	ops.AddNoise(x, rows(w.given, lo, n), []float64{p.A, p.B}, z)
 }
 
 func (w *walk) tell(step int, at diffusion.Point, x *gpu.Tensor, lo int) error {
@@ -253,30 +252,11 @@ func (w *walk) tell(step int, at diffusion.Point, x *gpu.Tensor, lo int) error {
 	return w.o.Trajectory(Event{First: w.o.First + lo, Step: step, At: at, X: x})
 }
 
-// seed gives each image of the batch its own stream.
-func (w *walk) seed(p rng.Purpose, lo, n int) {
-	w.streams = w.streams[:0]
-	for i := range n {
-		w.streams = append(w.streams, rng.ForImage(w.o.Seed, uint64(w.o.First+lo+i), p))
-	}
-}
-
-// fill draws the next normals of every image.
-func (w *walk) fill(z *gpu.Tensor) {
-	size := z.Len() / len(w.streams)
-	for i, s := range w.streams {
-		if z.Double() {
-			s.FillNormal64(z.F64()[i*size : (i+1)*size])
-		} else {
-			s.FillNormal32(z.F32()[i*size : (i+1)*size])
-		}
-	}
-}
-
 func (w *walk) stepNoise(step int, z *gpu.Tensor) {
 	if w.o.StepNoise != nil {
 		w.o.StepNoise(w.eval.first, step, z)
 		return
 	}
-	w.fill(z)
+	ops.Normals(z, w.noise)
+	w.noise.From += uint64(z.Len() / z.Shape()[0])
 }

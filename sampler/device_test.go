@@ -1,0 +1,182 @@
+package sampler_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
+	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/sampler"
+)
+
+// normalData is the exact denoiser of data N(mean, s²), computed where x is.
+type normalData struct {
+	mean, s float64
+	mu      *gpu.Tensor // the mean in every value
+	coeffs  []float64
+}
+
+// gain is the factor of x in the denoised x at p, and offset what is added.
+func (d *normalData) gain(p diffusion.Point) (gain, offset float64) {
+	gain = p.A * d.s * d.s / (p.A*p.A*d.s*d.s + p.B*p.B)
+	return gain, (1 - gain*p.A) * d.mean
+}
+
+func (d *normalData) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c sampler.Cond) error {
+	var at []diffusion.Point
+	for _, s := range sigma {
+		at = append(at, diffusion.Point{A: 1, B: s})
+	}
+	return d.DenoiseAt(ctx, out, x, at, c)
+}
+
+func (d *normalData) DenoiseAt(_ context.Context, out, x *gpu.Tensor, at []diffusion.Point, _ sampler.Cond) error {
+	if d.mu == nil || d.mu.Len() != x.Len() || d.mu.Device() != x.Device() {
+		ones := make([]float32, x.Len())
+		for i := range ones {
+			ones[i] = 1
+		}
+		d.mu = x.Device().FromAs(x.DType(), ones, x.Shape()...)
+	}
+	d.coeffs = d.coeffs[:0]
+	for _, p := range at {
+		g, o := d.gain(p)
+		d.coeffs = append(d.coeffs, g, o)
+	}
+	ops.LinCombRows(out, d.coeffs, x, d.mu)
+	return nil
+}
+
+// On every device Euler's method is the recursion x' = kx·x + kd·D(x) of each
+// value on its own, here in float64 from package rng's normals.
+func TestRunOnDevices(t *testing.T) {
+	g := build(t, "vp", diffusion.Spec{Rule: "trailing", Steps: 7})
+	den := &normalData{mean: 0.25, s: 0.5}
+	const n, side = 5, 6
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		states := map[int][]float64{}
+		r, err := sampler.Run(context.Background(), den, sampler.Euler{}, g, sampler.Options{
+			Seed: 9, First: 3, N: n, Batch: 2, Shape: []int{1, side, side - 1}, Device: dev,
+			Trajectory: func(e sampler.Event) error {
+				v := make([]float64, e.X.Len())
+				states[e.Step] = append(states[e.Step], v...)
+				return e.X.Read64(states[e.Step][len(states[e.Step])-len(v):])
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := side * (side - 1)
+		check := func(step, i int, got, want, scale float64) {
+			// Six units of 2^-24 for the normal, then two roundings to float32 a step
+			// (the denoised x, the state), which no step enlarges.
+			if bound := float64(6+2*step) * 0x1p-24 * scale; !(math.Abs(got-want) <= bound) {
+				t.Fatalf("after %d steps value %d is %v, want %v", step, i, got, want)
+			}
+		}
+		last := make([]float64, r.X.Len())
+		if err := r.X.Read64(last); err != nil {
+			t.Fatal(err)
+		}
+		for i := range last {
+			x := g.Steps[0].From.B * rng.ForImage(9, uint64(3+i/size), rng.Init).NormalAt(uint64(i%size))
+			scale := math.Abs(x) + 2
+			check(0, i, states[0][i], x, scale)
+			for j, s := range g.Steps {
+				gain, offset := den.gain(s.From)
+				k := s.To.B / s.From.B
+				x = k*x + (s.To.A-s.From.A*k)*(gain*x+offset)
+				check(j+1, i, states[j+1][i], x, scale)
+			}
+			check(len(g.Steps), i, last[i], x/g.Steps[len(g.Steps)-1].To.A, scale)
+		}
+	})
+}
+
+// From the same noise a GPU gives the CPU's bits with every solver.
+func TestRunHasTheCPUsBits(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for _, spec := range []string{"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1"} {
+			for _, double := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/f64=%t", spec, double), func(t *testing.T) {
+					g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 5})
+					var got [2][]float64
+					for i, d := range []*gpu.Device{gpu.CPU(), dev} {
+						noise, z := gpu.CPU().Empty(3, 11, 3), gpu.CPU().Empty(3, 11, 3)
+						if double {
+							noise, z = gpu.CPU().Empty64(3, 11, 3), gpu.CPU().Empty64(3, 11, 3)
+						}
+						ops.Normals(noise, ops.Noise{Seed: 4})
+						r, err := sampler.Run(context.Background(), &normalData{mean: 0.25, s: 0.5}, solver(t, spec), g, sampler.Options{
+							N: 3, Shape: []int{11, 3}, Double: double, Device: d, Noise: noise.To(d),
+							StepNoise: func(_, step int, out *gpu.Tensor) {
+								ops.Normals(z, ops.Noise{Seed: 5, From: uint64(40 * step)})
+								out.Copy(z)
+							},
+						})
+						if err != nil {
+							t.Fatal(err)
+						}
+						got[i] = make([]float64, r.X.Len())
+						if err := r.X.Read64(got[i]); err != nil {
+							t.Fatal(err)
+						}
+					}
+					for i, want := range got[0] {
+						if math.Float64bits(want) != math.Float64bits(got[1][i]) {
+							t.Fatalf("value %d is %v, on the CPU %v", i, got[1][i], want)
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+// A stochastic solver's noise goes on where it stopped, and the mixture's
+// denoiser serves a GPU by way of the host.
+func TestStochasticRunOnDevices(t *testing.T) {
+	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 4})
+	m, err := sampler.NewMixture(sampler.MixtureSpec{Weights: []float64{0.25, 0.75}, Means: [][]float64{{-1, 0, 1}, {2, 1, 0}}, Vars: []float64{0.1, 0.2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(dev *gpu.Device) []float64 {
+		r, err := sampler.Run(context.Background(), m, sampler.DDIM{Eta: 1}, g, sampler.Options{Seed: 2, N: 4, Batch: 3, Shape: []int{3}, Device: dev})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := make([]float64, r.X.Len())
+		if err := r.X.Read64(v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	want := run(gpu.CPU())
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for i, got := range run(dev) {
+			// The noise of sigma 80 differs by 6 units of 2^-24; the steps shrink it.
+			if d := math.Abs(got - want[i]); !(d <= 80*4*6*0x1p-24) {
+				t.Errorf("value %d is %v, on the CPU %v", i, got, want[i])
+			}
+		}
+	})
+}
+
+func TestStartOnAnotherDeviceIsRefused(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if !dev.CUDA() {
+			return
+		}
+		g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 2})
+		_, err := sampler.Run(context.Background(), &normalData{}, sampler.Euler{}, g, sampler.Options{N: 1, Shape: []int{2}, Device: dev, State: gpu.CPU().Empty(1, 2)})
+		if err == nil {
+			t.Error("a start on the CPU is accepted by a run on the GPU")
+		}
+	})
+}
