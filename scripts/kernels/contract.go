@@ -35,8 +35,8 @@ var (
 	titleLine    = regexp.MustCompile(`^// (\w+) - (\S.*)$`)
 	fieldLine    = regexp.MustCompile(`^// ([a-z]+)  +(\S.*)$`)
 	continuation = regexp.MustCompile(`^//         +(\S.*)$`)
-	launchShared = regexp.MustCompile(`\bshared (?:up to |at most |<= )?(\d+)\b`)
-	launchBlock  = regexp.MustCompile(`\bblock (\d+)\b`)
+	launchShared = regexp.MustCompile(`\bshared (?:up to |at most |<= )?(\d+)(?: bytes| B)?(?:[.,;:]|$)`)
+	launchBlock  = regexp.MustCompile(`\bblock (\d+)(?: x (\d+))?(?: x (\d+))?(?:[.,;:]|$)`)
 )
 
 // contracts finds the comment blocks that have a field kernels.
@@ -141,7 +141,12 @@ func (c *contract) readLaunch() {
 		c.shared, _ = strconv.Atoi(m[0][1])
 	}
 	if m := launchBlock.FindAllStringSubmatch(text, -1); len(m) == 1 {
-		c.block, _ = strconv.Atoi(m[0][1])
+		c.block = 1
+		for _, d := range m[0][1:] {
+			if n, err := strconv.Atoi(d); err == nil {
+				c.block *= n
+			}
+		}
 	}
 }
 

@@ -127,3 +127,22 @@ func TestOccupancy(t *testing.T) {
 		}
 	}
 }
+
+// The launch line gives numbers only where they are plain numbers.
+func TestLaunchLine(t *testing.T) {
+	for text, want := range map[string][2]int{
+		"grid ceil(n / 1024), block 256, shared 0. Each thread does 4.":      {256, 0},
+		"grid D, block 32 x 8, shared 4224 bytes.":                           {256, 4224},
+		"grid (D, B), block 8 x 4 x 2, shared up to 4096":                    {64, 4096},
+		"grid n, block 128, shared 16 cp bytes. A warp a row.":               {128, -1},
+		"grid n, block 256 (64 for D <= 16), shared (D + 1) D elements":      {0, -1},
+		"f64: block 128, shared 61440. f32: block 256, shared 16896. A tile": {0, -1},
+		"grid n, block 128: four warps; a block shares 4 rows":               {128, -1},
+	} {
+		c := contract{fields: map[string]field{"launch": {text: text}}}
+		c.readLaunch()
+		if got := [2]int{c.block, c.shared}; got != want {
+			t.Errorf("%q: block and shared are %v, want %v", text, got, want)
+		}
+	}
+}
