@@ -93,6 +93,22 @@ func TestDevicesOfDriver(t *testing.T) {
 	}
 }
 
+// A binary without the host device says so when it is asked for; it does not take a GPU instead.
+func TestNoHostDevice(t *testing.T) {
+	if os.Getenv("FAKE_CUDA") != "" {
+		_, err := Open(0)
+		fmt.Println(err)
+		os.Exit(0)
+	}
+	run := exec.Command(os.Args[0], "-test.run=^TestNoHostDevice$")
+	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+buildFake(t), "FAKE_CUDA=good", "FIDLAB_HOST_DEVICE=1")
+	out, err := run.CombinedOutput()
+	want := "cuda: no usable device: FIDLAB_HOST_DEVICE is set, but this binary has no host device: build it with the tag hostdev"
+	if got := strings.TrimSpace(string(out)); err != nil || got != want {
+		t.Errorf("got  %s (%v)\nwant %s", got, err, want)
+	}
+}
+
 // Open refuses what cannot be used, and says what there is.
 func TestOpenRefuses(t *testing.T) {
 	for _, c := range []struct {

@@ -65,6 +65,10 @@ func (g *Graph) String() string { return "all of it" }
 
 // LaunchGraph queues all of g on s.
 func (s *Stream) LaunchGraph(g *Graph) {
+	if g.dev != s.dev {
+		s.Fail(fmt.Errorf("cuda: LaunchGraph: the graph is of cuda:%d, the stream of cuda:%d; capture it there", g.dev.info.Ordinal, s.dev.info.Ordinal))
+		return
+	}
 	if traced() && s.Err() == nil && !s.capturing.Load() {
 		status := s.trace("graph", g, func() (status int) {
 			return code(s.dev.do(func() error { return launchGraph(g.raw, s.raw) }))

@@ -266,6 +266,18 @@ func TestCapture(t *testing.T) {
 		for range 10 {
 			s.LaunchGraph(g)
 		}
+		second, err := Open(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := second.NewStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.LaunchGraph(g)
+		if err := o.Err(); err == nil || err.Error() != "cuda: LaunchGraph: the graph is of cuda:0, the stream of cuda:1; capture it there" {
+			t.Errorf("on another device: %v", err)
+		}
 		if err := s.CopyOut(floats(got), q); err != nil || got[3] != 4<<10 {
 			t.Errorf("after 10 repeats: %v, %v; want 4096 at the end", got, err)
 		}

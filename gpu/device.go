@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fidlab/fidlab/cuda"
 )
@@ -25,6 +26,7 @@ var cpuDevice = &Device{name: "cpu"}
 var (
 	gpusMu sync.Mutex
 	gpus   = map[int]*Device{}
+	forks  atomic.Int64 // so far, for their names
 )
 
 // ParseName checks a device's name: auto, cpu, cuda or cuda:N. It returns N, 0
@@ -101,7 +103,8 @@ func (d *Device) Fork() (*Device, error) {
 		return nil, err
 	}
 	s.After(d.stream)
-	return &Device{name: d.name, stream: s}, nil
+	name, _, _ := strings.Cut(d.name, " ")
+	return &Device{name: fmt.Sprintf("%s (fork %d)", name, forks.Add(1)), stream: s}, nil
 }
 
 // Sync waits for all operations of d and returns their first error.

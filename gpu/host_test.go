@@ -134,3 +134,37 @@ func TestArenaOnHost(t *testing.T) {
 		}
 	})
 }
+
+// Tensors go from one GPU to another, after what is queued on the first; operations do not mix them.
+func TestTwoDevices(t *testing.T) {
+	alone(t, "FIDLAB_HOST_DEVICES=2", func(t *testing.T, dev *gpu.Device) {
+		other, err := gpu.Open("cuda:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := dev.From(exactly(5000), 5000)
+		y := x.To(other)
+		if y.Device() != other || other.String() != "cuda:1" {
+			t.Errorf("it is on %v", y.Device())
+		}
+		same(t, "on the other device", mustFloats(t, y), exactly(5000))
+		triad(other, y, y)
+		x.Copy(y)
+		for i, got := range mustFloats(t, x) {
+			if got != 2*exactly(5000)[i] {
+				t.Fatalf("element %d is %g", i, got)
+			}
+		}
+		if got := panicOf(func() { x.On(other) }); got != "gpu: On: cuda:1 does not have the memory of cuda:0; To copies it" {
+			t.Errorf("panic %q", got)
+		}
+		if err := dev.SyncAll(); err != nil {
+			t.Error(err)
+		}
+		// A kernel that gets the other device's pointer is refused where a GPU would fault.
+		triad(dev, x, y)
+		if err := dev.Sync(); !errors.Is(err, cuda.ErrLost) {
+			t.Errorf("with a pointer of the other device: %v", err)
+		}
+	})
+}
