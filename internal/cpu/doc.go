@@ -22,5 +22,6 @@
 // pieces and summed in a fixed order. The exception is LAPACK (Cholesky64,
 // SymEig64, SingularValues64): called with nil, it has the machine for itself
 // and uses W threads, and the last bits may depend on W. Our own C gives the
-// bits of the pure-Go version on every processor.
+// bits of the pure-Go version on every processor, except in attention, where it
+// fuses multiplications with additions.
 package cpu

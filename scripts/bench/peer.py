@@ -114,6 +114,36 @@ def decode(kind):
     return run
 
 
+def attention(n, backward):
+    """Attention in float32 of one sequence with 8 heads of 64, in the layout that suits the peer."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(THREADS)
+    n, heads, d = int(n), 8, 64
+
+    def spread(seed):
+        u = (np.arange(n * heads * d, dtype=np.uint32) + np.uint32(seed << 24)) * np.uint32(2654435761)
+        x = (u >> np.uint32(8)).astype(np.float32) / 2**22 - 2
+        return torch.from_numpy(x).reshape(1, n, heads, d).transpose(1, 2).contiguous()
+
+    q, k, v, g = (spread(seed) for seed in (1, 2, 3, 4))
+    f = torch.nn.functional.scaled_dot_product_attention
+    corner = lambda t: float(t[0, -1, -1].abs().double().mean())
+
+    def forward():
+        with torch.no_grad():
+            return {"value": corner(f(q, k, v))}
+
+    def both():
+        x = [t.detach().requires_grad_() for t in (q, k, v)]
+        out = f(*x)
+        out.backward(g)
+        return {"value": corner(out.detach()) + sum(corner(t.grad) for t in x)}
+
+    return both if backward == "true" else forward
+
+
 def versions():
     from importlib.metadata import version
 
@@ -134,7 +164,7 @@ def versions():
 
 
 JOBS = {
-    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "versions": lambda: versions,
+    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "versions": lambda: versions,
 }
 
 if __name__ == "__main__":
@@ -142,7 +172,7 @@ if __name__ == "__main__":
     answers, sys.stdout = sys.stdout, sys.stderr  # what peers print is not an answer
     name, *args = job.split(":")
     run = JOBS[name](*args)
-    if name == "network" or name == "decode":
+    if name in ("network", "decode", "attention"):
         run()
     print(json.dumps({"ready": job}), file=answers, flush=True)
     for line in sys.stdin:

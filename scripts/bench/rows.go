@@ -105,6 +105,9 @@ func rows() []row {
 		}
 		add(q)
 	}
+	for _, r := range attentionRows(job) {
+		add(r)
+	}
 	for _, k := range []struct {
 		kind, folder string
 		target       float64
