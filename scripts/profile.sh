@@ -34,16 +34,19 @@ benchmark() {
 			return
 		fi
 	done
-	if ! (cd "$here/.." && make -s gpubench-lines >&2); then
-		say "no benchmark: set GPUBENCH, or run this in a checkout with Go, or beside the bin folder of make gpu-pack"
-		return 1
+	p=$here/../bin/gpubench-lines
+	if [ ! -x "$p" ] || [ -n "$(cd "$here/.." && find cuda gpu kernels ops scripts/gpubench -newer "$p" -print -quit)" ]; then
+		(cd "$here/.." && make -s gpubench-lines >&2) || {
+			say "no benchmark: set GPUBENCH, or run this in a checkout with Go, or beside the bin folder of make gpu-pack"
+			return 1
+		}
 	fi
-	echo "$here/../bin/gpubench-lines"
+	echo "$p"
 }
 
 # Where the kernels' sources are, for the source page.
 sources() {
-	if [ -d "$here/kernels" ]; then echo "$here/kernels"; else echo "$here/../kernels"; fi
+	if [ -e "$here/kernels/device.h" ]; then echo "$here/kernels"; else echo "$here/../kernels"; fi
 }
 
 case $verb in
