@@ -34,7 +34,7 @@ type arena struct {
 	mu        sync.Mutex
 	blocks    map[Ptr]*block // the live ones
 	lists     map[*Stream]*freeLists
-	abandoned []*block // given back by the garbage collector, not yet free
+	abandoned []*block // given back by the garbage collector, not yet free; the oldest first
 	stats     Memory
 }
 
@@ -46,6 +46,7 @@ type block struct {
 	owner *Stream   // nil: no work of an owner is pending on it
 	users []*Stream // other streams whose work may use it
 	slab  *slab     // nil: a driver allocation of its own
+	since time.Time // when it was abandoned
 }
 
 // slab is a driver allocation that is cut into blocks of one class.
@@ -99,14 +100,10 @@ func (a *arena) alloc(s *Stream, n int) (Ptr, error) {
 		return 0, a.shortage(n)
 	}
 	p, err := a.try(s, n)
-	for pause := time.Duration(0); code(err) == statusNoMemory && pause < 20*time.Millisecond; pause = 2*pause + time.Millisecond {
-		if pause > 0 {
-			// Memory of forgotten tensors comes back by cleanups, which run in
-			// goroutines of their own after a collection.
-			runtime.GC()
-			time.Sleep(pause)
+	for round := range 4 {
+		if code(err) != statusNoMemory || round > 0 && !a.forgotten() {
+			break
 		}
-		a.reclaim(nil)
 		if p, err = a.try(s, n); code(err) != statusNoMemory {
 			break
 		}
@@ -132,6 +129,7 @@ func (a *arena) shortage(n int) error {
 	return fmt.Errorf("cuda: %w: want %s, %s of %s free; use a smaller batch", ErrMemory, size(n), size(int(free)), size(int(total)))
 }
 
+// try takes a free block, or one of the driver.
 func (a *arena) try(s *Stream, n int) (Ptr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -140,6 +138,10 @@ func (a *arena) try(s *Stream, n int) (Ptr, error) {
 		class, rounded = -1, n
 	}
 	b := a.take(s, class)
+	if b == nil {
+		a.reclaim()
+		b = a.take(s, class)
+	}
 	if b == nil {
 		var err error
 		if b, err = a.grow(class, rounded); err != nil {
@@ -277,33 +279,42 @@ func (a *arena) release(b *block) {
 	}
 }
 
-// abandon is free for the garbage collector's cleanups. A goroutine may have asked
-// for the address of its tensor, and be about to launch, when the tensor is found
-// to be garbage; so the block waits for the stream's next reclaim.
+// grace is how long abandoned memory waits. A goroutine may have asked for the
+// address of its tensor, and not yet have queued the launch, when the tensor is
+// found to be garbage; it is between two instructions then, and not for long.
+const grace = 100 * time.Millisecond
+
+// abandon is free for the garbage collector's cleanups.
 func (a *arena) abandon(p Ptr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.abandoned = append(a.abandoned, a.drop(p))
+	b := a.drop(p)
+	b.since = time.Now()
+	a.abandoned = append(a.abandoned, b)
 }
 
-// reclaim frees the abandoned blocks of s, or of every stream when s is nil.
-func (a *arena) reclaim(s *Stream) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.reclaimLocked(s)
-}
-
-func (a *arena) reclaimLocked(s *Stream) {
-	kept := a.abandoned[:0]
-	for _, b := range a.abandoned {
-		if s == nil || b.owner == s || b.owner == nil {
-			a.release(b)
-		} else {
-			kept = append(kept, b)
-		}
+// reclaim frees the blocks that were abandoned long enough ago; a.mu is locked.
+func (a *arena) reclaim() {
+	n := 0
+	for n < len(a.abandoned) && time.Since(a.abandoned[n].since) >= grace { // they are in order
+		a.release(a.abandoned[n])
+		n++
 	}
-	clear(a.abandoned[len(kept):])
-	a.abandoned = kept
+	a.abandoned = slices.Delete(a.abandoned, 0, n)
+}
+
+// forgotten lets the garbage collector look for memory, and tells whether it found any.
+func (a *arena) forgotten() bool {
+	runtime.GC()
+	time.Sleep(5 * time.Millisecond) // the cleanups run in goroutines of their own
+	a.mu.Lock()
+	n := len(a.abandoned)
+	a.mu.Unlock()
+	if n == 0 {
+		return false
+	}
+	time.Sleep(grace)
+	return true
 }
 
 // share notes that the work of s uses a live block of another stream.

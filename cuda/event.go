@@ -51,7 +51,11 @@ func (s *Stream) After(o *Stream) {
 		s.Fail(err)
 		return
 	}
-	o.Record(e)
+	// Also when o has an error: what was queued before may still run.
+	if err := o.dev.do(func() error { return recordEvent(e.raw, o.raw) }); err != nil {
+		s.Fail(o.dev.fail("record", err))
+		return
+	}
 	s.Wait(e)
 	// The wait is for what was recorded now; another record does not change it.
 	o.dev.mu.Lock()

@@ -156,7 +156,6 @@ func (s *Stream) CopyOut(dst []byte, src Ptr) error {
 		before, into = b, dst[:n]
 		dst, src = dst[n:], src+Ptr(n)
 	}
-	s.dev.memory.reclaim(s)
 	return s.Err()
 }
 

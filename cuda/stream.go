@@ -109,7 +109,6 @@ func (s *Stream) Sync() error {
 		return s.Err()
 	}
 	s.call("sync", func() error { return syncStream(s.raw) })
-	s.dev.memory.reclaim(s)
 	return s.Err()
 }
 
@@ -175,8 +174,8 @@ func (s *Stream) Free(p Ptr) {
 	s.dev.memory.free(p)
 }
 
-// Abandon is Free for a cleanup that the garbage collector runs: the memory is
-// used again only after the next Sync, or when there is no other.
+// Abandon is Free for a cleanup that the garbage collector runs: the memory is used
+// again a little later, when no goroutine can be about to launch what uses it.
 func (s *Stream) Abandon(p Ptr) {
 	if p != 0 {
 		s.dev.memory.abandon(p)

@@ -11,7 +11,7 @@ import (
 func (a *arena) trim() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.reclaimLocked(nil)
+	a.reclaim()
 	idle := map[*slab]int{} // blocks of each slab that nothing uses
 	synced := map[*Stream]bool{nil: true}
 	wait := func(o *Stream) (ok bool, err error) {

@@ -16,6 +16,7 @@ import (
 type Device struct {
 	name   string
 	stream *cuda.Stream // nil on the CPU
+	fork   bool
 }
 
 // CPU is the host device; it is always there.
@@ -104,7 +105,7 @@ func (d *Device) Fork() (*Device, error) {
 	}
 	s.After(d.stream)
 	name, _, _ := strings.Cut(d.name, " ")
-	return &Device{name: fmt.Sprintf("%s (fork %d)", name, forks.Add(1)), stream: s}, nil
+	return &Device{name: fmt.Sprintf("%s (fork %d)", name, forks.Add(1)), stream: s, fork: true}, nil
 }
 
 // Sync waits for all operations of d and returns their first error.
@@ -142,10 +143,11 @@ func (d *Device) Recover() error {
 }
 
 // Close waits for a Fork's operations, ends its stream and returns their first
-// error. Neither it nor its tensors are used after. On the CPU it does nothing.
+// error. Neither it nor its tensors are used after. A device of Open lasts as long
+// as the process; for it Close is Sync.
 func (d *Device) Close() error {
-	if !d.CUDA() {
-		return nil
+	if !d.fork {
+		return d.Sync()
 	}
 	return d.stream.Close()
 }
