@@ -96,19 +96,24 @@ func checkLinComb(op string, out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor
 
 // lincombRange does elements lo to hi on the CPU.
 func lincombRange(out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor, lo, hi int) (finite bool) {
+	return lincombOn(nil, out, coeffs, xs, lo, hi)
+}
+
+// lincombOn does them on a worker, or on all.
+func lincombOn(w *cpu.Worker, out *gpu.Tensor, coeffs []float64, xs []*gpu.Tensor, lo, hi int) (finite bool) {
 	switch out.DType() {
 	case gpu.Float64:
 		var v [maxTerms][]float64
 		for j, x := range xs {
 			v[j] = x.F64()[lo:hi]
 		}
-		return cpu.LinComb64(nil, out.F64()[lo:hi], coeffs, v[:len(xs)]...)
+		return cpu.LinComb64(w, out.F64()[lo:hi], coeffs, v[:len(xs)]...)
 	case gpu.Float32:
 		var v [maxTerms][]float32
 		for j, x := range xs {
 			v[j] = x.F32()[lo:hi]
 		}
-		return cpu.LinComb32(nil, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
+		return cpu.LinComb32(w, out.F32()[lo:hi], coeffs, v[:len(xs)]...)
 	}
 	widen, narrow := half(out.DType())
 	finite = true
