@@ -3,6 +3,7 @@
 # looks at what it wrote. No GPU, no torch needed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 say() { printf 'rehearse: %s\n' "$*" >&2; }
@@ -42,4 +43,7 @@ if [ "$cases" -ne "$rows" ] || grep -q '"error"' "$work/out/bench.json"; then
 	say "$rows of $cases cases were measured"
 	exit 1
 fi
+# What no case times is said, not refused: a kernel may be a variant of a timed one.
+untimed=$(comm -23 <(sed -n 's/^EXPORT(\(.*\))$/\1/p' "$root"/kernels/*.cu | sort -u) <(sed -n 's/.*"kernel": "\(.*\)",$/\1/p' "$work/out/bench.json" | sort -u))
+say "$(wc -w <<<"$untimed") kernels are launched by no case:" $untimed
 say "$cases cases, $(grep -o '"on_device": [0-9]*' "$work/out/tests.json" | head -n 1)"

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -171,5 +172,19 @@ PASS
 	}
 	if err := sumUp(dir, "", ""); err == nil {
 		t.Error("a folder without logs is no error")
+	}
+}
+
+// The kernels of the last run alone, each summed up, in the order of their first launch.
+func TestReadTrace(t *testing.T) {
+	text := "fidlab: early_f32 9.0 us  x\n" + runMark + "fidlab: a_f32                            99.0 us  1x1\n" +
+		runMark + "fidlab: a_f32                            10.5 us  1x1\nfidlab: b_f32 2.0 us  1x1\nother\nfidlab: a_f32 1.0 us  1x1\n"
+	got := readTrace(text)
+	if want := []launch{{"a_f32", 2, 11.5}, {"b_f32", 1, 2}}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	r := &report{Results: []result{{Name: "case", Launches: got}}}
+	if table := r.byKernel(); !strings.Contains(table, "| case | a_f32 | 2 | 11.5 | 85 % |\n| case | b_f32 | 1 | 2.0 | 15 % |\n") {
+		t.Error(table)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
@@ -119,6 +120,13 @@ func (o *options) measureAll(dev *gpu.Device, chosen []Case, r *report) error {
 		if !done {
 			x = t.measure(c, r.Peaks)
 		}
+		if x.Error == "" {
+			if x.Launches, err = launches(c.Name, o.device); err != nil {
+				x.Error = err.Error()
+			} else if !slices.ContainsFunc(x.Launches, func(l launch) bool { return l.Kernel == c.Kernel }) {
+				x.Error = fmt.Sprintf("it launches %v, not %s", x.Launches, c.Kernel)
+			}
+		}
 		if us := x.time(); us > 0 {
 			x.Limit = 1e6 * r.Limits.roofline(c) / us
 		}
@@ -157,6 +165,7 @@ func once(dev *gpu.Device, name string) error {
 			return err
 		}
 		for range 4 {
+			fmt.Fprint(os.Stderr, runMark)
 			run()
 			if err := dev.Sync(); err != nil {
 				return err

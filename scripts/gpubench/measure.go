@@ -37,6 +37,8 @@ type result struct {
 	Peer     string  `json:"peer,omitempty"`  // what of torch was fastest
 	Ratio    float64 `json:"ratio,omitempty"` // the peer's time over ours
 	Error    string  `json:"error,omitempty"`
+
+	Launches []launch `json:"launches,omitempty"`
 }
 
 // time that counts for the case, in microseconds.

@@ -104,6 +104,7 @@ func (r *report) markdown() string {
 	for _, x := range r.Results {
 		b.WriteString(x.row())
 	}
+	b.WriteString(r.byKernel())
 	if failed := r.failed(); len(failed) > 0 {
 		b.WriteString("\nNot measured:\n\n")
 		for _, x := range failed {
