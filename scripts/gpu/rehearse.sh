@@ -45,5 +45,5 @@ if [ "$cases" -ne "$rows" ] || grep -q '"error"' "$work/out/bench.json"; then
 fi
 # What no case times is said, not refused: a kernel may be a variant of a timed one.
 untimed=$(comm -23 <(sed -n 's/^EXPORT(\(.*\))$/\1/p' "$root"/kernels/*.cu | sort -u) <(sed -n 's/.*"kernel": "\(.*\)",$/\1/p' "$work/out/bench.json" | sort -u))
-say "$(wc -w <<<"$untimed") kernels are launched by no case:" $untimed
+say "$(wc -w <<<"$untimed") kernels are launched by no case: $(tr "\n" " " <<<"$untimed")"
 say "$cases cases, $(grep -o '"on_device": [0-9]*' "$work/out/tests.json" | head -n 1)"

@@ -8,8 +8,8 @@ import (
 )
 
 func init() {
-	for _, dt := range []string{"f32", "bf16"} {
-		for _, terms := range []int{2, 3, 6} {
+	for dt := range dtypes {
+		for _, terms := range []int{2, 6} {
 			n := size(1<<24, 5000)
 			bytes := float64(dtypes[dt].Size())
 			register(Case{
@@ -27,5 +27,24 @@ func init() {
 				},
 			})
 		}
+	}
+
+	// A batch in which every image has coefficients of its own.
+	rows, values := images()
+	for dt, d := range dtypes {
+		n := float64(rows) * float64(values)
+		register(Case{
+			Name: "lincomb.rows." + dt, Kernel: "lincomb_rows_" + dt, Shape: shape(rows, values), Peak: "memory", Goal: 0.8,
+			Bytes: 4 * float64(d.Size()) * n, Flops: 5 * n,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out := dev.New(d, rows, values)
+				a, b, c := normal(dev, d, rows, values), normal(dev, d, rows, values), normal(dev, d, rows, values)
+				coeffs := make([]float64, 3*rows)
+				for i := range coeffs {
+					coeffs[i] = 0.1 + float64(i)/float64(len(coeffs))
+				}
+				return func() { ops.LinCombRows(out, coeffs, a, b, c) }, nil
+			},
+		})
 	}
 }
