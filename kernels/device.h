@@ -10,6 +10,7 @@
 //   copyAsync{4,8,16}, ...Commit, ...Wait<N>   global to shared memory, cp.async
 //   DYNAMIC_SHARED(T, name)          the launch's dynamic shared memory, aligned to 128 bytes
 //   EXPORT(f)                        makes an entry point known to the host device
+//   loadRelaxed, storeRelaxed        words that blocks exchange while they run
 //   warpSum, warpMax                 over all 32 lanes; every lane gets the result
 //   exp2Approx(x)                    2^x in one instruction, 2 ulp; 0 below 2^-126
 //   opaque(i)                        i, of which the compiler knows nothing more
@@ -182,6 +183,27 @@ __device__ __forceinline__ int opaque(int i)
 {
     asm volatile("" : "+r"(i));
     return i;
+}
+// A word that other blocks write while this one runs: no order with any other word.
+__device__ __forceinline__ unsigned loadRelaxed(const unsigned* p)
+{
+    unsigned v;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+    return v;
+}
+__device__ __forceinline__ unsigned long long loadRelaxed(const unsigned long long* p)
+{
+    unsigned long long v;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+    return v;
+}
+__device__ __forceinline__ void storeRelaxed(unsigned* p, unsigned v)
+{
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+__device__ __forceinline__ void storeRelaxed(unsigned long long* p, unsigned long long v)
+{
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
 }
 #endif // __CUDACC__
 

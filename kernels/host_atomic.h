@@ -67,3 +67,6 @@ inline unsigned atomicInc(unsigned* p, unsigned v)
 inline void __threadfence() { host::fence(); }
 inline void __threadfence_block() { host::fence(); }
 inline void __threadfence_system() { host::fence(); }
+
+template <class T> inline T loadRelaxed(const T* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+template <class T> inline void storeRelaxed(T* p, T v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
