@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("radixsort", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/radixsort.fatbin
+var fatbinRadixsort string
+
+func init() { cuda.Register("radixsort", fatbinRadixsort) }

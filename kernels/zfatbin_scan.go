@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("scan", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/scan.fatbin
+var fatbinScan string
+
+func init() { cuda.Register("scan", fatbinScan) }

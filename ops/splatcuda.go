@@ -1,21 +1,213 @@
 package ops
 
 import (
-	"errors"
+	"fmt"
+	"math/bits"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
-type splatGPU struct{}
+const (
+	splatFewest   = 2048    // the most Gaussians of an image whose boxes every tile tests itself
+	splatMoments  = 6       // sums of a Gaussian, splat2d.h
+	splatChannels = 6144    // what the gradient kernels' shared memory holds of a Gaussian's features
+	splatSlots    = 1 << 30 // bytes of gradients for each tile that SplatAlpha may take
+)
 
-func (*splatGPU) free() {}
+// splatGPU is what a GPU keeps between the passes.
+type splatGPU struct {
+	place, shape, box, feature *gpu.Tensor // ready to draw, as splat2d.h says
+	z, left, coverage, last    *gpu.Tensor
+	info                       *gpu.Tensor // fault (2 words), faults, -, entries (2 words)
+	bad                        splatFaults
+	checked                    bool
 
-var errSplatNoKernel = errors.New("ops: SplatForward: there are no kernels for it; move the parameters to gpu.CPU()")
+	// The sorted list of tiles' Gaussians; nil where tiles test all boxes.
+	entries, owner, ranges, offsets, order *gpu.Tensor
+	m                                      int // entries
+}
 
-func (a *SplatAux) forwardCUDA(*gpu.Tensor) error { return errSplatNoKernel }
+// The words of info.
+const (
+	infoFault  = 0
+	infoFaults = 2
+	infoTotal  = 4
+	infoWords  = 6
+)
 
-func (a *SplatAux) checkCUDA() error { return errSplatNoKernel }
+func (g *splatGPU) free() {
+	freeAll(g.place, g.shape, g.box, g.feature, g.z, g.left, g.coverage, g.last, g.info, g.entries, g.owner, g.ranges, g.offsets, g.order)
+}
 
-func (a *SplatAux) coverageCUDA() *gpu.Tensor { return nil }
+// padded is the number of channels rounded up to whole float4.
+func (s splatSize) padded() int { return (s.c + 3) &^ 3 }
 
-func (a *SplatAux) backwardCUDA(*SplatGrads, *gpu.Tensor, *gpu.Tensor) error { return errSplatNoKernel }
+func (s splatSize) tiles() int {
+	return (s.h + splatTile - 1) / splatTile * ((s.w + splatTile - 1) / splatTile)
+}
+
+func bit(b bool) int32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (a *SplatAux) forwardCUDA(image *gpu.Tensor) error {
+	size, dev := a.size, a.p.Mean.Device()
+	g := &splatGPU{}
+	a.gpu = g
+	if size.c > splatChannels {
+		return splatError("%d channels; at most %d on a GPU: draw them in parts", size.c, splatChannels)
+	}
+	n := size.b * size.n
+	g.info = dev.FromInt32([]int32{-1, -1, 0, 0, 0, 0}, infoWords)
+	if n > 0 {
+		tiles, depths := a.prepareCUDA()
+		defer freeAll(tiles)
+		if a.cfg.Mode == SplatAlpha || size.n > splatFewest {
+			if err := a.sortCUDA(tiles, depths); err != nil {
+				return err
+			}
+		} else {
+			freeAll(depths)
+		}
+	}
+	switch a.cfg.Mode {
+	case SplatNormalised:
+		g.z = dev.Empty(size.b, size.h, size.w)
+	case SplatAlpha:
+		g.left, g.coverage, g.last = dev.Empty(size.b, size.h, size.w), dev.Empty(size.b, size.h, size.w), dev.New(gpu.Int32, size.b, size.h, size.w)
+	}
+	a.drawCUDA(image)
+	return dev.Err()
+}
+
+// prepareCUDA makes the records, and the tiles and depths that sorting needs.
+func (a *SplatAux) prepareCUDA() (tiles, depths *gpu.Tensor) {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	n := size.b * size.n
+	g.place, g.shape, g.box = dev.Empty(n, 4), dev.Empty(n, 4), dev.New(gpu.Int32, n, 4)
+	g.feature = dev.Empty(n, size.padded())
+	tiles = dev.New(gpu.Int32, n)
+	if a.p.Depth != nil {
+		depths = dev.New(gpu.Int32, n)
+	}
+	kernels.Splat2dPrepareF32(dev.Stream(), cuda.Grid1(n, 128, 128), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), tiles.Ptr(), ptr(depths),
+		g.info.Ptr()+infoFault*wordSize, g.info.Ptr()+infoFaults*wordSize, a.p.Mean.Ptr(), a.p.Cov.Ptr(), a.p.Feature.Ptr(), ptr(a.p.Opacity), ptr(a.p.Depth),
+		int32(a.cfg.Form), int32(a.cfg.Support.kind), a.cfg.Support.size, bit(a.cfg.Grid == SplatCorners), a.cfg.LowPass, a.cfg.LowPass,
+		int32(size.w), int32(size.h), int32(size.c), int32(size.padded()), int32(n))
+	return tiles, depths
+}
+
+// sortCUDA lists each tile's Gaussians in drawing order. It waits for the GPU
+// once, to learn how long the list is.
+func (a *SplatAux) sortCUDA(tiles, depths *gpu.Tensor) error {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	s, n := dev.Stream(), size.b*size.n
+	if depths != nil {
+		var keys *gpu.Tensor
+		keys, g.order = radixSort(dev, depths, nil, n, 32)
+		keys.Free()
+	}
+	g.offsets = exclusiveSum(dev, tiles, g.order, g.info.Ptr()+infoTotal*wordSize, n)
+	total, err := a.readInfo()
+	if err != nil {
+		return err
+	}
+	if total > maxSorted {
+		return splatError("%d pairs of a Gaussian and a tile; at most %d: draw fewer images at a time", total, maxSorted)
+	}
+	g.m = int(total)
+	g.ranges = dev.Zeros(gpu.Int32, size.b*size.tiles(), 2)
+	g.owner = dev.New(gpu.Int32, max(g.m, 1))
+	if g.m == 0 {
+		g.entries = dev.New(gpu.Int32, 1)
+		return nil
+	}
+	keys := dev.New(gpu.Int32, g.m)
+	kernels.Splat2dEmit(s, cuda.Grid1(n, 256, 256), keys.Ptr(), g.owner.Ptr(), g.offsets.Ptr(), g.box.Ptr(), ptr(g.order), int32(size.w), int32(size.h), int32(size.n), int32(n))
+	width := bits.Len(uint(size.b*size.tiles() - 1))
+	var values *gpu.Tensor
+	if a.cfg.Mode != SplatAlpha { // order-free: the list is of Gaussians, and nothing is kept by entry
+		values, g.owner = g.owner, nil
+	}
+	keys, g.entries = radixSort(dev, keys, values, g.m, width)
+	kernels.Splat2dRanges(s, cuda.Grid1(g.m, 256, 256), g.ranges.Ptr(), keys.Ptr(), int32(g.m))
+	keys.Free()
+	return nil
+}
+
+// readInfo waits for the GPU and takes over what info says.
+func (a *SplatAux) readInfo() (total uint64, err error) {
+	words := a.gpu.info.To(gpu.CPU())
+	if err := a.gpu.info.Device().Err(); err != nil {
+		return 0, err
+	}
+	w := words.I32()
+	pair := func(i int) uint64 { return uint64(uint32(w[i])) | uint64(uint32(w[i+1]))<<32 }
+	a.gpu.checked = true
+	if first := pair(infoFault); w[infoFaults] != 0 {
+		a.gpu.bad = splatFaults{first: int(first >> 8), fault: splatFault(first & 0xff), count: int(uint32(w[infoFaults]))}
+	}
+	return pair(infoTotal), nil
+}
+
+func (a *SplatAux) checkCUDA() error {
+	if !a.gpu.checked {
+		if _, err := a.readInfo(); err != nil {
+			return err
+		}
+	}
+	return a.gpu.bad.err(a.size.n)
+}
+
+func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	s, corners, planar := dev.Stream(), bit(a.cfg.Grid == SplatCorners), bit(a.cfg.Planar)
+	w, h, c, cp, n := int32(size.w), int32(size.h), int32(size.c), int32(size.padded()), int32(size.n)
+	bg := ptr(a.p.Background)
+	if size.c > 8 {
+		draw, block := kernels.Splat2dWide64F32, 64
+		switch {
+		case size.c <= 16:
+			draw, block = kernels.Splat2dWide16F32, 16
+		case size.c <= 32:
+			draw, block = kernels.Splat2dWide32F32, 32
+		}
+		grid := cuda.Grid{X: size.b * size.tiles(), Y: (size.c + block - 1) / block, Z: 1, BX: 256}
+		draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.left), ptr(g.coverage), ptr(g.last), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
+			ptr(g.entries), ptr(g.ranges), ptr(g.owner), a.cfg.Eps, int32(a.cfg.Mode), corners, planar, w, h, c, cp, n)
+		return
+	}
+	grid := cuda.Grid{X: size.b * size.tiles(), Y: 1, Z: 1, BX: 64}
+	if a.cfg.Mode == SplatAlpha {
+		draw := kernels.Splat2dAlpha4F32
+		if size.c > 4 {
+			draw = kernels.Splat2dAlpha8F32
+		}
+		draw(s, grid, image.Ptr(), g.left.Ptr(), g.coverage.Ptr(), g.last.Ptr(), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
+			ptr(g.entries), ptr(g.ranges), ptr(g.owner), corners, planar, w, h, c, n)
+		return
+	}
+	draw := kernels.Splat2dSum4F32
+	if size.c > 4 {
+		draw = kernels.Splat2dSum8F32
+	}
+	draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
+		ptr(g.entries), ptr(g.ranges), a.cfg.Eps, bit(a.cfg.Mode == SplatNormalised), corners, planar, w, h, c, n)
+}
+
+// coverageCUDA is a copy, so that it is the caller's.
+func (a *SplatAux) coverageCUDA() *gpu.Tensor {
+	t := a.gpu.coverage.Like()
+	t.Copy(a.gpu.coverage)
+	return t
+}
+
+// errSplatSlots says what gradients with a fixed order would take.
+func errSplatSlots(bytes int) error {
+	return fmt.Errorf("ops: SplatBackward: gradients in a fixed order take %d MB for the tiles' shares, at most %d; draw fewer images at a time or set Fast", bytes>>20, splatSlots>>20)
+}

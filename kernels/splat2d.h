@@ -1,0 +1,102 @@
+// What the kernels of the Gaussian rasteriser share: the record of a Gaussian, the pixel grid, the
+// evaluation, and sums of many values over a warp.
+//
+// A Gaussian ready to draw (splat2d_prepare) is
+//   place[i] = (x, y, k, p)       mean, in the grid's unit
+//   shape[i] = (v, o, qmax, 0)    q = p (dx + k dy)^2 + v dy^2, value o exp(-q) where q <= qmax
+//   box[i]   = (x0, y0, x1, y1)   the pixels [x0, x1) x [y0, y1) outside of which it is 0
+// q is a sum of squares: it has no cancellation, however thin the Gaussian.
+#pragma once
+
+#include "device.h"
+
+namespace splat {
+
+constexpr int side = 16;             // of a tile
+constexpr float alphaCap = 0.99f;    // alpha is at most this
+constexpr float alphaLeast = 1.f / 255.f; // skipped below
+constexpr float alphaEnd = 1e-4f;    // a pixel is closed before its light falls to this
+constexpr int moments = 6;           // sums of t, t u, t dy, t u^2, t u dy, t dy^2 with t = exp(-q) dL/dg, u = dx + k dy
+
+// Where the pixels of an axis of n sit: i + 0.5, or with corners 2 i / (n - 1) - 1.
+struct Axis {
+    int first;
+    float scale;
+    __device__ __forceinline__ Axis(int n, int corners)
+        : first(corners ? 1 - n : 1), scale(corners ? __frcp_rn((float)(n - 1)) : 0.5f)
+    {
+    }
+    __device__ __forceinline__ float operator()(int i) const { return (float)(2 * i + first) * scale; }
+};
+
+// The part of a box that lies in the tile at (tx, ty), as bits: columns in the lower half, rows in
+// the upper; 0 where they are apart.
+__device__ __forceinline__ unsigned tileMask(int4 box, int tx, int ty)
+{
+    const int x0 = max(box.x - tx, 0), x1 = min(box.z - tx, side);
+    const int y0 = max(box.y - ty, 0), y1 = min(box.w - ty, side);
+    if (x0 >= x1 || y0 >= y1) return 0;
+    const unsigned columns = (0xffffu >> (side - (x1 - x0))) << x0;
+    const unsigned rows = (0xffffu >> (side - (y1 - y0))) << y0;
+    return columns | rows << 16;
+}
+__device__ __forceinline__ bool inMask(unsigned mask, int x, int y)
+{
+    return (mask >> x & mask >> (16 + y) & 1u) != 0;
+}
+
+// q at a pixel, and u.
+__device__ __forceinline__ float distance(float4 place, float v, float dx, float dy, float& u)
+{
+    u = fmaf(place.z, dy, dx);
+    return fmaf(place.w * u, u, v * dy * dy);
+}
+
+// One step of warpSums: the lanes of a pair `half` apart share out their 2 half values.
+template <int half, int W> __device__ __forceinline__ void halveValues(float (&v)[W])
+{
+    if constexpr (half > 0) {
+        const bool upper = (threadIdx.x & half) != 0;
+#pragma unroll
+        for (int i = 0; i < half; i++) {
+            const float send = upper ? v[i] : v[i + half];
+            const float keep = upper ? v[i + half] : v[i];
+            v[i] = keep + __shfl_xor_sync(0xffffffffu, send, half);
+        }
+        halveValues<half / 2>(v);
+    }
+}
+
+// The sums over the warp of W values a lane, W = 16 or 32, each a different one in every lane: lane
+// l gets that of value l (l % 16 for W = 16). A butterfly that halves the values at each step: 31
+// shuffles (31 also for 16) instead of 5 W.
+template <int W> __device__ __forceinline__ float warpSums(float (&v)[W])
+{
+    static_assert(W == 16 || W == 32, "16 or 32 values");
+    if constexpr (W == 16) {
+#pragma unroll
+        for (int i = 0; i < W; i++)
+            v[i] += __shfl_xor_sync(0xffffffffu, v[i], 16);
+    }
+    halveValues<W / 2>(v);
+    return v[0];
+}
+
+// The sums over the warp of N values a lane, written to out[0..N) by the lanes, in groups of 32 or 16.
+template <int first = 0, int N, class Store>
+__device__ __forceinline__ void sumValues(const float (&v)[N], Store store)
+{
+    if constexpr (first < N) {
+        constexpr int W = N - first > 16 ? 32 : 16;
+        const int lane = threadIdx.x & 31;
+        float w[W];
+#pragma unroll
+        for (int i = 0; i < W; i++)
+            w[i] = first + i < N ? v[first + i] : 0.f;
+        const float s = warpSums<W>(w);
+        if (lane < W && first + lane < N) store(first + lane, s);
+        sumValues<first + W>(v, store);
+    }
+}
+
+} // namespace splat

@@ -1,0 +1,141 @@
+package ops
+
+import (
+	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/kernels"
+)
+
+// splatWidths are the numbers of features that the gradient kernels are compiled for.
+var splatWidths = [...]int{4, 8, 16, 32, 64}
+
+// splatWidth is the index of the kernel for the size's features, and how many blocks of it they take.
+func (s splatSize) splatWidth() (i, blocks int) {
+	for i, w := range splatWidths {
+		if s.padded() <= w {
+			return i, 1
+		}
+	}
+	return len(splatWidths) - 1, (s.padded() + 63) / 64
+}
+
+func (a *SplatAux) backwardCUDA(grads *SplatGrads, dImage, dCoverage *gpu.Tensor) error {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	s, n := dev.Stream(), size.b*size.n
+	if bytes := g.m * (splatMoments + size.padded()) * 4; a.cfg.Mode == SplatAlpha && !a.cfg.Fast && bytes > splatSlots {
+		return errSplatSlots(bytes)
+	}
+	v, offset := a.foldCUDA(dImage)
+	if v != dImage {
+		defer v.Free()
+	}
+	defer freeAll(offset)
+	if grads.Background != nil {
+		a.backgroundCUDA(grads.Background, v)
+	}
+	if n == 0 {
+		return dev.Err()
+	}
+	sums := dev.Empty(n, splatMoments)
+	defer sums.Free()
+	switch {
+	case a.cfg.Mode != SplatAlpha:
+		a.gatherCUDA(sums, grads.Feature, v, offset)
+	case a.cfg.Fast:
+		s.Memset(sums.Ptr(), 0, 4*sums.Len())
+		s.Memset(grads.Feature.Ptr(), 0, 4*grads.Feature.Len())
+		a.alphaFastCUDA(sums, grads.Feature, v, dCoverage)
+	default:
+		a.alphaCUDA(sums, grads.Feature, v, dCoverage)
+	}
+	kernels.Splat2dChainF32(s, cuda.Grid1(n, 128, 128), grads.Mean.Ptr(), grads.Cov.Ptr(), ptr(grads.Opacity), sums.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), a.p.Cov.Ptr(),
+		int32(a.cfg.Form), bit(a.cfg.Grid == SplatCorners), a.cfg.LowPass, a.cfg.LowPass, int32(size.w), int32(size.h), int32(n))
+	return dev.Err()
+}
+
+// foldCUDA is the image's gradient channel-last and padded, divided in
+// SplatNormalised; dImage itself where it is that already.
+func (a *SplatAux) foldCUDA(dImage *gpu.Tensor) (v, offset *gpu.Tensor) {
+	size, dev := a.size, a.p.Mean.Device()
+	pixels := size.b * size.h * size.w
+	var z, image cuda.Ptr
+	if a.cfg.Mode == SplatNormalised {
+		z, image, offset = a.gpu.z.Ptr(), a.image.Ptr(), dev.Empty(pixels)
+	} else if !a.cfg.Planar && size.c%4 == 0 {
+		return dImage, nil
+	}
+	v = dev.Empty(pixels, size.padded())
+	kernels.Splat2dFoldF32(dev.Stream(), cuda.Grid1(pixels, 256, 256), v.Ptr(), ptr(offset), dImage.Ptr(), z, image, a.cfg.Eps, bit(a.cfg.Planar),
+		int32(size.c), int32(size.padded()), int64(size.h)*int64(size.w), int64(pixels))
+	return v, offset
+}
+
+func (a *SplatAux) backgroundCUDA(out, v *gpu.Tensor) {
+	size, dev := a.size, a.p.Mean.Device()
+	const slice = 4096 // pixels of a block
+	area, cp := size.h*size.w, size.padded()
+	slices := (area + slice - 1) / slice
+	parts := dev.Empty(size.b, slices, cp)
+	defer parts.Free()
+	scale := float32(1)
+	if a.cfg.Mode == SplatNormalised {
+		scale = a.cfg.Eps
+	}
+	kernels.Splat2dBackgroundF32(dev.Stream(), cuda.Grid{X: slices, Y: size.b, Z: (cp + 255) / 256, BX: 256}, parts.Ptr(), v.Ptr(), ptr(a.gpu.left), int64(area), int32(cp))
+	kernels.Splat2dBackgroundTotalF32(dev.Stream(), cuda.Grid{X: (size.c + 255) / 256, Y: size.b, Z: 1, BX: 256}, out.Ptr(), parts.Ptr(), scale, int32(slices), int32(size.c), int32(cp))
+}
+
+func (a *SplatAux) gatherCUDA(sums, df, v, offset *gpu.Tensor) {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	s, n, cp := dev.Stream(), size.b*size.n, size.padded()
+	large, larges := dev.New(gpu.Int32, n), dev.Zeros(gpu.Int32, 1)
+	defer freeAll(large, larges)
+	i, blocks := size.splatWidth()
+	gather := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32){
+		kernels.Splat2dGather4F32, kernels.Splat2dGather8F32, kernels.Splat2dGather16F32, kernels.Splat2dGather32F32, kernels.Splat2dGather64F32,
+	}[i]
+	rest := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32){
+		kernels.Splat2dLarge4F32, kernels.Splat2dLarge8F32, kernels.Splat2dLarge16F32, kernels.Splat2dLarge32F32, kernels.Splat2dLarge64F32,
+	}[i]
+	corners := bit(a.cfg.Grid == SplatCorners)
+	gather(s, cuda.Grid{X: (n + 3) / 4, Y: blocks, Z: 1, BX: 128, Shared: 4 * 4 * cp}, sums.Ptr(), df.Ptr(), large.Ptr(), larges.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
+		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n), int32(n))
+	warps := 16
+	if splatWidths[i] == 64 {
+		warps = 8
+	}
+	shared := 4*cp + 4*warps*(splatMoments+splatWidths[i])
+	rest(s, cuda.Grid{X: min(n, fewBlocks), Y: blocks, Z: 1, BX: 32 * warps, Shared: shared}, sums.Ptr(), df.Ptr(), large.Ptr(), larges.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
+		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n))
+}
+
+// alphaCUDA lets every tile write its share for each of its Gaussians, and adds the shares up in the tiles' order.
+func (a *SplatAux) alphaCUDA(sums, df, v, dCoverage *gpu.Tensor) {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	s, n, cp := dev.Stream(), size.b*size.n, size.padded()
+	slots := dev.Empty(g.m, splatMoments+cp)
+	defer slots.Free()
+	if g.m > 0 {
+		i, blocks := size.splatWidth()
+		back := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32){
+			kernels.Splat2dAlphaback4F32, kernels.Splat2dAlphaback8F32, kernels.Splat2dAlphaback16F32, kernels.Splat2dAlphaback32F32, kernels.Splat2dAlphaback64F32,
+		}[i]
+		back(s, cuda.Grid{X: size.b * size.tiles(), Y: blocks, Z: 1, BX: 256}, slots.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), g.entries.Ptr(), g.owner.Ptr(), g.ranges.Ptr(),
+			v.Ptr(), ptr(a.p.Background), ptr(dCoverage), g.left.Ptr(), g.last.Ptr(), bit(a.cfg.Grid == SplatCorners), int32(size.w), int32(size.h), int32(size.c), int32(cp))
+	}
+	kernels.Splat2dTotalF32(s, cuda.Grid1(n, 8, 256), sums.Ptr(), df.Ptr(), slots.Ptr(), g.offsets.Ptr(), ptr(g.order), int32(size.c), int32(cp), int32(n))
+}
+
+// alphaFastCUDA adds the tiles' shares up as they come.
+func (a *SplatAux) alphaFastCUDA(sums, df, v, dCoverage *gpu.Tensor) {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	if g.m == 0 {
+		return
+	}
+	i, blocks := size.splatWidth()
+	back := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32){
+		kernels.Splat2dAlphafast4F32, kernels.Splat2dAlphafast8F32, kernels.Splat2dAlphafast16F32, kernels.Splat2dAlphafast32F32, kernels.Splat2dAlphafast64F32,
+	}[i]
+	back(dev.Stream(), cuda.Grid{X: size.b * size.tiles(), Y: blocks, Z: 1, BX: 256}, sums.Ptr(), df.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), g.entries.Ptr(), g.owner.Ptr(), g.ranges.Ptr(),
+		v.Ptr(), ptr(a.p.Background), ptr(dCoverage), g.left.Ptr(), g.last.Ptr(), bit(a.cfg.Grid == SplatCorners), int32(size.w), int32(size.h), int32(size.c), int32(size.padded()))
+}
