@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("resize", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/resize.fatbin
+var fatbinResize string
+
+func init() { cuda.Register("resize", fatbinResize) }
