@@ -17,7 +17,7 @@ type Case struct {
 	Shape  string  // for the table: "4x16x2048x64 causal"
 	Bytes  float64 // that must be read or written, each operand once
 	Flops  float64 // a multiplication and an addition count 2
-	Peak   string  // what bounds it: "memory", or the units "f32", "f64", "f16", "bf16"
+	Peak   string  // what bounds it: "memory", or the units "f32", "f64", "f64t" (tensor cores), "f16", "bf16"
 	Goal   float64 // fraction of the roofline that the contract promises; 0 for none
 
 	// Torch is what the peer times beside it, an operation and its sizes, or "":
@@ -90,7 +90,7 @@ func (c Case) wrong() string {
 	case taken:
 		return "the name is taken"
 	case !known:
-		return fmt.Sprintf("peak %q is not one of memory, f32, f64, f16, bf16", c.Peak)
+		return fmt.Sprintf("peak %q is not one of memory, f32, f64, f64t, f16, bf16", c.Peak)
 	case c.Bytes <= 0 || c.Flops < 0:
 		return "no bytes"
 	case c.Peak != "memory" && c.Flops == 0:

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"math"
+
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/ops"
 )
@@ -53,6 +55,55 @@ func init() {
 						panic(at)
 					}
 				}, nil
+			},
+		})
+	}
+}
+
+func init() {
+	rows, values := images()
+	n := float64(rows) * float64(values)
+	for dt, d := range dtypes {
+		register(Case{
+			Name: "guide.rescale." + dt, Kernel: "guide_moments_" + dt, Shape: shape(rows, values), Peak: "memory", Goal: 0.6,
+			Bytes: 5 * float64(d.Size()) * n, Flops: 16 * n, // both predictions are read twice
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, c, u := dev.New(d, rows, values), normal(dev, d, rows, values), normal(dev, d, rows, values)
+				w := []float64{7.5}
+				return func() { ops.Guide(out, c, u, w, 0.7) }, nil
+			},
+		})
+	}
+	register(Case{
+		Name: "threshold.f32", Kernel: "threshold_count_f32", Shape: shape(rows, values), Peak: "memory", Goal: 0.5,
+		Bytes: 12 * n, // read for the quantile, read and written for the scaling
+		Torch: spec("quantile", "b", rows, "n", values, "dtype", "f32"),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			out, x := dev.Empty(rows, values), normal(dev, gpu.Float32, rows, values)
+			return func() { ops.DynamicThreshold(out, x, 0.995, 1, math.Inf(1)) }, nil
+		},
+	})
+	rank, dims := size(256, 5), size(3072, 100)
+	for dt, peak := range map[string]string{"f32": "f32", "f64": "f64"} {
+		register(Case{
+			Name: "lowrank.flow." + dt, Kernel: "lowrank_project_" + dt, Shape: shape(rows, rank, dims), Peak: peak, Goal: 0.35,
+			Bytes: float64(dtypes[dt].Size()) * float64(dims) * float64(2*rows+rank+1), Flops: 4 * float64(rows) * float64(rank) * float64(dims),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				// Unit rows that share no place are orthonormal.
+				v := make([]float32, rank*dims)
+				for k := range rank {
+					v[k*dims+k] = 1
+				}
+				lambda := make([]float64, rank)
+				for k := range lambda {
+					lambda[k] = 1 / float64(k+1)
+				}
+				g, err := ops.NewGaussian(normal(dev, dtypes[dt], dims), dev.FromAs(dtypes[dt], v, rank, dims), lambda, 0.01)
+				if err != nil {
+					return nil, err
+				}
+				out, x := dev.New(dtypes[dt], rows, dims), normal(dev, dtypes[dt], rows, dims)
+				return func() { g.Flow(out, x, 0.1, 0.99, 0.9, 0.4) }, nil
 			},
 		})
 	}
