@@ -11,7 +11,6 @@ import (
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/kernels"
 )
 
 // alone runs body in a process of its own, since what it breaks stays broken.
@@ -34,24 +33,6 @@ func alone(t *testing.T, env string, body func(t *testing.T, dev *gpu.Device)) {
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("%v\n%s", err, out)
 	}
-}
-
-func triad(dev *gpu.Device, y, x *gpu.Tensor) {
-	kernels.ProbeTriadF32(dev.Stream(), cuda.Grid1(y.Len(), 4096, 256), y.Ptr(), x.Ptr(), x.Ptr(), 1, int64(y.Len()))
-}
-
-// The generated launcher, through the driver's slots to the kernel, allocates nothing.
-func TestLauncherAllocatesNothing(t *testing.T) {
-	dev, err := gpu.Open("cuda")
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, y := dev.From([]float32{1, 2, 3}, 3), dev.Empty(3)
-	triad(dev, y, x)
-	if n := testing.AllocsPerRun(100, func() { triad(dev, y, x) }); n != 0 {
-		t.Errorf("%g allocations a launch", n)
-	}
-	same(t, "the sum", mustFloats(t, y), []float32{2, 4, 6})
 }
 
 // A device that is lost amid a run: the first wait tells, nothing works after, and nothing hangs.
@@ -89,25 +70,6 @@ func TestNoCodeForDevice(t *testing.T) {
 			t.Errorf("the error is %v", err)
 		}
 	})
-}
-
-// A graph of launches repeats on the device's memory as it is.
-func TestGraph(t *testing.T) {
-	dev, err := gpu.Open("cuda")
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := dev.From([]float32{1, 2, 3}, 3)
-	step := func() { triad(dev, x, x) }
-	step()
-	g, err := dev.Stream().Capture(step)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 9 {
-		dev.Stream().LaunchGraph(g)
-	}
-	same(t, "ten doublings", mustFloats(t, x), []float32{1024, 2048, 3072})
 }
 
 // With the arena in place of single allocations the host device works as a GPU does.

@@ -1,7 +1,6 @@
 package gpu_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,8 @@ import (
 )
 
 // The program of docs/gpu.md, in a module of its own that knows this one by its
-// path alone, builds and runs in the plain flavour and in the one of this test.
+// path alone, builds and runs in the plain flavour and, where this test is native,
+// with what make env prints.
 func TestLinkedProgram(t *testing.T) {
 	oracle.NeedsSources(t)
 	doc, err := os.ReadFile(filepath.Join("..", "docs", "gpu.md"))
@@ -50,26 +50,24 @@ func TestLinkedProgram(t *testing.T) {
 	if cuda.Available() == nil && !cuda.HostDevice() {
 		dev = "cuda:0"
 	}
-	for _, c := range []struct{ tags, cgo, dev string }{{"", "0", "cpu"}, {tags, "1", dev}} {
-		if c.tags == "" && c.cgo == "1" {
-			continue // this test is of the plain flavour itself
+	build := func(t *testing.T, set, want string) {
+		// The settings are the shell's, as for who follows the page.
+		cmd := exec.Command("sh", "-c", set+"\nGOFLAGS=\"$GOFLAGS -mod=mod\" go build -o linked . && ./linked")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOPROXY=off")
+		out, err := cmd.CombinedOutput()
+		if want := want + " [0 1 2 3] <nil>\n"; err != nil || string(out) != want {
+			t.Errorf("%v, it prints %q, want %q", err, out, want)
 		}
-		t.Run("tags="+c.tags, func(t *testing.T) {
-			bin := filepath.Join(dir, "linked")
-			run := func(name string, args ...string) string {
-				cmd := exec.Command(name, args...)
-				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "CGO_ENABLED="+c.cgo, "GOFLAGS=-mod=mod", "GOWORK=off", "GOPROXY=off")
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-				}
-				return string(out)
+	}
+	t.Run("plain", func(t *testing.T) { build(t, "export CGO_ENABLED=0", "cpu") })
+	if native {
+		t.Run("native", func(t *testing.T) {
+			env, err := exec.Command("make", "-s", "-C", root, "env").Output()
+			if err != nil || !strings.Contains(string(env), "export CGO_CFLAGS=") {
+				t.Fatalf("make env: %v\n%s", err, env)
 			}
-			run("go", "build", "-tags", c.tags, "-o", bin, ".")
-			if got, want := run(bin), fmt.Sprintf("%s [0 1 2 3] <nil>\n", c.dev); got != want {
-				t.Errorf("it prints %q, want %q", got, want)
-			}
+			build(t, string(env), dev)
 		})
 	}
 }

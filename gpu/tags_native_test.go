@@ -2,5 +2,4 @@
 
 package gpu_test
 
-// tags are those of the native flavour, which this test was built with.
-const tags = "native"
+const native = true // the flavour of this test

@@ -2,5 +2,4 @@
 
 package gpu_test
 
-// tags are none: this test is of the plain flavour.
-const tags = ""
+const native = false // the flavour of this test
