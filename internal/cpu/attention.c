@@ -35,7 +35,7 @@ static const attn_table* table(int vectors)
 
 int64_t attn_floats(int64_t d)
 {
-    const int64_t forward = 8 * d * attn_lanes + 2 * attn_block + 2 * attn_panel +
+    const int64_t forward = 2 * d * attn_block + 2 * attn_block + 2 * attn_panel +
                             2 * attn_keys * attn_pad(d) + attn_pad(d);
     const int64_t backward = 3 * d * attn_lanes + 2 * attn_lanes + 3 * attn_panel +
                              2 * (attn_lanes + attn_chunk) * attn_pad(d);

@@ -181,10 +181,15 @@ func (a *Attn) offsets(op, name string, cu []int32, longest int) int {
 	return int(cu[a.B])
 }
 
-// attnBlock is how many queries a forward item has: enough to make packing the
-// keys and values a small part of the work, few enough for their scores to
-// stay in the second cache.
-const attnBlock = 192
+// block is how many queries a forward item has: enough to make bringing in the
+// keys and values a small part of the work, few enough for what belongs to the
+// queries to stay in the second cache. Long keys come from farther away.
+func (a *Attn) block() int {
+	if a.LQ > 2048 && a.LK > 2048 {
+		return 384 // attn_block of attention.h is the most
+	}
+	return 192
+}
 
 // attnForward is a call of AttentionForward on its way to the workers.
 type attnForward struct {
@@ -217,16 +222,16 @@ func AttentionForward(w *Worker, a *Attn, out AttnRows, lse []float32) {
 	attnForwards.Put(f)
 }
 
-func (a *Attn) blocks() int { return (a.LQ + attnBlock - 1) / attnBlock }
+func (a *Attn) blocks() int { return (a.LQ + a.block() - 1) / a.block() }
 
 func (f *attnForward) item(w *Worker, item int) {
 	n := f.blocks()
-	b, h, i0 := item/n/f.H, item/n%f.H, item%n*attnBlock
+	b, h, i0 := item/n/f.H, item/n%f.H, item%n*f.block()
 	s := f.seq(b)
 	if i0 >= s.lq {
 		return
 	}
-	i1 := min(i0+attnBlock, s.lq)
+	i1 := min(i0+f.block(), s.lq)
 	if !f.nativeBlock(w, b, h, &s, i0, i1) {
 		f.goBlock(w, b, h, &s, i0, i1)
 	}

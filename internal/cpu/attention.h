@@ -45,7 +45,7 @@ extern const attn_table attn_avx2, attn_avx512;
 
 enum {
     attn_lanes = 48,  // queries side by side: three vectors of AVX-512
-    attn_block = 192, // queries of a forward call, at most
+    attn_block = 384, // queries of a forward call, at most
     attn_keys = 64,   // keys of a tile
     attn_chunk = 256, // keys whose operands and gradients stay in the second cache
     attn_panel = attn_keys * attn_lanes

@@ -135,18 +135,18 @@ func grown(x []float32, n int) []float32 {
 // deltas does the rows of a block: Σ_j P_ij·dP_ij = Σ_d DOut·Out.
 func (g *attnBackward) deltas(w *Worker, item int) {
 	n := g.blocks()
-	b, h, i0 := item/n/g.H, item/n%g.H, item%n*attnBlock
+	b, h, i0 := item/n/g.H, item/n%g.H, item%n*g.block()
 	s := g.seq(b)
 	buf := w.f32(scratchAttention, 2*g.D)
 	delta := g.delta[g.lseAt(&s, b, h):]
 	if g.maps != nil {
-		i1 := min(i0+attnBlock, s.lq)
+		i1 := min(i0+g.block(), s.lq)
 		if g.maps.of(b, h) == nil || !g.nativeMapDeltas(w, delta, b, h, &s, i0, i1) {
 			g.goMapDeltas(buf, delta, b, h, &s, i0, i1)
 		}
 		return
 	}
-	for i := i0; i < min(i0+attnBlock, s.lq); i++ {
+	for i := i0; i < min(i0+g.block(), s.lq); i++ {
 		at := g.qAt(&s, i, h)
 		delta[i] = dot(g.DOut.load(buf, at, g.D), g.Out.load(buf[g.D:], at, g.D))
 	}
@@ -187,10 +187,10 @@ type attnPart struct {
 // addQueries adds up the pieces' sums of a block.
 func (g *attnBackward) addQueries(w *Worker, item int) {
 	n := g.blocks()
-	b, h, i0 := item/n/g.H, item/n%g.H, item%n*attnBlock
+	b, h, i0 := item/n/g.H, item/n%g.H, item%n*g.block()
 	s := g.seq(b)
 	sum := w.f32(scratchAttention, g.D)
-	for i := i0; i < min(i0+attnBlock, s.lq); i++ {
+	for i := i0; i < min(i0+g.block(), s.lq); i++ {
 		at := g.qAt(&s, i, h)
 		copy(sum, g.partial[at:][:g.D])
 		for p := 1; p < g.sums; p++ {

@@ -93,9 +93,9 @@ func AttentionMaps(w *Worker, a *Attn, maps, lse []float32, sel *AttnSelect) {
 // item does a block of queries of one map: of its head, or of all heads that are chosen.
 func (m *attnMaps) item(w *Worker, item int) {
 	n := m.blocks()
-	b, slot, i0 := item/n/m.heads, item/n%m.heads, item%n*attnBlock
+	b, slot, i0 := item/n/m.heads, item/n%m.heads, item%n*m.block()
 	s := m.seq(b)
-	i1 := min(i0+attnBlock, s.lq)
+	i1 := min(i0+m.block(), s.lq)
 	first, count := slot, 1
 	if m.sel.Mean {
 		first, count = 0, m.H

@@ -87,6 +87,7 @@ func attnProblems() []Attn {
 		{B: 1, H: 2, HKV: 1, D: 9, LQ: 1200, LK: 40, Scale: 0.3, Causal: true},
 		{B: 2, H: 2, HKV: 1, D: 24, LQ: 13, LK: 1100, Scale: 0.3, Causal: true, BiasB: 1, BiasH: 1},
 		{B: 3, H: 2, HKV: 1, D: 17, LQ: 150, LK: 60, Scale: 0.3, Causal: true, Window: 33, CuQ: []int32{0, 150, 150, 170}, CuK: []int32{0, 60, 65, 65}},
+		{B: 1, H: 1, HKV: 1, D: 5, LQ: 2100, LK: 2100, Scale: 0.3, Window: 70, CuQ: []int32{0, 2100}, CuK: []int32{0, 2100}},
 	}
 }
 

@@ -83,15 +83,17 @@ static void forward(const attn_head* p, void* out, float* lse, const void* q, co
                     const void* v, const float* bias, float* scratch)
 {
     const long d = p->d, pad = attn_pad(d), panel = d * attn_lanes;
-    float *qt = scratch, *ot = qt + 4 * panel, *top = ot + 4 * panel, *sum = top + attn_block;
+    const long all = (p->i1 - p->i0 + attn_lanes - 1) / attn_lanes * attn_lanes;
+    float *qt = scratch, *ot = qt + d * attn_block, *top = ot + d * attn_block;
+    float* sum = top + attn_block;
     float *s = sum + attn_block, *bt = s + attn_panel, *kb = bt + attn_panel;
     float *vb = kb + attn_keys * pad, *row = vb + attn_keys * pad;
     EACH_LANES(b, i, queries)
     turn_in(qt + b * panel, element_at(q, i * p->row_q, p->kind), p->row_q, p->kind, queries, d,
             (float)(p->scale * LOG2E));
-    for (long c = 0; c < 4 * panel; c++)
+    for (long c = 0; c < d * all; c++)
         ot[c] = 0;
-    for (long c = 0; c < attn_block; c++) {
+    for (long c = 0; c < all; c++) {
         top[c] = -__builtin_inff();
         sum[c] = 0;
     }
