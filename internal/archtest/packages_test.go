@@ -40,6 +40,7 @@ var flavours = []struct {
 }{
 	{"plain", "", "0"},
 	{"native", "native", "1"},
+	{"hostdev", "native hostdev", "1"},
 }
 
 func root(t *testing.T) string {

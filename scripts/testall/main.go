@@ -21,6 +21,15 @@ import (
 // maxPureSkips is how many slow tests may skip in the flavour without cgo.
 const maxPureSkips = 10
 
+// hostTags builds the tests whose GPU is the CPU: packages that launch kernels, and those of them whose own locking
+// the race detector is to see.
+const hostTags = "native hostdev"
+
+var (
+	hostPackages = []string{"./cuda", "./kernels", "./gpu", "./ops", "./sampler"}
+	racePackages = []string{"./cuda", "./gpu"}
+)
+
 type suite struct {
 	passed, failed int
 	skips          map[string][]string // flavour -> tests
@@ -56,6 +65,10 @@ func (s *suite) everything(native bool) {
 	if native {
 		s.step("vet native", nil, "go", "vet", "-tags", "native", "./...")
 		s.step("staticcheck native", nil, "go", "tool", "-modfile=tools/go.mod", "staticcheck", "-tags", "native", "./...")
+		s.step("vet hostdev", nil, append([]string{"go", "vet", "-tags", hostTags}, hostPackages...)...)
+		for _, verb := range [][]string{{"check"}, {"generate", "-check"}, {"report", "-q"}, {"doc", "-check"}} {
+			s.step("kernels "+verb[0], []string{"CGO_ENABLED=0"}, append([]string{"go", "run", "./scripts/kernels"}, verb...)...)
+		}
 	}
 	for _, target := range []string{"darwin/arm64", "linux/arm64", "windows/amd64"} {
 		goos, arch, _ := strings.Cut(target, "/")
@@ -63,6 +76,10 @@ func (s *suite) everything(native bool) {
 	}
 	if native {
 		s.test("native", nil, "-tags", "native", "-shuffle=on", "./...")
+		// The kernels, compiled by g++, through the launch path that a GPU has.
+		host := []string{"FIDLAB_HOST_DEVICE=1"}
+		s.test("hostdev", host, append([]string{"-tags", hostTags, "-shuffle=on"}, hostPackages...)...)
+		s.test("hostdev race", host, append([]string{"-tags", hostTags, "-race", "-short", "-skip", "Alloc"}, racePackages...)...)
 		// Under the race detector sync.Pool drops what it holds at random, so nothing is free of allocations there.
 		s.test("race", nil, "-tags", "native", "-race", "-short", "-skip", "Alloc", "./internal/cpu/...", "./imageio", "./fid", "./sampler")
 	} else {
