@@ -45,6 +45,12 @@ func Guide(out, cond, uncond *gpu.Tensor, w []float64, rescale float64) {
 		launchGuide(out, xs[:], w, rescale, rows)
 		return
 	}
+	guideRows(out, cond, uncond, w, rescale, rows)
+}
+
+// guideRows is Guide on the CPU.
+func guideRows(out, cond, uncond *gpu.Tensor, w []float64, rescale float64, rows int) {
+	xs := [2]*gpu.Tensor{cond, uncond}
 	size := out.Len() / rows
 	cpu.Each(rows, func(wk *cpu.Worker, b int) {
 		weight := w[min(b, len(w)-1)]

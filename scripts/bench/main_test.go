@@ -38,17 +38,21 @@ func TestMeasure(t *testing.T) {
 		skip         string
 		want         result
 	}{
-		"met":        {fixed{seconds: []float64{5, 1, 3}, value: 1}, fixed{seconds: []float64{4, 3}, value: 1.0001}, with, "", result{PeerBest: 3, OurBest: 1, Unit: "s", Ratio: 3, Met: true}},
-		"not met":    {fixed{seconds: []float64{2}, value: 1}, fixed{seconds: []float64{3}, value: 1}, with, "", result{PeerBest: 3, OurBest: 2, Unit: "s", Ratio: 1.5}},
-		"rates":      {fixed{seconds: []float64{2}, items: 8, value: 1}, fixed{seconds: []float64{3}, items: 4, value: 1}, with, "", result{PeerBest: 4. / 3, OurBest: 4, Unit: "images/s", Ratio: 3, Met: true}},
-		"wrong":      {fixed{seconds: []float64{1}, value: 1.01}, fixed{seconds: []float64{3}, value: 1}, with, "", result{PeerBest: 3, OurBest: 1, Unit: "s", Ratio: 3, Wrong: true}},
-		"skipped":    {fixed{}, fixed{}, with, "no AMX", result{Unit: "s", Problem: "no AMX"}},
-		"no peers":   {fixed{seconds: []float64{1}, value: 1}, fixed{}, &peers{}, "", result{OurBest: 1, Unit: "s", Problem: "no peers here"}},
-		"peer fails": {fixed{seconds: []float64{1}}, fixed{seconds: []float64{1}, err: errors.New("boom")}, with, "", result{Unit: "s", Problem: "peer: boom"}},
-		"ours fails": {fixed{seconds: []float64{1}, err: errors.New("boom")}, fixed{seconds: []float64{1}}, with, "", result{Unit: "s", Problem: "ours: boom"}},
+		"met":                   {fixed{seconds: []float64{5, 1, 3}, value: 1}, fixed{seconds: []float64{4, 3}, value: 1.0001}, with, "", result{PeerBest: 3, OurBest: 1, Unit: "s", Ratio: 3, Met: true}},
+		"not met":               {fixed{seconds: []float64{2}, value: 1}, fixed{seconds: []float64{3}, value: 1}, with, "", result{PeerBest: 3, OurBest: 2, Unit: "s", Ratio: 1.5}},
+		"rates":                 {fixed{seconds: []float64{2}, items: 8, value: 1}, fixed{seconds: []float64{3}, items: 4, value: 1}, with, "", result{PeerBest: 4. / 3, OurBest: 4, Unit: "images/s", Ratio: 3, Met: true}},
+		"wrong":                 {fixed{seconds: []float64{1}, value: 1.01}, fixed{seconds: []float64{3}, value: 1}, with, "", result{PeerBest: 3, OurBest: 1, Unit: "s", Ratio: 3, Wrong: true}},
+		"skipped":               {fixed{}, fixed{}, with, "no AMX", result{Unit: "s", Problem: "no AMX"}},
+		"no peers":              {fixed{seconds: []float64{1}, value: 1}, fixed{}, &peers{}, "", result{OurBest: 1, Unit: "s", Problem: "no peers here"}},
+		"a limit without peers": {fixed{seconds: []float64{4}}, fixed{seconds: []float64{9, 8, 9, 9}}, &peers{}, "", result{PeerBest: 8, OurBest: 4, Unit: "s", Ratio: 2, Met: true}},
+		"peer fails":            {fixed{seconds: []float64{1}}, fixed{seconds: []float64{1}, err: errors.New("boom")}, with, "", result{Unit: "s", Problem: "peer: boom"}},
+		"ours fails":            {fixed{seconds: []float64{1}, err: errors.New("boom")}, fixed{seconds: []float64{1}}, with, "", result{Unit: "s", Problem: "ours: boom"}},
 	} {
 		r := base(&c.ours, &c.theirs)
 		r.skip = func() string { return c.skip }
+		if name == "a limit without peers" {
+			r.limit = true
+		}
 		got := measure(r, c.peers, settings{})
 		want := c.want
 		want.Row, want.Peer, want.Target, want.Load = "r", "p", 2, got.Load
@@ -111,7 +115,7 @@ func TestRows(t *testing.T) {
 			seen[k] = true
 		}
 	}
-	if len(seen) != 15 {
-		t.Errorf("%d rows; want 15", len(seen))
+	if len(seen) != 25 {
+		t.Errorf("%d rows; want 25", len(seen))
 	}
 }

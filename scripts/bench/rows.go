@@ -22,7 +22,8 @@ type row struct {
 	target    float64 // how many times faster; 0 for a row without one
 	tolerance float64 // relative, between the two values; 0 where they are not comparable
 	rounds    int
-	repeat    int // our runs per turn, where they are short
+	repeat    int  // our runs per turn, where they are short
+	limit     bool // the other side is a limit of this machine that we measure ourselves
 	remark    string
 	skip      func() string // why this machine cannot run it, "" when it can
 	ours      func(p *peers) (runner, error)
@@ -117,6 +118,9 @@ func rows() []row {
 			ours:   func(p *peers) (runner, error) { return decode(filepath.Join(p.inputs, k.folder, "*."+k.kind)) },
 			theirs: job("decode:"+k.kind, 1),
 		})
+	}
+	for _, r := range stepRows() {
+		add(r)
 	}
 	return out
 }

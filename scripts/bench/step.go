@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/sampler"
+)
+
+// stepRows are the solvers' updates against the limit that memory sets: the time
+// of the operands' bytes at the bandwidth of the triad a + s·b, of the same size
+// on as many threads in the same run. The target of at most 1.3 such passes is a
+// ratio of at least 1/1.3.
+func stepRows() []row {
+	var out []row
+	for _, s := range []struct {
+		solver   string
+		operands int // tensors that a step reads or writes
+	}{{"ddim", 3}, {"heun", 3 + 4}, {"dpm++2m", 4}} {
+		for _, side := range []int{32, 256} {
+			r := row{
+				name: fmt.Sprintf("%s step, 64x3x%dx%d, memory passes", s.solver, side, side), peer: "memory (own triad)",
+				target: 1 / 1.3, rounds: 4, repeat: 500 * 32 * 32 / (side * side), limit: true,
+				remark: "1/ratio is the step in memory passes, with the refusal of NaN; the target is at most 1.3",
+			}
+			r.ours = func(*peers) (runner, error) { return solverStep(s.solver, side) }
+			r.theirs = func(*peers) (runner, error) { return memoryPass(64*3*side*side, s.operands), nil }
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// free is a denoiser that costs nothing: what remains of a step is the solver.
+type free struct{}
+
+func (free) Denoise(context.Context, *gpu.Tensor, *gpu.Tensor, []float64, sampler.Cond) error {
+	return nil
+}
+
+func (free) DenoiseAt(context.Context, *gpu.Tensor, *gpu.Tensor, []diffusion.Point, sampler.Cond) error {
+	return nil
+}
+
+func solverStep(name string, side int) (runner, error) {
+	s, err := sampler.ByName(name)
+	if err != nil {
+		return nil, err
+	}
+	g, err := diffusion.Build(diffusion.DefaultVE(), diffusion.Spec{Rule: "karras", Steps: 20})
+	if err != nil {
+		return nil, err
+	}
+	x := gpu.CPU().Empty(64, 3, side, side)
+	fill(x.F32(), 1)
+	st := s.Start(x)
+	e := sampler.NewEval(context.Background(), free{}, x, sampler.Cond{}, func(int, *gpu.Tensor) {})
+	i := 0
+	return own{work: func() (answer, error) {
+		i++
+		return answer{}, st.Step(e, x, g, 1+i%18) // neither the first step, which has no history, nor the last
+	}}, st.Step(e, x, g, 0)
+}
+
+// pass times the triad, and says what as many tensors as a step touches take.
+type pass struct {
+	a, b, c  []float32
+	operands int
+}
+
+func memoryPass(n, operands int) runner {
+	p := &pass{make([]float32, n), make([]float32, n), make([]float32, n), operands}
+	for i, v := range [][]float32{p.a, p.b, p.c} { // memory that was never written is one page of zeros, read from the cache
+		fill(v, float32(i))
+	}
+	return p
+}
+
+func (p *pass) run() (answer, error) {
+	start := time.Now()
+	cpu.Triad(nil, p.a, p.b, p.c, 0.5)
+	return answer{Seconds: time.Since(start).Seconds() / 3 * float64(p.operands)}, nil
+}
+
+func (p *pass) close() {}
+
+func fill(v []float32, x float32) {
+	for i := range v {
+		v[i] = x
+	}
+}
