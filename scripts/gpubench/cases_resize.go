@@ -37,4 +37,13 @@ func init() {
 		}
 		register(c)
 	}
+	register(Case{
+		Name: "resize.pil.u8", Kernel: "resize_fixed_u8", Shape: shape(b, 3, in, in) + " to " + shape(out, out), Peak: "memory",
+		Bytes: float64(b)*3*float64(in)*float64(in) + pixels, Flops: 2 * 4 * pixels,
+		Setup: func(dev *gpu.Device) (func(), error) {
+			r := ops.NewResizer(dev, imageio.PILU8(imageio.Bilinear), in, in, out, out)
+			x, y := dev.Zeros(gpu.Uint8, b, in, in, 3), dev.New(gpu.Uint8, b, out, out, 3)
+			return func() { r.U8(y, x) }, nil
+		},
+	})
 }

@@ -31,3 +31,10 @@ func normal(dev *gpu.Device, dt gpu.DType, shape ...int) *gpu.Tensor {
 
 // dtypes by the name that cases and specs use.
 var dtypes = map[string]gpu.DType{"f32": gpu.Float32, "f64": gpu.Float64, "f16": gpu.Float16, "bf16": gpu.BFloat16}
+
+// must stops a case whose operation refuses its operands; its row then says why.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

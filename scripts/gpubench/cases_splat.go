@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// picture is a batch of images of Gaussians with sigmas of 2 to 8 pixels, cut at three of them.
+type picture struct{ b, n, c, side int }
+
+func (p picture) params(dev *gpu.Device, depth bool) ops.SplatParams {
+	r := rand.New(rand.NewPCG(3, 4))
+	rows := p.b * p.n
+	mean, cov, feature, opacity, z := make([]float32, 2*rows), make([]float32, 3*rows), make([]float32, p.c*rows), make([]float32, rows), make([]float32, rows)
+	for i := range rows {
+		mean[2*i], mean[2*i+1] = r.Float32()*float32(p.side), r.Float32()*float32(p.side)
+		cov[3*i], cov[3*i+1], cov[3*i+2] = p.sigma(r), 2*r.Float32()-1, p.sigma(r)
+		for k := range p.c {
+			feature[i*p.c+k] = r.Float32()
+		}
+		opacity[i], z[i] = 0.2+0.7*r.Float32(), r.Float32()
+	}
+	s := ops.SplatParams{
+		Mean: dev.From(mean, p.b, p.n, 2), Cov: dev.From(cov, p.b, p.n, 3), Feature: dev.From(feature, p.b, p.n, p.c), Opacity: dev.From(opacity, p.b, p.n),
+	}
+	background := make([]float32, p.b*p.c)
+	for i := range background {
+		background[i] = 0.5
+	}
+	s.Background = dev.From(background, p.b, p.c)
+	if depth {
+		s.Depth = dev.From(z, p.b, p.n)
+	}
+	return s
+}
+
+func (p picture) sigma(r *rand.Rand) float32 { return 2 + 6*r.Float32() }
+
+// pixels is how many pixels all Gaussians' boxes have, as expected: 36 sigma_x sigma_y each.
+func (p picture) pixels() float64 {
+	const meanSigma = 5
+	return float64(p.b*p.n) * min(36*meanSigma*meanSigma, float64(p.side*p.side))
+}
+
+func init() {
+	for name, p := range map[string]picture{
+		"picture":    {16, 4096, 3, 512},
+		"tokens":     {64, 256, 16, 128},
+		"features8":  {16, 1024, 8, 256},
+		"features32": {16, 1024, 32, 256},
+		"features64": {16, 1024, 64, 256},
+	} {
+		if tiny {
+			p.b, p.n, p.side = 1, 20, 24
+		}
+		registerSplat("additive."+name, p, ops.SplatAdditive, false)
+		registerSplat("alpha."+name, p, ops.SplatAlpha, false)
+		registerSplat("alpha.fast."+name, p, ops.SplatAlpha, true)
+		if p.c == 3 {
+			registerSplat("normalised."+name, p, ops.SplatNormalised, false)
+		}
+	}
+}
+
+// width is the number of features that the kernel for c of them is made for.
+func (p picture) width() int {
+	for _, w := range []int{4, 8, 16, 32} {
+		if p.c <= w {
+			return w
+		}
+	}
+	return 64
+}
+
+func registerSplat(name string, p picture, mode ops.SplatMode, fast bool) {
+	cfg := ops.SplatConfig{Form: ops.SplatCholesky, Mode: mode, Support: ops.SplatBox(3), Deferred: true, Fast: fast}
+	alpha := mode == ops.SplatAlpha
+	bytes := 4 * float64(p.b) * (float64(p.n)*float64(6+p.c) + float64(p.side*p.side*p.c))
+	c := float64(p.c)
+	draw, back := "splat2d_sum", "splat2d_gather"
+	switch {
+	case fast:
+		draw, back = "splat2d_alpha", "splat2d_alphafast"
+	case alpha:
+		draw, back = "splat2d_alpha", "splat2d_alphaback"
+	}
+	if p.c > 8 {
+		draw = "splat2d_wide"
+	}
+	draw, back = fmt.Sprintf("%s%d_f32", draw, p.width()), fmt.Sprintf("%s%d_f32", back, p.width())
+	sh := shape(p.b, p.n, p.c) + " on " + shape(p.side, p.side)
+	registerSplatBackward(name, back, sh, p, cfg, bytes)
+	if fast { // it changes the backward pass alone
+		return
+	}
+	register(Case{
+		Name: "splat.forward." + name, Kernel: draw, Shape: sh, Peak: "f32", Bytes: bytes, Flops: (14 + 2*c) * p.pixels(),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			params := p.params(dev, alpha)
+			return func() {
+				image, aux, err := ops.SplatForward(cfg, params, p.side, p.side)
+				must(err)
+				image.Free()
+				aux.Free()
+			}, nil
+		},
+	})
+}
+
+func registerSplatBackward(name, kernel, sh string, p picture, cfg ops.SplatConfig, bytes float64) {
+	register(Case{
+		Name: "splat.backward." + name, Kernel: kernel, Shape: sh, Peak: "f32", Bytes: 2 * bytes, Flops: (20 + 4*float64(p.c)) * p.pixels(),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			params := p.params(dev, cfg.Mode == ops.SplatAlpha)
+			_, aux, err := ops.SplatForward(cfg, params, p.side, p.side)
+			if err != nil {
+				return nil, err
+			}
+			v := normal(dev, gpu.Float32, p.b, p.side, p.side, p.c)
+			return func() {
+				g, err := ops.SplatBackward(aux, v, nil)
+				must(err)
+				g.Free()
+			}, nil
+		},
+	})
+}
