@@ -46,6 +46,11 @@ func (s *Stream) After(o *Stream) {
 	if s == o {
 		return
 	}
+	o.life.RLock()
+	defer o.life.RUnlock()
+	if o.closed { // its work is done
+		return
+	}
 	e, err := o.dev.mark()
 	if err != nil {
 		s.Fail(err)

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
@@ -14,6 +15,10 @@ type Stream struct {
 	err       atomic.Pointer[error]
 	capturing atomic.Bool
 	staging   staging
+
+	closing atomic.Bool
+	life    sync.RWMutex // held while other streams and the device use raw
+	closed  bool
 }
 
 // Dev is the device of s.
@@ -108,7 +113,11 @@ func (s *Stream) Sync() error {
 		s.Fail(errCapturing("Sync"))
 		return s.Err()
 	}
-	s.call("sync", func() error { return syncStream(s.raw) })
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if !s.closed {
+		s.call("sync", func() error { return syncStream(s.raw) })
+	}
 	return s.Err()
 }
 
@@ -190,21 +199,28 @@ func (s *Stream) Share(p Ptr) {
 	}
 }
 
-// Close waits for the work of s and ends it; s is not used after. It returns the error of s.
+// Close waits for the work of s and ends it; s is not used after. It returns the
+// error of s. Closing again does nothing.
 func (s *Stream) Close() error {
 	err := s.Err()
-	e := s.dev.do(func() error { // also when s has an error: others get its memory
-		if err := syncStream(s.raw); err != nil {
-			return err
-		}
-		return destroyStream(s.raw)
-	})
-	if err == nil && e != nil {
-		err = s.dev.fail("close of a stream", e)
+	if s.closing.Swap(true) {
+		return err
 	}
+	// Also when s has an error: others get its memory.
+	wait := s.dev.do(func() error { return syncStream(s.raw) })
 	s.dev.memory.disown(s)
 	s.giveBack()
 	s.dev.forget(s)
+	// Not earlier: the arena, locked, asks for life.
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.closed = true
+	end := s.dev.do(func() error { return destroyStream(s.raw) })
+	for _, e := range []error{wait, end} {
+		if err == nil && e != nil {
+			err = s.dev.fail("close of a stream", e)
+		}
+	}
 	return err
 }
 

@@ -411,3 +411,43 @@ func TestConcurrency(t *testing.T) {
 		}
 	})
 }
+
+// Streams come and go while others take over their memory and the device is waited for.
+func TestClose(t *testing.T) {
+	withFake(t, "good", func(t *testing.T) {
+		d, s := openFake(t)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 100 {
+					o, err := d.NewStream()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					p := o.Alloc(3 << 20)
+					o.Memset(p, 1, 3<<20)
+					o.Free(p)
+					s.After(o)
+					if err := d.Sync(); err != nil {
+						t.Error(err)
+					}
+					if err := o.Close(); err != nil {
+						t.Error(err)
+					}
+					s.After(o) // nothing is left to wait for
+					if err := o.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if err := s.Sync(); err != nil {
+			t.Error(err)
+		}
+		if m := d.Memory(); m.Live != 0 || m.Cached > 64<<20 {
+			t.Errorf("%+v", m)
+		}
+	})
+}
