@@ -9,54 +9,60 @@ constexpr int THREADS = 256;
 __device__ __forceinline__ float fused(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double fused(double a, double b, double c) { return fma(a, b, c); }
 
-// project: a tile of 32 samples and 32 directions, summed over a slice of the dimensions. The
-// dimensions come in steps of 32 through shared memory; a thread has 2 x 2 of the tile's sums.
-constexpr int TILE = 32, STEP = 32;
-// Rows of tiles are read along k by threads of different rows: an odd stride keeps them apart.
-constexpr int PITCH = STEP + 1;
-
-template <class T> struct Tiles {
-    T x[TILE][PITCH], u[TILE][PITCH];
-};
+// project: a tile of 64 samples and 64 directions, summed over a slice of the dimensions, which come
+// in steps of 16 through shared memory. A thread has 4 x 4 of the tile's sums: eight values from
+// shared memory for sixteen products.
+constexpr int TILE = 64, STEP = 16, MINE = 4, ACROSS = TILE / MINE;
+// Values lie by dimension, so that a thread's four are one vector; the pitch keeps vectors aligned and
+// moves neighbouring dimensions to other banks.
+constexpr int PITCH = TILE + 4;
 
 template <class T>
 __device__ __forceinline__ void project(T* part, const T* x, const T* mean, const T* basis,
                                         double scale, int rows, int rank, int dims, int slice)
 {
-    __shared__ Tiles<T> t;
+    __shared__ __align__(16) T xs[STEP][PITCH];
+    __shared__ __align__(16) T us[STEP][PITCH];
     const int b0 = blockIdx.y * TILE, r0 = blockIdx.x * TILE;
     const int k0 = blockIdx.z * slice, k1 = min(k0 + slice, dims);
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16; // directions tx, tx + 16; samples ty, ty + 16
+    const int tx = threadIdx.x % ACROSS, ty = threadIdx.x / ACROSS;
+    const int col = threadIdx.x % STEP, first = threadIdx.x / STEP; // neighbours load along a row
     const T a = static_cast<T>(scale);
-    T s[2][2] = {};
+    T s[MINE][MINE] = {};
     for (int k = k0; k < k1; k += STEP) {
+        const int at = k + col;
+        const T m = at < k1 ? a * mean[at] : static_cast<T>(0);
         __syncthreads();
 #pragma unroll
-        for (int i = threadIdx.x; i < TILE * STEP; i += THREADS) {
-            const int row = i / STEP, col = i % STEP, at = k + col;
-            const bool in = at < k1;
-            T v = 0, w = 0;
-            if (in && b0 + row < rows) v = x[static_cast<long long>(b0 + row) * dims + at] - a * mean[at];
-            if (in && r0 + row < rank) w = basis[static_cast<long long>(r0 + row) * dims + at];
-            t.x[row][col] = v;
-            t.u[row][col] = w;
+        for (int i = 0; i < TILE; i += THREADS / STEP) {
+            const int b = b0 + first + i, r = r0 + first + i;
+            T v = 0, u = 0;
+            if (at < k1 && b < rows) v = x[static_cast<long long>(b) * dims + at] - m;
+            if (at < k1 && r < rank) u = basis[static_cast<long long>(r) * dims + at];
+            xs[col][first + i] = v;
+            us[col][first + i] = u;
         }
         __syncthreads();
-#pragma unroll 8
+#pragma unroll
         for (int c = 0; c < STEP; c++) {
-            const T x0 = t.x[ty][c], x1 = t.x[ty + 16][c];
-            const T u0 = t.u[tx][c], u1 = t.u[tx + 16][c];
-            s[0][0] = fused(x0, u0, s[0][0]);
-            s[0][1] = fused(x0, u1, s[0][1]);
-            s[1][0] = fused(x1, u0, s[1][0]);
-            s[1][1] = fused(x1, u1, s[1][1]);
+            T v[MINE], u[MINE];
+#pragma unroll
+            for (int i = 0; i < MINE; i++) {
+                v[i] = xs[c][ty * MINE + i];
+                u[i] = us[c][tx * MINE + i];
+            }
+#pragma unroll
+            for (int i = 0; i < MINE; i++)
+#pragma unroll
+                for (int j = 0; j < MINE; j++)
+                    s[i][j] = fused(v[i], u[j], s[i][j]);
         }
     }
 #pragma unroll
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < MINE; i++)
 #pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const int b = b0 + ty + 16 * i, r = r0 + tx + 16 * j;
+        for (int j = 0; j < MINE; j++) {
+            const int b = b0 + ty * MINE + i, r = r0 + tx * MINE + j;
             if (b < rows && r < rank)
                 part[(static_cast<long long>(blockIdx.z) * rows + b) * rank + r] = s[i][j];
         }
@@ -124,12 +130,12 @@ __device__ __forceinline__ void expand(T* out, const T* x, const T* mean, const 
 //
 // kernels  lowrank_project_f32 lowrank_project_f64
 // shapes   part: slices * rows * rank values. x: rows * dims. mean: dims. basis: rank * dims.
-// params   slice dimensions each, a multiple of 32.
-// launch   grid (ceil(rank / 32), ceil(rows / 32), slices), block 256, shared 0.
-// bound    compute: 2 rows rank dims flops in FMA; from shared memory one value for every FMA, which
-//          halves the rate. Goal: 35 % of peak from 64 x 256 x 3072 on.
-// expect   regs <= 48, shared <= 8448, occupancy >= 62, not LDL STL
-// expect   lowrank_project_f64: regs <= 64, shared <= 16896, occupancy >= 50
+// params   slice dimensions each, a multiple of 16.
+// launch   grid (ceil(rank / 64), ceil(rows / 64), slices), block 256, shared 0.
+// bound    compute: 2 rows rank dims flops in FMA, and two vectors from shared memory for every
+//          sixteen. Goal: 35 % of peak from 64 x 256 x 3072 on, where a slice is short.
+// expect   regs <= 64, shared <= 8704, occupancy >= 50, has LDS.128, not LDL STL
+// expect   lowrank_project_f64: regs <= 80, shared <= 17408, occupancy >= 37
 // repro    yes
 // twin     ops.Gaussian; sums of `slice` products in the type: within (slice + 1) eps of the sum of
 //          absolute products.
