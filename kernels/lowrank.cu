@@ -140,7 +140,7 @@ __device__ __forceinline__ void expand(T* out, const T* x, const T* mean, const 
 // twin     ops.Gaussian; sums of `slice` products in the type: within (slice + 1) eps of the sum of
 //          absolute products.
 // source   own derivation.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     lowrank_project_f32(float* part, const float* x, const float* mean, const float* basis,
                         double scale, int rows, int rank, int dims, int slice)
 {
