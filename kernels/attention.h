@@ -50,30 +50,37 @@ struct Place {
     }
 };
 
+// Place of row row of head h of sequence b.
+__device__ __forceinline__ Place placeAt(const Problem& p, int b, int h, int row)
+{
+    Place s;
+    s.b = b;
+    s.h = h;
+    s.row = row;
+    if (p.cuQ) {
+        s.q = p.cuQ[b];
+        s.k = p.cuK[b];
+        s.lq = p.cuQ[b + 1] - p.cuQ[b];
+        s.lk = p.cuK[b + 1] - p.cuK[b];
+    } else {
+        s.q = (size_t)b * p.lq;
+        s.k = (size_t)b * p.lk;
+        s.lq = p.lq;
+        s.lk = p.lk;
+    }
+    s.keys = p.keyLens ? max(0, min(p.keyLens[b], s.lk)) : s.lk;
+    s.lo = p.left < 0 ? -s.lq : s.lk - s.lq - p.left;
+    s.hi = p.right < 0 ? s.lk : s.lk - s.lq + p.right + 1;
+    return s;
+}
+
 // Place of a block in a grid of ceil(length / ROWS) tiles (fastest) by heads by batch.
 template <int ROWS>
 __device__ __forceinline__ Place placeOf(const Problem& p, unsigned block, int length, int heads)
 {
     const unsigned tiles = (unsigned)(length + ROWS - 1) / ROWS;
-    Place s;
-    s.row = block % tiles * ROWS;
-    s.h = block / tiles % (unsigned)heads;
-    s.b = block / tiles / (unsigned)heads;
-    if (p.cuQ) {
-        s.q = p.cuQ[s.b];
-        s.k = p.cuK[s.b];
-        s.lq = p.cuQ[s.b + 1] - p.cuQ[s.b];
-        s.lk = p.cuK[s.b + 1] - p.cuK[s.b];
-    } else {
-        s.q = (size_t)s.b * p.lq;
-        s.k = (size_t)s.b * p.lk;
-        s.lq = p.lq;
-        s.lk = p.lk;
-    }
-    s.keys = p.keyLens ? max(0, min(p.keyLens[s.b], s.lk)) : s.lk;
-    s.lo = p.left < 0 ? -s.lq : s.lk - s.lq - p.left;
-    s.hi = p.right < 0 ? s.lk : s.lk - s.lq + p.right + 1;
-    return s;
+    const unsigned h = block / tiles % (unsigned)heads, b = block / tiles / (unsigned)heads;
+    return placeAt(p, b, h, block % tiles * ROWS);
 }
 
 // Tiles of queries, the last one first: under a causal mask it sees the most keys.
@@ -96,6 +103,13 @@ __device__ __forceinline__ const float* biasOf(const float* bias, int biasBatch,
 {
     const size_t plane = (size_t)(biasBatch == 1 ? 0 : b) * biasHeads + (biasHeads == 1 ? 0 : h);
     return bias + plane * p.lq * p.lk;
+}
+
+// What is subtracted from a query's scores in place of lse. A query that saw no key
+// has only scores of -inf; they stay it.
+__device__ __forceinline__ float finite(float lse)
+{
+    return lse == -INFINITY ? 0.f : lse;
 }
 
 } // namespace attention

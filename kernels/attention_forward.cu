@@ -32,16 +32,17 @@ using namespace attention;
 //          <= lq + lk. aligned: d is a multiple of 8 and q, k, v, out lie on 16 bytes.
 // launch   grid ceil(lq / rows) heads batch, block 128: four warps of 32 queries (16 where d >
 //          128), so rows = 128 (64); steps of 64 keys (32 at 128). Dynamic shared memory: the
-//          rows of q, one step of k and one of v.
+//          rows of q, one step of k and one of v. Products over d are unrolled by 2 steps of 16
+//          (4 where d > 64).
 // bound    tensor cores: 4 batch heads lq lk d flops (half of it when causal), 4 batch heads lq d
 //          + 4 batch kvHeads lk d bytes. Goal: 65 % of the peak of an A100 at d = 64 and 128 from
 //          lq = lk = 4096 on; 40 % of an H100's, whose mma.sync reaches about 62 %.
 // expect   regs <= 255, occupancy >= 12, has HMMA LDSM LDGSTS.E.BYPASS.128 MUFU.EX2, not LDL STL
 // expect   attention_forward32_f16 attention_forward32_bf16: regs <= 168, occupancy >= 18,
 //          dynamic 16384, HMMA >= 64
-// expect   attention_forward64_f16 attention_forward64_bf16: dynamic 32768, HMMA >= 128
-// expect   attention_forward128_f16 attention_forward128_bf16: dynamic 49152, HMMA >= 128
-// expect   attention_forward256_f16 attention_forward256_bf16: dynamic 98304, HMMA >= 256
+// expect   attention_forward64_f16 attention_forward64_bf16: dynamic 32768, HMMA >= 96
+// expect   attention_forward128_f16 attention_forward128_bf16: dynamic 49152, HMMA >= 96
+// expect   attention_forward256_f16 attention_forward256_bf16: dynamic 98304, HMMA >= 160
 // expect   attention_forward256_f16 attention_forward256_bf16 sm_80: occupancy >= 6
 // repro    yes
 // twin     ops.Attention; error at most twice that of the loop that rounds every step to 16 bits.

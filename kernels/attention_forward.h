@@ -74,7 +74,7 @@ __device__ __forceinline__ void addBias(float (&s)[ATOMS][K][4], const float* bi
         for (int r = 0; r < 2; r++) {
             const int i = row + 16 * m + 8 * r + (lane >> 2), j = key + 2 * (lane & 3);
             const int left = bias && i < lq ? lk - j : 0;
-            const float* const at = bias + i * stride + j;
+            const float* const at = left > 0 ? bias + i * stride + j : nullptr;
 #pragma unroll
             for (int n = 0; n < K; n++)
 #pragma unroll

@@ -15,20 +15,20 @@ struct ForwardArgs32 {
     Problem p;
 };
 
-// Scores times scale plus bias in units of log 2; needed where there is a bias or
+// Scores times scale plus bias; needed where there is a bias or
 // the scale is not positive, else the softmax folds the scale in.
 template <int R, int C>
-__device__ __forceinline__ void addBias32(float (&s)[R][C], const float* bias, float c, int row,
+__device__ __forceinline__ void addBias32(float (&s)[R][C], const float* bias, float scale, int row,
                                           int key, int lq, int lk)
 {
 #pragma unroll
     for (int r = 0; r < R; r++) {
         const int i = row + laneY() + 4 * r, j = key + laneX();
         const int left = bias && i < lq ? lk - j : 0;
-        const float* const at = bias + (size_t)i * lk + j;
+        const float* const at = left > 0 ? bias + (size_t)i * lk + j : nullptr;
 #pragma unroll
         for (int n = 0; n < C; n++)
-            s[r][n] = fmaf(s[r][n], c, 8 * n < left ? at[8 * n] * LOG2E : 0.f);
+            s[r][n] = fmaf(s[r][n], scale, 8 * n < left ? at[8 * n] : 0.f);
     }
 }
 
@@ -60,8 +60,7 @@ __device__ __forceinline__ void forward32(const ForwardArgs32& a)
     float* const held = sv + KEYS * ROW + threadIdx.x / 32 * OWN * (KEYS + PAD_P);
 
     const Problem& p = a.p;
-    const float c = a.scale * LOG2E;
-    const bool plain = !a.bias && c > 0.f, aligned = p.aligned;
+    const bool plain = !a.bias && a.scale > 0.f, aligned = p.aligned;
     const size_t stride = (size_t)p.kvHeads * p.d;
     const int own = __shfl_sync(~0u, threadIdx.x / 32, 0) * OWN; // this warp's rows in the block
     const Place here = queryPlace<ROWS>(p, blockIdx.x);
@@ -103,11 +102,11 @@ __device__ __forceinline__ void forward32(const ForwardArgs32& a)
         if (!plain)
             addBias32(
                 s, a.bias ? biasOf(a.bias, a.biasBatch, a.biasHeads, p, here.b, here.h) : nullptr,
-                c, top, j0, here.lq, here.lk);
+                a.scale, top, j0, here.lq, here.lk);
         if (j0 < here.first(last) || j0 + KEYS > here.end(top))
             maskScores32(s, here.lo, here.hi, here.keys, top, j0);
 
-        const float factor = plain ? c : 1.f;
+        const float factor = plain ? a.scale * LOG2E : LOG2E;
 #pragma unroll
         for (int r = 0; r < R; r++) {
             float peak = most[r];
@@ -118,13 +117,13 @@ __device__ __forceinline__ void forward32(const ForwardArgs32& a)
             for (int x = 1; x < 8; x <<= 1)
                 peak = fmaxf(peak, __shfl_xor_sync(~0u, peak, x));
             // A row that has seen no key yet keeps exp2(-inf - 0) = 0.
-            const float base = peak == -INFINITY ? 0.f : peak * factor;
-            const float shrink = exp2Approx(fmaf(most[r], factor, -base));
+            const float base = peak == -INFINITY ? 0.f : peak;
+            const float shrink = exp2Approx((most[r] - base) * factor);
             most[r] = peak;
             float part = 0.f;
 #pragma unroll
             for (int n = 0; n < C; n++)
-                part += s[r][n] = exp2Approx(fmaf(s[r][n], factor, -base));
+                part += s[r][n] = exp2Approx((s[r][n] - base) * factor);
             sum[r] = fmaf(sum[r], shrink, part);
 #pragma unroll
             for (int g = 0; g < G; g++)
@@ -148,7 +147,7 @@ __device__ __forceinline__ void forward32(const ForwardArgs32& a)
         const float scale = sum[r] == 0.f ? 0.f : 1.f / sum[r]; // a NaN stays one
         if (a.lse && laneX() == 0)
             a.lse[here.lineAt(p, here.h) + here.row + i] =
-                sum[r] == 0.f ? -INFINITY : most[r] * (plain ? a.scale : LN2) + logf(sum[r]);
+                sum[r] == 0.f ? -INFINITY : most[r] * (plain ? a.scale : 1.f) + logf(sum[r]);
 #pragma unroll
         for (int g = 0; g < G; g++) {
             const int column = 4 * laneX() + 32 * g;

@@ -67,7 +67,7 @@ __device__ __forceinline__ void multiplyRows(float (&c)[ATOMS][N][4], const T* A
                                              int b)
 {
     const int lane = opaque(threadIdx.x & 31);
-#pragma unroll
+#pragma unroll(WIDTH > 64 ? 4 : 2)
     for (int k = 0; k < WIDTH / 16; k++) {
         unsigned left[ATOMS][4];
 #pragma unroll

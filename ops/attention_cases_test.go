@@ -202,11 +202,11 @@ func (p *problem) forward(t *testing.T) (out, lse *gpu.Tensor) {
 	return out, lse
 }
 
-// attnDevices is device.Each for the devices that attention runs on.
+// attnDevices is device.Each for the devices that maps are made on.
 func attnDevices(t *testing.T, f func(t *testing.T, dev *gpu.Device)) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		if dev.CUDA() {
-			t.Skip("attention runs on the CPU only")
+			t.Skip("attention maps run on the CPU only")
 		}
 		f(t, dev)
 	})

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -71,7 +72,7 @@ func attnCases() []attnCase {
 }
 
 func TestAttention(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range attnCases() {
 			t.Run(c.String(), func(t *testing.T) {
 				p := newProblem(dev, c, uint64(i))
@@ -97,7 +98,7 @@ func (p *problem) lseScale() []float64 {
 }
 
 func TestAttentionBackward(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range attnCases() {
 			t.Run(c.String(), func(t *testing.T) {
 				p := newProblem(dev, c, uint64(i))
@@ -122,7 +123,7 @@ func TestAttentionBackward(t *testing.T) {
 
 // What may be nil changes nothing else, and two runs give the same bits.
 func TestAttentionBackwardOfSome(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, dt := range attnTypes {
 			c := attnCase{b: 2, h: 2, hkv: 1, d: 24, lq: 50, lk: 71, biasB: 1, biasH: 2, causal: true, dt: dt}
 			if i == 1 {
@@ -180,7 +181,7 @@ func sameTensor(t *testing.T, what string, x, y *gpu.Tensor) {
 
 // A sequence's results are the same bits alone and in a batch.
 func TestAttentionBatchIndependence(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for _, dt := range attnTypes {
 			p := newProblem(dev, attnCase{b: 3, h: 2, hkv: 1, d: 40, lq: 67, lk: 70, causal: true, dt: dt}, 9)
 			out, lse := p.forward(t)
@@ -213,7 +214,7 @@ func TestAttentionBatchIndependence(t *testing.T) {
 
 // Scores up to the end of float32's range neither overflow nor make NaN.
 func TestAttentionHugeScores(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		const n, d = 70, 8
 		for _, size := range []float32{1e4, 1e18} {
 			q, k, v := make([]float32, n*d), make([]float32, n*d), make([]float32, n*d)
@@ -247,7 +248,7 @@ func TestAttentionHugeScores(t *testing.T) {
 
 // No query, no key, no sequence: nothing to do, or zeros.
 func TestAttentionOfNothing(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for _, l := range [][3]int{{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, 0, 0}} {
 			p := newProblem(dev, attnCase{b: l[0], h: 2, hkv: 1, d: 8, lq: l[1], lk: l[2]}, 1)
 			out, lse := p.forward(t)
