@@ -8,7 +8,6 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
-	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -200,16 +199,6 @@ func (p *problem) forward(t *testing.T) (out, lse *gpu.Tensor) {
 	out, lse = p.dev.New(p.dt, p.in.Q.Shape()...), p.newLSE()
 	ops.Attention(out, lse, p.in, p.cfg)
 	return out, lse
-}
-
-// attnDevices is device.Each for the devices that maps are made on.
-func attnDevices(t *testing.T, f func(t *testing.T, dev *gpu.Device)) {
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
-		if dev.CUDA() {
-			t.Skip("attention maps run on the CPU only")
-		}
-		f(t, dev)
-	})
 }
 
 var attnTypes = []gpu.DType{gpu.Float32, gpu.Float16, gpu.BFloat16}

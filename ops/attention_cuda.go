@@ -173,19 +173,3 @@ func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu
 		p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
 		p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
 }
-
-func (n *attnSizes) attentionMapsCUDA(maps, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig, sel MapSelect) {
-	n.onlyCPU()
-}
-
-func (n *attnSizes) attentionMapsBackwardCUDA(dq, dk, dmaps, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig, sel MapSelect) {
-	n.onlyCPU()
-}
-
-func (n *attnSizes) attentionFromMapsCUDA(out, maps, v *gpu.Tensor) { n.onlyCPU() }
-
-func (n *attnSizes) attentionFromMapsBackwardCUDA(dmaps, dv, dout, maps, v *gpu.Tensor) {
-	n.onlyCPU()
-}
-
-func (n *attnSizes) onlyCPU() { n.fail("runs on the CPU only; move the operands with To") }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -94,7 +95,7 @@ func (p *problem) unitP() []float64 {
 }
 
 func eachMap(t *testing.T, f func(t *testing.T, p *problem, sel ops.MapSelect, lse *gpu.Tensor)) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range mapCases {
 			for k, sel := range selections(c) {
 				for _, dt := range attnTypes {
@@ -145,7 +146,7 @@ func TestAttentionMapsBackward(t *testing.T) {
 
 // The products with maps and their gradients by the formulas.
 func TestAttentionFromMaps(t *testing.T) {
-	attnDevices(t, func(t *testing.T, dev *gpu.Device) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range []attnCase{
 			{b: 1, h: 1, hkv: 1, d: 1, lq: 1, lk: 1}, {b: 2, h: 4, hkv: 2, d: 40, lq: 65, lk: 77}, {b: 1, h: 2, hkv: 2, d: 64, lq: 130, lk: 129},
 			{b: 2, h: 3, hkv: 1, d: 16, lq: 20, lk: 300}, {b: 1, h: 1, hkv: 1, d: 256, lq: 7, lk: 65}, {b: 2, h: 2, hkv: 1, d: 8, lq: 5, lk: 0}, {b: 2, h: 2, hkv: 1, d: 8, lq: 0, lk: 5},

@@ -25,7 +25,7 @@ func attnCases() []attnCase {
 		add(func(c *attnCase) {
 			c.d, c.lq, c.lk, c.causal = d, 17+i, 65-i, i%2 == 0
 			if d < 16 { // enough elements for their largest errors to be comparable
-				c.b, c.h, c.hkv = 3, 4, 2
+				c.b, c.h, c.hkv = 24/d, 4, 2
 			}
 		})
 	}
