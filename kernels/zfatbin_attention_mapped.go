@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("attention_mapped", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/attention_mapped.fatbin
+var fatbinAttentionMapped string
+
+func init() { cuda.Register("attention_mapped", fatbinAttentionMapped) }

@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("attention_maps", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/attention_maps.fatbin
+var fatbinAttentionMaps string
+
+func init() { cuda.Register("attention_maps", fatbinAttentionMaps) }
