@@ -74,15 +74,18 @@ func init() {
 			},
 		})
 	}
-	register(Case{
-		Name: "threshold.f32", Kernel: "threshold_count_f32", Shape: shape(rows, values), Peak: "memory", Goal: 0.5,
-		Bytes: 12 * n, // read for the quantile, read and written for the scaling
-		Torch: spec("quantile", "b", rows, "n", values, "dtype", "f32"),
-		Setup: func(dev *gpu.Device) (func(), error) {
-			out, x := dev.Empty(rows, values), normal(dev, gpu.Float32, rows, values)
-			return func() { ops.DynamicThreshold(out, x, 0.995, 1, math.Inf(1)) }, nil
-		},
-	})
+	for _, values := range []int{size(3*32*32, 300), size(3*512*512, 5000)} {
+		n := float64(rows) * float64(values)
+		register(Case{
+			Name: "threshold." + shape(values), Kernel: "threshold_count_f32", Shape: shape(rows, values), Peak: "memory", Goal: 0.5,
+			Bytes: 20 * n, // three readings for the quantile, then one more and the result
+			Torch: spec("quantile", "b", rows, "n", values, "dtype", "f32"),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, x := dev.Empty(rows, values), normal(dev, gpu.Float32, rows, values)
+				return func() { ops.DynamicThreshold(out, x, 0.995, 1, math.Inf(1)) }, nil
+			},
+		})
+	}
 	rank, dims := size(256, 5), size(3072, 100)
 	for dt, peak := range map[string]string{"f32": "f32", "f64": "f64"} {
 		register(Case{
