@@ -280,6 +280,10 @@ extern "C" __global__ void check_mistake(float* out, int which)
 }
 EXPORT(check_mistake)
 
+// Who writes last wins.
+extern "C" __global__ void check_race(int* out) { *out = threadIdx.x; }
+EXPORT(check_race)
+
 // The block that arrives last sees what the others wrote before their fence.
 extern "C" __global__ void check_last(int* sum, int* parts, unsigned* arrived)
 {
