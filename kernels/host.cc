@@ -56,7 +56,12 @@ unsigned char* dynamicShared;
 
 namespace {
 
-constexpr size_t stackSize = 256 << 10, guardSize = 4096;
+#if defined(HOST_TSAN)
+constexpr size_t stackSize = 64 << 10; // its shadow is reset for every thread
+#else
+constexpr size_t stackSize = 256 << 10;
+#endif
+constexpr size_t guardSize = 4096;
 constexpr int maxThreads = 1024;
 
 struct Scheduler {
@@ -290,6 +295,8 @@ void prepare(Fiber& f, int i)
     f.stackPointer = sp;
 #if defined(HOST_TSAN)
     f.tsan = __tsan_create_fiber(0);
+    // The stack held another thread's variables, which concern nobody any more.
+    forgetAccesses(f.stack, stackSize);
 #endif
 }
 
@@ -298,7 +305,7 @@ void fresh(unsigned char* p, size_t n)
     if (!n) return;
     fillBytes(p, n, 0xff);
 #if defined(HOST_TSAN)
-    AnnotateNewMemory(__FILE__, __LINE__, p, n);
+    forgetAccesses(p, n);
 #endif
 }
 
@@ -364,16 +371,6 @@ void die(const char* format, ...)
 }
 
 Fiber* current() { return s.running; }
-
-void fillBytes(void* p, size_t n, int byte)
-{
-    __asm__ volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(byte) : "memory");
-}
-
-void copyBytes(void* to, const void* from, size_t n)
-{
-    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
 
 bool inShared(const void* p, size_t n)
 {

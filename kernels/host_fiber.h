@@ -11,7 +11,9 @@
 #include <sanitizer/tsan_interface.h>
 extern "C" void __tsan_read_range(void*, unsigned long);
 extern "C" void __tsan_write_range(void*, unsigned long);
-extern "C" void AnnotateNewMemory(const char* file, int line, const void* p, unsigned long n);
+extern "C" void __tsan_java_init(unsigned long begin, unsigned long size);
+extern "C" void __tsan_java_alloc(unsigned long p, unsigned long size);
+extern "C" void __tsan_java_free(unsigned long p, unsigned long size);
 #endif
 
 namespace host {
@@ -64,5 +66,6 @@ const char* primitiveName(Primitive p);
 bool inShared(const void* p, size_t n);
 void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
 void copyBytes(void* to, const void* from, size_t n);
+void forgetAccesses(void* p, size_t n); // with HOST_TSAN only
 
 } // namespace host

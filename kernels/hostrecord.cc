@@ -5,6 +5,7 @@
 #include "hostdriver.h"
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <unistd.h>
 
 namespace hostdriver {
@@ -29,6 +30,13 @@ std::string numberClass(const host::Parameter& p, uint64_t v)
     if (p.type != 'i') return v ? "." : "0";
     const int64_t s = p.size == 4 ? static_cast<int32_t>(v) : static_cast<int64_t>(v);
     return s < 0 ? "-" : sizeClass(static_cast<uint64_t>(s));
+}
+
+double microseconds()
+{
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1e6 * static_cast<double>(t.tv_sec) + 1e-3 * static_cast<double>(t.tv_nsec);
 }
 
 std::string line(const char* word, dim3 d)
@@ -87,17 +95,20 @@ Record::Record(const host::Kernel& k, dim3 grid, dim3 block, size_t shared,
     path = std::string(folder) + "/" + k.name + "-" + std::to_string(getpid()) + "-" +
            std::to_string(written++) + ".rec";
     head = std::string("fidlab launch 1\nkernel ") + k.name + "\nclass " + kind + "\n" +
-           line("grid", grid) + line("block", block) + "shared " + std::to_string(shared) + "\n" +
-           parameters;
+           line("grid", grid) + line("block", block) + "shared " + std::to_string(shared) + "\n";
     for (const Buffer* b : buffers) {
         unsigned char* at = b->block + guardSize;
         saved.push_back({at, b->size, std::string(reinterpret_cast<char*>(at), b->size)});
     }
+    tail = parameters;
+    started = microseconds();
 }
 
 void Record::finish()
 {
     if (path.empty()) return;
+    const long took = static_cast<long>(microseconds() - started);
+    head += "microseconds " + std::to_string(took) + "\n" + tail;
     std::string data;
     for (const Saved& s : saved) {
         const bool changed = memcmp(s.before.data(), s.at, s.size) != 0;

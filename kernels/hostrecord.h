@@ -16,6 +16,7 @@
 //	grid X Y Z
 //	block X Y Z
 //	shared BYTES
+//	microseconds N                           what the launch took
 //	parameter TYPE SIZE value HEX            a number, 8 bytes, little end first
 //	parameter TYPE SIZE buffer INDEX OFFSET  a pointer into a buffer
 //	parameter TYPE SIZE null
@@ -44,8 +45,9 @@ class Record {
     };
     const host::Kernel& kernel;
     std::string path; // empty: this launch is not recorded
-    std::string head;
+    std::string head, tail; // the lines before and after the time
     std::vector<Saved> saved;
+    double started = 0; // microseconds
 };
 
 } // namespace hostdriver
