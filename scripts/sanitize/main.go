@@ -68,7 +68,7 @@ func sanitize(o *options, jobs int) error {
 	}
 	defer os.RemoveAll(work)
 	start := time.Now()
-	recordings, err := r.recordings(o, work)
+	recordings, failed, err := r.recordings(o, work)
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,10 @@ func sanitize(o *options, jobs int) error {
 	findings, err := r.checkAll(o, kernels, recordings, work)
 	if err != nil {
 		return err
+	}
+	if failed != nil {
+		fmt.Println(failed)
+		findings++
 	}
 	fmt.Printf("replays: %.0f s\n", time.Since(start).Seconds())
 	if o.mutations != "" {
@@ -95,31 +99,30 @@ func sanitize(o *options, jobs int) error {
 }
 
 // recordings of the tests, made now or found in the folder that the user keeps.
-func (r *runner) recordings(o *options, work string) (map[string][]*recording, error) {
+// failed says that tests fail, so that what was recorded may be wrong itself.
+func (r *runner) recordings(o *options, work string) (list map[string][]*recording, failed, err error) {
 	dir := filepath.Join(work, "recordings")
 	if o.keep != "" {
 		dir = o.keep
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, nil, err
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
+	if err = os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
 	}
-	if found, err := readRecordings(dir); err != nil || len(found) > 0 {
-		return found, err
+	if list, err = readRecordings(dir); err != nil || len(list) > 0 {
+		return list, nil, err
 	}
 	packages := o.packages
 	if len(packages) == 0 {
 		if packages, err = testsOnDevice(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if err := record(dir, packages, o.test, os.Stdout); err != nil {
-		return nil, err
-	}
-	return readRecordings(dir)
+	failed = record(dir, packages, o.test, os.Stdout)
+	list, err = readRecordings(dir)
+	return list, failed, err
 }
 
 // column is one way of replaying.
