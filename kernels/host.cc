@@ -7,8 +7,8 @@
 // shows a missing barrier.
 //
 // This file is compiled without sanitizers even in a sanitized build and tells them about fibers
-// and barriers itself (HOST_ASAN, HOST_TSAN). For ThreadSanitizer all blocks of a launch are
-// concurrent, and so are the threads of a block except for what barriers and fences order.
+// and barriers itself (HOST_ASAN, HOST_TSAN). For ThreadSanitizer four blocks in a row are
+// concurrent, and so are the threads of a block, except for what barriers and fences order.
 #include "host_fiber.h"
 #include <cstdarg>
 #include <cstdio>
@@ -57,7 +57,7 @@ unsigned char* dynamicShared;
 namespace {
 
 #if defined(HOST_TSAN)
-constexpr size_t stackSize = 64 << 10; // its shadow is reset for every thread
+constexpr size_t stackSize = 32 << 10; // its shadow is cleared for every thread
 #else
 constexpr size_t stackSize = 256 << 10;
 #endif
@@ -77,6 +77,7 @@ struct Scheduler {
     Fiber *head = nullptr, *tail = nullptr; // those that can run
     Fiber* running = nullptr;
     int threads = 0, live = 0;
+    unsigned block = 0; // counts all blocks
 
     // The block's barrier.
     Fiber* waiting[maxThreads];
@@ -294,7 +295,12 @@ void prepare(Fiber& f, int i)
     sp[6] = reinterpret_cast<void*>(body);
     f.stackPointer = sp;
 #if defined(HOST_TSAN)
-    f.tsan = __tsan_create_fiber(0);
+    // A few generations of ThreadSanitizer's fibers, since making one takes most of a millisecond:
+    // of so many blocks in a row the threads are strangers to each other.
+    static void* made[4][maxThreads];
+    void*& t = made[s.block % 4][i];
+    if (!t) t = __tsan_create_fiber(0);
+    f.tsan = t;
     // The stack held another thread's variables, which concern nobody any more.
     forgetAccesses(f.stack, stackSize);
 #endif
@@ -311,6 +317,7 @@ void fresh(unsigned char* p, size_t n)
 
 void runBlock()
 {
+    s.block++;
     s.threads = s.live = static_cast<int>(blockSize.x * blockSize.y * blockSize.z);
     s.head = nullptr;
     s.waitingCount = s.trueCount = 0;
@@ -332,10 +339,6 @@ void runBlock()
     for (int i = 0; i < s.threads; i++)
         push(all[i]);
     runNext(nullptr);
-#if defined(HOST_TSAN)
-    for (int i = 0; i < s.threads; i++)
-        __tsan_destroy_fiber(s.fibers[i].tsan);
-#endif
     free(dynamicShared);
     dynamicShared = nullptr;
 }

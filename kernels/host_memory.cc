@@ -22,10 +22,14 @@ void forgetAccesses(void* p, size_t n)
 {
     static const bool once = (__tsan_java_init(8, size_t(1) << 47), true);
     (void)once;
-    const uintptr_t first = reinterpret_cast<uintptr_t>(p) & ~uintptr_t(7);
-    const size_t size = (reinterpret_cast<uintptr_t>(p) + n - first + 7) & ~size_t(7);
-    __tsan_java_alloc(first, size);
-    __tsan_java_free(first, size);
+    uintptr_t at = reinterpret_cast<uintptr_t>(p) & ~uintptr_t(7);
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(p) + n + 7) & ~uintptr_t(7);
+    // In pieces: from 16 KiB on it would map the shadow anew, which takes far longer.
+    for (size_t size; at < end; at += size) {
+        size = end - at < 8192 ? end - at : 8192;
+        __tsan_java_alloc(at, size);
+        __tsan_java_free(at, size);
+    }
 }
 #endif
 

@@ -19,7 +19,7 @@ import (
 //	tsan       ThreadSanitizer
 //	scheduler  the host build: a deadlock, a divergent barrier, a wrong address
 //	crash      a signal that none of these explains
-//	hang       no end within a minute or twenty times the recording's
+//	hang       no end within minutes
 type outcome struct {
 	recording *recording
 	finding   string
@@ -34,7 +34,7 @@ func (r *runner) replay(program, order string, loose bool, list []*recording) ([
 		if loose {
 			args = append(args, "-loose")
 		}
-		limit := time.Minute
+		limit := 4 * time.Minute
 		for _, rec := range list {
 			args = append(args, rec.path)
 			limit += 300 * time.Duration(rec.microseconds) * time.Microsecond
