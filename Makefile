@@ -11,7 +11,7 @@ CUDA    := $(firstword $(wildcard $(CURDIR)/.cuda/nvidia/cu13/include/cuda.h) $(
 export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include $(if $(CUDA),-I$(dir $(CUDA)))
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
-.PHONY: all help setup build kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
+.PHONY: all help setup build sanitize kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
 all: build
 
 help: ## list the targets
@@ -71,6 +71,9 @@ kernels-check: .setup ## compile all kernels again and compare the bytes, the re
 	CGO_ENABLED=0 $(GO) run ./scripts/kernels generate -check
 	CGO_ENABLED=0 $(GO) run ./scripts/kernels report -q -fresh
 	CGO_ENABLED=0 $(GO) run ./scripts/kernels doc -check
+
+sanitize: .setup ## every kernel under AddressSanitizer, UBSan and ThreadSanitizer, and a check that these find mistakes
+	$(GO) run ./scripts/sanitize -mutations .
 
 prove: ## the proofs of the systems, full tier
 	@echo "prove: the proof harness and the first systems come with their issue; nothing to prove yet"

@@ -77,7 +77,7 @@ func (r *runner) try(m *mutation, kernels []*kernel, recordings map[string][]*re
 	}
 	chosen := map[*kernel][]*recording{}
 	for _, k := range hit {
-		if list := choose(recordings[k.name], 4, columnOf(m.detector).budget); len(list) > 0 {
+		if list := choose(recordings[k.name], columnOf(m.detector).count, columnOf(m.detector).budget); len(list) > 0 {
 			chosen[k] = list
 		}
 	}
