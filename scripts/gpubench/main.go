@@ -71,7 +71,7 @@ func (o *options) do() error {
 		return fmt.Errorf("%s is not a GPU", o.device)
 	}
 	d := dev.Stream().Dev().Info()
-	r := &report{Device: d.Name, Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor), Memory: d.Memory, Host: cuda.HostDevice(), Reps: max(o.reps, minReps)}
+	r := &report{Device: d.Name, Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor), Memory: d.Memory, Host: cuda.HostDevice(), Reps: o.repeats()}
 	r.Figures, r.Peaks = peaksOf(d.Name)
 	switch {
 	case o.info:
@@ -81,6 +81,14 @@ func (o *options) do() error {
 		return once(dev, o.once)
 	}
 	return o.measureAll(dev, chosen, r)
+}
+
+// repeats is how many times of which the median is taken; a rehearsal needs no median.
+func (o *options) repeats() int {
+	if tiny {
+		return 2
+	}
+	return max(o.reps, minReps)
 }
 
 func (o *options) choose() ([]Case, error) {
@@ -109,7 +117,7 @@ func (o *options) measureAll(dev *gpu.Device, chosen []Case, r *report) error {
 		}
 		r.Torch = p.Torch
 	}
-	t, err := newTimer(dev, o.reps)
+	t, err := newTimer(dev, r.Reps)
 	if err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func once(dev *gpu.Device, name string) error {
 		if err != nil {
 			return err
 		}
-		for range 4 {
+		for range size(4, 1) {
 			fmt.Fprint(os.Stderr, runMark)
 			run()
 			if err := dev.Sync(); err != nil {

@@ -58,7 +58,7 @@ type timer struct {
 }
 
 func newTimer(dev *gpu.Device, reps int) (*timer, error) {
-	t := &timer{dev: dev, reps: max(reps, minReps), flush: dev.New(gpu.Uint8, size(flushSize, 4096))}
+	t := &timer{dev: dev, reps: reps, flush: dev.New(gpu.Uint8, size(flushSize, 4096))}
 	for range 2 * t.reps {
 		e, err := dev.Stream().Dev().NewEvent()
 		if err != nil {
@@ -71,7 +71,7 @@ func newTimer(dev *gpu.Device, reps int) (*timer, error) {
 
 // warm runs until the clocks have risen and everything is loaded.
 func (t *timer) warm(run func()) error {
-	for start, i := time.Now(), 0; i < 3 || time.Since(start) < 50*time.Millisecond && i < 100 && !tiny; i++ {
+	for start, i := time.Now(), 0; i < size(3, 1) || time.Since(start) < 50*time.Millisecond && i < 100 && !tiny; i++ {
 		run()
 		if err := t.dev.Sync(); err != nil {
 			return err
