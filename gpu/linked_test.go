@@ -67,7 +67,10 @@ func TestLinkedProgram(t *testing.T) {
 			if err != nil || !strings.Contains(string(env), "export CGO_CFLAGS=") {
 				t.Fatalf("make env: %v\n%s", err, env)
 			}
-			build(t, string(env), dev)
+			build(t, string(env)+"unset FIDLAB_HOST_DEVICE", dev)
+			if hostdev { // the same program on the kernels
+				build(t, string(env)+"export GOFLAGS=-tags=native,hostdev FIDLAB_HOST_DEVICE=1", "cuda:0")
+			}
 		})
 	}
 }

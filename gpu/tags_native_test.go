@@ -1,5 +1,5 @@
-//go:build native && cgo
+//go:build native && cgo && !hostdev
 
 package gpu_test
 
-const native = true // the flavour of this test
+const native, hostdev = true, false // the flavour of this test

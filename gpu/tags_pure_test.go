@@ -2,4 +2,4 @@
 
 package gpu_test
 
-const native = false // the flavour of this test
+const native, hostdev = false, false // the flavour of this test
