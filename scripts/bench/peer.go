@@ -57,7 +57,13 @@ type process struct {
 // start loads a peer and warms it up.
 func (p *peers) start(job string, threads int) (runner, error) {
 	cmd := exec.Command(p.python, "scripts/bench/peer.py", job, p.inputs)
-	cmd.Env, cmd.Stderr = p.env(threads), p.log
+	cmd.Env = p.env(threads)
+	return p.startProgram(cmd)
+}
+
+// startProgram starts a peer that waits for its next run, and waits until it is warm.
+func (p *peers) startProgram(cmd *exec.Cmd) (runner, error) {
+	cmd.Stderr = p.log
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -72,7 +78,7 @@ func (p *peers) start(job string, threads int) (runner, error) {
 	q := &process{cmd, in, bufio.NewScanner(out)}
 	if !q.out.Scan() {
 		q.close()
-		return nil, fmt.Errorf("peer %s: did not start; its messages are in the log", job)
+		return nil, fmt.Errorf("%s: did not start; its messages are in the log", strings.Join(cmd.Args, " "))
 	}
 	return q, nil
 }

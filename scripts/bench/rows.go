@@ -23,7 +23,7 @@ type row struct {
 	tolerance float64 // relative, between the two values; 0 where they are not comparable
 	rounds    int
 	repeat    int  // our runs per turn, where they are short
-	limit     bool // the other side is a limit of this machine that we measure ourselves
+	limit     bool // the other side needs no Python: a limit of this machine that we measure ourselves, or our own plain loop
 	remark    string
 	skip      func() string // why this machine cannot run it, "" when it can
 	ours      func(p *peers) (runner, error)
@@ -106,6 +106,7 @@ func rows() []row {
 		}
 		add(q)
 	}
+	add(splatRow())
 	for _, r := range attentionRows(job) {
 		add(r)
 	}
