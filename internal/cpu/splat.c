@@ -62,10 +62,11 @@ INLINE void alpha(const int c, const splat* s, const int32_t* ids, long n, const
             for (int x = lo; x < hi; x += 16) {
                 f16 u;
                 const f16 g = falloff(p, xs, x, hi, ky, row, &u) * p->o;
-                const f16 a = pick(g > cap, cap, g);
+                const f16 a = pick(below(cap, g), cap, g);
                 const long at = (y - y0) * stride + x;
                 const f16 now = *(f16*)(t + at), then = now * (1.0f - a);
-                const i16 open = *(i16*)(live + at) & (a >= least), stop = open & (then <= end);
+                const i16 open = *(i16*)(live + at) & at_most(least, a),
+                          stop = open & at_most(then, end);
                 const i16 use = open & ~stop;
                 *(i16*)(live + at) &= ~stop;
                 *(f16*)(t + at) = pick(use, then, now);

@@ -36,6 +36,19 @@ INLINE void row_range(const splat* s, float dy, float row, float origin, float i
     if (b < (float)*hi) *hi = (int)b;
 }
 
+// Masks from the sign of a difference: gcc compares 512-bit vectors one float at a time. Right for all
+// but NaN; an infinite limit is fine.
+INLINE i16 below(f16 a, f16 b) { return (i16)(a - b) >> 31; }
+INLINE i16 at_most(f16 a, f16 b) { return ~below(b, a); }
+INLINE i16 less(i16 a, i16 b) { return (a - b) >> 31; }
+
+// exp16 of x <= 0: the same bits without its comparisons.
+INLINE f16 exp_negative(f16 x)
+{
+    const f16 zero = {0}, least = zero - 104.0f;
+    return exp_within(pick(below(x, least), least, x));
+}
+
 // exp(-q) of sixteen pixels from x on, 0 where the Gaussian does not reach; u is dx + k dy.
 INLINE f16 falloff(const splat* s, const float* xs, int x, int hi, float ky, float row, f16* u)
 {
@@ -43,7 +56,8 @@ INLINE f16 falloff(const splat* s, const float* xs, int x, int hi, float ky, flo
     const f16 zero = {0};
     *u = (*(const f16*)(xs + x) - s->x) + ky;
     const f16 q = *u * s->p * *u + row;
-    return pick((lanes < hi - x) & (q <= zero + s->qmax), exp16(-q), zero);
+    const i16 end = lanes * 0 + (hi - x);
+    return (f16)((i16)exp_negative(-q) & less(lanes, end) & at_most(q, zero + s->qmax));
 }
 
 INLINE float fold16(f16 v)

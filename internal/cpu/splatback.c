@@ -103,6 +103,7 @@ INLINE void alpha_back(const int c, const splat* s, const int32_t* ids, long n, 
         const float* fi = f + (long)ids[i] * c;
         const int top = p->y0 > y0 ? p->y0 : y0, bottom = p->y1 < y1 ? p->y1 : y1;
         sums6 m = {{0}, {0}, {0}, {0}, {0}, {0}};
+        const i16 place = (i16)zero + (int32_t)i;
         for (int k = 0; k < c; k++)
             work[k] = zero;
         for (int y = top; y < bottom; y++) {
@@ -113,9 +114,9 @@ INLINE void alpha_back(const int c, const splat* s, const int32_t* ids, long n, 
             for (int x = lo; x < hi; x += 16) {
                 f16 u;
                 const f16 e = falloff(p, xs, x, hi, ky, row, &u), g = e * p->o;
-                const f16 a = pick(g > cap, cap, g);
+                const f16 a = pick(below(cap, g), cap, g);
                 const long at = (y - y0) * stride + x;
-                const i16 use = (a >= least) & (*(const i16*)(last + at) > (int32_t)i);
+                const i16 use = at_most(least, a) & less(place, *(const i16*)(last + at));
                 const f16 rest = 1.0f - a, after = *(f16*)(t + at), before = after / rest;
                 const f16 w = pick(use, a * before, zero), b = *(f16*)(behind + at);
                 f16 vf = {0};
@@ -127,7 +128,7 @@ INLINE void alpha_back(const int c, const splat* s, const int32_t* ids, long n, 
                 const f16 h = before * vf - b / rest;
                 *(f16*)(t + at) = pick(use, before, after);
                 *(f16*)(behind + at) = b + w * vf;
-                const f16 th = pick(use & (g <= cap), e * h, zero), tu = th * u;
+                const f16 th = pick(use & at_most(g, cap), e * h, zero), tu = th * u;
                 rt += th;
                 ru += tu;
                 ruu += tu * u;

@@ -13,13 +13,10 @@ INLINE f16 pick(i16 mask, f16 yes, f16 no)
     return (f16)(((i16)yes & mask) | ((i16)no & ~mask));
 }
 
-// exp of sixteen floats: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by the polynomial
-// of Cephes' expf, 2^n in two factors so that neither overflows.
-INLINE f16 exp16(f16 x)
+// exp of sixteen floats of [-104, 89]: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by the polynomial of
+// Cephes' expf, 2^n in two factors so that neither overflows.
+INLINE f16 exp_within(f16 x)
 {
-    const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    x = pick(x < -104.0f * one, -104.0f * one, x);
-    x = pick(x > 89.0f * one, 89.0f * one, x);
     const f16 shifted =
         x * 1.44269504f + 12582912.0f; // 1.5 * 2^23: the low bits are the nearest integer
     const f16 n = shifted - 12582912.0f;
@@ -32,4 +29,12 @@ INLINE f16 exp16(f16 x)
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
     return p * (f16)((half + 127) << 23) * (f16)((e - half + 127) << 23);
+}
+
+INLINE f16 exp16(f16 x)
+{
+    const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    x = pick(x < -104.0f * one, -104.0f * one, x);
+    x = pick(x > 89.0f * one, 89.0f * one, x);
+    return exp_within(x);
 }
