@@ -7,7 +7,7 @@
 // shows a missing barrier.
 //
 // This file is compiled without sanitizers even in a sanitized build and tells them about fibers
-// and barriers itself (HOST_ASAN, HOST_TSAN). For ThreadSanitizer four blocks in a row are
+// and barriers itself (HOST_ASAN, HOST_TSAN). For ThreadSanitizer two blocks in a row are
 // concurrent, and so are the threads of a block, except for what barriers and fences order.
 #include "host_fiber.h"
 #include <cstdarg>
@@ -89,7 +89,7 @@ struct Scheduler {
     const void* mainStack = nullptr;
     size_t mainStackSize = 0;
     char starts = 0, ends = 0; // ThreadSanitizer orders a launch's beginning and end by these
-    char fence = 0;
+    char fence = 0, barriers[2][2] = {};
 } s;
 
 uint32_t nextRandom()
@@ -210,7 +210,6 @@ void openBarrier()
                 first.index.x, first.index.y, first.index.z, primitiveName(first.waits),
                 first.at.file, first.at.line);
     }
-    orderMemory(s.waiting, s.waitingCount);
     arrange(s.waiting, s.waitingCount);
     for (int i = 0; i < s.waitingCount; i++)
         push(s.waiting[i]);
@@ -282,6 +281,7 @@ void prepare(Fiber& f, int i)
     f.lane = i & 31;
     f.warp = i >> 5;
     f.done = false;
+    f.barriers = 0;
     f.waits = Primitive::none;
     f.copies.clear();
     f.groups.clear();
@@ -295,10 +295,10 @@ void prepare(Fiber& f, int i)
     sp[6] = reinterpret_cast<void*>(body);
     f.stackPointer = sp;
 #if defined(HOST_TSAN)
-    // A few generations of ThreadSanitizer's fibers, since making one takes most of a millisecond:
-    // of so many blocks in a row the threads are strangers to each other.
-    static void* made[4][maxThreads];
-    void*& t = made[s.block % 4][i];
+    // Two generations of ThreadSanitizer's fibers serve in turn, since making one takes most of a
+    // millisecond: the threads of two blocks in a row are strangers to each other.
+    static void* made[2][maxThreads];
+    void*& t = made[s.block % 2][i];
     if (!t) t = __tsan_create_fiber(0);
     f.tsan = t;
     // The stack held another thread's variables, which concern nobody any more.
@@ -391,14 +391,16 @@ int syncBlock(Primitive which, bool p, Site at)
         die("divergent barrier: at %s, %s:%d, while %d threads of the block have ended",
             primitiveName(which), at.file, at.line, s.threads - s.live);
 #if defined(HOST_TSAN)
-    __tsan_release(&f->arrives);
+    // Two addresses in turn: nobody arrives at the next barrier but one before all have woken here.
+    char* order = &s.barriers[s.block % 2][f->barriers++ % 2];
+    __tsan_release(order);
 #endif
     s.waiting[s.waitingCount++] = f;
     s.trueCount += p;
     if (s.waitingCount == s.threads) openBarrier();
     runNext(f);
 #if defined(HOST_TSAN)
-    __tsan_acquire(&f->wakes);
+    __tsan_acquire(order);
 #endif
     f->waits = Primitive::none;
     return s.lastCount; // of this barrier: the next one opens only when this thread reaches it

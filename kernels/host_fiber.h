@@ -47,6 +47,7 @@ struct Fiber : Thread {
     std::vector<size_t> groups;
     size_t landed = 0, landedCopies = 0;
 
+    unsigned barriers = 0; // of the block, that it has come to
     void* tsan = nullptr;
     void* fakeStack = nullptr;      // AddressSanitizer's
     char arrives = 0, wakes = 0;    // ThreadSanitizer orders by these addresses

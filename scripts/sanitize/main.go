@@ -144,6 +144,10 @@ var columns = []column{
 
 // checkAll replays every kernel in every way, prints the table and returns the number of findings.
 func (r *runner) checkAll(o *options, kernels []*kernel, recordings map[string][]*recording, work string) (int, error) {
+	kernels = slices.DeleteFunc(slices.Clone(kernels), func(k *kernel) bool { return !o.only.MatchString(k.name) })
+	if len(kernels) == 0 {
+		return 0, fmt.Errorf("no kernel matches %q", o.only)
+	}
 	programs := map[*flavour]string{}
 	for _, fl := range flavours {
 		programs[fl] = filepath.Join(work, "replay-"+fl.name)
@@ -156,9 +160,6 @@ func (r *runner) checkAll(o *options, kernels []*kernel, recordings map[string][
 	errs := make([]error, len(kernels))
 	var wait sync.WaitGroup
 	for i, k := range kernels {
-		if !o.only.MatchString(k.name) {
-			continue
-		}
 		wait.Go(func() {
 			for _, c := range columns {
 				chosen := choose(recordings[k.name], c.count, c.budget)
@@ -188,8 +189,6 @@ func (r *runner) checkAll(o *options, kernels []*kernel, recordings map[string][
 		switch {
 		case errs[i] != nil:
 			return 0, errs[i]
-		case !o.only.MatchString(k.name):
-			continue
 		case len(recordings[k.name]) == 0:
 			complaints[i] = []string{k.name + ": no test launches it with so little that it can be recorded"}
 		}

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
-	"time"
 )
 
 // outcome is what one replay of one recording showed. finding is "" for nothing
@@ -19,7 +17,7 @@ import (
 //	tsan       ThreadSanitizer
 //	scheduler  the host build: a deadlock, a divergent barrier, a wrong address
 //	crash      a signal that none of these explains
-//	hang       no end within minutes
+//	hang       no end within minutes of the processor's time
 type outcome struct {
 	recording *recording
 	finding   string
@@ -34,16 +32,16 @@ func (r *runner) replay(program, order string, loose bool, list []*recording) ([
 		if loose {
 			args = append(args, "-loose")
 		}
-		limit := 4 * time.Minute
+		seconds := 120.0 // of the processor: a kernel that spins ends by a signal
 		for _, rec := range list {
 			args = append(args, rec.path)
-			limit += 300 * time.Duration(rec.microseconds) * time.Microsecond
+			seconds += 1e-3 * float64(rec.microseconds)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		cmd := exec.CommandContext(ctx, program, args...)
+		words := append([]string{"-c", `ulimit -t "$0" && exec "$@"`, fmt.Sprintf("%.0f", seconds)}, program)
 		if r.setarch != "" {
-			cmd = exec.CommandContext(ctx, r.setarch, append([]string{"-R", program}, args...)...)
+			words = append(words[:3], r.setarch, "-R", program)
 		}
+		cmd := exec.Command("sh", append(words, args...)...)
 		cmd.Env = append(os.Environ(), "FIDLAB_HOST_ORDER="+order,
 			"ASAN_OPTIONS=detect_leaks=0", "UBSAN_OPTIONS=print_stacktrace=1", "TSAN_OPTIONS=halt_on_error=1")
 		var out, complaint bytes.Buffer
@@ -51,8 +49,6 @@ func (r *runner) replay(program, order string, loose bool, list []*recording) ([
 		r.slots <- struct{}{}
 		err := cmd.Run()
 		<-r.slots
-		late := ctx.Err() != nil
-		cancel()
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
 			return nil, err
@@ -75,6 +71,7 @@ func (r *runner) replay(program, order string, loose bool, list []*recording) ([
 		if exit.ExitCode() == 3 {
 			return nil, errors.New(strings.TrimSpace(complaint.String()))
 		}
+		late := strings.Contains(exit.String(), "CPU time limit") || strings.Contains(exit.String(), "killed")
 		all = append(all, outcome{list[0], classify(complaint.String(), late), complaint.String()})
 		list = list[1:]
 	}
