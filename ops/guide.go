@@ -65,18 +65,54 @@ func guideRows(out, cond, uncond *gpu.Tensor, w []float64, rescale float64, rows
 
 // spread is std(cond)/std(g) over elements lo to hi; 1 where g does not vary.
 func spread(cond, uncond *gpu.Tensor, w float64, lo, hi int) float64 {
-	var c, cc, g, gg float64
-	for i := lo; i < hi; i++ {
-		x := valueAt(cond, i)
-		y := float64(w*x) + float64((1-w)*valueAt(uncond, i))
-		c, cc, g, gg = c+x, cc+x*x, g+y, gg+y*y
+	var s sums
+	switch cond.DType() {
+	case gpu.Float32:
+		s = sumsOf(cond.F32()[lo:hi], uncond.F32()[lo:hi], w)
+	case gpu.Float64:
+		s = sumsOf(cond.F64()[lo:hi], uncond.F64()[lo:hi], w)
+	default:
+		for i := lo; i < hi; i++ {
+			s.add(valueAt(cond, i), valueAt(uncond, i), w)
+		}
 	}
 	n := float64(hi - lo)
-	vc, vg := cc-c*c/n, gg-g*g/n
+	vc, vg := s.cc-s.c*s.c/n, s.gg-s.g*s.g/n
 	if !(vg > 0) {
 		return 1
 	}
 	return math.Sqrt(max(vc, 0) / vg)
+}
+
+// sums are those of c, c², g and g².
+type sums struct{ c, cc, g, gg float64 }
+
+func (s *sums) add(c, u, w float64) {
+	g := float64(w*c) + float64((1-w)*u)
+	s.c += c
+	s.cc += c * c
+	s.g += g
+	s.gg += g * g
+}
+
+// sumsOf adds in four independent chains.
+func sumsOf[T float32 | float64](c, u []T, w float64) sums {
+	var p [4]sums
+	u = u[:len(c)]
+	i := 0
+	for ; i+4 <= len(c); i += 4 {
+		p[0].add(float64(c[i]), float64(u[i]), w)
+		p[1].add(float64(c[i+1]), float64(u[i+1]), w)
+		p[2].add(float64(c[i+2]), float64(u[i+2]), w)
+		p[3].add(float64(c[i+3]), float64(u[i+3]), w)
+	}
+	for ; i < len(c); i++ {
+		p[0].add(float64(c[i]), float64(u[i]), w)
+	}
+	for _, q := range p[1:] {
+		p[0].c, p[0].cc, p[0].g, p[0].gg = p[0].c+q.c, p[0].cc+q.cc, p[0].g+q.g, p[0].gg+q.gg
+	}
+	return p[0]
 }
 
 // valueAt is element i of a float tensor on the CPU.

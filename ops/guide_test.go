@@ -182,3 +182,22 @@ func TestDynamicThresholdBits(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkGuide is guidance with rescale on 64 images of 3×32×32, both operands
+// read twice and the result written once.
+func BenchmarkGuide(b *testing.B) {
+	c, u, out := gpu.CPU().From(oracle.Normal(1, 64*3072), 64, 3072), gpu.CPU().From(oracle.Normal(2, 64*3072), 64, 3072), gpu.CPU().Empty(64, 3072)
+	b.SetBytes(int64(20 * out.Len()))
+	for b.Loop() {
+		ops.Guide(out, c, u, []float64{7.5}, 0.7)
+	}
+}
+
+// BenchmarkDynamicThreshold is a selection, a clamp and a division of the same images.
+func BenchmarkDynamicThreshold(b *testing.B) {
+	x, out := gpu.CPU().From(oracle.Normal(1, 64*3072), 64, 3072), gpu.CPU().Empty(64, 3072)
+	b.SetBytes(int64(8 * out.Len()))
+	for b.Loop() {
+		ops.DynamicThreshold(out, x, 0.995, 1, math.Inf(1))
+	}
+}

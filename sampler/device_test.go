@@ -2,6 +2,7 @@ package sampler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -177,6 +178,41 @@ func TestStartOnAnotherDeviceIsRefused(t *testing.T) {
 		_, err := sampler.Run(context.Background(), &normalData{}, sampler.Euler{}, g, sampler.Options{N: 1, Shape: []int{2}, Device: dev, State: gpu.CPU().Empty(1, 2)})
 		if err == nil {
 			t.Error("a start on the CPU is accepted by a run on the GPU")
+		}
+	})
+}
+
+var errLost = errors.New("the device is lost")
+
+// lost fails the device in its second evaluation, as a fault of a kernel would.
+type lost struct {
+	normalData
+	n int
+}
+
+func (l *lost) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c sampler.Cond) error {
+	if l.n++; l.n == 2 {
+		out.Device().Stream().Fail(errLost)
+	}
+	return l.normalData.DenoiseAt(ctx, out, x, at, c)
+}
+
+func TestRunTellsOfADeviceLostMidway(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if !dev.CUDA() {
+			return
+		}
+		g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 6})
+		den := &lost{normalData: normalData{s: 1}}
+		_, err := sampler.Run(context.Background(), den, sampler.Heun{}, g, sampler.Options{N: 2, Shape: []int{3}, Device: dev})
+		if !errors.Is(err, errLost) {
+			t.Errorf("error is %v, want that of the device", err)
+		}
+		if den.n != 2 {
+			t.Errorf("%d evaluations, want none after the device was lost", den.n)
+		}
+		if err := dev.Recover(); !errors.Is(err, errLost) {
+			t.Errorf("the device keeps %v", err)
 		}
 	})
 }
