@@ -116,8 +116,9 @@ __device__ __forceinline__ void multiplyHeld(float (&c)[ATOMS][N][4], const floa
     }
 }
 
-// Writes accumulators, times scale[m][low row?], as rows row.. of a tile that this warp owns and
-// from there to rows [0, valid) x [0, d) of dst in pieces of 16 bytes.
+// Writes accumulators, times scale[m][0] in the upper and scale[m][1] in the lower 8 rows of each
+// 16, through rows and columns of a tile that this warp owns to those of [0, valid) x [0, d) of
+// dst, in pieces of 16 bytes where rows are aligned.
 template <class T, int WIDTH, int ATOMS, int N>
 __device__ __forceinline__ void
 storeRows(T* dst, size_t stride, int valid, int d, bool aligned, T* tile, int row, int column,
