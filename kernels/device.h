@@ -6,6 +6,7 @@
 //   toFloat(x), fromFloat<T>(f)      conversions, round to nearest even; also for T = float
 //   pack2<T>(lo, hi), unpack2<T>     two values in one register, lo in the lower half
 //   mma16816<T>                      d += a b on tensor cores, 16 x 8 x 16, float accumulators
+//   mma1688f64                       the same in double, 16 x 8 x 8
 //   ldmatrix{2,4}[Trans]             8 x 8 tiles of 16-bit values from shared memory to mma registers
 //   copyAsync{4,8,16}, ...Commit, ...Wait<N>   global to shared memory, cp.async
 //   DYNAMIC_SHARED(T, name)          the launch's dynamic shared memory, aligned to 128 bytes
@@ -91,6 +92,30 @@ __device__ __forceinline__ void mma16816<bf16>(float d[4], const unsigned a[4], 
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// d (16 x 8) += a (16 x 8, rows) * b (8 x 8, columns) in double, each step of k rounded as a fused
+// multiply-add. With g and t as above
+//   a[0] = A[g][t]  a[1] = A[g+8][t]  a[2] = A[g][t+4]  a[3] = A[g+8][t+4]
+//   b[0] = B[t][g]  b[1] = B[t+4][g]   d as above
+// One instruction from compute capability 9.0 on, four of half the rows and depth before.
+__device__ __forceinline__ void mma1688f64(double d[4], const double a[4], const double b[2])
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 "
+                 "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+d"(d[0]), "+d"(d[1]), "+d"(d[2]), "+d"(d[3])
+                 : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(b[0]), "d"(b[1]));
+#else
+#pragma unroll
+    for (int k = 0; k < 2; k++)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 "
+                         "{%0, %1}, {%2}, {%3}, {%0, %1};"
+                         : "+d"(d[2 * i]), "+d"(d[2 * i + 1])
+                         : "d"(a[2 * k + i]), "d"(b[k]));
+#endif
 }
 
 // The address of shared memory as the 32-bit number that PTX wants.
@@ -209,6 +234,14 @@ __device__ __forceinline__ void storeRelaxed(unsigned long long* p, unsigned lon
 
 // The sum of v over the warp, the same bits in every lane. All 32 lanes take part.
 __device__ __forceinline__ float warpSum(float v)
+{
+#pragma unroll
+    for (int m = 16; m > 0; m >>= 1)
+        v += __shfl_xor_sync(0xffffffffu, v, m);
+    return v;
+}
+
+__device__ __forceinline__ double warpSum(double v)
 {
 #pragma unroll
     for (int m = 16; m > 0; m >>= 1)

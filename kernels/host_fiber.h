@@ -39,7 +39,7 @@ struct Fiber : Thread {
     bool ordering = false;
     void (*combine)(Fiber* lanes, unsigned group) = nullptr;
     Site at = {nullptr, 0};
-    uint64_t in[3], out[2];
+    uint64_t in[6], out[4];
     int source; // the lane whose value a shuffle delivers
 
     // cp.async: groups hold the ends of the committed groups in copies; landed of them are done.

@@ -15,7 +15,7 @@ const char* primitiveName(Primitive p)
         "__ballot_sync", "__match_any_sync", "__match_all_sync", "__reduce_add_sync",
         "__reduce_min_sync", "__reduce_max_sync", "__reduce_min_sync", "__reduce_max_sync",
         "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync", "mma16816<half>",
-        "mma16816<bf16>", "ldmatrix2", "ldmatrix4", "ldmatrix2Trans", "ldmatrix4Trans",
+        "mma16816<bf16>", "mma1688f64", "ldmatrix2", "ldmatrix4", "ldmatrix2Trans", "ldmatrix4Trans",
     };
     return names[static_cast<int>(p)];
 }
@@ -94,6 +94,27 @@ template <class T> void combineMma(Fiber* lanes, unsigned)
         for (int t = 0; t < 4; t++)
             copyBytes(&lanes[(row & 7) * 4 + t].out[row >> 3], &r[2 * t], 8);
     }
+}
+
+void combineMmaDouble(Fiber* lanes, unsigned)
+{
+    double a[16][8], b[8][8];
+    for (int l = 0; l < 32; l++) {
+        const int g = l >> 2, t = l & 3;
+        for (int i = 0; i < 4; i++)
+            __builtin_memcpy(&a[g + 8 * (i & 1)][t + 4 * (i >> 1)], &lanes[l].in[i], 8);
+        for (int i = 0; i < 2; i++)
+            __builtin_memcpy(&b[t + 4 * i][g], &lanes[l].in[4 + i], 8);
+    }
+    for (int row = 0; row < 16; row++)
+        for (int col = 0; col < 8; col++) {
+            uint64_t& out = lanes[(row & 7) * 4 + col / 2].out[2 * (row >> 3) + (col & 1)];
+            double sum; // begins as the accumulator
+            __builtin_memcpy(&sum, &out, 8);
+            for (int k = 0; k < 8; k++)
+                sum = __builtin_fma(a[row][k], b[k][col], sum);
+            __builtin_memcpy(&out, &sum, 8);
+        }
 }
 
 template <int count, bool trans> void combineLdmatrix(Fiber* lanes, unsigned)
@@ -224,6 +245,17 @@ void mma(Primitive which, float d[4], const unsigned a[4], const unsigned b[2], 
     __builtin_memcpy(sum, f->out, sizeof sum);
     for (int i = 0; i < 4; i++)
         d[i] += sum[i];
+}
+
+void mmaDouble(double d[4], const double a[4], const double b[2], Site at)
+{
+    Fiber* f = current();
+    wholeWarp(Primitive::mmaDouble, at);
+    __builtin_memcpy(f->in, a, 32);
+    __builtin_memcpy(f->in + 4, b, 16);
+    __builtin_memcpy(f->out, d, 32);
+    meet(Primitive::mmaDouble, ~0u, at, false, combineMmaDouble);
+    __builtin_memcpy(d, f->out, 32);
 }
 
 void ldmatrix(Primitive which, unsigned* r, const void* row, Site at)

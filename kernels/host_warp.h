@@ -7,7 +7,7 @@ namespace host {
 enum class Primitive : unsigned char {
     none, syncthreads, syncthreadsCount, syncwarp, shuffle, ballot, matchAny, matchAll,
     reduceAdd, reduceMin, reduceMax, reduceMinUnsigned, reduceMaxUnsigned, reduceAnd, reduceOr,
-    reduceXor, mmaHalf, mmaBf16, ldmatrix2, ldmatrix4, ldmatrix2Trans, ldmatrix4Trans,
+    reduceXor, mmaHalf, mmaBf16, mmaDouble, ldmatrix2, ldmatrix4, ldmatrix2Trans, ldmatrix4Trans,
 };
 
 enum class Shuffle { index, up, down, exclusiveOr };
@@ -20,6 +20,7 @@ unsigned ballot(unsigned mask, bool p, Site at);
 unsigned match(Primitive which, unsigned mask, uint64_t bits, Site at);
 unsigned reduce(Primitive which, unsigned mask, unsigned v, Site at);
 void mma(Primitive which, float d[4], const unsigned a[4], const unsigned b[2], Site at);
+void mmaDouble(double d[4], const double a[4], const double b[2], Site at);
 void ldmatrix(Primitive which, unsigned* r, const void* row, Site at);
 void copyAsync(void* shared, const void* global, int bytes, bool valid, Site at);
 void copyAsyncCommit();
@@ -132,6 +133,10 @@ inline void mma16816(float d[4], const unsigned a[4], const unsigned b[2], HOST_
     static_assert(std::is_same_v<T, half> || std::is_same_v<T, bf16>, "mma16816 takes half or bf16");
     host::mma(std::is_same_v<T, half> ? host::Primitive::mmaHalf : host::Primitive::mmaBf16, d, a, b,
               HOST_HERE);
+}
+inline void mma1688f64(double d[4], const double a[4], const double b[2], HOST_AT)
+{
+    host::mmaDouble(d, a, b, HOST_HERE);
 }
 inline void ldmatrix2(unsigned r[2], const void* row, HOST_AT)
 {
