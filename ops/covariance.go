@@ -3,8 +3,10 @@ package ops
 import (
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Moments sets mean [B, D] and scatter [B, D, D], both float64, to the mean and
@@ -27,6 +29,10 @@ import (
 func Moments(mean, scatter, x *gpu.Tensor) {
 	batch, n, d := moments("Moments", mean, scatter, x)
 	if batch == 0 || d == 0 {
+		return
+	}
+	if x.Device().CUDA() {
+		momentsCUDA(mean, scatter, x, batch, n, d)
 		return
 	}
 	eachMatrix(batch, func(w *cpu.Worker, i int) {
@@ -54,6 +60,67 @@ func moments(op string, mean, scatter, x *gpu.Tensor) (batch, n, d int) {
 	wantShape(op, "scatter", scatter, gpu.Float64, batch, d, d)
 	sameDevice(op, mean, scatter, x)
 	return batch, n, d
+}
+
+// momentsWorkspace bounds the bytes of partial scatters; larger batches are cut.
+const momentsWorkspace = 256 << 20
+
+// momentsCUDA is Moments on a GPU: partial sums, means, then scatters of parts
+// of the rows, so that few narrow sets still fill the machine. How rows are
+// parted depends on N and D alone, so that results do not depend on the batch.
+func momentsCUDA(mean, scatter, x *gpu.Tensor, batch, n, d int) {
+	dev := x.Device()
+	s := dev.Stream()
+	side := ceil(d, 64)
+	tiles := side * (side + 1) / 2
+	splits := max(1, min(512/tiles, ceil(n, 256)))
+	chunk := ceil(ceil(n, splits), 16) * 16
+	splits = ceil(n, chunk)
+	chunks := ceil(n, 512)
+	const most = 1 << 20 // sets of one launch: block numbers stay below 2^31
+	group := max(1, min(batch, momentsWorkspace/(8*splits*d*d), most/(chunks*ceil(d, 32)), most/(splits*tiles), 65535))
+	partial := dev.Empty64(group, chunks, d)
+	defer partial.Free()
+	parts := scatter
+	if splits > 1 {
+		parts = dev.Empty64(group, splits, d, d)
+		defer parts.Free()
+	}
+	for first := 0; first < batch; first += group {
+		b := min(group, batch-first)
+		in := x.Ptr() + cuda.Ptr(first*n*d*x.DType().Size())
+		m, out := mean.Ptr()+cuda.Ptr(8*first*d), scatter.Ptr()+cuda.Ptr(8*first*d*d)
+		part := out
+		if splits > 1 {
+			part = parts.Ptr()
+		}
+		sums := cuda.Grid{X: b * chunks * ceil(d, 32), Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1}
+		products := cuda.Grid{X: b * splits * tiles, Y: 1, Z: 1, BX: 128, BY: 1, BZ: 1}
+		means := func() {
+			kernels.MomentsMeanF64(s, cuda.Grid1(b*d, 256, 256), m, partial.Ptr(), int32(n), int32(d), int32(chunks), int32(b*d))
+		}
+		switch x.DType() {
+		case gpu.Float32:
+			kernels.MomentsSumF32(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
+			means()
+			kernels.MomentsScatterF32(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
+		case gpu.Float64:
+			kernels.MomentsSumF64(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
+			means()
+			kernels.MomentsScatterF64(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
+		case gpu.Float16:
+			kernels.MomentsSumF16(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
+			means()
+			kernels.MomentsScatterF16(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
+		case gpu.BFloat16:
+			kernels.MomentsSumBf16(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
+			means()
+			kernels.MomentsScatterBf16(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
+		}
+		if splits > 1 {
+			kernels.MomentsReduceF64(s, cuda.Grid{X: ceil(d, 32), Y: ceil(d, 32), Z: b, BX: 32, BY: 8, BZ: 1}, out, part, int32(d), int32(splits))
+		}
+	}
 }
 
 // momentsRows is the number of rows that are centred and multiplied at a time.
@@ -123,6 +190,12 @@ func MergeMoments(mean, scatter *gpu.Tensor, n int, otherMean, otherScatter *gpu
 	if n == 0 {
 		keep = 0
 	}
+	if dev := mean.Device(); dev.CUDA() {
+		s, looked := dev.Stream(), int32(keep)
+		kernels.MomentsMergeF64(s, cuda.Grid1(batch*d*d, 256, 256), scatter.Ptr(), otherScatter.Ptr(), mean.Ptr(), otherMean.Ptr(), int32(d), int64(batch*d*d), weight, looked)
+		kernels.MomentsShiftF64(s, cuda.Grid1(batch*d, 256, 256), mean.Ptr(), otherMean.Ptr(), int64(batch*d), step, looked)
+		return
+	}
 	mergeMoments(d, mean.F64(), scatter.F64(), otherMean.F64(), otherScatter.F64(), keep, step, weight)
 }
 
@@ -158,6 +231,10 @@ func CovarianceOf(cov, scatter *gpu.Tensor, n, ddof int) {
 	sameDevice(op, cov, scatter)
 	enough(op, n, ddof)
 	by := float64(n - ddof)
+	if dev := cov.Device(); dev.CUDA() {
+		kernels.MomentsScaleF64(dev.Stream(), cuda.Grid1(cov.Len(), 256, 256), cov.Ptr(), scatter.Ptr(), int64(cov.Len()), by)
+		return
+	}
 	out := cov.F64()
 	for i, v := range scatter.F64() {
 		out[i] = v / by

@@ -40,7 +40,9 @@ func GemmBatch(c, a, b *gpu.Tensor, o GemmOptions) {
 		bs[1], bs[2] = bs[2], bs[1]
 	}
 	batch, m, n, k := cs[0], cs[1], cs[2], as[2]
-	fits := func(s [3]int, rows, cols int) bool { return (s[0] == batch || s[0] == 1) && s[1] == rows && s[2] == cols }
+	fits := func(s [3]int, rows, cols int) bool {
+		return (s[0] == batch || s[0] == 1) && s[1] == rows && s[2] == cols
+	}
 	if !fits(as, m, k) || !fits(bs, k, n) {
 		fail(op, "c %v, op(a) %v and op(b) %v do not fit together", cs, as, bs)
 	}
