@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("covariance", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/covariance.fatbin
+var fatbinCovariance string
+
+func init() { cuda.Register("covariance", fatbinCovariance) }

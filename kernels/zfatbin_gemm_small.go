@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("gemm_small", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/gemm_small.fatbin
+var fatbinGemmSmall string
+
+func init() { cuda.Register("gemm_small", fatbinGemmSmall) }
