@@ -28,6 +28,36 @@ __device__ __forceinline__ void storeOne(const Job<T>& job, int r, int c, T prod
     if (job.mirror && c < r) job.c[static_cast<size_t>(c) * job.ldc + r] = v;
 }
 
+template <class T> struct PairOf;
+template <> struct PairOf<float> {
+    using Type = float2;
+};
+template <> struct PairOf<double> {
+    using Type = double2;
+};
+
+// The elements (r, c) and (r, c + 1), c even: in one access where their addresses allow it.
+template <class T>
+__device__ __forceinline__ void storePair(const Job<T>& job, int r, int c, T first, T second)
+{
+    using Pair = typename PairOf<T>::Type;
+    if (job.ldc % 2 != 0 || r >= job.m || c + 1 >= job.n || job.mirror) {
+        storeOne(job, r, c, first);
+        storeOne(job, r, c + 1, second);
+        return;
+    }
+    const size_t at = static_cast<size_t>(r) * job.ldc + c;
+    Pair v;
+    v.x = static_cast<T>(job.alpha) * first;
+    v.y = static_cast<T>(job.alpha) * second;
+    if (job.d) {
+        const Pair d = *reinterpret_cast<const Pair*>(job.d + at);
+        v.x += static_cast<T>(job.beta) * d.x;
+        v.y += static_cast<T>(job.beta) * d.y;
+    }
+    *reinterpret_cast<Pair*>(job.c + at) = v;
+}
+
 namespace f64 {
 
 constexpr int rows = 128, cols = 64, depth = 16, threads = 128;
@@ -66,13 +96,12 @@ __device__ __forceinline__ void load(double* to, const double* from, int ld, int
     }
 }
 
-template <bool aAlongK, bool bAlongK> __device__ __forceinline__ void run(const Job<double>& job)
+template <bool aAlongK, bool bAlongK>
+__device__ __forceinline__ void products(double (&acc)[4][4][4], double* shared, const Job<double>& job)
 {
-    DYNAMIC_SHARED(double, shared);
     double* const as = shared; // two stages of A, then two of B
     double* const bs = shared + 2 * stageA;
     const int warp = threadIdx.x >> 5, row = (warp & 1) * 64, col = (warp >> 1) * 32;
-    double acc[4][4][4] = {};
     const int steps = job.alpha == 0 ? 0 : (job.k + depth - 1) / depth;
     auto fetch = [&](int s) {
         if (s < steps) {
@@ -90,15 +119,28 @@ template <bool aAlongK, bool bAlongK> __device__ __forceinline__ void run(const 
             acc, as + (s & 1) * stageA, bs + (s & 1) * stageB, row, col);
         __syncthreads(); // before the next fetch overwrites this stage
     }
-    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+}
+
+__device__ __forceinline__ void run(const Job<double>& job, int flags)
+{
+    DYNAMIC_SHARED(double, shared);
+    double acc[4][4][4] = {};
+    switch (flags & (transA | transB)) {
+    case 0: products<true, true>(acc, shared, job); break;
+    case transA: products<false, true>(acc, shared, job); break;
+    case transB: products<true, false>(acc, shared, job); break;
+    default: products<false, false>(acc, shared, job);
+    }
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    const int r = job.row0 + (warp & 1) * 64 + (lane >> 2);
+    const int c = job.col0 + (warp >> 1) * 32 + 2 * (lane & 3);
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                storeOne(job, job.row0 + row + 16 * i + 8 * (e >> 1) + g,
-                         job.col0 + col + 8 * j + 2 * t + (e & 1), acc[i][j][e]);
+        for (int j = 0; j < 4; j++) {
+            storePair(job, r + 16 * i, c + 8 * j, acc[i][j][0], acc[i][j][1]);
+            storePair(job, r + 16 * i + 8, c + 8 * j, acc[i][j][2], acc[i][j][3]);
+        }
 }
 
 } // namespace f64
@@ -144,12 +186,11 @@ template <bool alongK> __device__ __forceinline__ void put(float* to, const floa
     }
 }
 
-template <bool aAlongK, bool bAlongK> __device__ __forceinline__ void run(const Job<float>& job)
+template <bool aAlongK, bool bAlongK>
+__device__ __forceinline__ void products(float (&acc)[8][8], float* shared, const Job<float>& job)
 {
-    DYNAMIC_SHARED(float, shared);
     constexpr int stage = depth * stride;
     const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-    float acc[8][8] = {};
     float va[4], vb[4];
     const int steps = job.alpha == 0 ? 0 : (job.k + depth - 1) / depth;
     auto fetch = [&](int s) {
@@ -188,12 +229,25 @@ template <bool aAlongK, bool bAlongK> __device__ __forceinline__ void run(const 
         if (s + 1 < steps) keep(s + 1); // the other stage, which all left at the barrier before
         __syncthreads();
     }
+}
+
+__device__ __forceinline__ void run(const Job<float>& job, int flags)
+{
+    DYNAMIC_SHARED(float, shared);
+    float acc[8][8] = {};
+    switch (flags & (transA | transB)) {
+    case 0: products<true, true>(acc, shared, job); break;
+    case transA: products<false, true>(acc, shared, job); break;
+    case transB: products<true, false>(acc, shared, job); break;
+    default: products<false, false>(acc, shared, job);
+    }
+    const int r = job.row0 + 4 * (threadIdx.x / 16), c = job.col0 + 4 * (threadIdx.x % 16);
 #pragma unroll
     for (int i = 0; i < 8; i++)
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            storeOne(job, job.row0 + 64 * (i >> 2) + 4 * ty + (i & 3),
-                     job.col0 + 64 * (j >> 2) + 4 * tx + (j & 3), acc[i][j]);
+        for (int j = 0; j < 8; j += 2)
+            storePair(job, r + 64 * (i >> 2) + (i & 3), c + 64 * (j >> 2) + (j & 3), acc[i][j],
+                      acc[i][j + 1]);
 }
 
 } // namespace f32
@@ -260,12 +314,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     Job<float> job = {a, b, d, c, 0, 0, m, n, k, lda, ldb, ldc, 0, 0, false};
     if (!place<float, f32::edge, f32::edge>(job, strideA, strideB, strideC, alpha, beta, flags, tiles))
         return;
-    switch (flags & (transA | transB)) {
-    case 0: f32::run<true, true>(job); break;
-    case transA: f32::run<false, true>(job); break;
-    case transB: f32::run<true, false>(job); break;
-    default: f32::run<false, false>(job);
-    }
+    f32::run(job, flags);
 }
 EXPORT(gemm_small_f32)
 
@@ -279,11 +328,6 @@ extern "C" __global__ void __launch_bounds__(128, 2)
     if (!place<double, f64::rows, f64::cols>(job, strideA, strideB, strideC, alpha, beta, flags,
                                              tiles))
         return;
-    switch (flags & (transA | transB)) {
-    case 0: f64::run<true, true>(job); break;
-    case transA: f64::run<false, true>(job); break;
-    case transB: f64::run<true, false>(job); break;
-    default: f64::run<false, false>(job);
-    }
+    f64::run(job, flags);
 }
 EXPORT(gemm_small_f64)

@@ -67,6 +67,7 @@ __device__ __forceinline__ void eigh(T* values, T* vectors, int* faults, const T
 // bound    latency: 2 barriers a round and 5 to 12 sweeps; about 6 D^3 flops a sweep with vectors.
 //          Goal: a batch of 528 of order 64 in 4 ms.
 // expect   regs <= 64, shared <= 67712, occupancy >= 37, block 256, dynamic 66560, has BAR, not LDL STL
+// expect   jacobi_eigh_f64 sm_80: occupancy >= 25
 // expect   jacobi_eigh_f32: regs <= 64, shared <= 34304, occupancy >= 50, block 256, dynamic 33280, has BAR FFMA, not LDL STL
 // repro    yes
 // twin     ops.Eigh; |A - V^T L V| and |V V^T - I| |A| <= 8 (D + 1) u |A|, u = 2^-24, 2^-53.

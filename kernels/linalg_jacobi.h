@@ -16,7 +16,7 @@ __device__ __forceinline__ int jacobiStride(int d) { return jacobiPlayers(d) + 1
 
 // Shared memory of a block beside its matrices.
 template <class T> struct JacobiRotations {
-    T c[jacobiOrder / 2], s[jacobiOrder / 2];
+    T s[jacobiOrder / 2], tau[jacobiOrder / 2]; // the sine and the tangent of half the angle
     int p[jacobiOrder / 2], q[jacobiOrder / 2];
 };
 
@@ -32,23 +32,33 @@ __device__ __forceinline__ void jacobiPair(int round, int k, int n, int& p, int&
     q = max(a, b);
 }
 
-// The rotation that makes a_pq zero; false where it is small enough already. Rutishauser 1966.
+// The rotation that makes a_pq zero; false where it is small enough already. t is the tangent of
+// its angle.
 template <class T>
-__device__ __forceinline__ bool jacobiRotation(T app, T aqq, T apq, T floor, T& c, T& s, T& t)
+__device__ __forceinline__ bool jacobiRotation(T app, T aqq, T apq, T floor, T& s, T& tau, T& t)
 {
     constexpr T eps = sizeof(T) == 8 ? T(0x1p-53) : T(0x1p-24);
-    c = 1;
-    s = t = 0;
+    s = tau = t = 0;
     const T size = apq < 0 ? -apq : apq;
     // Relative to the two diagonal elements, which keeps the digits of small eigenvalues of a
     // positive definite matrix (Demmel and Veselic 1992); the floor ends the rest.
     if (size <= floor || size <= eps * sqrt(fabs(app)) * sqrt(fabs(aqq))) return false;
-    const T tau = (aqq - app) / (2 * apq);
-    const T root = sqrt(1 + tau * tau);
-    t = 1 / (tau < 0 ? tau - root : tau + root);
-    c = 1 / sqrt(1 + t * t);
+    const T cot = (aqq - app) / (2 * apq); // of twice the angle
+    const T root = sqrt(1 + cot * cot);
+    t = 1 / (cot < 0 ? cot - root : cot + root);
+    const T c = 1 / sqrt(1 + t * t);
     s = t * c;
+    tau = s / (1 + c);
     return true;
+}
+
+// (x, y) = (c x - s y, s x + c y), as corrections, which a small angle makes small: rounding then
+// hardly changes lengths (Rutishauser 1966).
+template <class T> __device__ __forceinline__ void jacobiTurn(T& x, T& y, T s, T tau)
+{
+    const T old = x;
+    x = fma(-s, fma(tau, x, y), x);
+    y = fma(s, fma(-tau, y, old), y);
 }
 
 // Makes the symmetric matrix a of order d diagonal: a becomes V A V^T, and the rows of v, if
@@ -71,17 +81,17 @@ __device__ bool jacobi(T* a, T* v, int d, JacobiRotations<T>& turn, double* redu
         for (int round = 0; round < n - 1; round++) {
             if (tid < half) {
                 int p, q;
-                T c, s, t;
+                T s, tau, t;
                 jacobiPair(round, tid, n, p, q);
                 const T apq = a[q * ld + p];
-                if (jacobiRotation(a[p * ld + p], a[q * ld + q], apq, floor, c, s, t)) {
+                if (jacobiRotation(a[p * ld + p], a[q * ld + q], apq, floor, s, tau, t)) {
                     turned = true;
                     a[p * ld + p] -= t * apq;
                     a[q * ld + q] += t * apq;
                     a[p * ld + q] = a[q * ld + p] = 0;
                 }
-                turn.c[tid] = c;
                 turn.s[tid] = s;
+                turn.tau[tid] = tau;
                 turn.p[tid] = p;
                 turn.q[tid] = q;
             }
@@ -93,30 +103,27 @@ __device__ bool jacobi(T* a, T* v, int d, JacobiRotations<T>& turn, double* redu
                 const int i = second ? r : half - 1 - r, j = second ? at - (half - r) : at;
                 if (i <= j || (second && 2 * r == half - 1)) continue;
                 const int pi = turn.p[i], qi = turn.q[i], pj = turn.p[j], qj = turn.q[j];
-                const T ci = turn.c[i], si = turn.s[i], cj = turn.c[j], sj = turn.s[j];
+                const T si = turn.s[i], ti = turn.tau[i], sj = turn.s[j], tj = turn.tau[j];
                 if (si == 0 && sj == 0) continue;
-                const T x00 = a[pi * ld + pj], x01 = a[pi * ld + qj];
-                const T x10 = a[qi * ld + pj], x11 = a[qi * ld + qj];
-                const T y00 = ci * x00 - si * x10, y01 = ci * x01 - si * x11;
-                const T y10 = si * x00 + ci * x10, y11 = si * x01 + ci * x11;
-                const T z00 = cj * y00 - sj * y01, z01 = sj * y00 + cj * y01;
-                const T z10 = cj * y10 - sj * y11, z11 = sj * y10 + cj * y11;
-                a[pi * ld + pj] = a[pj * ld + pi] = z00;
-                a[pi * ld + qj] = a[qj * ld + pi] = z01;
-                a[qi * ld + pj] = a[pj * ld + qi] = z10;
-                a[qi * ld + qj] = a[qj * ld + qi] = z11;
+                T x00 = a[pi * ld + pj], x01 = a[pi * ld + qj];
+                T x10 = a[qi * ld + pj], x11 = a[qi * ld + qj];
+                jacobiTurn(x00, x10, si, ti);
+                jacobiTurn(x01, x11, si, ti);
+                jacobiTurn(x00, x01, sj, tj);
+                jacobiTurn(x10, x11, sj, tj);
+                a[pi * ld + pj] = a[pj * ld + pi] = x00;
+                a[pi * ld + qj] = a[qj * ld + pi] = x01;
+                a[qi * ld + pj] = a[pj * ld + qi] = x10;
+                a[qi * ld + qj] = a[qj * ld + qi] = x11;
             }
             if (vectors) {
                 for (int k = tid >> 5; k < half; k += threads >> 5) {
-                    const T c = turn.c[k], s = turn.s[k];
+                    const T s = turn.s[k], tau = turn.tau[k];
                     if (s == 0) continue;
                     T* p = v + turn.p[k] * ld;
                     T* q = v + turn.q[k] * ld;
-                    for (int i = lane; i < d; i += 32) {
-                        const T x = p[i], y = q[i];
-                        p[i] = c * x - s * y;
-                        q[i] = s * x + c * y;
-                    }
+                    for (int i = lane; i < d; i += 32)
+                        jacobiTurn(p[i], q[i], s, tau);
                 }
             }
             __syncthreads();

@@ -161,6 +161,11 @@ func TestEighMisuse(t *testing.T) {
 	} {
 		mustPanic(t, c.words, c.words, c.f)
 	}
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if dev.CUDA() {
+			mustPanic(t, "order", "order 65 on a GPU, want at most 64", func() { _ = ops.Eigh(dev.Empty(1, 65), nil, dev.Empty(1, 65, 65)) })
+		}
+	})
 	for _, shape := range [][2]int{{0, 3}, {2, 0}} {
 		if err := ops.Eigh(d.Empty(shape[0], shape[1]), nil, d.Empty(shape[0], shape[1], shape[1])); err != nil {
 			t.Errorf("shape %v: %v", shape, err)

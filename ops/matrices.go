@@ -197,3 +197,37 @@ func fillNaN(t *gpu.Tensor, off, n int) {
 		t.F32()[off+i] = float32(math.NaN())
 	}
 }
+
+// readFaults is what a kernel wrote of each matrix, as numbers of Fault; 0 is
+// none. It waits for the device.
+func readFaults(t *gpu.Tensor) ([]Fault, error) {
+	v, err := t.Floats()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Fault, len(v))
+	for i, x := range v {
+		out[i] = Fault(x)
+	}
+	return out, nil
+}
+
+// explain turns the faults that a GPU found in the matrices of t, NotFinite and
+// NotSymmetric, into errors that name the element; the others stay nil.
+func explain(codes []Fault, t *gpu.Tensor, d int) []*MatrixError {
+	faults := make([]*MatrixError, len(codes))
+	var host *gpu.Tensor
+	for i, c := range codes {
+		if c != NotFinite && c != NotSymmetric {
+			continue
+		}
+		if host == nil {
+			host = t.To(gpu.CPU())
+		}
+		k := i % t.Shape()[0] // one matrix may serve all
+		if faults[i] = loadSymmetric(make([]float64, d*d), host, k, d); faults[i] == nil {
+			faults[i] = &MatrixError{Fault: c, Detail: "was refused on the GPU, but what came back from there is sound; is its memory?"}
+		}
+	}
+	return faults
+}
