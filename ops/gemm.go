@@ -70,7 +70,17 @@ func GemmBatch(c, a, b *gpu.Tensor, o GemmOptions) {
 		return
 	}
 	if dev := c.Device(); dev.CUDA() {
-		g := gemm{c: c.Ptr(), a: a.Ptr(), b: b.Ptr(), m: m, n: n, k: k, double: c.DType() == gpu.Float64, o: o}
+		g := gemm{c: c.Ptr(), a: a.Ptr(), b: b.Ptr(), m: m, n: n, k: k, double: c.DType() == gpu.Float64,
+			transA: o.TransA, transB: o.TransB, symmetric: o.Symmetric}
+		if o.D != nil {
+			g.d = o.D.Ptr()
+		}
+		if o.Alpha != nil {
+			g.alpha = o.Alpha.Ptr()
+		}
+		if o.Beta != nil {
+			g.beta = o.Beta.Ptr()
+		}
 		g.strideA, g.strideB = m*k, k*n
 		if as[0] == 1 {
 			g.strideA = 0
@@ -133,33 +143,33 @@ func matrixBatch(op, name string, t *gpu.Tensor) [3]int {
 // gemm is one launch of gemm_small_f32 or _f64: matrices of a batch, or, with
 // row strides, parts of them.
 type gemm struct {
-	c, a, b                   cuda.Ptr
+	c, a, b, d                cuda.Ptr // d may be 0, or c
+	alpha, beta               cuda.Ptr // 0 stands for ones
 	m, n, k                   int
 	lda, ldb, ldc             int // 0: as the sizes say
 	strideA, strideB, strideC int // from one matrix of the batch to the next; strideC 0: m·n
 	double                    bool
-	o                         GemmOptions
-	d                         cuda.Ptr // instead of o.D, for parts
+	transA, transB, symmetric bool
 }
 
-func (g *gemm) launch(s *cuda.Stream, batch int) {
+func (g gemm) launch(s *cuda.Stream, batch int) {
 	flags := int32(0)
 	if g.lda == 0 {
 		g.lda = g.k
-		if g.o.TransA {
+		if g.transA {
 			g.lda = g.m
 		}
 	}
-	if g.o.TransA {
+	if g.transA {
 		flags |= 1
 	}
 	if g.ldb == 0 {
 		g.ldb = g.n
-		if g.o.TransB {
+		if g.transB {
 			g.ldb = g.k
 		}
 	}
-	if !g.o.TransB { // the kernel's B is the transpose of BLAS's
+	if !g.transB { // the kernel's B is the transpose of BLAS's
 		flags |= 2
 	}
 	if g.ldc == 0 {
@@ -168,26 +178,15 @@ func (g *gemm) launch(s *cuda.Stream, batch int) {
 	if g.strideC == 0 {
 		g.strideC = g.m * g.n
 	}
-	if g.o.Symmetric {
+	if g.symmetric {
 		flags |= 4
-	}
-	var alpha, beta cuda.Ptr
-	if g.o.Alpha != nil {
-		alpha = g.o.Alpha.Ptr()
-	}
-	if g.o.Beta != nil {
-		beta = g.o.Beta.Ptr()
-	}
-	d := g.d
-	if g.o.D != nil {
-		d = g.o.D.Ptr()
 	}
 	rows, cols := 128, 64
 	if !g.double {
 		cols = 128
 	}
 	tiles := ceil(g.m, rows) * ceil(g.n, cols)
-	if g.o.Symmetric {
+	if g.symmetric {
 		tiles = 0
 		for i := range ceil(g.m, rows) {
 			tiles += min(rows/cols*(i+1), ceil(g.n, cols))
@@ -196,13 +195,15 @@ func (g *gemm) launch(s *cuda.Stream, batch int) {
 	if batch*tiles > math.MaxInt32 {
 		fail("GemmBatch", "%d matrices of %d by %d make %d blocks, want fewer than 2^31; use smaller batches", batch, g.m, g.n, batch*tiles)
 	}
+	grid := cuda.Grid{X: batch * tiles, Y: 1, Z: 1, BX: 128, BY: 1, BZ: 1, Shared: 61440}
 	if g.double {
-		kernels.GemmSmallF64(s, cuda.Grid{X: batch * tiles, Y: 1, Z: 1, BX: 128, BY: 1, BZ: 1, Shared: 61440}, g.c, g.a, g.b, d, alpha, beta,
+		kernels.GemmSmallF64(s, grid, g.c, g.a, g.b, g.d, g.alpha, g.beta,
 			int32(g.m), int32(g.n), int32(g.k), int32(g.lda), int32(g.ldb), int32(g.ldc),
 			int64(g.strideA), int64(g.strideB), int64(g.strideC), flags, int32(tiles))
 		return
 	}
-	kernels.GemmSmallF32(s, cuda.Grid{X: batch * tiles, Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1, Shared: 16896}, g.c, g.a, g.b, d, alpha, beta,
+	grid.BX, grid.Shared = 256, 16896
+	kernels.GemmSmallF32(s, grid, g.c, g.a, g.b, g.d, g.alpha, g.beta,
 		int32(g.m), int32(g.n), int32(g.k), int32(g.lda), int32(g.ldb), int32(g.ldc),
 		int64(g.strideA), int64(g.strideB), int64(g.strideC), flags, int32(tiles))
 }

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // RootReport is what Sqrtm found out about one matrix.
@@ -56,6 +58,9 @@ func Sqrtm(root, inverse, a *gpu.Tensor) ([]RootReport, error) {
 	reports := make([]RootReport, batch)
 	if batch*d == 0 {
 		return reports, nil
+	}
+	if a.Device().CUDA() {
+		return sqrtmCUDA(root, inverse, a, batch, d)
 	}
 	faults := make([]*MatrixError, batch)
 	eachMatrix(batch, func(w *cpu.Worker, i int) {
@@ -141,4 +146,117 @@ func singularFault(dt gpu.DType, condition float64) *MatrixError {
 	}
 	return &MatrixError{Fault: Singular, Detail: fmt.Sprintf(
 		"is singular in %v: condition number %.1e, want at most %.0e; %s", dt, condition, maxCondition(dt), advice)}
+}
+
+// sqrtmCUDA is the coupled Newton–Schulz iteration (Higham 2008, eq. 6.35): with
+// A scaled to eigenvalues of at most 1, Y = A and Z = I,
+//
+//	M = Z·Y,  Y ← Y·(β + α·M),  Z ← (β + α·M)·Z
+//
+// lets Y go to A^½ and Z to A^-½. α and β are those of Chen and Chow (2014),
+// which more than double the growth of small eigenvalues. The order of the
+// products matters: with M = Y·Z, or with halves mirrored, rounding grows.
+func sqrtmCUDA(root, inverse, a *gpu.Tensor, batch, d int) ([]RootReport, error) {
+	const op = "Sqrtm"
+	if batch*d > math.MaxInt32 {
+		fail(op, "%d matrices of order %d, want less than 2^31 rows; use smaller batches", batch, d)
+	}
+	n := newNewtonSchulz(a.Device(), a.DType(), batch, d)
+	defer n.free()
+	y, y2, z, z2, m := n.tensor(n.dt, batch, d, d), n.tensor(n.dt, batch, d, d), n.tensor(n.dt, batch, d, d), n.tensor(n.dt, batch, d, d), n.tensor(n.dt, batch, d, d)
+	stats, tiles := n.symmetric(y, a)
+	n.start(y, stats, tiles)
+	n.scale(y, z)
+	for step := 1; ; step++ {
+		product := m
+		if step == 1 {
+			product = y // Z is the identity
+		} else {
+			n.multiply(m, z, y, nil, n.row(stProduct), 0, false, false)
+		}
+		n.judge(product, maxCondition(n.dt))
+		n.multiply(y2, y, product, y, n.row(stAlpha), n.row(stBeta), false, false)
+		n.multiply(z2, product, z, z, n.row(stAlpha), n.row(stBeta), false, false)
+		y, y2, z, z2 = y2, y, z2, z
+		if step%4 != 0 {
+			continue
+		}
+		if more, err := n.running(); err != nil {
+			return nil, err
+		} else if !more {
+			break
+		}
+	}
+	least, err := n.power(z, 8, false) // the vector leans towards the least eigenvalue's already
+	if err != nil {
+		return nil, err
+	}
+	largest, err := n.power(y, 8, true)
+	if err != nil {
+		return nil, err
+	}
+	n.multiply(m, y, y, a, 0, n.row(stInverse), false, false)
+	if _, err := n.power(m, 1, false); err != nil {
+		return nil, err
+	}
+	st, err := n.read()
+	if err != nil {
+		return nil, err
+	}
+	codes := make([]Fault, batch)
+	for i, f := range st[stFault] {
+		codes[i] = Fault(f)
+	}
+	reports, faults := make([]RootReport, batch), explain(codes, a, d)
+	for i := range reports {
+		r := &reports[i]
+		r.Iterations = int(st[stSteps][i])
+		r.Condition = max(1, square(largest[i]*least[i]))
+		r.Residual = math.Sqrt(st[stGrowth][i]) * st[stScale][i] / st[stNorm][i]
+		if faults[i] == nil {
+			faults[i] = r.fault(codes[i], n.dt, st[stResidual][i])
+		}
+		if faults[i] != nil {
+			st[stFault][i] = float64(faults[i].Fault)
+		}
+	}
+	refused := n.dev.From64(append([]float64(nil), st[stFault]...), batch)
+	defer refused.Free()
+	total := n.matrices()
+	g := cuda.Grid1(total, 256, 256)
+	for i, out := range []*gpu.Tensor{root, inverse} {
+		switch from := []*gpu.Tensor{y, z}[i]; {
+		case out == nil:
+		case n.double():
+			kernels.SqrtmResultF64(n.dev.Stream(), g, out.Ptr(), from.Ptr(), n.row(stScale), refused.Ptr(), int32(i), int32(d), int64(total))
+		default:
+			kernels.SqrtmResultF32(n.dev.Stream(), g, out.Ptr(), from.Ptr(), n.row(stScale), refused.Ptr(), int32(i), int32(d), int64(total))
+		}
+	}
+	return reports, refusal(op, faults)
+}
+
+func square(x float64) float64 { return x * x }
+
+// maxResidual is the residual that Sqrtm lets pass.
+func maxResidual(dt gpu.DType) float64 {
+	if dt == gpu.Float64 {
+		return 1e-8
+	}
+	return 1e-3
+}
+
+// fault says what the device's code for a matrix means, and refuses a residual that is too large.
+func (r *RootReport) fault(code Fault, dt gpu.DType, distance float64) *MatrixError {
+	switch {
+	case code == NotPositive:
+		return &MatrixError{Fault: code, Detail: "has a negative eigenvalue, want all positive; take Eigh and clip them, or add a multiple of the identity"}
+	case code == Singular || code == 0 && r.Condition > 4*maxCondition(dt):
+		r.Condition = max(r.Condition, maxCondition(dt))
+		return singularFault(dt, r.Condition)
+	case code != 0 || !(r.Residual <= maxResidual(dt)):
+		return &MatrixError{Fault: NotConverged, Detail: fmt.Sprintf(
+			"did not converge: residual %.1e after %d steps (‖I-ZY‖ %.1e), want %.0e; use float64, or add a multiple of the identity", r.Residual, r.Iterations, distance, maxResidual(dt))}
+	}
+	return nil
 }

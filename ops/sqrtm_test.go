@@ -29,11 +29,11 @@ func TestSqrtm(t *testing.T) {
 		for _, dt := range []gpu.DType{gpu.Float32, gpu.Float64} {
 			for _, d := range orders {
 				for _, condition := range []float64{1, 100, 3e4, 1e10} {
-					if condition > 1e5 && dt == gpu.Float32 || dev.CUDA() && d > 65 && condition != 100 || d == 128 {
+					if condition > 1e5 && dt == gpu.Float32 || d == 128 || dev.CUDA() && (d > 65 && condition != 100 || d == 63 || d == 127) {
 						continue
 					}
 					for name, lambda := range spectra(d, condition) {
-						if condition == 1 && name != "even" || d > 65 && name == "few large" {
+						if condition == 1 && name != "even" || d > 65 && name == "few large" || dev.CUDA() && d > 3 && name != []string{"even", "few large", "one small"}[d%3] {
 							continue
 						}
 						t.Run(fmt.Sprintf("%v/D=%d/%s/%.0e", dt, d, name, condition), func(t *testing.T) {
@@ -161,6 +161,9 @@ func TestSqrtmRefuses(t *testing.T) {
 					for i := range c.matrix {
 						c.matrix[i] = -good[i]
 					}
+				}
+				if dev.CUDA() && dt == gpu.Float32 && strings.HasPrefix(c.name, "eigenvalue 1") {
+					continue // as eigenvalue 0
 				}
 				t.Run(dt.String()+"/"+c.name, func(t *testing.T) {
 					in, _ := from(dev, dt, append(append(append([]float64(nil), good...), c.matrix...), good...), 3, d, d)
