@@ -66,7 +66,7 @@ template <class T> __device__ __forceinline__ void jacobiTurn(T& x, T& y, T s, T
 // column of the bye, which are zero, and v its row. All threads of the block call; true when it
 // converged. Every order of its warps gives the same bits.
 template <class T, bool vectors>
-__device__ bool jacobi(T* a, T* v, int d, JacobiRotations<T>& turn, double* reduce)
+__device__ __forceinline__ bool jacobi(T* a, T* v, int d, JacobiRotations<T>& turn, double* reduce)
 {
     constexpr T eps = sizeof(T) == 8 ? T(0x1p-53) : T(0x1p-24);
     const int n = jacobiPlayers(d), ld = jacobiStride(d), half = n / 2;

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Frechet sets dist [B] to the Fréchet distance
@@ -23,7 +25,9 @@ import (
 //
 // A covariance that is not finite, not symmetric to rounding or has eigenvalues
 // below -1e-5 of its largest gives NaN and a *MatrixError; a mean that is not
-// finite gives NaN. Frechet allocates workspace and waits for the device.
+// finite gives NaN. Frechet allocates workspace and waits for the device. On a
+// GPU a pair with a singular covariance of an order beyond 64 is computed on the
+// CPU, whatever the others are.
 func Frechet(dist, mean1, cov1, mean2, cov2 *gpu.Tensor) error {
 	const op = "Frechet"
 	batch, d := squares(op, "cov2", cov2)
@@ -43,16 +47,34 @@ func Frechet(dist, mean1, cov1, mean2, cov2 *gpu.Tensor) error {
 	if batch == 0 {
 		return nil
 	}
-	faults := make([]*MatrixError, batch)
+	if cov2.Device().CUDA() {
+		return frechetCUDA(dist, mean1, cov1, mean2, cov2, first, batch, d)
+	}
+	pairs := make([]int, batch)
+	for i := range pairs {
+		pairs[i] = i
+	}
+	return refusal(op, frechetPairs(dist.F64(), pairs, mean1, cov1, mean2, cov2, first, d))
+}
+
+// frechetPairs is Frechet of some pairs of tensors on the CPU; the others'
+// values are left alone and their errors nil.
+func frechetPairs(dist []float64, pairs []int, mean1, cov1, mean2, cov2 *gpu.Tensor, first, d int) []*MatrixError {
+	faults := make([]*MatrixError, len(dist))
 	var reference *covFactor
-	if first == 1 {
-		if reference, faults[0] = factorCov(nil, cov1, 0, d); faults[0] != nil {
-			faults[0].Detail = "of cov1 " + faults[0].Detail
-			fillNaN(dist, 0, batch)
-			return refusal(op, faults)
+	if first == 1 && len(pairs) > 0 {
+		var e *MatrixError
+		if reference, e = factorCov(nil, cov1, 0, d); e != nil {
+			e.Detail = "of cov1 " + e.Detail
+			faults[pairs[0]] = e
+			for _, i := range pairs {
+				dist[i] = math.NaN()
+			}
+			return faults
 		}
 	}
-	eachMatrix(batch, func(w *cpu.Worker, i int) {
+	eachMatrix(len(pairs), func(w *cpu.Worker, p int) {
+		i := pairs[p]
 		f, k := reference, 0
 		var e *MatrixError
 		if f == nil {
@@ -68,16 +90,16 @@ func Frechet(dist, mean1, cov1, mean2, cov2 *gpu.Tensor) error {
 		if e != nil {
 			e.Detail = "of " + which + " " + e.Detail
 			faults[i] = e
-			dist.F64()[i] = math.NaN()
+			dist[i] = math.NaN()
 			return
 		}
 		for j, x := range mean1.F64()[k*d:][:d] {
 			y := mean2.F64()[i*d+j]
 			value += (x - y) * (x - y)
 		}
-		dist.F64()[i] = value
+		dist[i] = value
 	})
-	return refusal(op, faults)
+	return faults
 }
 
 // covFactor is a covariance and a factor A of it, AᵀA = S.
@@ -233,4 +255,155 @@ func difference(a, b float64, roots []float64) float64 {
 		add(-2 * s)
 	}
 	return max(sum+low, 0)
+}
+
+// frechetCUDA is Frechet on a GPU. Up to order 64 a block takes a pair, by
+// Jacobi's method. Beyond, A₁ and A₂ are Cholesky's factors, and the nuclear
+// norm of P = L₁ᵀL₂ is ⟨U, P⟩ with U its polar factor, by the Newton–Schulz
+// iteration U ← (β + α·UUᵀ)·U: singular values that are too small to converge
+// are too small to count. Pairs that the GPU refuses go to the CPU, which knows
+// more ways and says what is wrong.
+func frechetCUDA(dist, mean1, cov1, mean2, cov2 *gpu.Tensor, first, batch, d int) error {
+	const op = "Frechet"
+	codes, err := func() ([]Fault, error) {
+		if d <= EighGPUOrder {
+			return frechetSmall(dist, mean1, cov1, mean2, cov2, first, batch, d)
+		}
+		return frechetLarge(dist, mean1, cov1, mean2, cov2, first, batch, d)
+	}()
+	if err != nil {
+		return err
+	}
+	var rest []int
+	for i, c := range codes {
+		if c != 0 {
+			rest = append(rest, i)
+		}
+	}
+	if rest == nil {
+		return nil
+	}
+	values := make([]float64, batch)
+	if err := dist.Read64(values); err != nil {
+		return err
+	}
+	host := gpu.CPU()
+	faults := frechetPairs(values, rest, mean1.To(host), cov1.To(host), mean2.To(host), cov2.To(host), first, d)
+	patched := dist.Device().From64(values, batch)
+	defer patched.Free()
+	dist.Copy(patched)
+	return refusal(op, faults)
+}
+
+func frechetSmall(dist, mean1, cov1, mean2, cov2 *gpu.Tensor, first, batch, d int) ([]Fault, error) {
+	dev := dist.Device()
+	flags := dev.New(gpu.Int32, batch, 2)
+	defer flags.Free()
+	players := d + d&1
+	g := cuda.Grid{X: batch, Y: 1, Z: 1, BX: jacobiThreads(d), BY: 1, BZ: 1, Shared: 3 * 8 * players * (players + 1)}
+	kernels.FrechetSmallF64(dev.Stream(), g, dist.Ptr(), flags.Ptr(), mean1.Ptr(), cov1.Ptr(), mean2.Ptr(), cov2.Ptr(), int32(d), shared(first, batch), asymmetry(gpu.Float64))
+	both, err := readFaults(flags)
+	if err != nil {
+		return nil, err
+	}
+	codes := make([]Fault, batch)
+	for i := range codes {
+		codes[i] = max(both[2*i], both[2*i+1])
+	}
+	return codes, nil
+}
+
+// shared is 1 where one first side serves several pairs.
+func shared(first, batch int) int32 {
+	if first < batch {
+		return 1
+	}
+	return 0
+}
+
+func frechetLarge(dist, mean1, cov1, mean2, cov2 *gpu.Tensor, first, batch, d int) ([]Fault, error) {
+	if batch*d > math.MaxInt32 {
+		fail("Frechet", "%d covariances of order %d, want less than 2^31 rows; use smaller batches", batch, d)
+	}
+	dev := dist.Device()
+	n := newNewtonSchulz(dev, gpu.Float64, batch, d)
+	defer n.free()
+	l1, flags1 := n.cholesky(cov1)
+	l2, flags2 := n.cholesky(cov2)
+	p, x, x2, m := n.tensor(gpu.Float64, batch, d, d), n.tensor(gpu.Float64, batch, d, d), l2, n.tensor(gpu.Float64, batch, d, d)
+	g := gemm{c: p.Ptr(), a: l1.Ptr(), b: l2.Ptr(), m: d, n: d, k: d, strideA: d * d, strideB: d * d, double: true, transA: true}
+	if first < batch {
+		g.strideA = 0
+	}
+	g.launch(dev.Stream(), batch)
+	n.multiply(m, p, p, nil, 0, 0, true, true) // its norms bound the largest singular value
+	n.start(m, nil, 0)
+	x.Copy(p)
+	n.scale(x, nil)
+	for step := 1; ; step++ {
+		n.multiply(m, x, x, nil, n.row(stProduct), 0, true, true)
+		n.judge(m, 0)
+		n.multiply(x2, m, x, x, n.row(stAlpha), n.row(stBeta), false, false)
+		x, x2 = x2, x
+		if step%4 != 0 {
+			continue
+		}
+		if more, err := n.running(); err != nil {
+			return nil, err
+		} else if !more {
+			break
+		}
+	}
+	s := dev.Stream()
+	kernels.FrechetDotF64(s, cuda.Grid1(batch*d, 8, 256), n.v.Ptr(), x.Ptr(), p.Ptr(), int32(d), int32(batch*d))
+	kernels.FrechetSumF64(s, n.perMatrix(), dist.Ptr(), mean1.Ptr(), cov1.Ptr(), mean2.Ptr(), cov2.Ptr(), n.v.Ptr(), flags1.Ptr(), flags2.Ptr(), int32(d), shared(first, batch))
+	codes1, err := readFaults(flags1)
+	if err != nil {
+		return nil, err
+	}
+	codes, err := readFaults(flags2)
+	if err != nil {
+		return nil, err
+	}
+	st, err := n.read()
+	if err != nil {
+		return nil, err
+	}
+	for i := range codes {
+		codes[i] = max(codes[i], codes1[i%first], Fault(st[stFault][i]))
+	}
+	return codes, nil
+}
+
+// cholesky is the lower factors of the matrices of a, and what is wrong with
+// those that have none.
+func (n *newtonSchulz) cholesky(a *gpu.Tensor) (l, flags *gpu.Tensor) {
+	const panel = 64
+	s, d, batch := n.dev.Stream(), n.d, a.Shape()[0]
+	l, flags = n.tensor(gpu.Float64, batch, d, d), n.tensor(gpu.Int32, batch)
+	most := n.tensor(gpu.Float64, batch)
+	stats, tiles := n.symmetric(l, a)
+	each := cuda.Grid{X: batch, Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1}
+	kernels.CholeskyCheckF64(s, each, most.Ptr(), flags.Ptr(), stats.Ptr(), asymmetry(gpu.Float64), int32(tiles))
+	minus := make([]float64, batch)
+	for i := range minus {
+		minus[i] = -1
+	}
+	ones := n.dev.From64(minus, batch)
+	n.owned = append(n.owned, ones)
+	for j := 0; j < d; j += panel {
+		kernels.CholeskyDiagonalF64(s, each, l.Ptr(), flags.Ptr(), most.Ptr(), int32(d), int32(j))
+		rest := d - j - panel
+		if rest <= 0 {
+			break
+		}
+		strips := ceil(rest, panel)
+		kernels.CholeskyPanelF64(s, cuda.Grid{X: batch * strips, Y: 1, Z: 1, BX: panel, BY: 1, BZ: 1, Shared: 2 * 8 * panel * (panel + 1)}, l.Ptr(), flags.Ptr(), int32(d), int32(j), int32(strips))
+		below := l.Ptr() + cuda.Ptr(8*((j+panel)*d+j))
+		corner := below + cuda.Ptr(8*panel)
+		gemm{c: corner, a: below, b: below, d: corner, alpha: ones.Ptr(), m: rest, n: rest, k: panel, lda: d, ldb: d, ldc: d,
+			strideA: d * d, strideB: d * d, strideC: d * d, double: true, transB: true, symmetric: true}.launch(s, batch)
+	}
+	kernels.CholeskyUpperF64(s, cuda.Grid1(batch*d*d, 256, 256), l.Ptr(), int32(d), int64(batch*d*d))
+	return l, flags
 }
