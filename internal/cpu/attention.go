@@ -16,17 +16,6 @@ type AttnRows struct {
 
 func (r *AttnRows) len() int { return len(r.F) + len(r.U) }
 
-// kind is how native.h names the dtype: 0 float32, 1 float16, 2 bfloat16.
-func (r *AttnRows) kind() int {
-	switch {
-	case r.U == nil:
-		return 0
-	case !r.BF16:
-		return 1
-	}
-	return 2
-}
-
 // load is n elements from at on as float32: the storage itself, or a conversion in dst.
 func (r *AttnRows) load(dst []float32, at, n int) []float32 {
 	if r.U == nil {

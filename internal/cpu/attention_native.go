@@ -35,6 +35,17 @@ func (a *Attn) head(s *attnSeq, i0, i1, j0, j1 int) C.attn_head {
 	}
 }
 
+// kind is how attention.h names the dtype: 0 float32, 1 float16, 2 bfloat16.
+func (r *AttnRows) kind() int {
+	switch {
+	case r.U == nil:
+		return 0
+	case !r.BF16:
+		return 1
+	}
+	return 2
+}
+
 // pointer is that to element at, nil where there is none.
 func (r *AttnRows) pointer(at int) unsafe.Pointer {
 	switch {
