@@ -10,8 +10,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 limit=$((60 * 1000 * 1000))
 tags=native
+flags=(-trimpath)
 if [ "${1:-}" = -host ]; then
 	tags="native hostdev"
+	flags=() # what the tests have compiled already serves again
 	shift
 fi
 out=${1:?usage: pack.sh [-host] FOLDER}
@@ -27,7 +29,7 @@ ldflags="-s -w -extldflags '-static-libgcc -static-libstdc++'"
 # build_test PACKAGE: the package's test program, if it has tests.
 build_test() {
 	local name=${1//\//-}
-	go test -c -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out/bin/$name.test" "./$1"
+	go test -c "${flags[@]}" -tags "$tags" -ldflags "$ldflags" -o "$out/bin/$name.test" "./$1"
 	mkdir -p "$out/src/$name" # where it runs, beside its test data
 	if [ -d "$1/testdata" ]; then cp -r "$1/testdata" "$out/src/$name/"; fi
 }
@@ -37,12 +39,12 @@ mkdir -p "$out/bin"
 for p in cuda kernels gpu ops; do
 	[ -d "$p" ] && build_test "$p"
 done
-go build -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out/bin/gpubench" ./scripts/gpubench
+go build "${flags[@]}" -tags "$tags" -ldflags "$ldflags" -o "$out/bin/gpubench" ./scripts/gpubench
 if [ "$tags" = native ] && [ "${PACK_LINES:-1}" = 1 ]; then
 	lines=$(mktemp -d)
 	trap 'rm -rf "$lines"' EXIT
 	if CGO_ENABLED=0 go run ./scripts/kernels lines "$lines" >&2; then
-		go build -overlay "$lines/overlay.json" -trimpath -tags "$tags" -ldflags "$ldflags" -o "$out/bin/gpubench-lines" ./scripts/gpubench
+		go build -overlay "$lines/overlay.json" "${flags[@]}" -tags "$tags" -ldflags "$ldflags" -o "$out/bin/gpubench-lines" ./scripts/gpubench
 		mkdir "$out/kernels"
 		cp kernels/*.cu kernels/*.h "$out/kernels/"
 	else
