@@ -323,10 +323,7 @@ void runBlock()
     s.waitingCount = s.trueCount = 0;
     for (int i = 0; i < (s.threads + 31) / 32; i++)
         s.warps[i] = {0, 0, s.fibers + 32 * i};
-    // A block of its own for each block, of the exact size, so that AddressSanitizer sees its ends.
-    void* shared = nullptr;
-    if (s.sharedSize && posix_memalign(&shared, 128, s.sharedSize)) die("out of memory");
-    dynamicShared = static_cast<unsigned char*>(shared);
+    dynamicShared = takeShared(s.sharedSize);
     fresh(dynamicShared, s.sharedSize);
     fresh(s.kernel->shared, s.kernel->sharedEnd - s.kernel->shared);
 
@@ -339,7 +336,7 @@ void runBlock()
     for (int i = 0; i < s.threads; i++)
         push(all[i]);
     runNext(nullptr);
-    free(dynamicShared);
+    giveShared(dynamicShared);
     dynamicShared = nullptr;
 }
 

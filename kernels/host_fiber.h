@@ -67,6 +67,8 @@ const char* primitiveName(Primitive p);
 bool inShared(const void* p, size_t n);
 void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
 void copyBytes(void* to, const void* from, size_t n);
+unsigned char* takeShared(size_t n);    // a block's dynamic shared memory
+void giveShared(unsigned char* p);
 void forgetAccesses(void* p, size_t n); // with HOST_TSAN only
 
 } // namespace host

@@ -95,7 +95,6 @@ func (r *runner) try(m *mutation, kernels []*kernel, recordings map[string][]*re
 	if err := r.program(fl, dir, units(hit), wrong); err != nil {
 		return false, err
 	}
-	found := false
 	for k, list := range chosen {
 		for _, order := range orders {
 			loose := !k.repro && order != "0"
@@ -118,10 +117,12 @@ func (r *runner) try(m *mutation, kernels []*kernel, recordings map[string][]*re
 			if m.detector == "order" && order == "0" && hits {
 				return false, fmt.Errorf("the result is wrong in order 0 already: the detector is \"result\"")
 			}
-			found = found || hits
+			if hits {
+				return true, nil
+			}
 		}
 	}
-	return found, nil
+	return false, nil
 }
 
 func columnOf(detector string) column {
