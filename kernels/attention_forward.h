@@ -188,6 +188,7 @@ __device__ __forceinline__ void forward(const ForwardArgs<T>& a)
         multiplyHeld<T, WIDTH, ATOMS, KEYS / 8, N>(out, s, sv, 0);
     }
     copyAsyncWait<0>();
+    __syncthreads(); // without a key no barrier came before: other warps' copies of queries have landed
     if (top > last) return;
 
     const Place here = queryPlace<ROWS>(p, opaque(blockIdx.x));

@@ -59,6 +59,22 @@ var mutations = []mutation{
 		old: "        __syncwarp();\n        rank[k] =", new: "        rank[k] =",
 		kernels: "radix.*", detector: "tsan", test: "TestSplat",
 	},
+	// Statistics and linear algebra.
+	{
+		name: "moments-sums", kind: "missing __syncthreads", file: "covariance.cu",
+		old: "    sums[way][lane] = sum;\n    __syncthreads();", new: "    sums[way][lane] = sum;",
+		kernels: "moments_sum_f32", detector: "result",
+	},
+	{
+		name: "moments-rows", kind: "missing bounds check", file: "covariance.cu",
+		old: "if (in && r < end) raw[i] =", new: "if (in) raw[i] =",
+		kernels: "moments_.*", detector: "asan",
+	},
+	{
+		name: "moments-stage", kind: "missing __syncthreads", file: "covariance.cu",
+		old: "        __syncthreads(); // the other stage is free again", new: "        // the other stage is free again",
+		kernels: "moments_.*_f32", detector: "tsan",
+	},
 	// Samplers.
 	{
 		name: "lincomb-end", kind: "missing bounds check", file: "lincomb.cu",
