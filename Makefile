@@ -5,10 +5,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -X github.com/fidlab/fidlab/internal/cli.version=$(VERSION)
 TOOL    := $(GO) tool -modfile=tools/go.mod
 CROSS   := darwin/arm64 linux/arm64 windows/amd64
-# Where cuda.h is: the wheels that setup put into .cuda, else an installed toolkit.
-CUDA    := $(firstword $(wildcard $(CURDIR)/.cuda/nvidia/cu13/include/cuda.h) $(wildcard /usr/local/cuda/include/cuda.h))
-# What every cgo build needs; `make env` prints the same for a module that links this one.
-export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include $(if $(CUDA),-I$(dir $(CUDA)))
+# What every cgo build needs; `make env` prints the same for a module that links this one. cuda.h is in the wheels that setup puts into
+# .cuda, else in an installed toolkit: both are named, since this line is read before setup has run.
+export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include -I$(CURDIR)/.cuda/nvidia/cu13/include -I/usr/local/cuda/include
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
 .PHONY: all help setup build sanitize kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean

@@ -190,11 +190,9 @@ func (a *SplatAux) drawBand(out []float32, i int) {
 	switch a.cfg.Mode {
 	case SplatAdditive:
 		s.canvas.Add(splats, ids, f, size.c, y0, y1, acc, nil)
-		if bg != nil {
-			for k, v := range bg {
-				for j := range plane {
-					acc[k*plane+j] += v
-				}
+		for k, v := range bg {
+			for j := range plane {
+				acc[k*plane+j] += v
 			}
 		}
 	case SplatNormalised:
