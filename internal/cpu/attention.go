@@ -29,7 +29,7 @@ func (r *AttnRows) load(dst []float32, at, n int) []float32 {
 		return dst
 	}
 	for i, u := range r.U[at:][:n] {
-		dst[i] = floatOfHalf(u)
+		dst[i] = F16ToFloat(u)
 	}
 	return dst
 }
@@ -45,7 +45,7 @@ func (r *AttnRows) store(at int, v []float32) {
 		}
 	default:
 		for i, x := range v {
-			r.U[at+i] = halfOfFloat(x)
+			r.U[at+i] = FloatToF16(x)
 		}
 	}
 }

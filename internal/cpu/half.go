@@ -2,8 +2,8 @@ package cpu
 
 import "math"
 
-// floatOfHalf is the value of a float16.
-func floatOfHalf(u uint16) float32 {
+// F16ToFloat is the value of the float16 with the bits u.
+func F16ToFloat(u uint16) float32 {
 	sign, e, m := uint32(u>>15)<<31, uint32(u>>10)&31, uint32(u)&0x3ff
 	switch e {
 	case 0: // zero and subnormals: m 2^-24
@@ -14,8 +14,9 @@ func floatOfHalf(u uint16) float32 {
 	return math.Float32frombits(sign | (e+112)<<23 | m<<13)
 }
 
-// halfOfFloat is x rounded to the nearest float16, ties to even.
-func halfOfFloat(x float32) uint16 {
+// FloatToF16 rounds x to the nearest float16, ties to even; what is too large
+// becomes an infinity, NaN a quiet NaN.
+func FloatToF16(x float32) uint16 {
 	u := math.Float32bits(x)
 	sign := uint16(u >> 16 & 0x8000)
 	u &= 0x7fffffff
