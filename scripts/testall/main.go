@@ -77,9 +77,8 @@ func (s *suite) everything(native bool) {
 	if native {
 		s.test("native", nil, "-tags", "native", "-shuffle=on", "./...")
 		// The kernels, compiled by g++, through the launch path that a GPU has.
-		host := []string{"FIDLAB_HOST_DEVICE=1"}
-		s.test("hostdev", host, append([]string{"-tags", hostTags, "-shuffle=on"}, hostPackages...)...)
-		s.test("hostdev race", host, append([]string{"-tags", hostTags, "-race", "-short", "-skip", "Alloc"}, racePackages...)...)
+		s.test("hostdev", nil, append([]string{"-tags", hostTags, "-shuffle=on"}, hostPackages...)...)
+		s.test("hostdev race", nil, append([]string{"-tags", hostTags, "-race", "-short", "-skip", "Alloc"}, racePackages...)...)
 		s.step("gpu rehearsal", nil, "scripts/gpu/rehearse.sh")
 		// Under the race detector sync.Pool drops what it holds at random, so nothing is free of allocations there.
 		s.test("race", nil, "-tags", "native", "-race", "-short", "-skip", "Alloc", "./internal/cpu/...", "./imageio", "./fid", "./sampler")
