@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -158,9 +157,11 @@ func (r *runner) checkAll(o *options, kernels []*kernel, recordings map[string][
 	cells := make([][]string, len(kernels))
 	complaints := make([][]string, len(kernels))
 	errs := make([]error, len(kernels))
-	var wait sync.WaitGroup
+	done := make([]chan struct{}, len(kernels))
 	for i, k := range kernels {
-		wait.Go(func() {
+		done[i] = make(chan struct{})
+		go func() {
+			defer close(done[i])
 			for _, c := range columns {
 				chosen := choose(recordings[k.name], c.count, c.budget)
 				outcomes, err := r.replay(programs[c.flavour], c.order, !k.repro && c.order != "0", chosen)
@@ -176,9 +177,8 @@ func (r *runner) checkAll(o *options, kernels []*kernel, recordings map[string][
 				}
 				cells[i] = append(cells[i], cell)
 			}
-		})
+		}()
 	}
-	wait.Wait()
 	findings := 0
 	fmt.Printf("\n%-36s %7s", "kernel", "classes")
 	for _, c := range columns {
@@ -186,6 +186,7 @@ func (r *runner) checkAll(o *options, kernels []*kernel, recordings map[string][
 	}
 	fmt.Println()
 	for i, k := range kernels {
+		<-done[i]
 		switch {
 		case errs[i] != nil:
 			return 0, errs[i]
