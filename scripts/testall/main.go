@@ -26,7 +26,7 @@ const maxPureSkips = 10
 const hostTags = "native hostdev"
 
 var (
-	hostPackages = []string{"./cuda", "./kernels", "./gpu", "./ops", "./sampler"}
+	hostPackages = []string{"./cuda", "./kernels", "./gpu", "./ops", "./sampler", "./scripts/sanitize"}
 	racePackages = []string{"./cuda", "./gpu"}
 )
 
