@@ -315,6 +315,7 @@ __device__ __forceinline__ void backwardQueries(const BackwardArgs<T>& a)
         multiplyHeld<T, WIDTH>(dq, s, sk, 0);
     }
     copyAsyncWait<0>();
+    __syncthreads(); // without a key no barrier came before: other warps' copies of queries have landed
     const Place here = queryPlace<ROWS>(p, opaque(blockIdx.x));
     float scale[ATOMS][2];
 #pragma unroll
