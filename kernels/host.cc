@@ -3,8 +3,8 @@
 // The fiber scheduler of the host build. A block is one fiber for each CUDA thread, all on the
 // calling OS thread; a fiber runs until it waits at a barrier or a warp primitive. Blocks run one
 // after the other. FIDLAB_HOST_ORDER sets the order in which blocks start and threads are woken:
-// 0 forward, 1 backward, any other number random from that seed; a result that changes with it
-// shows a missing barrier.
+// 0 forward, 1 backward with every thread as far ahead as it can get, any other number random from
+// that seed; a result that changes with it shows a missing barrier.
 //
 // This file is compiled without sanitizers even in a sanitized build and tells them about fibers
 // and barriers itself (HOST_ASAN, HOST_TSAN). For ThreadSanitizer two blocks in a row are
@@ -118,6 +118,21 @@ void push(Fiber* f)
     s.tail = f;
 }
 
+// Lets threads run. Order 1 takes the last of them next, before all that could run already, so that a
+// warp goes as far as it can while others have not begun.
+void wake(Fiber** v, int n)
+{
+    if (s.order != 1) arrange(v, n);
+    for (int i = 0; i < n; i++)
+        if (s.order != 1) {
+            push(v[i]);
+        } else {
+            v[i]->next = s.head;
+            if (!s.head) s.tail = v[i];
+            s.head = v[i];
+        }
+}
+
 // Continues at next, or where run() was left if next is null.
 void switchTo(Fiber* from, Fiber* next)
 {
@@ -210,9 +225,7 @@ void openBarrier()
                 first.index.x, first.index.y, first.index.z, primitiveName(first.waits),
                 first.at.file, first.at.line);
     }
-    arrange(s.waiting, s.waitingCount);
-    for (int i = 0; i < s.waitingCount; i++)
-        push(s.waiting[i]);
+    wake(s.waiting, s.waitingCount);
     s.lastCount = s.trueCount;
     s.waitingCount = s.trueCount = 0;
 }
@@ -235,9 +248,7 @@ void finishMeeting(Warp& w, const Fiber& f)
     w.arrived &= ~group;
     if (f.combine) f.combine(w.first, group);
     if (f.ordering) orderMemory(all, n);
-    arrange(all, n);
-    for (int i = 0; i < n; i++)
-        push(all[i]);
+    wake(all, n);
 }
 
 // A fiber's whole life.
@@ -332,9 +343,7 @@ void runBlock()
         prepare(s.fibers[i], i);
         all[i] = &s.fibers[i];
     }
-    arrange(all, s.threads);
-    for (int i = 0; i < s.threads; i++)
-        push(all[i]);
+    wake(all, s.threads);
     runNext(nullptr);
     giveShared(dynamicShared);
     dynamicShared = nullptr;

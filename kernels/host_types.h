@@ -10,8 +10,8 @@
 #define __constant__ const
 #define __align__(n) __attribute__((aligned(n)))
 // Shared arrays are the only variables of static storage in a kernel file (host.h): no __device__
-// variables, and functions that declare shared arrays belong in an anonymous namespace, since the
-// statics of an inline function with external linkage lie elsewhere.
+// variables. The zhost files put a kernel file into an anonymous namespace as a whole, because the
+// statics of a template with external linkage would lie elsewhere.
 #define __shared__ static
 #define __builtin_assume(x) ((void)0)
 

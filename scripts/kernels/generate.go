@@ -32,7 +32,7 @@ func (h *house) generate(check bool) error {
 		}
 		want["zlaunch_"+s.stem+".go"] = launchers
 		want["zfatbin_"+s.stem+".go"] = h.embedding(s)
-		want["zhost_"+s.stem+".cc"] = []byte("//go:build native && cgo && hostdev\n\n" + generatedLine + "#include \"" + s.stem + ".cu\"\n")
+		want["zhost_"+s.stem+".cc"] = hosted(s.stem)
 	}
 	var stale []string
 	for _, pattern := range []string{"zlaunch_*.go", "zfatbin_*.go", "zhost_*.cc"} {
@@ -159,4 +159,12 @@ func goParams(params []param) []string {
 		list = append(list, name)
 	}
 	return list
+}
+
+// hosted is the C++ file that compiles a kernel file for the host device. The
+// kernel file lies in an anonymous namespace as a whole, so that the shared
+// arrays of templates are the file's own too, where the host device looks for them.
+func hosted(stem string) []byte {
+	return []byte("//go:build native && cgo && hostdev\n\n" + generatedLine +
+		"#include \"device.h\"\n\nnamespace {\n#include \"" + stem + ".cu\"\n}\n")
 }

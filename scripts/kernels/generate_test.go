@@ -74,7 +74,7 @@ func EdmStepF32(stream *cuda.Stream, grid cuda.Grid, y, d cuda.Ptr, t float32, s
 		t.Errorf("compiled: %s", f)
 	}
 	host, err := os.ReadFile(filepath.Join(h.dir, "zhost_edmstep.cc"))
-	if err != nil || !strings.HasPrefix(string(host), "//go:build native && cgo && hostdev\n") || !strings.HasSuffix(string(host), "#include \"edmstep.cu\"\n") {
+	if err != nil || !strings.HasPrefix(string(host), "//go:build native && cgo && hostdev\n") || !strings.HasSuffix(string(host), "\nnamespace {\n#include \"edmstep.cu\"\n}\n") {
 		t.Errorf("host include: %q, %v", host, err)
 	}
 }

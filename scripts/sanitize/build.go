@@ -88,11 +88,11 @@ func (b *builder) prune() {
 }
 
 // object compiles one file of the folder dir, or finds it compiled already.
-// .cu files are kernels; the others belong to the scheduler.
+// zhost_*.cc holds kernels; the others belong to the scheduler.
 func (b *builder) object(fl *flavour, dir, file string) (string, error) {
 	flags := slices.Concat(common, []string{"-I" + dir, "-c"})
-	if strings.HasSuffix(file, ".cu") {
-		flags = slices.Concat(flags, fl.kernel, []string{"-x", "c++"})
+	if strings.HasPrefix(file, "zhost_") {
+		flags = slices.Concat(flags, fl.kernel)
 	} else {
 		flags = slices.Concat(flags, fl.host, []string{"-O2"})
 	}
@@ -155,7 +155,7 @@ func (b *builder) command(dir, name string, args ...string) error {
 	return nil
 }
 
-// program links the replay program of the given .cu files, those in dir, as out.
+// program links the replay program of the given zhost_*.cc files, those in dir, as out.
 func (b *builder) program(fl *flavour, dir string, units []string, out string) error {
 	files := slices.Concat(units, []string{"host.cc", "host_memory.cc", "host_table.cc", "host_warp.cc", filepath.Join(b.root, "scripts", "sanitize", "cc", "replay.cc")})
 	objects := make([]string, len(files))
@@ -164,7 +164,7 @@ func (b *builder) program(fl *flavour, dir string, units []string, out string) e
 	for i, f := range files {
 		wait.Go(func() {
 			from := dir
-			if strings.HasSuffix(f, ".cc") {
+			if !strings.HasPrefix(f, "zhost_") {
 				from = filepath.Join(b.root, "kernels") // no mutation touches the scheduler
 			}
 			objects[i], errs[i] = b.object(fl, from, f)

@@ -235,7 +235,7 @@ func moduleRoot() (string, error) {
 
 // kernel is an entry point.
 type kernel struct {
-	name, unit string // unit: its .cu file
+	name, unit string // unit: the C++ file that includes its .cu file
 	repro      bool   // its contract promises the same bits every time
 }
 
@@ -268,7 +268,7 @@ func readKernels(dir string) ([]*kernel, error) {
 			}
 		}
 		for _, m := range exportCall.FindAllStringSubmatch(string(text), -1) {
-			all = append(all, &kernel{name: m[1], unit: filepath.Base(f), repro: !loose[m[1]]})
+			all = append(all, &kernel{name: m[1], unit: "zhost_" + strings.TrimSuffix(filepath.Base(f), ".cu") + ".cc", repro: !loose[m[1]]})
 		}
 	}
 	return all, nil

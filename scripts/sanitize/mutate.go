@@ -140,7 +140,7 @@ func (m *mutation) apply(from, dir string) error {
 		return err
 	}
 	found := false
-	for _, pattern := range []string{"*.h", "*.cu"} {
+	for _, pattern := range []string{"*.h", "*.cu", "zhost_*.cc"} {
 		files, err := filepath.Glob(filepath.Join(from, pattern))
 		if err != nil {
 			return err
