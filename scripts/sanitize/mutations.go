@@ -52,7 +52,13 @@ var mutations = []mutation{
 		name: "splat-large", kind: "missing __syncthreads", file: "splat2d_gather.h",
 		old:     "        __syncthreads();\n        const size_t plane = g / perImage * area;",
 		new:     "        const size_t plane = g / perImage * area;",
-		kernels: "splat2d_(gather_)?large.*", detector: "order",
+		kernels: "splat2d_large.*", detector: "result",
+	},
+	{
+		name: "splat-furthest", kind: "missing __syncthreads", file: "splat2d_alphaback.h",
+		old:     "    if (threadIdx.x == 0) furthest = 0;\n    __syncthreads();",
+		new:     "    if (threadIdx.x == 0) furthest = 0;",
+		kernels: "splat2d_alphaback4_f32", detector: "order",
 	},
 	{
 		name: "radix-peers", kind: "missing __syncwarp", file: "radixsort.cu",
