@@ -60,7 +60,7 @@ func factorOf(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 func clipped(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 	d := s.Dim()
 	v := append([]float64(nil), s.Covariance()...)
-	values, err := cpu.SymEig64(w, d, v, d, true)
+	rows, r, values, err := cpu.Semidefinite64(w, d, v)
 	if err != nil {
 		return nil, numeric("%s: eigenvalues of the covariance: %w", who, err)
 	}
@@ -69,20 +69,7 @@ func clipped(w *cpu.Worker, s *Stats, who string) (*factor, error) {
 		return nil, numeric("%s: the covariance is indefinite: its eigenvalues go from %g to %g, and none of a covariance is negative",
 			who, least, largest)
 	}
-	f := &factor{kind: "clipped", below: min(least, 0)}
-	cut := max(float64(d)*eps*largest, -least)
-	first := d
-	for first > 0 && values[first-1] > cut {
-		first--
-	}
-	f.r, f.rows = d-first, v[first*d:]
-	for i := range f.r {
-		root := math.Sqrt(values[first+i])
-		for j := range d {
-			f.rows[i*d+j] *= root
-		}
-	}
-	return f, nil
+	return &factor{r: r, rows: rows, kind: "clipped", below: min(least, 0)}, nil
 }
 
 // pivotedCholesky factors the symmetric positive semidefinite d×d matrix a,

@@ -90,13 +90,13 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 // finish sums up: the covariance term from the traces and the roots, the value and the notes.
 func (out Distance) finish(roots []float64, a, b *Stats, f, g *factor) (Distance, error) {
 	traceA, traceB := a.trace(f), b.trace(g)
-	sum := kahan{}
-	sum.add(traceA)
-	sum.add(traceB)
+	sum := cpu.Sum{}
+	sum.Add(traceA)
+	sum.Add(traceB)
 	for _, s := range roots {
-		sum.add(-2 * s)
+		sum.Add(-2 * s)
 	}
-	out.CovTerm = sum.value()
+	out.CovTerm = sum.Value()
 	if out.CovTerm < 0 {
 		out.Clamped = out.CovTerm
 		out.CovTerm = 0
@@ -195,18 +195,18 @@ func (s *Stats) lowRank() bool {
 }
 
 func (s *Stats) trace(f *factor) float64 {
-	sum := kahan{}
+	sum := cpu.Sum{}
 	if f.kind == "features" {
 		for _, x := range f.rows {
-			sum.add(x * x)
+			sum.Add(x * x)
 		}
-		return sum.value()
+		return sum.Value()
 	}
 	sigma := s.Covariance()
 	for i := range s.Dim() {
-		sum.add(sigma[i*s.Dim()+i])
+		sum.Add(sigma[i*s.Dim()+i])
 	}
-	return sum.value()
+	return sum.Value()
 }
 
 func same(a, b *Stats) bool {
@@ -251,18 +251,3 @@ func rankNotes(who string, s *Stats, f *factor) []string {
 	}
 	return out
 }
-
-// kahan sums with a compensation term (Neumaier 1974).
-type kahan struct{ sum, low float64 }
-
-func (k *kahan) add(x float64) {
-	t := k.sum + x
-	if math.Abs(k.sum) >= math.Abs(x) {
-		k.low += (k.sum - t) + x
-	} else {
-		k.low += (x - t) + k.sum
-	}
-	k.sum = t
-}
-
-func (k *kahan) value() float64 { return k.sum + k.low }

@@ -275,7 +275,7 @@ func gramWithout(p []float64, n1, n2, side, from, to int) (gram []float64, r int
 // the rows [from,to) of its centred rows.
 func (s *deleted) meanAndTraceWithout(rows []float64, from, to int) (mu []float64, trace float64) {
 	d, left := s.Dim(), float64(s.N-(to-from))
-	sum, total := make([]float64, d), kahan{}
+	sum, total := make([]float64, d), cpu.Sum{}
 	for i := range s.N {
 		if i >= from && i < to {
 			continue
@@ -285,14 +285,14 @@ func (s *deleted) meanAndTraceWithout(rows []float64, from, to int) (mu []float6
 			sum[c] += x
 			square += x * x
 		}
-		total.add(square)
+		total.Add(square)
 	}
 	mu = make([]float64, d)
 	for c, x := range sum {
 		mu[c] = s.Mu[c] + x/left
-		total.add(-x * x / left)
+		total.Add(-x * x / left)
 	}
-	return mu, total.value() / (left - 1)
+	return mu, total.Value() / (left - 1)
 }
 
 func diagonal(s *Stats) float64 { return s.trace(&factor{}) }
@@ -320,15 +320,15 @@ func distanceByGram(gram []float64, r int, mu1, mu2 []float64, traces float64) (
 	if err != nil {
 		return 0, numeric("jackknife: %w", err)
 	}
-	sum := kahan{}
-	sum.add(traces)
+	sum := cpu.Sum{}
+	sum.Add(traces)
 	for i, x := range mu1 {
-		sum.add((x - mu2[i]) * (x - mu2[i]))
+		sum.Add((x - mu2[i]) * (x - mu2[i]))
 	}
 	for _, v := range values {
-		sum.add(-2 * math.Sqrt(max(v, 0)))
+		sum.Add(-2 * math.Sqrt(max(v, 0)))
 	}
-	return sum.value(), nil
+	return sum.Value(), nil
 }
 
 // centred writes rows order[from:to] less the mean to out, in float64.

@@ -16,19 +16,19 @@ func direct(x []float32, d int) *Stats {
 	n := len(x) / d
 	s := &Stats{N: n, Mu: make([]float64, d), Sigma: make([]float64, d*d)}
 	for j := range d {
-		sum := kahan{}
+		sum := cpu.Sum{}
 		for i := range n {
-			sum.add(float64(x[i*d+j]))
+			sum.Add(float64(x[i*d+j]))
 		}
-		s.Mu[j] = sum.value() / float64(n)
+		s.Mu[j] = sum.Value() / float64(n)
 	}
 	for j := range d {
 		for k := range d {
-			sum := kahan{}
+			sum := cpu.Sum{}
 			for i := range n {
-				sum.add((float64(x[i*d+j]) - s.Mu[j]) * (float64(x[i*d+k]) - s.Mu[k]))
+				sum.Add((float64(x[i*d+j]) - s.Mu[j]) * (float64(x[i*d+k]) - s.Mu[k]))
 			}
-			s.Sigma[j*d+k] = sum.value() / float64(n-1)
+			s.Sigma[j*d+k] = sum.Value() / float64(n-1)
 		}
 	}
 	return s

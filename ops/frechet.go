@@ -135,25 +135,14 @@ func factorCov(w *cpu.Worker, t *gpu.Tensor, i, d int) (*covFactor, *MatrixError
 		}
 	}
 	copy(l, f.sigma)
-	lambda, err := cpu.SymEig64(w, d, l, d, true)
+	rows, r, lambda, err := cpu.Semidefinite64(w, d, l)
 	if err != nil {
 		return nil, &MatrixError{Fault: NotConverged, Detail: "gives no eigenvalues: " + err.Error()}
 	}
 	if lambda[0] < indefinite*lambda[d-1] || lambda[d-1] < 0 {
 		return nil, indefiniteFault(lambda[0], lambda[d-1])
 	}
-	cut := max(float64(d)*0x1p-52*lambda[d-1], -lambda[0])
-	k := 0
-	for k < d && lambda[k] <= cut {
-		k++
-	}
-	f.r, f.rows = d-k, l[k*d:]
-	for i := range f.r {
-		root := math.Sqrt(lambda[k+i])
-		for j := range d {
-			f.rows[i*d+j] *= root
-		}
-	}
+	f.r, f.rows = r, rows
 	return f, nil
 }
 
@@ -240,21 +229,13 @@ func covTermQuick(w *cpu.Worker, f *covFactor, s []float64, d int) (float64, boo
 
 // difference is a + b - 2·Σ roots, not below 0, summed with compensation.
 func difference(a, b float64, roots []float64) float64 {
-	sum, low := a, 0.0
-	add := func(x float64) { // Neumaier 1974
-		t := sum + x
-		if math.Abs(sum) >= math.Abs(x) {
-			low += (sum - t) + x
-		} else {
-			low += (x - t) + sum
-		}
-		sum = t
-	}
-	add(b)
+	var sum cpu.Sum
+	sum.Add(a)
+	sum.Add(b)
 	for _, s := range roots {
-		add(-2 * s)
+		sum.Add(-2 * s)
 	}
-	return max(sum+low, 0)
+	return max(sum.Value(), 0)
 }
 
 // frechetCUDA is Frechet on a GPU. Up to order 64 a block takes a pair, by

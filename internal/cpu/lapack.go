@@ -91,6 +91,32 @@ func SymEig64(w *Worker, n int, a []float64, lda int, vectors bool) ([]float64, 
 	return values, nil
 }
 
+// Semidefinite64 is a factor R, [r,n], of the symmetric n×n matrix A, row-major
+// and dense, with RᵀR = A where A is positive semidefinite: the rows √λᵢ·vᵢᵀ of
+// the eigenvalues that exceed both rounding, n·2^-52 of the largest, and the
+// magnitude of the most negative one, whose like rounding can be. It overwrites
+// A, of which rows is a part. values are all eigenvalues, ascending, for the
+// caller to judge; errors and panics are SymEig64's.
+func Semidefinite64(w *Worker, n int, a []float64) (rows []float64, r int, values []float64, err error) {
+	values, err = SymEig64(w, n, a, n, true)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	cut := max(float64(n)*0x1p-52*values[n-1], -values[0])
+	first := n
+	for first > 0 && values[first-1] > cut {
+		first--
+	}
+	rows, r = a[first*n:], n-first
+	for i := range r {
+		root := math.Sqrt(values[first+i])
+		for j := range n {
+			rows[i*n+j] *= root
+		}
+	}
+	return rows, r, values, nil
+}
+
 // SingularValues64 is the min(m,n) singular values of the m×n matrix A,
 // row-major, in descending order. A is destroyed. The error names an element
 // that is not finite, or says that the iteration did not converge. It panics

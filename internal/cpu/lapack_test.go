@@ -217,3 +217,46 @@ func TestNotFiniteIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Semidefinite64 factors a matrix of short rank, keeps clear of eigenvalues that
+// are rounding or negative, and passes on what is not finite.
+func TestSemidefinite64(t *testing.T) {
+	for _, c := range []struct {
+		n, rank  int
+		negative float64 // added to the diagonal's last element of an otherwise exact matrix
+	}{{1, 1, 0}, {5, 5, 0}, {9, 3, 0}, {40, 17, 0}, {6, 0, 0}, {8, 4, -1e-7}} {
+		x := make([]float64, c.rank*c.n)
+		for i := range x {
+			x[i] = float64((i*i*7919+i*31+13)%101-50) / 32
+		}
+		want := make([]float64, c.n*c.n)
+		for i := range c.n {
+			for j := range c.n {
+				for k := range c.rank {
+					want[i*c.n+j] += x[k*c.n+i] * x[k*c.n+j]
+				}
+			}
+		}
+		want[c.n*c.n-1] += c.negative
+		rows, r, values, err := Semidefinite64(nil, c.n, append([]float64(nil), want...))
+		if err != nil || r != c.rank || len(values) != c.n {
+			t.Errorf("order %d: rank %d and %d values (%v), want rank %d", c.n, r, len(values), err, c.rank)
+			continue
+		}
+		scale := max(1, values[c.n-1])
+		for i := range c.n {
+			for j := range c.n {
+				got := 0.0
+				for k := range r {
+					got += rows[k*c.n+i] * rows[k*c.n+j]
+				}
+				if !(math.Abs(got-want[i*c.n+j]) <= 1e-13*scale+math.Abs(c.negative)) {
+					t.Errorf("order %d, rank %d: [%d,%d] = %g, want %g", c.n, c.rank, i, j, got, want[i*c.n+j])
+				}
+			}
+		}
+	}
+	if _, _, _, err := Semidefinite64(nil, 2, []float64{1, 0, math.NaN(), 1}); err == nil {
+		t.Error("NaN was factored")
+	}
+}
