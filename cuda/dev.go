@@ -136,7 +136,7 @@ const (
 	attrMaxDynamic = 8
 )
 
-// freeShared is the dynamic shared memory that needs no permission.
+// freeShared is the shared memory, the kernel's own included, that needs no permission.
 const freeShared = 48 << 10
 
 // function finds or loads a kernel.
@@ -171,7 +171,7 @@ func (d *Dev) function(f Func) (*function, error) {
 	if err != nil {
 		return nil, d.fail(f.Name, err)
 	}
-	fn.dynamic.Store(freeShared)
+	fn.dynamic.Store(int64(max(0, freeShared-fn.static)))
 	next := make(map[Func]*function, len(old)+1)
 	for k, v := range old {
 		next[k] = v
@@ -181,8 +181,8 @@ func (d *Dev) function(f Func) (*function, error) {
 	return fn, nil
 }
 
-// permit lets a launch of fn use n bytes of dynamic shared memory: above 48 KiB
-// the driver wants to be asked, once for a function, since asking for all that
+// permit lets a launch of fn use n bytes of dynamic shared memory: where that and
+// what the kernel declares exceed 48 KiB the driver wants to be asked, once for a function, since asking for all that
 // there is costs nothing.
 func (d *Dev) permit(fn *function, n int) error {
 	if int64(n) <= fn.dynamic.Load() {

@@ -182,7 +182,9 @@ func TestLaunchErrors(t *testing.T) {
 		for _, g := range []Grid{Grid1(0, 1024, 256), {X: 1, Z: 1, BX: 4096}} { // no block: nothing to refuse
 			s.Launch(scaleFunc, g, &Args{})
 		}
-		launchScale(s, with(func(g *Grid) { g.Shared = 200 << 10 }), p, p, 1, 0) // more than 48 KiB is asked for
+		for _, bytes := range []int{48<<10 - 1024, 48 << 10, 200 << 10} { // beyond 48 KiB with the kernel's own 1024 it is asked for
+			launchScale(s, with(func(g *Grid) { g.Shared = bytes }), p, p, 1, 0)
+		}
 		if err := s.Sync(); err != nil {
 			t.Error(err)
 		}
