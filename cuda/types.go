@@ -3,10 +3,17 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"unsafe"
 )
 
 // Ptr is an address in a device's memory; 0 is none.
 type Ptr uint64
+
+// Bytes is the memory of v, as the copies of a Stream take it.
+func Bytes[T any](v []T) []byte {
+	var zero T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(zero)))
+}
 
 // Func names a kernel: the module that holds it (a file of package kernels) and its entry point.
 type Func struct{ Module, Name string }

@@ -2,7 +2,8 @@ package gpu
 
 import (
 	"fmt"
-	"unsafe"
+
+	"github.com/fidlab/fidlab/cuda"
 )
 
 // To is t on device d: t itself if it is there already, else a copy. From a GPU
@@ -145,18 +146,13 @@ func (t *Tensor) bytes() int { return t.n * t.dt.Size() }
 func (t *Tensor) storage() []byte {
 	switch t.dt {
 	case Float32:
-		return bytesOf(t.f32)
+		return cuda.Bytes(t.f32)
 	case Float64:
-		return bytesOf(t.f64)
+		return cuda.Bytes(t.f64)
 	case Int32:
-		return bytesOf(t.i32)
+		return cuda.Bytes(t.i32)
 	case Uint8:
 		return t.u8
 	}
-	return bytesOf(t.u16)
-}
-
-func bytesOf[T any](v []T) []byte {
-	var zero T
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(zero)))
+	return cuda.Bytes(t.u16)
 }

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/fidlab/fidlab/cuda"
 )
@@ -48,21 +47,16 @@ func open(t *testing.T) *cuda.Stream {
 	return s
 }
 
-func bytesOf[T any](v []T) []byte {
-	var zero T
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(zero)))
-}
-
 func upload[T any](s *cuda.Stream, v []T) cuda.Ptr {
-	p := s.Alloc(len(bytesOf(v)))
-	s.CopyIn(p, bytesOf(v))
+	p := s.Alloc(len(cuda.Bytes(v)))
+	s.CopyIn(p, cuda.Bytes(v))
 	return p
 }
 
 func download[T any](t *testing.T, s *cuda.Stream, p cuda.Ptr, n int) []T {
 	t.Helper()
 	v := make([]T, n)
-	if err := s.CopyOut(bytesOf(v), p); err != nil {
+	if err := s.CopyOut(cuda.Bytes(v), p); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Sync(); err != nil {

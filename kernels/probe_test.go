@@ -1,7 +1,6 @@
 package kernels_test
 
 import (
-	"encoding/binary"
 	"math"
 	"testing"
 
@@ -35,7 +34,7 @@ func testProbes(t *testing.T, dev *cuda.Dev) {
 			a, b := oracle.Normal(1, n), oracle.Normal(2, n)
 			y, pa, pb := s.Alloc(4*n), upload(s, a), upload(s, b)
 			kernels.ProbeTriadF32(s, cuda.Grid1(n, 4096, 256), y, pa, pb, 0.7, int64(n))
-			for i, got := range download(t, s, y, n) {
+			for i, got := range download[float32](t, s, y, n) {
 				// The product of two float32 is exact in float64, so this rounds as the fused operation does, but
 				// for the rare sum that float64 rounds first: half a unit of float64 in the last place of float32.
 				want := float32(float64(a[i]) + float64(float32(0.7))*float64(b[i]))
@@ -57,7 +56,7 @@ func testProbes(t *testing.T, dev *cuda.Dev) {
 			}
 			want += x
 		}
-		for i, got := range download(t, s, y, blocks*256) {
+		for i, got := range download[float32](t, s, y, blocks*256) {
 			// The map contracts by 0.875, so its roundings add up to eight of them at most; then eight sums.
 			if math.Abs(float64(got)-want) > 16*math.Exp2(-24)*want {
 				t.Fatalf("out[%d] = %v, want %v", i, got, want)
@@ -76,7 +75,7 @@ func testProbes(t *testing.T, dev *cuda.Dev) {
 		} {
 			y := s.Alloc(4 * blocks * 128)
 			c.launch(s, cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 128}, y, c.one, rounds)
-			for i, got := range download(t, s, y, blocks*128) {
+			for i, got := range download[float32](t, s, y, blocks*128) {
 				if got != 512*rounds {
 					t.Fatalf("%s: out[%d] = %v, want %d", c.name, i, got, 512*rounds)
 				}
@@ -85,27 +84,20 @@ func testProbes(t *testing.T, dev *cuda.Dev) {
 	})
 }
 
-func upload(s *cuda.Stream, v []float32) cuda.Ptr {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = binary.NativeEndian.AppendUint32(b, math.Float32bits(x))
-	}
+func upload[T any](s *cuda.Stream, v []T) cuda.Ptr {
+	b := cuda.Bytes(v)
 	p := s.Alloc(len(b))
 	s.CopyIn(p, b)
 	return p
 }
 
 // download waits for the device, checks that nothing went wrong and frees p.
-func download(t *testing.T, s *cuda.Stream, p cuda.Ptr, n int) []float32 {
+func download[T any](t *testing.T, s *cuda.Stream, p cuda.Ptr, n int) []T {
 	t.Helper()
-	b := make([]byte, 4*n)
-	if err := s.CopyOut(b, p); err != nil {
+	v := make([]T, n)
+	if err := s.CopyOut(cuda.Bytes(v), p); err != nil {
 		t.Fatal(err)
 	}
 	s.Free(p)
-	v := make([]float32, n)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.NativeEndian.Uint32(b[4*i:]))
-	}
 	return v
 }

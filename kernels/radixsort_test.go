@@ -1,7 +1,6 @@
 package kernels_test
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"sort"
@@ -29,30 +28,6 @@ func onDevice(t *testing.T) *cuda.Stream {
 	return s
 }
 
-func uploadWords(s *cuda.Stream, v []uint32) cuda.Ptr {
-	b := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		b = binary.NativeEndian.AppendUint32(b, x)
-	}
-	p := s.Alloc(len(b))
-	s.CopyIn(p, b)
-	return p
-}
-
-func downloadWords(t *testing.T, s *cuda.Stream, p cuda.Ptr, n int) []uint32 {
-	t.Helper()
-	b := make([]byte, 4*n)
-	if err := s.CopyOut(b, p); err != nil {
-		t.Fatal(err)
-	}
-	s.Free(p)
-	v := make([]uint32, n)
-	for i := range v {
-		v[i] = binary.NativeEndian.Uint32(b[4*i:])
-	}
-	return v
-}
-
 func zeroed(s *cuda.Stream, bytes int) cuda.Ptr {
 	p := s.Alloc(bytes)
 	s.Memset(p, 0, bytes)
@@ -69,7 +44,7 @@ func radixSort(t *testing.T, s *cuda.Stream, keys []uint32, first, bits int) (so
 	}
 	blocks, mask := (n+4095)/4096, uint32(1)<<(bits-8*(passes-1))-1
 	starts := zeroed(s, passes*256*4)
-	in, out := uploadWords(s, keys), s.Alloc(4*n)
+	in, out := upload(s, keys), s.Alloc(4*n)
 	var valuesIn cuda.Ptr
 	valuesOut, spare := s.Alloc(4*n), s.Alloc(4*n)
 	kernels.RadixHistogramU32(s, cuda.Grid{X: min(blocks, 3), Y: 1, Z: 1, BX: 256}, starts, in, int32(first), int32(passes), mask, int32(n))
@@ -91,7 +66,7 @@ func radixSort(t *testing.T, s *cuda.Stream, keys []uint32, first, bits int) (so
 	s.Free(out)
 	s.Free(starts)
 	s.Free(valuesOut)
-	return downloadWords(t, s, in, n), downloadWords(t, s, valuesIn, n)
+	return download[uint32](t, s, in, n), download[uint32](t, s, valuesIn, n)
 }
 
 func TestRadixSortEqualsStableSort(t *testing.T) {
@@ -146,14 +121,14 @@ func TestScanEqualsLoop(t *testing.T) {
 			}
 			var orderPtr cuda.Ptr
 			if ordered {
-				orderPtr = uploadWords(s, order)
+				orderPtr = upload(s, order)
 			}
 			blocks := (n + 2047) / 2048
 			out, total, state := s.Alloc(4*(n+1)), s.Alloc(8), zeroed(s, blocks*8+4)
-			inPtr := uploadWords(s, in)
+			inPtr := upload(s, in)
 			kernels.ScanExclusiveU32(s, cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 256}, out, total, inPtr, orderPtr, state, state+cuda.Ptr(8*blocks), int32(n))
 			sum := uint64(0)
-			for i, v := range downloadWords(t, s, out, n+1) {
+			for i, v := range download[uint32](t, s, out, n+1) {
 				if v != uint32(sum) {
 					t.Fatalf("n=%d, ordered %v: out[%d] = %d, want %d", n, ordered, i, v, uint32(sum))
 				}
@@ -165,7 +140,7 @@ func TestScanEqualsLoop(t *testing.T) {
 					sum += uint64(in[j])
 				}
 			}
-			if v := downloadWords(t, s, total, 2); uint64(v[0])|uint64(v[1])<<32 != sum {
+			if v := download[uint32](t, s, total, 2); uint64(v[0])|uint64(v[1])<<32 != sum {
 				t.Fatalf("n=%d: the total is %d, want %d", n, v, sum)
 			}
 			for _, p := range []cuda.Ptr{state, inPtr, orderPtr} {

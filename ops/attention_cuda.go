@@ -49,6 +49,10 @@ var attnDBias = [3]attnKernel[attnDQLaunch]{
 	{64, 128, 36864, kernels.AttentionDbiasF32}, {64, 128, 32768, kernels.AttentionDbiasF16}, {64, 128, 32768, kernels.AttentionDbiasBf16},
 }
 
+var attnDelta = [3]func(s *cuda.Stream, g cuda.Grid, delta, dout, out cuda.Ptr, queries int64, heads, lq, d, aligned int32){
+	kernels.AttentionDeltaF32, kernels.AttentionDeltaF16, kernels.AttentionDeltaBf16,
+}
+
 // attnDType is a dtype's place in the tables.
 func attnDType(dt gpu.DType) int {
 	switch dt {
@@ -85,7 +89,7 @@ func (n *attnSizes) problem(in AttentionInput, cfg AttentionConfig) attnProblem 
 		n.fail("%d queries and %d keys, want at most %d on a GPU", n.lq, n.lk, attnLimit)
 	}
 	p := attnProblem{
-		bias: ptrOrNone(in.Bias), keyLens: ptrOrNone(in.KeyLens), cuQ: ptrOrNone(in.CuQ), cuK: ptrOrNone(in.CuK),
+		bias: ptr(in.Bias), keyLens: ptr(in.KeyLens), cuQ: ptr(in.CuQ), cuK: ptr(in.CuK),
 		left: -1, right: -1,
 		batch: int32(n.b), heads: int32(n.h), kvHeads: int32(n.hkv), lq: int32(n.lq), lk: int32(n.lk), d: int32(n.d),
 		biasB: int32(n.biasB), biasH: int32(n.biasH),
@@ -100,13 +104,6 @@ func (n *attnSizes) problem(in AttentionInput, cfg AttentionConfig) attnProblem 
 	return p
 }
 
-func ptrOrNone(t *gpu.Tensor) cuda.Ptr {
-	if t == nil {
-		return 0
-	}
-	return t.Ptr()
-}
-
 // aligned is 1 where every row of d elements of the tensors lies on 16 bytes.
 func (n *attnSizes) aligned(ts ...*gpu.Tensor) int32 {
 	for _, t := range ts {
@@ -119,7 +116,7 @@ func (n *attnSizes) aligned(ts ...*gpu.Tensor) int32 {
 
 // grid has ceil(length / rows) blocks for each of heads and sequences.
 func (n *attnSizes) grid(length, rows, heads, threads, shared int) cuda.Grid {
-	return cuda.Grid{X: (length + rows - 1) / rows * heads * n.b, Y: 1, Z: 1, BX: threads, Shared: shared}
+	return cuda.Grid{X: ceil(length, rows) * heads * n.b, Y: 1, Z: 1, BX: threads, Shared: shared}
 }
 
 func (n *attnSizes) attentionCUDA(out, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig) {
@@ -141,20 +138,12 @@ func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu
 		lq = 0
 	}
 	rows := cuda.Grid1(n.queries*n.h, 32, 256)
-	aligned := n.aligned(dout, out)
-	switch p.dt {
-	case 0:
-		kernels.AttentionDeltaF32(s, rows, delta.Ptr(), dout.Ptr(), out.Ptr(), int64(n.queries), p.heads, lq, p.d, aligned)
-	case 1:
-		kernels.AttentionDeltaF16(s, rows, delta.Ptr(), dout.Ptr(), out.Ptr(), int64(n.queries), p.heads, lq, p.d, aligned)
-	case 2:
-		kernels.AttentionDeltaBf16(s, rows, delta.Ptr(), dout.Ptr(), out.Ptr(), int64(n.queries), p.heads, lq, p.d, aligned)
-	}
-	aligned = n.aligned(dq, dk, dv, dout, in.Q, in.K, in.V)
+	attnDelta[p.dt](s, rows, delta.Ptr(), dout.Ptr(), out.Ptr(), int64(n.queries), p.heads, lq, p.d, n.aligned(dout, out))
+	aligned := n.aligned(dq, dk, dv, dout, in.Q, in.K, in.V)
 	if dk != nil || dv != nil {
 		k := attnDKV[p.dt][p.width]
 		k.launch(s, n.grid(n.lk, k.rows, n.hkv, k.threads, k.shared),
-			ptrOrNone(dk), ptrOrNone(dv), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
+			ptr(dk), ptr(dv), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
 			p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
 			p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
 	}
@@ -166,7 +155,7 @@ func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu
 	if dbias == nil {
 		return
 	}
-	planes := ((n.lk + 63) / 64) * ((n.lq + 63) / 64) * n.biasB * n.biasH
+	planes := ceil(n.lk, 64) * ceil(n.lq, 64) * n.biasB * n.biasH
 	b := attnDBias[p.dt]
 	b.launch(s, cuda.Grid{X: planes, Y: 1, Z: 1, BX: b.threads, Shared: b.shared},
 		dbias.Ptr(), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),

@@ -75,8 +75,7 @@ func (n *attnSizes) choice(s *cuda.Stream, sel MapSelect) attnChoice {
 	if len(lists) == 0 {
 		return c
 	}
-	c.lists = s.Alloc(4 * len(lists))
-	s.CopyIn(c.lists, bytesOf(lists))
+	c.lists = uploaded(s, lists)
 	at := func(i int) cuda.Ptr { return c.lists + cuda.Ptr(4*i) }
 	if sel.Heads != nil {
 		c.headPick, c.headPlace = at(heads), at(headPlaces)
@@ -103,7 +102,7 @@ func blocks(shared int, counts ...int) cuda.Grid {
 }
 
 // sides is how many times attnSide covers n.
-func sides(n int) int { return (n + attnSide - 1) / attnSide }
+func sides(n int) int { return ceil(n, attnSide) }
 
 func (n *attnSizes) attentionMapsCUDA(maps, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig, sel MapSelect) {
 	p := n.problem(in, cfg)

@@ -19,15 +19,7 @@ func Clamp(out, x *gpu.Tensor, lo, hi float64) {
 	lo, hi = rounded(out.DType(), lo), rounded(out.DType(), hi)
 	if dev := out.Device(); dev.CUDA() {
 		g := cuda.Grid1(out.Len(), vectorBlock*16/out.DType().Size(), vectorBlock)
-		f := kernels.ClampF32
-		switch out.DType() {
-		case gpu.Float64:
-			f = kernels.ClampF64
-		case gpu.Float16:
-			f = kernels.ClampF16
-		case gpu.BFloat16:
-			f = kernels.ClampBf16
-		}
+		f := byDType(out.DType(), kernels.ClampF32, kernels.ClampF64, kernels.ClampF16, kernels.ClampBf16)
 		f(dev.Stream(), g, out.Ptr(), x.Ptr(), lo, hi, int64(out.Len()))
 		return
 	}

@@ -96,27 +96,12 @@ func momentsCUDA(mean, scatter, x *gpu.Tensor, batch, n, d int) {
 		}
 		sums := cuda.Grid{X: b * chunks * ceil(d, 32), Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1}
 		products := cuda.Grid{X: b * splits * tiles, Y: 1, Z: 1, BX: 128, BY: 1, BZ: 1}
-		means := func() {
-			kernels.MomentsMeanF64(s, cuda.Grid1(b*d, 256, 256), m, partial.Ptr(), int32(n), int32(d), int32(chunks), int32(b*d))
-		}
-		switch x.DType() {
-		case gpu.Float32:
-			kernels.MomentsSumF32(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
-			means()
-			kernels.MomentsScatterF32(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
-		case gpu.Float64:
-			kernels.MomentsSumF64(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
-			means()
-			kernels.MomentsScatterF64(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
-		case gpu.Float16:
-			kernels.MomentsSumF16(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
-			means()
-			kernels.MomentsScatterF16(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
-		case gpu.BFloat16:
-			kernels.MomentsSumBf16(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
-			means()
-			kernels.MomentsScatterBf16(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
-		}
+		dt := x.DType()
+		sum := byDType(dt, kernels.MomentsSumF32, kernels.MomentsSumF64, kernels.MomentsSumF16, kernels.MomentsSumBf16)
+		sum(s, sums, partial.Ptr(), m, in, int32(n), int32(d), int32(chunks), int32(ceil(d, 32)))
+		kernels.MomentsMeanF64(s, cuda.Grid1(b*d, 256, 256), m, partial.Ptr(), int32(n), int32(d), int32(chunks), int32(b*d))
+		multiply := byDType(dt, kernels.MomentsScatterF32, kernels.MomentsScatterF64, kernels.MomentsScatterF16, kernels.MomentsScatterBf16)
+		multiply(s, products, part, in, m, int32(n), int32(d), int32(tiles), int32(splits), int32(chunk))
 		if splits > 1 {
 			kernels.MomentsReduceF64(s, cuda.Grid{X: ceil(d, 32), Y: ceil(d, 32), Z: b, BX: 32, BY: 8, BZ: 1}, out, part, int32(d), int32(splits))
 		}
@@ -129,7 +114,7 @@ const momentsRows = 512
 // momentsOf is Moments of one set of n rows, which begins at element first of x.
 func momentsOf(w *cpu.Worker, mean, scatter []float64, x *gpu.Tensor, first, n int) {
 	d := len(mean)
-	blocks := (n + momentsRows - 1) / momentsRows
+	blocks := ceil(n, momentsRows)
 	origin, sums := make([]float64, d), make([]float64, blocks*d)
 	loadFloat64(origin, x, first)
 	onWorkers(w, blocks, func(_ *cpu.Worker, b int) {

@@ -51,15 +51,7 @@ func firstBad[T float32 | float64](x []T) int {
 func launchFinite(s *cuda.Stream, x *gpu.Tensor) int {
 	const vectors = 4 // of a thread
 	g := cuda.Grid1(x.Len(), vectors*vectorBlock*16/x.DType().Size(), vectorBlock)
-	f := kernels.FiniteF32
-	switch x.DType() {
-	case gpu.Float64:
-		f = kernels.FiniteF64
-	case gpu.Float16:
-		f = kernels.FiniteF16
-	case gpu.BFloat16:
-		f = kernels.FiniteBf16
-	}
+	f := byDType(x.DType(), kernels.FiniteF32, kernels.FiniteF64, kernels.FiniteF16, kernels.FiniteBf16)
 	bad := newIndex(s)
 	f(s, g, bad, x.Ptr(), int64(x.Len()))
 	return takeIndex(s, bad)

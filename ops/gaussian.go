@@ -191,7 +191,7 @@ func spreadOut[T float32 | float64](out, y, mean []T, to, rest float64) {
 // is what fills the GPU.
 func sliceOf(rows, rank, dims int) int {
 	const few, many, enough = 64, 512, 1024 // dimensions, and blocks
-	if (rows+63)/64*((rank+63)/64)*((dims+few-1)/few) <= enough {
+	if ceil(rows, 64)*ceil(rank, 64)*ceil(dims, few) <= enough {
 		return few
 	}
 	return many
@@ -200,20 +200,18 @@ func sliceOf(rows, rank, dims int) int {
 func (g *Gaussian) launch(gain []float64, out, x *gpu.Tensor, from, to, rest float64) {
 	rows, r, d := x.Shape()[0], len(g.lambda), g.mean.Len()
 	slice := sliceOf(rows, r, d)
-	parts := (d + slice - 1) / slice
+	parts := ceil(d, slice)
 	if rows > 8*65535 || parts > 65535 || d > math.MaxInt32-1024 {
 		fail("Gaussian", "%d samples of %d values; a GPU takes 524,280 samples of 33,553,920 at a time", rows, d)
 	}
 	s, n, size := x.Device().Stream(), rows*r, x.DType().Size()
-	gains := s.Alloc(8 * r)
-	s.CopyIn(gains, bytesOf(gain))
+	gains := uploaded(s, gain)
 	part, coef := s.Alloc(size*n*parts), s.Alloc(size*n)
 	project, weigh, expand := kernels.LowrankProjectF32, kernels.LowrankWeighF32, kernels.LowrankExpandF32
 	if x.Double() {
 		project, weigh, expand = kernels.LowrankProjectF64, kernels.LowrankWeighF64, kernels.LowrankExpandF64
 	}
 	mean, u := g.mean.Ptr(), g.basis.Ptr()
-	ceil := func(a, b int) int { return (a + b - 1) / b }
 	project(s, cuda.Grid{X: ceil(r, 64), Y: ceil(rows, 64), Z: parts, BX: 256, BY: 1, BZ: 1},
 		part, x.Ptr(), mean, u, from, int32(rows), int32(r), int32(d), int32(slice))
 	weigh(s, cuda.Grid1(n, 256, 256), coef, part, gains, rest, int64(n), int32(r), int32(parts))

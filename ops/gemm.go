@@ -207,6 +207,3 @@ func (g gemm) launch(s *cuda.Stream, batch int) {
 		int32(g.m), int32(g.n), int32(g.k), int32(g.lda), int32(g.ldb), int32(g.ldc),
 		int64(g.strideA), int64(g.strideB), int64(g.strideC), flags, int32(tiles))
 }
-
-// ceil is ⌈n/size⌉.
-func ceil(n, size int) int { return (n + size - 1) / size }

@@ -130,28 +130,13 @@ func valueAt(t *gpu.Tensor, i int) float64 {
 
 func launchGuide(out *gpu.Tensor, xs []*gpu.Tensor, w []float64, rescale float64, rows int) {
 	s, size := out.Device().Stream(), out.Len()/rows
-	const vectors = 8 // of a thread
-	per := vectorBlock * vectors * 16 / out.DType().Size()
-	parts := (size + per - 1) / per
-	if rows*parts > math.MaxInt32 {
-		fail("Guide", "shape %v takes %d blocks of a GPU, more than 2^31-1; use a smaller batch", out.Shape(), rows*parts)
-	}
+	g, parts := rowGrid("Guide", out, size, 8)
 	var weights cuda.Ptr
 	if !sameRows(w, 1) {
-		weights = s.Alloc(8 * len(w))
-		s.CopyIn(weights, bytesOf(w))
+		weights = uploaded(s, w)
 	}
 	coef, part := s.Alloc(16*rows), s.Alloc(32*rows*parts)
-	f := kernels.GuideMomentsF32
-	switch out.DType() {
-	case gpu.Float64:
-		f = kernels.GuideMomentsF64
-	case gpu.Float16:
-		f = kernels.GuideMomentsF16
-	case gpu.BFloat16:
-		f = kernels.GuideMomentsBf16
-	}
-	g := cuda.Grid{X: rows * parts, Y: 1, Z: 1, BX: vectorBlock, BY: 1, BZ: 1}
+	f := byDType(out.DType(), kernels.GuideMomentsF32, kernels.GuideMomentsF64, kernels.GuideMomentsF16, kernels.GuideMomentsBf16)
 	f(s, g, part, xs[0].Ptr(), xs[1].Ptr(), weights, w[0], int64(size), int32(parts))
 	kernels.GuideScale(s, cuda.Grid1(rows, vectorBlock/32, vectorBlock), coef, part, weights, w[0], rescale, int64(size), int32(parts), int32(rows))
 	launchLinCombRows("Guide", out, coef, xs, size)

@@ -1,9 +1,7 @@
 package ops
 
 import (
-	"math"
 	"slices"
-	"unsafe"
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
@@ -65,8 +63,7 @@ func LinCombRows(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
 			return
 		}
 		s := dev.Stream()
-		c := s.Alloc(8 * len(coeffs))
-		s.CopyIn(c, bytesOf(coeffs))
+		c := uploaded(s, coeffs)
 		launchLinCombRows(op, out, c, xs, size)
 		s.Free(c)
 		return
@@ -151,15 +148,7 @@ func launchLinComb(out *gpu.Tensor, bad cuda.Ptr, coeffs []float64, xs []*gpu.Te
 	var c [maxTerms]float64
 	copy(c[:], coeffs)
 	g := cuda.Grid1(n, vectorBlock*16/out.DType().Size(), vectorBlock)
-	f := kernels.LincombF32
-	switch out.DType() {
-	case gpu.Float64:
-		f = kernels.LincombF64
-	case gpu.Float16:
-		f = kernels.LincombF16
-	case gpu.BFloat16:
-		f = kernels.LincombBf16
-	}
+	f := byDType(out.DType(), kernels.LincombF32, kernels.LincombF64, kernels.LincombF16, kernels.LincombBf16)
 	f(s, g, out.Ptr(), bad, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7],
 		c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], k, int64(n))
 }
@@ -167,33 +156,7 @@ func launchLinComb(out *gpu.Tensor, bad cuda.Ptr, coeffs []float64, xs []*gpu.Te
 // launchLinCombRows takes the coefficients from c, on the device.
 func launchLinCombRows(op string, out *gpu.Tensor, c cuda.Ptr, xs []*gpu.Tensor, size int) {
 	s, k, p := out.Device().Stream(), int32(len(xs)), pointers(xs)
-	per := vectorBlock * 16 / out.DType().Size()
-	blocks := (size + per - 1) / per
-	grid := out.Len() / size * blocks
-	if grid > math.MaxInt32 {
-		fail(op, "shape %v takes %d blocks of a GPU, more than 2^31-1; use a smaller batch", out.Shape(), grid)
-	}
-	g := cuda.Grid{X: grid, Y: 1, Z: 1, BX: vectorBlock, BY: 1, BZ: 1}
-	f := kernels.LincombRowsF32
-	switch out.DType() {
-	case gpu.Float64:
-		f = kernels.LincombRowsF64
-	case gpu.Float16:
-		f = kernels.LincombRowsF16
-	case gpu.BFloat16:
-		f = kernels.LincombRowsBf16
-	}
+	g, blocks := rowGrid(op, out, size, 1)
+	f := byDType(out.DType(), kernels.LincombRowsF32, kernels.LincombRowsF64, kernels.LincombRowsF16, kernels.LincombRowsBf16)
 	f(s, g, out.Ptr(), 0, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], c, k, int64(size), int32(blocks))
-}
-
-// vectorBlock is the threads of a block of the elementwise kernels; each has 16
-// bytes of values.
-const vectorBlock = 256
-
-// bytesOf is v's memory.
-func bytesOf[T float32 | float64 | int32 | uint64](v []T) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0])))
 }

@@ -2,7 +2,6 @@ package ops
 
 import (
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/fidlab/fidlab/cuda"
@@ -129,30 +128,15 @@ func (c *noiseCall) row(_ *cpu.Worker, b int) {
 
 func launchNoise(op string, out, x *gpu.Tensor, coeffs []float64, z Noise, size int) {
 	s := out.Device().Stream()
-	per := vectorBlock * 16 / out.DType().Size()
-	blocks := (size + per - 1) / per
-	grid := out.Len() / size * blocks
-	if grid > math.MaxInt32 {
-		fail(op, "shape %v takes %d blocks of a GPU, more than 2^31-1; use a smaller batch", out.Shape(), grid)
-	}
+	g, blocks := rowGrid(op, out, size, 1)
 	var xp, c cuda.Ptr
 	if x != nil {
 		xp = x.Ptr()
 	}
 	if !sameRows(coeffs, 2) {
-		c = s.Alloc(8 * len(coeffs))
-		s.CopyIn(c, bytesOf(coeffs))
+		c = uploaded(s, coeffs)
 	}
-	f := kernels.NoiseF32
-	switch out.DType() {
-	case gpu.Float64:
-		f = kernels.NoiseF64
-	case gpu.Float16:
-		f = kernels.NoiseF16
-	case gpu.BFloat16:
-		f = kernels.NoiseBf16
-	}
-	g := cuda.Grid{X: grid, Y: 1, Z: 1, BX: vectorBlock, BY: 1, BZ: 1}
+	f := byDType(out.DType(), kernels.NoiseF32, kernels.NoiseF64, kernels.NoiseF16, kernels.NoiseBf16)
 	f(s, g, out.Ptr(), xp, c, coeffs[0], coeffs[1], z.Seed, z.Stream, z.From, int64(size), int32(blocks))
 	s.Free(c)
 }

@@ -50,18 +50,10 @@ func radixSort(dev *gpu.Device, keys, values *gpu.Tensor, n, bits int) (*gpu.Ten
 // given order (nil: as they are), offsets[n] that of all, and writes the sum of
 // all in 64 bits to total.
 func exclusiveSum(dev *gpu.Device, counts, order *gpu.Tensor, total cuda.Ptr, n int) *gpu.Tensor {
-	blocks := (n + scanTile - 1) / scanTile
+	blocks := ceil(n, scanTile)
 	offsets, state := dev.New(gpu.Int32, n+1), dev.Zeros(gpu.Int32, 2*blocks+1)
 	defer state.Free()
 	kernels.ScanExclusiveU32(dev.Stream(), cuda.Grid1(n, scanTile, 256), offsets.Ptr(), total, counts.Ptr(), ptr(order), state.Ptr(),
 		state.Ptr()+cuda.Ptr(2*blocks)*wordSize, int32(n))
 	return offsets
-}
-
-// ptr is the address of a tensor that may be missing.
-func ptr(t *gpu.Tensor) cuda.Ptr {
-	if t == nil {
-		return 0
-	}
-	return t.Ptr()
 }

@@ -61,7 +61,7 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 	if s.c < 1 || h < least || w < least {
 		return s, splatError("%d channels, %d x %d pixels; want at least 1 and %d x %d", s.c, h, w, least, least)
 	}
-	tiles := ((h + splatTile - 1) / splatTile) * ((w + splatTile - 1) / splatTile)
+	tiles := ceil(h, splatTile) * ceil(w, splatTile)
 	for _, q := range []struct {
 		what string
 		a, b int

@@ -42,7 +42,7 @@ func (a *SplatAux) forwardCPU(image *gpu.Tensor) {
 	size := a.size
 	s := &splatCPU{x: newSplatAxis(a.cfg.Grid, size.w, a.cfg.LowPass), y: newSplatAxis(a.cfg.Grid, size.h, a.cfg.LowPass)}
 	s.canvas = cpu.NewSplatCanvas(s.x.at, s.y.at)
-	s.bands = (size.h + splatBand - 1) / splatBand
+	s.bands = ceil(size.h, splatBand)
 	a.cpu = s
 	a.prepareCPU()
 	a.sortIntoBands()
@@ -68,7 +68,7 @@ func (a *SplatAux) prepareCPU() {
 		depth = a.p.Depth.F32()
 	}
 	s.splats = make([]cpu.Splat, n)
-	chunks := (n + splatPrep - 1) / splatPrep
+	chunks := ceil(n, splatPrep)
 	faults := make([]splatFaults, chunks)
 	cpu.Each(chunks, func(_ *cpu.Worker, chunk int) {
 		bad := &faults[chunk]

@@ -120,7 +120,7 @@ func (a *SplatAux) gather(g *SplatGrads, sums []float32, dImage *gpu.Tensor) {
 	})
 	bg.store(a, g)
 	f, df := a.p.Feature.F32(), g.Feature.F32()
-	chunks := (size.n + splatChunk - 1) / splatChunk
+	chunks := ceil(size.n, splatChunk)
 	cpu.Each(size.b*chunks, func(w *cpu.Worker, i int) {
 		image, lo := i/chunks, i%chunks*splatChunk
 		first := image * size.n

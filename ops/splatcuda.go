@@ -45,7 +45,7 @@ func (g *splatGPU) free() {
 func (s splatSize) padded() int { return (s.c + 3) &^ 3 }
 
 func (s splatSize) tiles() int {
-	return (s.h + splatTile - 1) / splatTile * ((s.w + splatTile - 1) / splatTile)
+	return ceil(s.h, splatTile) * ceil(s.w, splatTile)
 }
 
 func bit(b bool) int32 {
@@ -177,7 +177,7 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 		case size.c <= 32:
 			draw, block = kernels.Splat2dWide32F32, 32
 		}
-		grid := cuda.Grid{X: size.b * size.tiles(), Y: (size.c + block - 1) / block, Z: 1, BX: 256}
+		grid := cuda.Grid{X: size.b * size.tiles(), Y: ceil(size.c, block), Z: 1, BX: 256}
 		draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.left), ptr(g.coverage), ptr(g.last), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
 			ptr(g.entries), ptr(g.ranges), ptr(g.owner), a.cfg.Eps, int32(a.cfg.Mode), corners, planar, w, h, c, cp, n)
 		return

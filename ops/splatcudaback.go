@@ -74,7 +74,7 @@ func (a *SplatAux) backgroundCUDA(out, v *gpu.Tensor) {
 	size, dev := a.size, a.p.Mean.Device()
 	const slice = 4096 // pixels of a block
 	area, cp := size.h*size.w, size.padded()
-	slices := (area + slice - 1) / slice
+	slices := ceil(area, slice)
 	parts := dev.Empty(size.b, slices, cp)
 	defer parts.Free()
 	scale := float32(1)

@@ -124,7 +124,7 @@ func selectRank(m []uint32, rank int) {
 
 func launchThreshold(out, x *gpu.Tensor, rank int, fraction float64, lo, hi float32, rows, size int) {
 	const perBlock, counts = 4096, 4096
-	blocks := (size + perBlock - 1) / perBlock
+	blocks := ceil(size, perBlock)
 	if size > math.MaxInt32 || rows*blocks > math.MaxInt32 {
 		fail("DynamicThreshold", "shape %v; a GPU takes samples of at most 2^31-1 values, in as many blocks", out.Shape())
 	}
