@@ -1,6 +1,6 @@
 #include "linalg.h"
 
-namespace {
+inline namespace thisfile {
 
 __device__ __forceinline__ double toDouble(double x) { return x; }
 template <class T> __device__ __forceinline__ double toDouble(T x)
@@ -125,7 +125,7 @@ __device__ __forceinline__ void scatterTile(double* out, const T* x, const doubl
             }
 }
 
-} // namespace
+} // namespace thisfile
 
 // moments_sum - sums of batches of vectors in double, each feature relative to its first value.
 //

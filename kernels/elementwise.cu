@@ -1,7 +1,7 @@
 // Passes over one tensor: clamp, and the search for the first value that is not finite.
 #include "vec16.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int THREADS = 256;
 
@@ -84,7 +84,7 @@ __device__ __forceinline__ void finite(unsigned long long* bad, const T* x, long
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 // clamp - every value limited to [lo, hi]; NaN stays NaN.
 //

@@ -1,6 +1,6 @@
 #include "linalg_jacobi.h"
 
-namespace {
+inline namespace thisfile {
 
 // A sum that carries what rounding takes from it (Neumaier 1974).
 struct Careful {
@@ -27,7 +27,7 @@ __device__ __forceinline__ bool tooNegative(const double* a, int d, int ld)
 
 constexpr int panel = 64;
 
-} // namespace
+} // namespace thisfile
 
 // frechet_small - Frechet distances of pairs of normal distributions in few dimensions, a block a pair.
 //

@@ -1,6 +1,6 @@
 #include "linalg.h"
 
-namespace {
+inline namespace thisfile {
 
 // Bits of the parameter flags.
 constexpr int transA = 1; // A is stored k x m
@@ -282,7 +282,7 @@ __device__ __forceinline__ bool place(Job<T>& job, long long strideA, long long 
     return true;
 }
 
-} // namespace
+} // namespace thisfile
 
 // gemm_small - batched products of matrices in float and double.
 //

@@ -2,7 +2,7 @@
 // device, and lincomb_rows combines with them.
 #include "vec16.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int THREADS = 256, WARPS = THREADS / 32, PER = 8;
 
@@ -75,7 +75,7 @@ __device__ __forceinline__ void moments(double* part, const T* c, const T* u, co
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 // guide_moments - sums for the spread of the conditional and of the guided prediction.
 //

@@ -1,6 +1,6 @@
 #include "linalg_jacobi.h"
 
-namespace {
+inline namespace thisfile {
 
 template <class T>
 __device__ __forceinline__ void eigh(T* values, T* vectors, int* faults, const T* a, int d,
@@ -52,7 +52,7 @@ __device__ __forceinline__ void eigh(T* values, T* vectors, int* faults, const T
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 // jacobi_eigh - eigenvalues and eigenvectors of batches of small symmetric matrices.
 //

@@ -3,7 +3,7 @@
 #pragma once
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 // An operand tile in shared memory holds R rows by `depth` steps of k. Along k: element (r, k) at
 // r * (depth + 4) + k. Along rows: at k * (R + 4) + r. Both paddings make 4 (mod 16) doubles of the
@@ -90,4 +90,4 @@ __device__ __forceinline__ double blockMax(double v, double* shared)
 
 __device__ __forceinline__ double square(double x) { return x * x; }
 
-} // namespace
+} // namespace thisfile

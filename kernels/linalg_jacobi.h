@@ -2,7 +2,7 @@
 #pragma once
 #include "linalg.h"
 
-namespace {
+inline namespace thisfile {
 
 // Orders of matrices up to this one fit.
 constexpr int jacobiOrder = 64;
@@ -164,4 +164,4 @@ __device__ int jacobiLoad(T* a, const From* from, int d, double asymmetry, doubl
     return apart > asymmetry * most ? notSymmetric : faultNone;
 }
 
-} // namespace
+} // namespace thisfile

@@ -1,7 +1,7 @@
 // Linear combinations of up to eight tensors: the update of every solver in one pass.
 #include "vec16.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int THREADS = 256, TERMS = 8;
 
@@ -125,7 +125,7 @@ __device__ __forceinline__ void rows(T* out, unsigned long long* bad, Terms<T>& 
              static_cast<long long>(part) * THREADS * Vec16<T>::n, size);
 }
 
-} // namespace
+} // namespace thisfile
 
 // lincomb - a linear combination of up to eight tensors, fused.
 //

@@ -2,7 +2,7 @@
 // rest, such as the exact flow of a Gaussian: two thin products, and never a D x D matrix.
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int THREADS = 256;
 
@@ -122,7 +122,7 @@ __device__ __forceinline__ void expand(T* out, const T* x, const T* mean, const 
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 // lowrank_project - the coordinates of centred samples in the directions, in slices.
 //

@@ -1,7 +1,7 @@
 // Normals of package rng, made where they are used: a x0 + s n in one pass, without noise in memory.
 #include "vec16.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int THREADS = 256;
 
@@ -174,7 +174,7 @@ __device__ __forceinline__ void noise(T* out, const T* x, const double* c, doubl
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 // noise - clean values plus normals of each row's own stream.
 //

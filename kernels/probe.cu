@@ -87,7 +87,7 @@ EXPORT(probe_fma_f32)
 // expect   regs <= 64, shared <= 0, occupancy >= 50, HMMA >= 8, not LDL STL
 // repro    yes
 // twin     none: it measures the machine. kernels/probe_test.go holds it to the formula, exactly.
-namespace {
+inline namespace thisfile {
 template <class T> __device__ __forceinline__ void chains(float* out, unsigned one, int rounds)
 {
     const unsigned a[4] = {one, one, one, one}, b[2] = {one, one};
@@ -102,7 +102,7 @@ template <class T> __device__ __forceinline__ void chains(float* out, unsigned o
         sum += (d[k][0] + d[k][1]) + (d[k][2] + d[k][3]);
     out[blockIdx.x * 128ll + threadIdx.x] = sum;
 }
-} // namespace
+} // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(128) probe_mma_f16(float* out, unsigned one, int rounds)
 {

@@ -12,14 +12,14 @@
 // twin     ops.SplatForward, in its lists; kernels/radixsort_test.go holds the sort to sort.SliceStable.
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int threads = 256, warps = threads / 32, each = 16, tile = threads * each, digits = 256;
 // The two top bits of a block's word for a digit say what the rest is: nothing yet, how often the
 // block has it, how often all blocks up to this one have it.
 constexpr unsigned own = 1u << 30, whole = 2u << 30, value = own - 1;
 
-} // namespace
+} // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(256)
     radix_histogram_u32(unsigned* __restrict__ counts, const unsigned* __restrict__ keys, int first,

@@ -1,7 +1,7 @@
 // Separable resampling of batches of 8-bit RGB pictures, with the bits of package imageio.
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 // A block makes a tile of 32 x 32 pixels. Along the first axis it resamples CHUNK positions of the
 // second axis at a time into shared memory; every thread adds what its four pixels need of them, in
@@ -150,7 +150,7 @@ struct Bytes {
     }
 };
 
-} // namespace
+} // namespace thisfile
 
 // resize - a batch of pictures resampled with any table of weights, in floats.
 //

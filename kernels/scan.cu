@@ -15,13 +15,13 @@
 // source   Merrill and Garland 2016, Single-pass Parallel Prefix Scan with Decoupled Look-back. Own derivation.
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int threads = 256, each = 8;
 // The two top bits of a block's word say what the rest is: nothing yet, its own sum, the sum up to its end.
 constexpr unsigned long long own = 1ull << 62, whole = 2ull << 62, value = own - 1;
 
-} // namespace
+} // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(256)
     scan_exclusive_u32(unsigned* __restrict__ out, unsigned long long* __restrict__ total,

@@ -19,7 +19,7 @@
 // source   Zhang et al. 2024, GaussianImage, arXiv 2403.08551 (additive). Own derivation.
 #include "splat2d_tile.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int threads = 64, warps = threads / 32, batch = 64, rows = 4;
 
@@ -234,7 +234,7 @@ __device__ __forceinline__ void alpha(float* image, float* left, float* coverage
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(64, 16)
     splat2d_sum4_f32(float* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,

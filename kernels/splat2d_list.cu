@@ -15,7 +15,7 @@
 // source   Own derivation.
 #include "splat2d.h"
 
-namespace {
+inline namespace thisfile {
 constexpr int threads = 256;
 }
 

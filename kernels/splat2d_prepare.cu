@@ -19,7 +19,7 @@
 //          arXiv 2509.01109. Own derivation.
 #include "splat2d_covariance.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int threads = 128;
 
@@ -41,7 +41,7 @@ __device__ __forceinline__ void within(float mean, float extent, int n, bool cor
     hi = b;
 }
 
-} // namespace
+} // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_prepare_f32(float4* __restrict__ place, float4* __restrict__ shape, int4* __restrict__ box,

@@ -19,7 +19,7 @@
 // source   Own derivation.
 #include "splat2d_tile.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int threads = 256, warps = threads / 32, batch = 16, pixels = 256;
 enum Mode { additive, normalised, alphaMode };
@@ -203,7 +203,7 @@ __device__ __forceinline__ void draw(float* image, float* z, float* left, float*
     }
 }
 
-} // namespace
+} // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(256, 4)
     splat2d_wide16_f32(float* image, float* z, float* left, float* coverage, int* last,

@@ -1,6 +1,6 @@
 #include "linalg.h"
 
-namespace {
+inline namespace thisfile {
 
 // Rows of the state [rows, B] of an iteration; ops/newtonschulz.go has the same numbers.
 enum State {
@@ -128,7 +128,7 @@ __device__ __forceinline__ void resultOne(T* out, const T* from, const double* s
     out[i] = fault ? static_cast<T>(NAN) : static_cast<T>(inverse ? x / root : x * root);
 }
 
-} // namespace
+} // namespace thisfile
 
 // sqrtm_symmetric - (A + A^T) / 2, and how large and how asymmetric A is.
 //

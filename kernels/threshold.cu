@@ -2,7 +2,7 @@
 // of their bits, and the clamp that it sets.
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 constexpr int THREADS = 256, PER = 16, CHUNK = THREADS * PER;
 
@@ -73,7 +73,7 @@ __device__ __forceinline__ unsigned prefixOf(const unsigned* counts, int level, 
     return prefix;
 }
 
-} // namespace
+} // namespace thisfile
 
 // threshold_count - counts one digit of the absolute values that have the leading digits chosen so far.
 //

@@ -3,7 +3,7 @@
 #pragma once
 #include "device.h"
 
-namespace {
+inline namespace thisfile {
 
 template <class T> struct Vec16 {
     static constexpr int n = 16 / sizeof(T); // values
@@ -79,4 +79,4 @@ __device__ __forceinline__ bool aligned16(const void* p)
     return (reinterpret_cast<size_t>(p) & 15) == 0;
 }
 
-} // namespace
+} // namespace thisfile

@@ -168,11 +168,13 @@ var (
 	exportCall   = regexp.MustCompile(`\bEXPORT\(\s*(\w+)\s*\)`)
 	includeLine  = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]*(\S.*)$`)
 	rawAsm       = regexp.MustCompile(`\b(asm|__asm__|__asm)\b`)
+	anonymous    = regexp.MustCompile(`\bnamespace\s*\{`)
 	launchBounds = regexp.MustCompile(`^\s*__launch_bounds__\s*\(`)
 	firstWord    = regexp.MustCompile(`^\s*(\w+)\s*`)
 )
 
-// plain blanks the comments and applies the rules of every file of a kernel: ASCII, no raw assembly.
+// plain blanks the comments and applies the rules of every file of a kernel: ASCII, no raw
+// assembly, and names that are the same wherever it is compiled.
 func plain(file, text string, bad *problems) string {
 	for i, line := range strings.Split(text, "\n") {
 		if j := strings.IndexFunc(line, func(r rune) bool { return r > 126 || r < 32 && r != '\t' }); j >= 0 {
@@ -182,6 +184,9 @@ func plain(file, text string, bad *problems) string {
 	code := blankComments(text)
 	if m := rawAsm.FindStringIndex(code); m != nil {
 		bad.add(file, lineOf(code, m[0]), "raw asm; only device.h has it, so that every kernel also runs on the host device")
+	}
+	if m := anonymous.FindStringIndex(code); m != nil {
+		bad.add(file, lineOf(code, m[0]), "an anonymous namespace; write inline namespace thisfile, since nvcc names shared arrays of an anonymous one after the folder")
 	}
 	return code
 }

@@ -101,6 +101,7 @@ func TestParseRefuses(t *testing.T) {
 		{"declaration", "#include \"device.h\"", "#include \"device.h\"\nextern \"C\" __global__ void __launch_bounds__(1) f_f32(int n);", ":16: f_f32: no body"},
 		{"macro", "#include \"device.h\"", "#include \"device.h\"\n#define K(T) \\\n  extern \"C\" __global__ void f(T x)", ":17: a macro makes an entry point"},
 		{"asm", "y[0] = d[0];", `asm volatile("bar.sync 0;");`, ":21: raw asm"},
+		{"anonymous namespace", "#include \"device.h\"", "#include \"device.h\"\nnamespace { int two() { return 2; } }", ":16: an anonymous namespace"},
 		{"system header", "#include \"device.h\"", "#include \"device.h\"\n#include <cub/cub.cuh>", ":16: #include <cub/cub.cuh>; a kernel includes"},
 		{"folder", "\"device.h\"", "\"../device.h\"", `#include "../device.h"`},
 		{"no include", "#include \"device.h\"", "", `:1: does not include "device.h"`},
