@@ -14,6 +14,24 @@ type Grid struct {
 	Space Space // the scaling of all points
 	Steps []Step
 	Notes []string // what a user should know about this grid
+
+	rising bool
+}
+
+// Rising tells whether the grid leads from data to noise: it is a Reversed one.
+func (g *Grid) Rising() bool { return g.rising }
+
+// Reversed is the grid walked backwards, from data to noise, for inversion. A
+// step to zero noise is left out: the walk starts at the last noisy level, where
+// an image stands for the state.
+func (g *Grid) Reversed() *Grid {
+	out := &Grid{Name: g.Name + " reversed", Space: g.Space, Notes: g.Notes, rising: !g.rising}
+	for i := len(g.Steps) - 1; i >= 0; i-- {
+		if s := g.Steps[i]; s.To.B > 0 {
+			out.Steps = append(out.Steps, Step{From: s.To, To: s.From})
+		}
+	}
+	return out
 }
 
 // End is what a grid does after its last noisy level.
@@ -56,7 +74,18 @@ func chain(pts []Point) []Step {
 
 // Check refuses a grid without steps, and levels that are not finite and
 // falling (the first may be infinite outside VESpace), naming step and sigma.
+// The levels of a Reversed grid must be finite and rise.
 func (g *Grid) Check() error {
+	if g.rising {
+		back := g.Reversed()
+		if len(g.Steps) > 0 && g.Steps[0].From.B == 0 {
+			return fmt.Errorf("diffusion: grid %s starts without noise; wanted a level above 0", g.Name)
+		}
+		if n := len(g.Steps); n > 0 && g.Steps[n-1].To.A == 0 {
+			return fmt.Errorf("diffusion: grid %s rises to infinite noise, which no step from data reaches; end it lower", g.Name)
+		}
+		return back.Check()
+	}
 	if len(g.Steps) == 0 {
 		return fmt.Errorf("diffusion: grid %s has no steps; wanted at least 1", g.Name)
 	}
@@ -81,7 +110,7 @@ func (g *Grid) Check() error {
 
 // In is the same grid with states scaled for another space.
 func (g *Grid) In(s Space) *Grid {
-	out := &Grid{Name: g.Name, Space: s, Steps: make([]Step, len(g.Steps)), Notes: g.Notes}
+	out := &Grid{Name: g.Name, Space: s, Steps: make([]Step, len(g.Steps)), Notes: g.Notes, rising: g.rising}
 	conv := func(p Point) Point {
 		if g.Space != s {
 			p.A, p.B = s.Scale(p.Sigma())

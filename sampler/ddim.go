@@ -23,18 +23,7 @@ type DDIM struct {
 }
 
 // Name is "ddim" with its options.
-func (s DDIM) Name() string {
-	name := "ddim"
-	sep := ":"
-	if s.Eta != 0 {
-		name += fmt.Sprintf("%seta=%g", sep, s.Eta)
-		sep = ","
-	}
-	if s.Clip != 0 {
-		name += fmt.Sprintf("%sclip=%g", sep, s.Clip)
-	}
-	return name
-}
+func (s DDIM) Name() string { return name("ddim", "eta=0", s.Eta, "clip=0", s.Clip) }
 
 // Check refuses η outside [0,1] and a negative clip.
 func (s DDIM) Check(*diffusion.Grid) error {
@@ -47,46 +36,69 @@ func (s DDIM) Check(*diffusion.Grid) error {
 	return nil
 }
 
+// Rises tells that DDIM inversion is the same formula; not with noise or a clip.
+func (s DDIM) Rises() bool { return s.Eta == 0 && s.Clip == 0 }
+
 // NFE is one per step.
 func (s DDIM) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
 func (s DDIM) Start(like *gpu.Tensor) Stepper {
-	st := &ddim{DDIM: s, d: like.Like()}
-	if s.Eta > 0 {
+	if s.Clip == 0 {
+		return StartTable(s, like)
+	}
+	st := &clippedDDIM{DDIM: s, d: like.Like(), c: make([]float64, 2, 3)}
+	if s.Noisy() {
 		st.z = like.Like()
+		st.c = st.c[:3]
 	}
 	return st
 }
 
-type ddim struct {
-	DDIM
-	d, z *gpu.Tensor
+// Keep is 1.
+func (DDIM) Keep() int { return 1 }
+
+// Noisy is true unless η is 0.
+func (s DDIM) Noisy() bool { return s.Eta > 0 }
+
+// Coeffs implements Table, without the clip.
+func (s DDIM) Coeffs(c []float64, h *History) {
+	from, to := h.At[0], h.To
+	r := to.Sigma() / from.Sigma()
+	keep := s.Eta * s.Eta * (1 - r*r)
+	c[0] = to.B * math.Sqrt(1-keep) / from.B
+	c[1] = to.A - c[0]*from.A
+	if s.Noisy() {
+		c[2] = to.B * math.Sqrt(keep)
+	}
 }
 
-func (s *ddim) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
+// clippedDDIM clips D, but not in the direction of the noise.
+type clippedDDIM struct {
+	DDIM
+	d, z *gpu.Tensor
+	h    History
+	at   [1]diffusion.Point
+	c    []float64
+}
+
+func (s *clippedDDIM) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	from, to := g.Steps[i].From, g.Steps[i].To
 	if err := e.ask(s.d, x, from); err != nil {
 		return err
 	}
-	r := to.Sigma() / from.Sigma()
-	keep := s.Eta * s.Eta * (1 - r*r)
-	kx := to.B * math.Sqrt(1-keep) / from.B
-	kz := to.B * math.Sqrt(keep)
-	kd := to.A - kx*from.A
-	if s.Clip > 0 { // the direction keeps the unclipped D
-		c := [2]float64{kx, -kx * from.A}
-		if err := e.update(from, s.d, x, c[:], x, s.d); err != nil { // before the clamp hides an infinity
-			return err
-		}
-		ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
-		kx, kd = 1, to.A
+	s.at[0] = from
+	s.h = History{At: s.at[:], To: to, Step: i, Steps: len(g.Steps)}
+	s.Coeffs(s.c, &s.h)
+	k := [2]float64{s.c[0], -s.c[0] * from.A}
+	if err := e.update(from, s.d, x, k[:], x, s.d); err != nil { // before the clamp hides an infinity
+		return err
 	}
-	if kz > 0 {
+	ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
+	s.c[0], s.c[1] = 1, to.A
+	if s.z != nil {
 		e.Noise(s.z)
-		c := [3]float64{kx, kd, kz}
-		return e.update(from, s.d, x, c[:], x, s.d, s.z)
+		return e.update(from, s.d, x, s.c, x, s.d, s.z)
 	}
-	c := [2]float64{kx, kd}
-	return e.update(from, s.d, x, c[:], x, s.d)
+	return e.update(from, s.d, x, s.c, x, s.d)
 }

@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"context"
+	"maps"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -9,7 +10,8 @@ import (
 
 // Cond is what a denoiser may be conditioned on; the zero value means nothing.
 type Cond struct {
-	Classes []int // one per image, -1 for unconditional; nil when all are
+	Classes []int                  // one per image, -1 for unconditional; nil when all are
+	Inputs  map[string]*gpu.Tensor // [images, ...] each, by the network's names: texts, controls
 }
 
 // of is the condition of images lo to hi.
@@ -17,7 +19,32 @@ func (c Cond) of(lo, hi int) Cond {
 	if c.Classes != nil {
 		c.Classes = c.Classes[lo:hi]
 	}
+	c.Inputs = maps.Clone(c.Inputs)
+	for name, t := range c.Inputs {
+		c.Inputs[name] = t.Rows(lo, hi)
+	}
 	return c
+}
+
+// pick is the condition of the images rows.
+func (c Cond) pick(rows []int) Cond {
+	var out Cond
+	for _, r := range rows {
+		if c.Classes != nil {
+			out.Classes = append(out.Classes, c.Classes[r])
+		}
+	}
+	for name, t := range c.Inputs {
+		if out.Inputs == nil {
+			out.Inputs = map[string]*gpu.Tensor{}
+		}
+		o := t.Device().New(t.DType(), append([]int{len(rows)}, t.Shape()[1:]...)...)
+		for i, r := range rows {
+			o.Rows(i, i+1).Copy(t.Rows(r, r+1))
+		}
+		out.Inputs[name] = o
+	}
+	return out
 }
 
 // Denoiser estimates the clean images. Denoise writes to out the denoised x,
@@ -40,4 +67,10 @@ type PointDenoiser interface {
 // before it starts.
 type Checker interface {
 	Check(g *diffusion.Grid) error
+}
+
+// Coster is implemented by denoisers that ask their network more than once, or
+// not at all. Cost is how often, for an image at p.
+type Coster interface {
+	Cost(p diffusion.Point) int
 }

@@ -23,54 +23,42 @@ type DPMpp2M struct {
 
 // Name is "dpm++2m" or "dpm++2m-heun".
 func (s DPMpp2M) Name() string {
-	name := "dpm++2m"
+	base := "dpm++2m"
 	if s.HeunForm {
-		name += "-heun"
+		base += "-heun"
 	}
-	if s.LowerFinal {
-		name += ":lower-final=1"
-	}
-	return name
+	return name(base, "lower-final=0", s.LowerFinal)
 }
 
-// Check accepts every grid.
-func (DPMpp2M) Check(*diffusion.Grid) error { return nil }
+// Check refuses a single step, which would be of first order.
+func (s DPMpp2M) Check(g *diffusion.Grid) error { return needSteps(s, g, 2) }
 
 // NFE is one per step.
 func (DPMpp2M) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
-func (s DPMpp2M) Start(like *gpu.Tensor) Stepper {
-	return &dpmpp2m{DPMpp2M: s, d: like.Like(), old: like.Like()}
-}
+func (s DPMpp2M) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
 
-type dpmpp2m struct {
-	DPMpp2M
-	d, old *gpu.Tensor // this step's denoised x, and the previous step's
-}
+// Keep is 2.
+func (DPMpp2M) Keep() int { return 2 }
 
-func (s *dpmpp2m) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	from, to := g.Steps[i].From, g.Steps[i].To
-	s.d, s.old = s.old, s.d
-	if err := e.ask(s.d, x, from); err != nil {
-		return err
+// Noisy is false.
+func (DPMpp2M) Noisy() bool { return false }
+
+// Coeffs implements Table.
+func (s DPMpp2M) Coeffs(c []float64, h *History) {
+	from, to := h.At[0], h.To
+	c[0] = to.B / from.B
+	c[1] = to.A - from.A*c[0] // = -A'·expm1(-h)
+	if len(h.At) < 2 || to.B == 0 || s.LowerFinal && h.Last() {
+		return
 	}
-	kx := to.B / from.B
-	kd := to.A - from.A*kx // = -A'·expm1(-h)
-	var extra float64
-	if i > 0 && to.B > 0 && !(s.LowerFinal && i == len(g.Steps)-1) {
-		h := math.Log(from.Sigma() / to.Sigma())
-		last := math.Log(g.Steps[i-1].From.Sigma() / from.Sigma()) // +Inf after pure noise: no extrapolation from there
-		if s.HeunForm {
-			extra = to.A * (math.Expm1(-h)/h + 1) * h / last
-		} else {
-			extra = kd * h / (2 * last)
-		}
+	step := math.Log(from.Sigma() / to.Sigma())
+	last := math.Log(h.At[1].Sigma() / from.Sigma()) // +Inf after pure noise: no extrapolation from there
+	extra := c[1] * step / (2 * last)
+	if s.HeunForm {
+		extra = to.A * (math.Expm1(-step)/step + 1) * step / last
 	}
-	if extra == 0 {
-		c := [2]float64{kx, kd}
-		return e.update(from, s.d, x, c[:], x, s.d)
-	}
-	c := [3]float64{kx, kd + extra, -extra}
-	return e.update(from, s.d, x, c[:], x, s.d, s.old)
+	c[1] += extra
+	c[2] = -extra
 }

@@ -21,20 +21,23 @@ func (Euler) Name() string { return "euler" }
 // Check accepts every grid.
 func (Euler) Check(*diffusion.Grid) error { return nil }
 
+// Rises is true: the formula has no direction.
+func (Euler) Rises() bool { return true }
+
 // NFE is one per step.
 func (Euler) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
-func (Euler) Start(like *gpu.Tensor) Stepper { return &euler{d: like.Like()} }
+func (s Euler) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
 
-type euler struct{ d *gpu.Tensor }
+// Keep is 1.
+func (Euler) Keep() int { return 1 }
 
-func (s *euler) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	from, to := g.Steps[i].From, g.Steps[i].To
-	if err := e.ask(s.d, x, from); err != nil {
-		return err
-	}
-	k := to.B / from.B
-	c := [2]float64{k, to.A - from.A*k}
-	return e.update(from, s.d, x, c[:], x, s.d)
+// Noisy is false.
+func (Euler) Noisy() bool { return false }
+
+// Coeffs implements Table.
+func (Euler) Coeffs(c []float64, h *History) {
+	c[0] = h.To.B / h.At[0].B
+	c[1] = h.To.A - h.At[0].A*c[0]
 }

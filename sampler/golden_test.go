@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -121,7 +122,12 @@ type goldenCase struct {
 	alpha0 bool // its last step goes from the table's first level to itself: a wasted evaluation, which a Grid refuses
 }
 
+// goldenCases are all cases; each family of solvers lists its own.
 func goldenCases() []goldenCase {
+	return slices.Concat(goldenFirst(), goldenMultistep(), goldenSinglestep(), goldenStochastic())
+}
+
+func goldenFirst() []goldenCase {
 	const vp, ve, flow = diffusion.VPSpace, diffusion.VESpace, diffusion.FlowSpace
 	spec := func(rule string) diffusion.Spec { return diffusion.Spec{Rule: rule} }
 	min := func(rule string) diffusion.Spec { return diffusion.Spec{Rule: rule, End: diffusion.Min} }

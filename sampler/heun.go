@@ -11,7 +11,7 @@ import (
 // algorithm 1), with τ = sigma on x/A, or τ the noise fraction of the flow.
 // With r = τ'/τ, D1 = D(x, τ), x1 = r·x + (1-r)·D1 and D2 = D(x1, τ'):
 //
-//	x' = r·x + (1-r)(1 - 1/(2r))·D1 + (1-r)/(2r)·D2
+//	x' = x1 + (1-r)/(2r)·(D2 - D1)
 //
 // A step to τ' = 0, where D2 is not defined, is Euler's.
 type Heun struct{}
@@ -28,6 +28,9 @@ func (Heun) Check(g *diffusion.Grid) error {
 	return nil
 }
 
+// Rises is true: the formula has no direction.
+func (Heun) Rises() bool { return true }
+
 // NFE is two per step, one for a step to zero.
 func (Heun) NFE(g *diffusion.Grid) int {
 	n := 0
@@ -42,10 +45,10 @@ func (Heun) NFE(g *diffusion.Grid) int {
 
 // Start implements Solver.
 func (Heun) Start(like *gpu.Tensor) Stepper {
-	return &heun{d1: like.Like(), d2: like.Like(), x1: like.Like()}
+	return &heun{d1: like.Like(), d2: like.Like()}
 }
 
-type heun struct{ d1, d2, x1 *gpu.Tensor }
+type heun struct{ d1, d2 *gpu.Tensor }
 
 func (s *heun) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	from, to := g.Steps[i].From, g.Steps[i].To
@@ -57,18 +60,14 @@ func (s *heun) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	if g.Space != diffusion.FlowSpace {
 		r, kx, kd = to.Sigma()/from.Sigma(), to.A/from.A, to.A
 	}
-	c := [3]float64{r * kx, (1 - r) * kd}
-	if to.B == 0 {
-		return e.update(from, s.d1, x, c[:2], x, s.d1)
-	}
-	if err := e.update(from, s.d1, s.x1, c[:2], x, s.d1); err != nil {
+	c := [2]float64{r * kx, (1 - r) * kd}
+	if err := e.update(from, s.d1, x, c[:], x, s.d1); err != nil || to.B == 0 {
 		return err
 	}
-	if err := e.ask(s.d2, s.x1, to); err != nil {
+	if err := e.ask(s.d2, x, to); err != nil { // x is x1 now: one array less to move
 		return err
 	}
 	half := (1 - r) / (2 * r) * kd
-	c[1] -= half
-	c[2] = half
-	return e.update(to, s.d2, x, c[:], x, s.d1, s.d2)
+	k := [3]float64{1, -half, half}
+	return e.update(to, s.d2, x, k[:], x, s.d1, s.d2)
 }

@@ -24,7 +24,7 @@ type Options struct {
 
 	// What replaces the starting noise, [N, Shape...]; at most one may be set.
 	Noise *gpu.Tensor // unit noise n: the start is B·n at the grid's first level
-	Image *gpu.Tensor // clean images x0: the start is A·x0 + B·n, n from the seed
+	Image *gpu.Tensor // clean images x0: the start is A·x0 + B·n, n from the seed; A·x0 where the grid rises
 	State *gpu.Tensor // the starting states themselves
 
 	// Trajectory sees the state before the first step (Step 0) and after every step.
@@ -32,8 +32,13 @@ type Options struct {
 	// Each gets every finished batch; when it is set, Result.X is nil and memory
 	// does not grow with N. x is only valid during the call.
 	Each func(first int, x *gpu.Tensor) error
-	// Progress hears of evaluations done and to do, counted in images.
+	// Progress hears of evaluations done and to do, counted in images; to do is
+	// 0 where the solver's NFE varies.
 	Progress func(done, total int)
+	// Levels changes where each image of the batch goes from and to in a step,
+	// seeing the states x; the grid's levels come in. Only a Table solver has
+	// levels of single images.
+	Levels func(step int, x *gpu.Tensor, from, to []diffusion.Point) error
 	// StepNoise replaces the noise of stochastic steps, [batch, Shape...].
 	StepNoise func(first, step int, z *gpu.Tensor)
 }
@@ -48,8 +53,9 @@ type Event struct {
 
 // Result is what Run has drawn.
 type Result struct {
-	X   *gpu.Tensor // [N, Shape...]: the last states divided by their A
-	NFE int         // evaluations of the denoiser per image
+	X     *gpu.Tensor // [N, Shape...]: the last states divided by their A, on a rising grid by their B
+	Count             // of the image that took most
+	Each  []Count     // of each image, where NFE varies; else nil
 }
 
 // Run draws o.N images with den along the grid. Image i depends on the seed, i,
@@ -67,24 +73,38 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 	if err := s.Check(g); err != nil {
 		return nil, err
 	}
+	if r, ok := s.(Riser); g.Rising() && !(ok && r.Rises()) {
+		return nil, fmt.Errorf("sampler: %s cannot walk a grid that rises to sigma %.4g; use ddim, euler or a Runge-Kutta method", s.Name(), g.Steps[len(g.Steps)-1].To.Sigma())
+	}
+	if g.Rising() && o.Image == nil && o.State == nil {
+		return nil, fmt.Errorf("sampler: grid %s rises: it starts from images or states, and none were given", g.Name)
+	}
 	if c, ok := den.(Checker); ok {
 		if err := c.Check(g); err != nil {
 			return nil, err
 		}
 	}
-	r := &Result{NFE: s.NFE(g)}
+	r, nfe := &Result{}, s.NFE(g)
 	if o.Each == nil {
 		r.X = o.empty(o.N)
 	}
-	w := &walk{ctx: ctx, den: den, s: s, g: g, o: &o, given: given, total: o.N * r.NFE}
+	w := &walk{ctx: ctx, den: den, s: s, g: g, o: &o, given: given, total: o.N * max(nfe, 0)}
 	for lo := 0; lo < o.N; lo += o.Batch {
 		n := min(o.Batch, o.N-lo)
 		x := w.buffer(r.X, lo, n)
 		if err := w.batch(x, lo); err != nil {
 			return nil, err
 		}
-		if w.eval.NFE != r.NFE {
-			panic(fmt.Sprintf("sampler: %s used %d evaluations and promised %d", s.Name(), w.eval.NFE, r.NFE))
+		for i := range n {
+			c := w.eval.Count(i)
+			if nfe == Varies {
+				r.Each = append(r.Each, c)
+			} else if c.NFE != nfe {
+				panic(fmt.Sprintf("sampler: %s used %d evaluations and promised %d", s.Name(), c.NFE, nfe))
+			}
+			if c.Network > r.Network || c.Network == r.Network && c.NFE > r.NFE {
+				r.Count = c
+			}
 		}
 		if o.Each != nil {
 			if err := o.Each(o.First+lo, x); err != nil {
@@ -118,6 +138,11 @@ func (o *Options) check() (*gpu.Tensor, error) {
 			return nil, fmt.Errorf("sampler: images of shape %v; wanted sizes of at least 1 and at most 2^31 elements", o.Shape)
 		}
 		size *= d
+	}
+	for name, t := range o.Cond.Inputs {
+		if s := t.Shape(); len(s) == 0 || s[0] != o.N {
+			return nil, fmt.Errorf("sampler: input %q has shape %v for %d images; wanted [%d, ...]", name, s, o.N, o.N)
+		}
 	}
 	if o.Cond.Classes != nil && len(o.Cond.Classes) != o.N {
 		return nil, fmt.Errorf("sampler: %d classes for %d images; wanted one each", len(o.Cond.Classes), o.N)
@@ -191,9 +216,13 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 	n := x.Shape()[0]
 	if w.eval == nil || len(w.eval.points) != n {
 		w.eval = NewEval(w.ctx, w.den, x, Cond{}, w.stepNoise)
+		w.eval.own = w.o.Levels
 		w.stepper = w.s.Start(x)
+		if _, ok := w.stepper.(*table); w.o.Levels != nil && !ok {
+			return fmt.Errorf("sampler: %s takes all images through the same levels; use a solver of one evaluation a step (ddim, dpm++2m)", w.s.Name())
+		}
 	}
-	w.eval.NFE, w.eval.first, w.eval.cond = 0, w.o.First+lo, w.o.Cond.of(lo, lo+n)
+	w.eval.begin(w.o.First+lo, w.o.Cond.of(lo, lo+n))
 	w.start(x, lo)
 	w.noise = ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Step)
 	if err := w.tell(0, w.g.Steps[0].From, x, lo); err != nil {
@@ -203,7 +232,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
-		before := w.eval.NFE
+		before := w.eval.evaluations()
 		w.eval.step = i
 		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
 			return err
@@ -214,12 +243,17 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		if err := w.tell(i+1, w.g.Steps[i].To, x, lo); err != nil {
 			return err
 		}
-		if w.done += n * (w.eval.NFE - before); w.o.Progress != nil {
+		if w.done += w.eval.evaluations() - before; w.o.Progress != nil {
 			w.o.Progress(w.done, w.total)
 		}
 	}
-	if a := w.g.Steps[len(w.g.Steps)-1].To.A; a != 1 {
-		ops.LinComb(x, []float64{1 / a}, x)
+	last := w.g.Steps[len(w.g.Steps)-1].To
+	scale := last.A
+	if w.g.Rising() {
+		scale = last.B
+	}
+	if scale != 1 {
+		ops.LinComb(x, []float64{1 / scale}, x)
 	}
 	return w.o.Device.Sync()
 }
@@ -228,6 +262,10 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 func (w *walk) start(x *gpu.Tensor, lo int) {
 	p := w.g.Steps[0].From
 	n := x.Shape()[0]
+	if w.given != nil && w.g.Rising() && w.given == w.o.Image {
+		ops.LinComb(x, []float64{p.A}, rows(w.given, lo, n))
+		return
+	}
 	if w.given != nil && w.given != w.o.Image {
 		scale := 1.0
 		if w.given == w.o.Noise {

@@ -1,16 +1,16 @@
-package cli
+package text
 
 import "testing"
 
-func TestClosest(t *testing.T) {
+func TestNearest(t *testing.T) {
 	known := []string{"fid", "stats", "merge", "features", "--skip-bad"}
 	for got, want := range map[string]string{
 		"fdi": "fid", "FID": "fid", "stat": "stats", "featuers": "features", "feature": "features",
 		"--skip_bad": "--skip-bad", "--skipbad": "--skip-bad",
 		"x": "", "": "", "kid": "fid", "sampler": "", "--json": "",
 	} {
-		if c := closest(got, known); c != want {
-			t.Errorf("closest(%q) = %q, want %q", got, c, want)
+		if c := Nearest(got, known); c != want {
+			t.Errorf("Nearest(%q) = %q, want %q", got, c, want)
 		}
 	}
 }

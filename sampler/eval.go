@@ -1,0 +1,206 @@
+package sampler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// Eval is what a step may ask for: evaluations of the denoiser, counted and
+// checked, and noise.
+type Eval struct {
+	all    Count   // evaluations so far of every image of this batch
+	each   []Count // and of each image beside those
+	ctx    context.Context
+	den    Denoiser
+	at     PointDenoiser // den, when it is one
+	cost   Coster        // den, when it is one
+	cond   Cond
+	step   int
+	first  int // index of the batch's first image
+	points []diffusion.Point
+	sigmas []float64
+	scales []float64
+	scaled *gpu.Tensor
+	noise  func(step int, z *gpu.Tensor)
+	own    func(step int, x *gpu.Tensor, from, to []diffusion.Point) error // Options.Levels
+}
+
+// Count is what an image took.
+type Count struct {
+	NFE      int // evaluations of the denoiser
+	Network  int // evaluations of the network within it: more, where guidance asks it twice
+	Rejected int // of NFE, those of steps that an adaptive solver threw away
+}
+
+func (c Count) plus(d Count) Count {
+	return Count{c.NFE + d.NFE, c.Network + d.Network, c.Rejected + d.Rejected}
+}
+
+// Count is what the batch's image i has taken so far.
+func (e *Eval) Count(i int) Count { return e.all.plus(e.each[i]) }
+
+// evaluations is their number so far over all images.
+func (e *Eval) evaluations() int {
+	n := e.all.NFE * len(e.each)
+	for _, c := range e.each {
+		n += c.NFE
+	}
+	return n
+}
+
+// Reject says that n evaluations of the batch's image i were in vain.
+func (e *Eval) Reject(i, n int) { e.each[i].Rejected += n }
+
+// begin forgets the counts and sets what the batch is.
+func (e *Eval) begin(first int, c Cond) {
+	e.all, e.first, e.cond = Count{}, first, c
+	clear(e.each)
+}
+
+// NewEval prepares evaluations of den for a batch of like's shape. noise fills
+// z, of that shape, with normals for a step.
+func NewEval(ctx context.Context, den Denoiser, like *gpu.Tensor, c Cond, noise func(step int, z *gpu.Tensor)) *Eval {
+	n := like.Shape()[0]
+	e := &Eval{ctx: ctx, den: den, cond: c, each: make([]Count, n), points: make([]diffusion.Point, n), noise: noise}
+	e.at, _ = den.(PointDenoiser)
+	e.cost, _ = den.(Coster)
+	return e
+}
+
+// Denoise writes the denoised x, a state at point p, to out. It refuses an
+// output that is not finite with a *NotFiniteError.
+func (e *Eval) Denoise(out, x *gpu.Tensor, p diffusion.Point) error {
+	if err := e.ask(out, x, p); err != nil {
+		return err
+	}
+	if i, ok := ops.Finite(out); !ok {
+		return e.notFinite(p, out, i)
+	}
+	return nil
+}
+
+func (e *Eval) notFinite(p diffusion.Point, x *gpu.Tensor, i int) *NotFiniteError {
+	return &NotFiniteError{Step: e.step, Sigma: p.Sigma(), Image: e.first + i/(x.Len()/len(e.points))}
+}
+
+// update sets out to Σ_j c[j]·xs[j], where d, one of the xs, is what ask wrote
+// for point p and nobody has looked at yet. The sum is not finite where d isn't,
+// so this check costs no pass over memory.
+func (e *Eval) update(p diffusion.Point, d, out *gpu.Tensor, c []float64, xs ...*gpu.Tensor) error {
+	if ops.LinCombFinite(out, c, xs...) {
+		return nil
+	}
+	return e.blame(p, d, out)
+}
+
+// blame is the error of a state that is not finite: of the denoised d, when that
+// is to blame, else of the state itself, which then has overflowed.
+func (e *Eval) blame(p diffusion.Point, d, state *gpu.Tensor) error {
+	if i, ok := ops.Finite(d); !ok {
+		return e.notFinite(p, d, i)
+	}
+	i, _ := ops.Finite(state)
+	err := e.notFinite(p, state, i)
+	err.State = true
+	return err
+}
+
+// levels writes where each image goes from and to in step i of g, and tells
+// whether that is the same for all.
+func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffusion.Point) (shared bool, err error) {
+	for b := range from {
+		from[b], to[b] = g.Steps[i].From, g.Steps[i].To
+	}
+	if e.own == nil {
+		return true, nil
+	}
+	return false, e.own(i, x, from, to)
+}
+
+// ask is Denoise without the check of the output.
+func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
+	e.all = e.all.plus(Count{NFE: 1, Network: e.costAt(p)})
+	for i := range e.points {
+		e.points[i] = p
+	}
+	return e.call(out, x, e.points, e.cond)
+}
+
+// askEach is ask with a point of each image.
+func (e *Eval) askEach(out, x *gpu.Tensor, at []diffusion.Point) error {
+	for i, p := range at {
+		e.each[i] = e.each[i].plus(Count{NFE: 1, Network: e.costAt(p)})
+	}
+	return e.call(out, x, at, e.cond)
+}
+
+// costAt is how often an evaluation at p asks the network.
+func (e *Eval) costAt(p diffusion.Point) int {
+	if e.cost == nil {
+		return 1
+	}
+	return e.cost.Cost(p)
+}
+
+// DenoiseRows is Denoise of some images, each at its own point: x and out are
+// [len(rows), ...], row i the batch's image rows[i], a state at at[i].
+func (e *Eval) DenoiseRows(out, x *gpu.Tensor, at []diffusion.Point, rows []int) error {
+	mustBatch("DenoiseRows", out, x, len(rows))
+	for i, r := range rows {
+		e.each[r] = e.each[r].plus(Count{NFE: 1, Network: e.costAt(at[i])})
+	}
+	if err := e.call(out, x, at, e.cond.pick(rows)); err != nil {
+		return err
+	}
+	if i, ok := ops.Finite(out); !ok {
+		row := i / (out.Len() / len(rows))
+		return &NotFiniteError{Step: e.step, Sigma: at[row].Sigma(), Image: e.first + rows[row]}
+	}
+	return nil
+}
+
+// call evaluates the denoiser in the form that it knows.
+func (e *Eval) call(out, x *gpu.Tensor, at []diffusion.Point, c Cond) error {
+	if e.at != nil {
+		return e.at.DenoiseAt(e.ctx, out, x, at, c)
+	}
+	same := true
+	e.sigmas, e.scales = e.sigmas[:0], e.scales[:0]
+	for _, p := range at {
+		if p.A == 0 {
+			return fmt.Errorf("sampler: step %d: the denoiser takes x0 + sigma·n and cannot be asked at infinite noise; start the grid lower", e.step)
+		}
+		e.sigmas, e.scales = append(e.sigmas, p.Sigma()), append(e.scales, 1/p.A)
+		same = same && p.A == 1
+	}
+	if !same {
+		if e.scaled == nil || e.scaled.Len() != x.Len() {
+			e.scaled = x.Like()
+		}
+		ops.LinCombRows(e.scaled, e.scales, x)
+		x = e.scaled
+	}
+	return e.den.Denoise(e.ctx, out, x, e.sigmas, c)
+}
+
+// Noise fills z with normals, each image's from its own stream.
+func (e *Eval) Noise(z *gpu.Tensor) { e.noise(e.step, z) }
+
+// NotFiniteError says that a denoiser returned NaN or an infinity.
+type NotFiniteError struct {
+	Step  int
+	Sigma float64
+	Image int  // the first image concerned
+	State bool // the denoiser's output was finite, but the state made of it is not
+}
+
+func (e *NotFiniteError) Error() string {
+	if e.State {
+		return fmt.Sprintf("sampler: step %d, sigma %.6g: the state of image %d overflowed; the denoiser's output or the start is too large", e.Step, e.Sigma, e.Image)
+	}
+	return fmt.Sprintf("sampler: step %d, sigma %.6g: the denoiser returned NaN or an infinity for image %d; check its weights and the grid's range", e.Step, e.Sigma, e.Image)
+}

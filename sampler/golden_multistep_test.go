@@ -1,0 +1,3 @@
+package sampler_test
+
+func goldenMultistep() []goldenCase { return nil }

@@ -1,0 +1,3 @@
+package sampler_test
+
+func goldenSinglestep() []goldenCase { return nil }

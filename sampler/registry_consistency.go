@@ -1,0 +1,4 @@
+package sampler
+
+// consistencySolvers jump to the data and back.
+var consistencySolvers = []entry{}

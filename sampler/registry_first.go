@@ -1,0 +1,39 @@
+package sampler
+
+// firstSolvers are the plain ones.
+var firstSolvers = []entry{
+	{Info{
+		Name: "ddim", Aliases: []string{"ddimscheduler", "dpm++1", "dpmpp1", "dpm-solver-1"}, Order: 1, PerStep: "1",
+		Options:     []string{"eta=0", "clip=0"},
+		Description: "first-order exponential integrator; eta > 0 adds noise",
+		Source:      "Song, Meng and Ermon 2021, arXiv 2010.02502",
+	}, func(o values) Solver { return DDIM{Eta: o.num("eta"), Clip: o.num("clip")} }},
+	{Info{
+		Name: "euler", Aliases: []string{"eulerdiscretescheduler", "flow-euler"}, Order: 1, PerStep: "1",
+		Description: "Euler on the probability-flow ODE or the flow's velocity",
+		Source:      "Karras et al. 2022, arXiv 2206.00364",
+	}, func(values) Solver { return Euler{} }},
+	{Info{
+		Name: "euler-a", Aliases: []string{"euler_a", "euler-ancestral", "eulerancestraldiscretescheduler"}, Order: 1, PerStep: "1",
+		Stochastic: true, Options: []string{"eta=1"},
+		Description: "ancestral Euler: ddim with eta 1",
+		Source:      "k-diffusion; Song, Meng and Ermon 2021, arXiv 2010.02502",
+	}, func(o values) Solver { return DDIM{Eta: o.num("eta")} }},
+	{Info{
+		Name: "heun", Aliases: []string{"heundiscretescheduler", "edm-heun", "flow-heun"}, Order: 2, PerStep: "2, 1 in a step to zero",
+		Description: "trapezoid rule with an Euler predictor",
+		Source:      "Karras et al. 2022, arXiv 2206.00364",
+	}, func(values) Solver { return Heun{} }},
+	{Info{
+		Name: "dpm++2m", Aliases: []string{"dpmpp2m", "dpmpp_2m", "dpm++_2m", "dpm-solver++", "dpmsolvermultistepscheduler"}, Order: 2, PerStep: "1",
+		Options:     []string{"lower-final=0"},
+		Description: "second-order multistep DPM-Solver++, midpoint form",
+		Source:      "Lu et al. 2022, arXiv 2211.01095",
+	}, func(o values) Solver { return DPMpp2M{LowerFinal: o.is("lower-final")} }},
+	{Info{
+		Name: "dpm++2m-heun", Aliases: []string{"dpmpp2m-heun", "dpmpp_2m_heun"}, Order: 2, PerStep: "1",
+		Options:     []string{"lower-final=0"},
+		Description: "second-order multistep DPM-Solver++, Heun form",
+		Source:      "Lu et al. 2022, arXiv 2211.01095",
+	}, func(o values) Solver { return DPMpp2M{HeunForm: true, LowerFinal: o.is("lower-final")} }},
+}

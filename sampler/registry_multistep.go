@@ -1,0 +1,4 @@
+package sampler
+
+// multistepSolvers keep denoised states of earlier steps.
+var multistepSolvers = []entry{}

@@ -1,0 +1,4 @@
+package sampler
+
+// rungeKuttaSolvers are Runge-Kutta methods on the flow's velocity.
+var rungeKuttaSolvers = []entry{}

@@ -1,0 +1,4 @@
+package sampler
+
+// stochasticSolvers draw noise.
+var stochasticSolvers = []entry{}

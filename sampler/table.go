@@ -1,0 +1,186 @@
+package sampler
+
+import (
+	"fmt"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// Table is a solver whose step is one evaluation of the denoiser and one linear
+// combination of what it has seen, so that a table of coefficients is all there
+// is to it. With D_0 the denoised x of this step, D_1 the previous step's, …:
+//
+//	x' = c[0]·x + Σ_j c[1+j]·D_j + c[last]·z
+//
+// StartTable makes its Stepper, which moves every array once, keeps the D_j,
+// and serves images at levels of their own (Options.Levels).
+type Table interface {
+	Solver
+	// Keep is how many D a step may use, with D_0.
+	Keep() int
+	// Noisy tells whether there is a z.
+	Noisy() bool
+	// Coeffs writes the coefficients of x, of D_0 to D_{len(h.At)-1} and, for a
+	// noisy solver, of z.
+	Coeffs(c []float64, h *History)
+}
+
+// Corrector is a Table that mends the state by the evaluation at it before it
+// goes on: with x₋ and z₋ what the previous step started from and its noise,
+//
+//	x = c[0]·x₋ + Σ_j c[1+j]·D_j + c[last]·z₋
+type Corrector interface {
+	Table
+	// Correct writes those coefficients, or tells that this step has none. It is
+	// not asked in the first step.
+	Correct(c []float64, h *History) bool
+}
+
+// History is where a step stands.
+type History struct {
+	At          []diffusion.Point // At[j] is where D_j was asked for; a step starts at At[0]
+	To          diffusion.Point
+	Step, Steps int // number of this step, and of all
+}
+
+// Last tells whether this is the grid's last step.
+func (h *History) Last() bool { return h.Step == h.Steps-1 }
+
+// StartTable is the Start of a Table.
+func StartTable(s Table, like *gpu.Tensor) Stepper {
+	n, keep := like.Shape()[0], s.Keep()
+	t := &table{s: s, d: make([]*gpu.Tensor, keep), from: make([]diffusion.Point, n), to: make([]diffusion.Point, n)}
+	for i := range t.d {
+		t.d[i] = like.Like()
+	}
+	t.past = make([][]diffusion.Point, keep)
+	for i := range t.past {
+		t.past[i] = make([]diffusion.Point, n)
+	}
+	t.h.At = make([]diffusion.Point, keep)
+	if s.Noisy() {
+		t.z = like.Like()
+	}
+	if c, ok := s.(Corrector); ok {
+		t.corrector, t.before = c, like.Like()
+	}
+	t.c = make([]float64, n*(keep+2))
+	t.terms = make([]*gpu.Tensor, 0, keep+2)
+	return t
+}
+
+type table struct {
+	s         Table
+	corrector Corrector
+	d         []*gpu.Tensor // the kept D, latest first
+	z         *gpu.Tensor
+	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
+	seen      int         // how many of d hold something
+
+	from, to []diffusion.Point   // of each image, in this step
+	past     [][]diffusion.Point // of each D, the point of each image
+	h        History
+	c        []float64
+	terms    []*gpu.Tensor
+	k        [8]float64
+}
+
+func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
+	shared, err := e.levels(x, g, i, t.from, t.to)
+	if err != nil {
+		return err
+	}
+	if i == 0 {
+		t.seen = 0
+	}
+	last := len(t.d) - 1
+	oldest, points := t.d[last], t.past[last]
+	copy(t.d[1:], t.d[:last])
+	copy(t.past[1:], t.past[:last])
+	t.d[0], t.past[0] = oldest, points
+	copy(points, t.from)
+	t.seen = min(t.seen+1, len(t.d))
+	t.h.Step, t.h.Steps = i, len(g.Steps)
+
+	if shared {
+		err = e.ask(t.d[0], x, t.from[0])
+	} else {
+		err = e.askEach(t.d[0], x, t.from)
+	}
+	if err != nil {
+		return err
+	}
+	if t.corrector != nil {
+		if i > 0 {
+			if err := t.combine(e, x, t.before, shared, true); err != nil {
+				return err
+			}
+		}
+		t.before.Copy(x)
+	}
+	if t.z != nil {
+		e.Noise(t.z)
+	}
+	return t.combine(e, x, x, shared, false)
+}
+
+// combine sets x to the step's, or the correction's, combination of state, the D
+// and z, with one row of coefficients for all images or a row of each.
+func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) error {
+	k := 1 + t.seen
+	if t.z != nil {
+		k++
+	}
+	images := len(t.from)
+	if shared {
+		images = 1
+	}
+	for b := range images {
+		t.h.At = t.h.At[:t.seen]
+		for j := range t.h.At {
+			t.h.At[j] = t.past[j][b]
+		}
+		t.h.To = t.to[b]
+		c := t.c[b*k : (b+1)*k]
+		clear(c)
+		if !correct {
+			t.s.Coeffs(c, &t.h)
+		} else if !t.corrector.Correct(c, &t.h) {
+			return nil
+		}
+	}
+	t.terms = t.terms[:0]
+	if !shared {
+		t.terms = append(append(t.terms, state), t.d[:t.seen]...)
+		if t.z != nil {
+			t.terms = append(t.terms, t.z)
+		}
+		ops.LinCombRows(x, t.c[:images*k], t.terms...)
+		if at, ok := ops.Finite(x); !ok {
+			return e.blame(t.from[at/(x.Len()/images)], t.d[0], x)
+		}
+		return nil
+	}
+	// A term of coefficient 0 costs no pass; the state and D_0 always stay, so
+	// that what is not finite shows.
+	m := 0
+	add := func(c float64, x *gpu.Tensor, always bool) {
+		if c != 0 || always {
+			t.k[m], m = c, m+1
+			t.terms = append(t.terms, x)
+		}
+	}
+	add(t.c[0], state, false)
+	for j := range t.seen {
+		add(t.c[1+j], t.d[j], j == 0)
+	}
+	if t.z != nil {
+		add(t.c[k-1], t.z, false)
+	}
+	if m > len(t.k) {
+		return fmt.Errorf("sampler: %s combines %d arrays; wanted at most %d", t.s.Name(), m, len(t.k))
+	}
+	return e.update(t.from[0], t.d[0], x, t.k[:m], t.terms...)
+}

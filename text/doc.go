@@ -1,0 +1,2 @@
+// Package text reads words.
+package text
