@@ -17,6 +17,7 @@ type Info struct {
 	Stochastic  bool     // draws noise during steps, with its default options
 	Options     []string // "eta=0": name and default; "variant=bh2|bh1": words, the default first
 	Description string
+	Use         string // when to take it
 	Source      string
 }
 
