@@ -72,6 +72,22 @@ func chain(pts []Point) []Step {
 	return steps
 }
 
+// Strength is the last part of the grid that image-to-image starts from: of n
+// steps the last ⌈strength·n⌉. 1 is the whole grid. It refuses a strength
+// outside (0, 1].
+func (g *Grid) Strength(strength float64) (*Grid, error) {
+	if !(strength > 0 && strength <= 1) {
+		return nil, fmt.Errorf("diffusion: strength %g; wanted a number above 0, at most 1", strength)
+	}
+	n := len(g.Steps)
+	keep := min(int(math.Ceil(strength*float64(n)-1e-9)), n)
+	out := *g
+	out.Name = fmt.Sprintf("%s from step %d", g.Name, n-keep)
+	out.Steps = g.Steps[n-keep:]
+	out.Notes = nil
+	return &out, nil
+}
+
 // Check refuses a grid without steps, and levels that are not finite and
 // falling (the first may be infinite outside VESpace), naming step and sigma.
 // The levels of a Reversed grid must be finite and rise.

@@ -184,6 +184,7 @@ func TestGridRefusals(t *testing.T) {
 		{vp, diffusion.Spec{Rule: "leading", Steps: 0}, "0 steps"},
 		{vp, diffusion.Spec{Rule: "karras", Steps: -3}, "-3 steps"},
 		{vp, diffusion.Spec{Rule: "cosine", Steps: 3}, "there are linspace"},
+		{vp, diffusion.Spec{Rule: "karas", Steps: 3}, "did you mean karras?"},
 		{ve, diffusion.Spec{Rule: "leading", Steps: 3}, "no table"},
 		{vp, diffusion.Spec{Rule: "leading", Steps: 1000, Offset: 1}, "time 1000"},
 		{vp, diffusion.Spec{Rule: "trailing", Steps: 1001}, "1000 integer times"},

@@ -3,6 +3,7 @@ package diffusion
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Space is how states are scaled.
@@ -171,15 +172,17 @@ func Shift(tau, s float64) float64 { return s * tau / (1 + (s-1)*tau) }
 
 // PathByName makes the path of that name with its usual parameters: vp (linear
 // betas, 1e-4 to 0.02), vp-scaled (0.00085 to 0.012, linear in the root),
-// vp-cosine, vp-sde, ve, edm, flow and flow-reversed.
+// vp-cosine, vp-sigmoid, each of these with "-zt" for zero terminal SNR, vp-sde,
+// ve, edm, flow and flow-reversed.
 func PathByName(name string) (Path, error) {
+	if table, zt := strings.CutSuffix(name, "-zt"); betaTables[table] != nil {
+		betas := betaTables[table]()
+		if zt {
+			betas = ZeroTerminalSNR(betas)
+		}
+		return NewVP(betas)
+	}
 	switch name {
-	case "vp", "vp-linear":
-		return NewVP(LinearBetas(1000, 1e-4, 0.02))
-	case "vp-scaled":
-		return NewVP(ScaledLinearBetas(1000, 0.00085, 0.012))
-	case "vp-cosine":
-		return NewVP(CosineBetas(1000))
 	case "vp-sde":
 		return DefaultVPSDE(), nil
 	case "ve":
@@ -191,5 +194,5 @@ func PathByName(name string) (Path, error) {
 	case "flow-reversed":
 		return Flow{DataAtOne: true}, nil
 	}
-	return nil, fmt.Errorf("diffusion: no path %q; there are vp, vp-scaled, vp-cosine, vp-sde, ve, edm, flow and flow-reversed", name)
+	return nil, fmt.Errorf("diffusion: no path %q; there are vp, vp-scaled, vp-cosine, vp-sigmoid (each also with -zt), vp-sde, ve, edm, flow and flow-reversed", name)
 }

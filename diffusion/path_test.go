@@ -21,7 +21,7 @@ func must(t *testing.T, name string) diffusion.Path {
 	return p
 }
 
-var pathNames = []string{"vp", "vp-scaled", "vp-cosine", "vp-sde", "ve", "edm", "flow", "flow-reversed"}
+var pathNames = []string{"vp", "vp-scaled", "vp-cosine", "vp-sigmoid", "vp-zt", "vp-scaled-zt", "vp-sde", "ve", "edm", "flow", "flow-reversed"}
 
 // Time and Sigma are inverse on the whole range; sigma grows towards the noisy end.
 func TestPathsRoundTrip(t *testing.T) {

@@ -5,6 +5,10 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"gonum.org/v1/gonum/mathext"
+
+	"github.com/fidlab/fidlab/text"
 )
 
 // Spec names a grid and its parameters; zero values mean the defaults.
@@ -15,38 +19,60 @@ type Spec struct {
 
 	SigmaMax, SigmaMin float64   // of the sigma curves; default: the path's range
 	Rho                float64   // of karras and polyexponential; default 7 and 1
-	Shift              float64   // of flow; default 1
+	Alpha, Beta        float64   // of beta; default 0.6 each
+	Shift              float64   // of flow; default 1 (ExpShift and LinearShift are for a picture's size)
 	TauMin             float64   // of flow: noise fraction of the last level; default 1/1000
+	Terminal           float64   // of flow: where the last level is stretched to after the shift; 0 is nowhere
 	Offset             int       // of leading
 	List               []float64 // of sigmas and times
 }
 
-// Rules lists the names that Build knows, with what each does at both ends.
-func Rules() []string {
-	return []string{
-		"linspace", "linspace-drop", "linspace-real", "leading", "trailing",
-		"karras", "exponential", "polyexponential", "flow", "sigmas", "times",
-	}
+// Rule describes a way to place levels.
+type Rule struct {
+	Name   string
+	Places string // where its levels lie
+	Ends   string // what it does at both ends; End decides what follows the last level
+	Source string
 }
 
-// Build makes a grid of s.Steps steps on p.
-//
-// Integer times of a VP table of T entries:
-//
-//	linspace       n rounded points, first T-1, last 0
-//	linspace-drop  n+1 such points without the last (multistep solvers' habit)
-//	linspace-real  like linspace, not rounded
-//	leading        Offset + i·⌊T/n⌋, first below T-1 (a note says how much), last Offset
-//	trailing       round(T - i·T/n) - 1, first T-1, last above 0
-//
-// Curves from SigmaMax to SigmaMin, both exact, in any path's scaling:
-//
-//	karras           linear in sigma^(1/Rho) (Karras et al. 2022, eq. 5)
-//	exponential      linear in ln sigma; "lu" and "logsnr" are the same grid
-//	polyexponential  ln sigma along ramp^Rho
-//	flow             noise fraction linear from 1 to TauMin, then Shift once
-//
-// Lists: sigmas and times, as they are; with Zero or Min the end is appended.
+// rules in the order of the documentation.
+var rules = []Rule{
+	{"linspace", "integer times of a VP table, evenly, rounded", "first T-1, last 0", "diffusers"},
+	{"linspace-drop", "n+1 such times without the last", "first T-1, last above 0, nearer to it the more steps", "diffusers' multistep solvers"},
+	{"linspace-real", "like linspace, not rounded", "first T-1, last 0", "diffusers' Euler"},
+	{"leading", "integer times Offset + i·⌊T/n⌋", "first below T-1, a note says how far; last Offset", "Song, Meng and Ermon 2021, arXiv 2010.02502"},
+	{"trailing", "integer times round(T - i·T/n) - 1", "first T-1, last above 0", "Lin et al. 2024, arXiv 2305.08891"},
+	{"uniform", "evenly in the path's own time", "both ends of the path, exactly", "Lu et al. 2022, arXiv 2206.00927 (time_uniform)"},
+	{"quadratic", "evenly in the root of the path's own time", "both ends of the path, exactly", "Lu et al. 2022, arXiv 2206.00927 (time_quadratic)"},
+	{"quadratic-ddim", "integer times ⌊i²·0.8·T/(n-1)²⌋ of a VP table", "first 0.8·T, a note says how far below the path; last 0", "Song, Meng and Ermon 2021, arXiv 2010.02502"},
+	{"karras", "evenly in sigma^(1/Rho)", "SigmaMax and SigmaMin, exactly", "Karras et al. 2022, arXiv 2206.00364, eq. 5"},
+	{"exponential", "evenly in ln sigma; lu and logsnr are other names of it", "SigmaMax and SigmaMin, exactly", "k-diffusion; Lu et al. 2022, arXiv 2206.00927"},
+	{"polyexponential", "ln sigma along (1 - i/(n-1))^Rho", "SigmaMax and SigmaMin, exactly", "k-diffusion"},
+	{"beta", "sigma along the quantiles of Beta(Alpha, Beta)", "SigmaMax and SigmaMin, exactly", "Lee et al. 2024, arXiv 2407.12173"},
+	{"vp-curve", "sigma of the continuous VP path, evenly in its time from 1 to 0.001", "sigma 152 and 0.010, whatever the path's range is", "Song et al. 2021, arXiv 2011.13456"},
+	{"iddpm", "1000 levels of a cosine, of which n evenly", "sigma 80 and 0.006", "Nichol and Dhariwal 2021, as Karras et al. 2022 rewrite it (table 1)"},
+	{"ays-sd15", "optimised levels of Stable Diffusion 1.5; other counts than 10 lie between them in ln sigma", "sigma 14.6, and 0.029, which end zero replaces", "Sabour, Fidler and Kreis 2024, arXiv 2404.14507"},
+	{"ays-sdxl", "optimised levels of Stable Diffusion XL", "sigma 14.6, and 0.029, which end zero replaces", "Sabour, Fidler and Kreis 2024, arXiv 2404.14507"},
+	{"ays-svd", "optimised levels of Stable Video Diffusion", "sigma 700, and 0.002, which end zero replaces", "Sabour, Fidler and Kreis 2024, arXiv 2404.14507"},
+	{"flow", "noise fractions evenly from 1 to TauMin, then Shift once, then Terminal", "pure noise, and the shifted TauMin or Terminal", "Esser et al. 2024, arXiv 2403.03206"},
+	{"sigmas", "the noise levels of a list", "as listed", ""},
+	{"times", "the path's times of a list", "as listed", ""},
+}
+
+// RuleList describes every rule that Build knows.
+func RuleList() []Rule { return slices.Clone(rules) }
+
+// Rules lists the names that Build knows.
+func Rules() []string {
+	var names []string
+	for _, r := range rules {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// Build makes a grid of s.Steps steps on p. RuleList has every rule's formula and
+// what it does at both ends; with the lists and Zero or Min the end is appended.
 func Build(p Path, s Spec) (*Grid, error) {
 	rule := strings.ToLower(s.Rule)
 	switch rule {
@@ -56,17 +82,27 @@ func Build(p Path, s Spec) (*Grid, error) {
 		return fromList(p, rule, s)
 	}
 	if !slices.Contains(Rules(), rule) {
-		return nil, fmt.Errorf("diffusion: no grid %q; there are %s (lu and logsnr are names of exponential)", s.Rule, strings.Join(Rules(), ", "))
+		meant := ""
+		if n := text.Nearest(rule, Rules()); n != "" {
+			meant = ", did you mean " + n + "?"
+		}
+		return nil, fmt.Errorf("diffusion: no grid %q%s; there are %s (lu and logsnr are names of exponential)", s.Rule, meant, strings.Join(Rules(), ", "))
 	}
 	if s.Steps < 1 {
 		return nil, fmt.Errorf("diffusion: grid %s: %d steps; wanted at least 1", rule, s.Steps)
 	}
 	var pts []Point
 	var err error
-	switch rule {
-	case "karras", "exponential", "polyexponential":
+	switch {
+	case rule == "karras" || rule == "exponential" || rule == "polyexponential" || rule == "beta":
 		pts, err = curve(p, rule, s)
-	case "flow":
+	case rule == "uniform" || rule == "quadratic":
+		pts, err = ownTimes(p, rule, s)
+	case rule == "vp-curve" || rule == "iddpm":
+		pts, err = fixedCurve(p, rule, s)
+	case strings.HasPrefix(rule, "ays-"):
+		pts, err = optimised(p, rule, s)
+	case rule == "flow":
 		pts, err = flowTimes(p, s)
 	default:
 		pts, err = spaced(p, rule, s)
@@ -117,7 +153,7 @@ func spaced(p Path, rule string, s Spec) ([]Point, error) {
 	}
 	T := vp.Len()
 	// These visit time 0, the least sigma, themselves.
-	n := s.levels(strings.HasPrefix(rule, "linspace") && rule != "linspace-drop" || rule == "leading" && s.Offset == 0)
+	n := s.levels(strings.HasPrefix(rule, "linspace") && rule != "linspace-drop" || rule == "leading" && s.Offset == 0 || rule == "quadratic-ddim")
 	m := n
 	if rule == "linspace-drop" {
 		m = n + 1
@@ -138,6 +174,9 @@ func spaced(p Path, rule string, s Spec) ([]Point, error) {
 			t = lerp(float64(T-1), 0, i, m-1)
 		case "leading":
 			t = float64((n-1-i)*(T/n) + s.Offset)
+		case "quadratic-ddim":
+			r := lerp(math.Sqrt(0.8*float64(T)), 0, i, m-1)
+			t = math.Floor(r * r)
 		case "trailing":
 			t = math.RoundToEven(float64(T)-float64(i)*float64(T)/float64(n)) - 1
 		}
@@ -168,6 +207,15 @@ func curve(p Path, rule string, s Spec) ([]Point, error) {
 	if rho < 0 || math.IsNaN(rho) || math.IsInf(rho, 0) {
 		return nil, fmt.Errorf("rho %g; wanted a finite number above 0", rho)
 	}
+	if s.Alpha == 0 {
+		s.Alpha = 0.6
+	}
+	if s.Beta == 0 {
+		s.Beta = 0.6
+	}
+	if !(s.Alpha > 0 && s.Beta > 0) || math.IsInf(s.Alpha+s.Beta, 1) {
+		return nil, fmt.Errorf("alpha %g and beta %g; wanted finite numbers above 0", s.Alpha, s.Beta)
+	}
 	n := s.levels(true)
 	pts := make([]Point, n)
 	for i := range pts {
@@ -177,6 +225,8 @@ func curve(p Path, rule string, s Spec) ([]Point, error) {
 		case i == 0:
 		case i == n-1:
 			sigma = lo
+		case rule == "beta":
+			sigma = lo + (hi-lo)*mathext.InvRegIncBeta(s.Alpha, s.Beta, 1-u)
 		case rule == "karras":
 			a, b := math.Pow(hi, 1/rho), math.Pow(lo, 1/rho)
 			sigma = math.Pow(a+u*(b-a), rho)
@@ -186,33 +236,6 @@ func curve(p Path, rule string, s Spec) ([]Point, error) {
 			sigma = math.Exp(math.Log(lo) + math.Pow(1-u, rho)*(math.Log(hi)-math.Log(lo)))
 		}
 		pts[i] = At(p, sigma)
-	}
-	return pts, nil
-}
-
-func flowTimes(p Path, s Spec) ([]Point, error) {
-	shift, lo := s.Shift, s.TauMin
-	if shift == 0 {
-		shift = 1
-	}
-	if lo == 0 {
-		lo = 1.0 / 1000
-	}
-	if !(shift > 0) || math.IsInf(shift, 1) || !(lo > 0 && lo < 1) {
-		return nil, fmt.Errorf("shift %g, last noise fraction %g; wanted shift > 0 and a fraction between 0 and 1", shift, lo)
-	}
-	if p.Space() == VESpace {
-		return nil, fmt.Errorf("path %s keeps states in VE scaling, which cannot hold the pure noise this grid starts from; use karras or exponential", p.Name())
-	}
-	n := s.levels(true)
-	pts := make([]Point, n)
-	for i := range pts {
-		tau := Shift(lerp(1, lo, i, n-1), shift)
-		sigma := tau / (1 - tau)
-		pts[i] = At(p, sigma)
-		if p.Space() == FlowSpace { // keep tau's own digits
-			pts[i].A, pts[i].B = 1-tau, tau
-		}
 	}
 	return pts, nil
 }

@@ -114,6 +114,25 @@ func CosineBetas(n int) []float64 {
 	return b
 }
 
+// SigmoidBetas is n betas from first to last along the logistic function between
+// -6 and 6, as GeoDiff and the diffusers library have it.
+func SigmoidBetas(n int, first, last float64) []float64 {
+	b := make([]float64, n)
+	for i := range b {
+		b[i] = first + (last-first)/(1+math.Exp(-lerp(-6, 6, i, n-1)))
+	}
+	return b
+}
+
+// betaTables are the tables that PathByName knows.
+var betaTables = map[string]func() []float64{
+	"vp":         func() []float64 { return LinearBetas(1000, 1e-4, 0.02) },
+	"vp-linear":  func() []float64 { return LinearBetas(1000, 1e-4, 0.02) },
+	"vp-scaled":  func() []float64 { return ScaledLinearBetas(1000, 0.00085, 0.012) },
+	"vp-cosine":  func() []float64 { return CosineBetas(1000) },
+	"vp-sigmoid": func() []float64 { return SigmoidBetas(1000, 1e-4, 0.02) },
+}
+
 // ZeroTerminalSNR rescales betas so that the last abar is 0 and the first keeps
 // its value: r = √abar, r ← (r-r_T)·r_0/(r_0-r_T) (Lin et al. 2024, algorithm
 // 1). Networks on such a path must predict x0, v or the flow's velocity.
