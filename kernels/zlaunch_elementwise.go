@@ -48,6 +48,50 @@ func ClampBf16(stream *cuda.Stream, grid cuda.Grid, out, x cuda.Ptr, lo, hi floa
 	stream.Launch(cuda.Func{Module: "elementwise", Name: "clamp_bf16"}, grid, &args)
 }
 
+// BlendF32 queues blend_f32 of elementwise.cu: one tensor where a mask says so, another elsewhere.
+func BlendF32(stream *cuda.Stream, grid cuda.Grid, out, mask, a, b cuda.Ptr, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(mask)
+	args.Ptr(a)
+	args.Ptr(b)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "elementwise", Name: "blend_f32"}, grid, &args)
+}
+
+// BlendF64 queues blend_f64 of elementwise.cu: one tensor where a mask says so, another elsewhere.
+func BlendF64(stream *cuda.Stream, grid cuda.Grid, out, mask, a, b cuda.Ptr, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(mask)
+	args.Ptr(a)
+	args.Ptr(b)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "elementwise", Name: "blend_f64"}, grid, &args)
+}
+
+// BlendF16 queues blend_f16 of elementwise.cu: one tensor where a mask says so, another elsewhere.
+func BlendF16(stream *cuda.Stream, grid cuda.Grid, out, mask, a, b cuda.Ptr, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(mask)
+	args.Ptr(a)
+	args.Ptr(b)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "elementwise", Name: "blend_f16"}, grid, &args)
+}
+
+// BlendBf16 queues blend_bf16 of elementwise.cu: one tensor where a mask says so, another elsewhere.
+func BlendBf16(stream *cuda.Stream, grid cuda.Grid, out, mask, a, b cuda.Ptr, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(mask)
+	args.Ptr(a)
+	args.Ptr(b)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "elementwise", Name: "blend_bf16"}, grid, &args)
+}
+
 // FiniteF32 queues finite_f32 of elementwise.cu: the first value that is NaN or infinite.
 func FiniteF32(stream *cuda.Stream, grid cuda.Grid, bad, x cuda.Ptr, n int64) {
 	var args cuda.Args

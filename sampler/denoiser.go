@@ -2,16 +2,20 @@ package sampler
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
 )
 
 // Cond is what a denoiser may be conditioned on; the zero value means nothing.
 type Cond struct {
 	Classes []int                  // one per image, -1 for unconditional; nil when all are
 	Inputs  map[string]*gpu.Tensor // [images, ...] each, by the network's names: texts, controls
+	Others  []Cond                 // further conditions of the same images, for guidance by several
 }
 
 // of is the condition of images lo to hi.
@@ -23,12 +27,19 @@ func (c Cond) of(lo, hi int) Cond {
 	for name, t := range c.Inputs {
 		c.Inputs[name] = t.Rows(lo, hi)
 	}
+	c.Others = slices.Clone(c.Others)
+	for i, o := range c.Others {
+		c.Others[i] = o.of(lo, hi)
+	}
 	return c
 }
 
 // pick is the condition of the images rows.
 func (c Cond) pick(rows []int) Cond {
 	var out Cond
+	for _, o := range c.Others {
+		out.Others = append(out.Others, o.pick(rows))
+	}
 	for _, r := range rows {
 		if c.Classes != nil {
 			out.Classes = append(out.Classes, c.Classes[r])
@@ -45,6 +56,24 @@ func (c Cond) pick(rows []int) Cond {
 		out.Inputs[name] = o
 	}
 	return out
+}
+
+// check refuses a condition of other than n images.
+func (c Cond) check(n int) error {
+	for name, t := range c.Inputs {
+		if s := t.Shape(); len(s) == 0 || s[0] != n {
+			return fmt.Errorf("sampler: input %q has shape %v for %d images; wanted [%d, ...]", name, s, n, n)
+		}
+	}
+	if c.Classes != nil && len(c.Classes) != n {
+		return fmt.Errorf("sampler: %d classes for %d images; wanted one each", len(c.Classes), n)
+	}
+	for _, o := range c.Others {
+		if err := o.check(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Denoiser estimates the clean images. Denoise writes to out the denoised x,
@@ -73,4 +102,54 @@ type Checker interface {
 // not at all. Cost is how often, for an image at p.
 type Coster interface {
 	Cost(p diffusion.Point) int
+}
+
+// Stepped is implemented by denoisers that want to know where a run stands. Run
+// tells them before every step; step 0 begins a batch.
+type Stepped interface {
+	AtStep(g *diffusion.Grid, i int)
+}
+
+// tellStep tells den, if it wants to know.
+func tellStep(den Denoiser, g *diffusion.Grid, i int) {
+	if s, ok := den.(Stepped); ok {
+		s.AtStep(g, i)
+	}
+}
+
+// asker asks a denoiser in the form that it knows.
+type asker struct {
+	den    Denoiser
+	at     PointDenoiser // den, when it is one
+	sigmas []float64
+	scales []float64
+	scaled *gpu.Tensor
+}
+
+func newAsker(den Denoiser) asker {
+	at, _ := den.(PointDenoiser)
+	return asker{den: den, at: at}
+}
+
+func (a *asker) ask(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) error {
+	if a.at != nil {
+		return a.at.DenoiseAt(ctx, out, x, at, c)
+	}
+	same := true
+	a.sigmas, a.scales = a.sigmas[:0], a.scales[:0]
+	for _, p := range at {
+		if p.A == 0 {
+			return fmt.Errorf("the denoiser takes x0 + sigma·n and cannot be asked at infinite noise; start the grid lower")
+		}
+		a.sigmas, a.scales = append(a.sigmas, p.Sigma()), append(a.scales, 1/p.A)
+		same = same && p.A == 1
+	}
+	if !same {
+		if a.scaled == nil || a.scaled.Len() != x.Len() || a.scaled.DType() != x.DType() {
+			a.scaled = x.Like()
+		}
+		ops.LinCombRows(a.scaled, a.scales, x)
+		x = a.scaled
+	}
+	return a.den.Denoise(ctx, out, x, a.sigmas, c)
 }

@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fidlab/fidlab/diffusion"
@@ -15,16 +16,13 @@ type Eval struct {
 	all    Count   // evaluations so far of every image of this batch
 	each   []Count // and of each image beside those
 	ctx    context.Context
-	den    Denoiser
-	at     PointDenoiser // den, when it is one
-	cost   Coster        // den, when it is one
+	den    asker
+	cost   Coster // the denoiser, when it is one
 	cond   Cond
 	step   int
 	first  int // index of the batch's first image
+	offset int // and its place in the run
 	points []diffusion.Point
-	sigmas []float64
-	scales []float64
-	scaled *gpu.Tensor
 	noise  func(step int, z *gpu.Tensor)
 	own    func(step int, x *gpu.Tensor, from, to []diffusion.Point) error // Options.Levels
 }
@@ -56,17 +54,26 @@ func (e *Eval) evaluations() int {
 func (e *Eval) Reject(i, n int) { e.each[i].Rejected += n }
 
 // begin forgets the counts and sets what the batch is.
-func (e *Eval) begin(first int, c Cond) {
-	e.all, e.first, e.cond = Count{}, first, c
+func (e *Eval) begin(first, offset int, c Cond) {
+	e.all, e.first, e.offset, e.cond = Count{}, first, offset, c
 	clear(e.each)
+}
+
+// batch is the batch's part of t, which has all images of the run, like x its states.
+func (e *Eval) batch(what string, t, x *gpu.Tensor) (*gpu.Tensor, error) {
+	n := len(e.each)
+	if s := t.Shape(); len(s) == 0 || s[0] < e.offset+n || t.Len()/s[0] != x.Len()/n || t.DType() != x.DType() || t.Device() != x.Device() {
+		return nil, fmt.Errorf("sampler: %s are %v %v on %v; wanted the run's images, %v of shape %v on %v",
+			what, t.DType(), s, t.Device(), x.DType(), x.Shape()[1:], x.Device())
+	}
+	return t.Rows(e.offset, e.offset+n), nil
 }
 
 // NewEval prepares evaluations of den for a batch of like's shape. noise fills
 // z, of that shape, with normals for a step.
 func NewEval(ctx context.Context, den Denoiser, like *gpu.Tensor, c Cond, noise func(step int, z *gpu.Tensor)) *Eval {
 	n := like.Shape()[0]
-	e := &Eval{ctx: ctx, den: den, cond: c, each: make([]Count, n), points: make([]diffusion.Point, n), noise: noise}
-	e.at, _ = den.(PointDenoiser)
+	e := &Eval{ctx: ctx, den: newAsker(den), cond: c, each: make([]Count, n), points: make([]diffusion.Point, n), noise: noise}
 	e.cost, _ = den.(Coster)
 	return e
 }
@@ -127,7 +134,7 @@ func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
 	for i := range e.points {
 		e.points[i] = p
 	}
-	return e.call(out, x, e.points, e.cond)
+	return e.call(out, x, e.points, e.cond, nil)
 }
 
 // askEach is ask with a point of each image.
@@ -135,7 +142,7 @@ func (e *Eval) askEach(out, x *gpu.Tensor, at []diffusion.Point) error {
 	for i, p := range at {
 		e.each[i] = e.each[i].plus(Count{NFE: 1, Network: e.costAt(p)})
 	}
-	return e.call(out, x, at, e.cond)
+	return e.call(out, x, at, e.cond, nil)
 }
 
 // costAt is how often an evaluation at p asks the network.
@@ -153,7 +160,7 @@ func (e *Eval) DenoiseRows(out, x *gpu.Tensor, at []diffusion.Point, rows []int)
 	for i, r := range rows {
 		e.each[r] = e.each[r].plus(Count{NFE: 1, Network: e.costAt(at[i])})
 	}
-	if err := e.call(out, x, at, e.cond.pick(rows)); err != nil {
+	if err := e.call(out, x, at, e.cond.pick(rows), rows); err != nil {
 		return err
 	}
 	if i, ok := ops.Finite(out); !ok {
@@ -163,28 +170,21 @@ func (e *Eval) DenoiseRows(out, x *gpu.Tensor, at []diffusion.Point, rows []int)
 	return nil
 }
 
-// call evaluates the denoiser in the form that it knows.
-func (e *Eval) call(out, x *gpu.Tensor, at []diffusion.Point, c Cond) error {
-	if e.at != nil {
-		return e.at.DenoiseAt(e.ctx, out, x, at, c)
+// call evaluates the denoiser in the form that it knows, for the batch's images rows, nil for all.
+func (e *Eval) call(out, x *gpu.Tensor, at []diffusion.Point, c Cond, rows []int) error {
+	err := e.den.ask(e.ctx, out, x, at, c)
+	if err == nil {
+		return nil
 	}
-	same := true
-	e.sigmas, e.scales = e.sigmas[:0], e.scales[:0]
-	for _, p := range at {
-		if p.A == 0 {
-			return fmt.Errorf("sampler: step %d: the denoiser takes x0 + sigma·n and cannot be asked at infinite noise; start the grid lower", e.step)
+	var bad *NotFiniteError
+	if errors.As(err, &bad) { // a wrapper has looked before us
+		if rows != nil {
+			bad.Image = rows[bad.Image]
 		}
-		e.sigmas, e.scales = append(e.sigmas, p.Sigma()), append(e.scales, 1/p.A)
-		same = same && p.A == 1
+		bad.Step, bad.Image = e.step, bad.Image+e.first
+		return bad
 	}
-	if !same {
-		if e.scaled == nil || e.scaled.Len() != x.Len() {
-			e.scaled = x.Like()
-		}
-		ops.LinCombRows(e.scaled, e.scales, x)
-		x = e.scaled
-	}
-	return e.den.Denoise(e.ctx, out, x, e.sigmas, c)
+	return fmt.Errorf("sampler: step %d: %w", e.step, err)
 }
 
 // Noise fills z with normals, each image's from its own stream.

@@ -139,13 +139,8 @@ func (o *Options) check() (*gpu.Tensor, error) {
 		}
 		size *= d
 	}
-	for name, t := range o.Cond.Inputs {
-		if s := t.Shape(); len(s) == 0 || s[0] != o.N {
-			return nil, fmt.Errorf("sampler: input %q has shape %v for %d images; wanted [%d, ...]", name, s, o.N, o.N)
-		}
-	}
-	if o.Cond.Classes != nil && len(o.Cond.Classes) != o.N {
-		return nil, fmt.Errorf("sampler: %d classes for %d images; wanted one each", len(o.Cond.Classes), o.N)
+	if err := o.Cond.check(o.N); err != nil {
+		return nil, err
 	}
 	var given *gpu.Tensor
 	for _, t := range []*gpu.Tensor{o.Noise, o.Image, o.State} {
@@ -222,7 +217,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 			return fmt.Errorf("sampler: %s takes all images through the same levels; use a solver of one evaluation a step (ddim, dpm++2m)", w.s.Name())
 		}
 	}
-	w.eval.begin(w.o.First+lo, w.o.Cond.of(lo, lo+n))
+	w.eval.begin(w.o.First+lo, lo, w.o.Cond.of(lo, lo+n))
 	w.start(x, lo)
 	w.noise = ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Step)
 	if err := w.tell(0, w.g.Steps[0].From, x, lo); err != nil {
@@ -234,6 +229,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		}
 		before := w.eval.evaluations()
 		w.eval.step = i
+		tellStep(w.den, w.g, i)
 		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
 			return err
 		}

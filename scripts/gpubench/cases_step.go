@@ -46,6 +46,15 @@ func init() {
 			},
 		})
 		register(Case{
+			Name: "blend." + dt, Kernel: "blend_" + dt, Shape: shape(rows, values), Peak: "memory", Goal: 0.8,
+			Bytes: 4 * bytes * n, Flops: 3 * n,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, m := dev.New(d, rows, values), normal(dev, d, rows, values)
+				a, b := normal(dev, d, rows, values), normal(dev, d, rows, values)
+				return func() { ops.Blend(out, m, a, b) }, nil
+			},
+		})
+		register(Case{
 			Name: "finite." + dt, Kernel: "finite_" + dt, Shape: shape(rows, values), Peak: "memory", // it waits for the answer: no goal
 			Bytes: bytes * n,
 			Setup: func(dev *gpu.Device) (func(), error) {
