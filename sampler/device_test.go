@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"testing"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/rng"
@@ -213,6 +215,73 @@ func TestRunTellsOfADeviceLostMidway(t *testing.T) {
 		}
 		if err := dev.Recover(); !errors.Is(err, errLost) {
 			t.Errorf("the device keeps %v", err)
+		}
+	})
+}
+
+// hosted runs a denoiser of the CPU for states on any device.
+type hosted struct{ d *conditional }
+
+func (h hosted) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c sampler.Cond) error {
+	cpu := gpu.CPU()
+	hx := x.To(cpu)
+	ho := hx.Like()
+	c.Inputs = maps.Clone(c.Inputs)
+	for name, t := range c.Inputs {
+		c.Inputs[name] = t.To(cpu)
+	}
+	if err := h.d.DenoiseAt(ctx, ho, hx, at, c); err != nil {
+		return err
+	}
+	out.Copy(ho)
+	return nil
+}
+
+func (h hosted) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c sampler.Cond) error {
+	return h.DenoiseAt(ctx, out, x, points(sigma), c)
+}
+
+// Guidance, limits and inpainting are made of operations that every device has.
+func TestGuidanceOnDevices(t *testing.T) {
+	g := build(t, "vp", diffusion.Spec{Rule: "trailing", Steps: 4})
+	_, _, cond := guideInputs()
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for i, rule := range []sampler.GuidanceRule{
+			nil, sampler.Standard{Rescale: 0.6}, sampler.Standard{From: sampler.Weak}, sampler.Multi{Weights: []float64{1, -0.5}},
+			&sampler.PerpNeg{Weights: []float64{-1, -0.5}}, &sampler.Projected{Parallel: 0.3, Norm: 0.4, Momentum: -0.5},
+			sampler.Interleaved{A: sampler.Null, B: sampler.Other, WeightB: 2, Share: 0.5},
+		} {
+			var got [2][]float64
+			for k, d := range []*gpu.Device{gpu.CPU(), dev} {
+				on := func(c sampler.Cond) sampler.Cond {
+					c.Inputs = map[string]*gpu.Tensor{"text": c.Inputs["text"].To(d)}
+					return c
+				}
+				c := on(cond)
+				c.Others = []sampler.Cond{on(cond.Others[0]), on(cond.Others[1])}
+				given := d.FromAs(gpu.Float64, oracle.Normal(3, 3*guideSize), 3, guideSize)
+				mask := make([]float32, 3*guideSize)
+				mask[1], mask[7], mask[8] = 1, 1, 0.5
+				s := &sampler.Inpaint{Solver: sampler.DDIM{}, Known: given, Mask: d.FromAs(gpu.Float64, mask, 3, guideSize), Jump: 2, Repeat: 2}
+				r, err := sampler.Run(context.Background(), &sampler.Limited{Den: &sampler.Guided{
+					Den: hosted{&conditional{}}, Weak: hosted{&conditional{bias: 0.3}}, Rule: rule, Weight: 2.5, Null: on(null()), Lo: 0.5,
+				}}, s, g, sampler.Options{
+					N: 3, Batch: 2, Shape: []int{guideSize}, Double: true, Device: d, Cond: c, Noise: given,
+					StepNoise: func(first, step int, z *gpu.Tensor) {
+						z.Copy(d.FromAs(gpu.Float64, oracle.Normal(uint64(10*first+step), z.Len()), z.Shape()...))
+					},
+				})
+				if err != nil {
+					t.Fatalf("rule %d: %v", i, err)
+				}
+				got[k] = make([]float64, r.X.Len())
+				if err := r.X.Read64(got[k]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if e := rel(got[1], got[0]); e > 1e-12 {
+				t.Errorf("rule %d: differs from the CPU by %.2g", i, e)
+			}
 		}
 	})
 }

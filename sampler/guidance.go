@@ -229,7 +229,7 @@ func (g *Guided) guide(ctx context.Context, out, x *gpu.Tensor, at []diffusion.P
 	if err != nil {
 		return err
 	}
-	if p.x == nil || p.n != n || p.sets != len(asked) || p.x.DType() != x.DType() {
+	if p.x == nil || p.n != n || p.sets != len(asked) || p.x.DType() != x.DType() || p.x.Device() != x.Device() {
 		shape := append([]int{n * len(asked)}, x.Shape()[1:]...)
 		p.x, p.out = x.Device().New(x.DType(), shape...), x.Device().New(x.DType(), shape...)
 		p.n, p.sets = n, len(asked)
@@ -322,7 +322,7 @@ func (p *guideParts) join(conds []Cond, n int) (Cond, error) {
 		for name, t := range conds[0].Inputs {
 			shape := append([]int{n * len(conds)}, t.Shape()[1:]...)
 			whole := p.inputs[name]
-			if whole == nil || !slices.Equal(whole.Shape(), shape) || whole.DType() != t.DType() {
+			if whole == nil || !slices.Equal(whole.Shape(), shape) || whole.DType() != t.DType() || whole.Device() != t.Device() {
 				whole = t.Device().New(t.DType(), shape...)
 				if p.inputs == nil {
 					p.inputs = map[string]*gpu.Tensor{}
