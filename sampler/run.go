@@ -67,14 +67,8 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 	if err != nil {
 		return nil, err
 	}
-	if err := g.Check(); err != nil {
+	if err := Walks(s, g); err != nil {
 		return nil, err
-	}
-	if err := s.Check(g); err != nil {
-		return nil, err
-	}
-	if r, ok := s.(Riser); g.Rising() && !(ok && r.Rises()) {
-		return nil, fmt.Errorf("sampler: %s cannot walk a grid that rises to sigma %.4g; use ddim, euler or a Runge-Kutta method", s.Name(), g.Steps[len(g.Steps)-1].To.Sigma())
 	}
 	if g.Rising() && o.Image == nil && o.State == nil {
 		return nil, fmt.Errorf("sampler: grid %s rises: it starts from images or states, and none were given", g.Name)
@@ -113,6 +107,20 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 		}
 	}
 	return r, nil
+}
+
+// Walks tells why a solver cannot walk a grid, nil when it can.
+func Walks(s Solver, g *diffusion.Grid) error {
+	if err := g.Check(); err != nil {
+		return err
+	}
+	if err := s.Check(g); err != nil {
+		return err
+	}
+	if r, ok := s.(Riser); g.Rising() && !(ok && r.Rises()) {
+		return fmt.Errorf("sampler: %s cannot walk a grid that rises to sigma %.4g; use ddim, euler or a Runge-Kutta method", s.Name(), g.Steps[len(g.Steps)-1].To.Sigma())
+	}
+	return nil
 }
 
 // check fills in defaults and returns the tensor that replaces the start.

@@ -245,6 +245,12 @@ func WriteNPYFile(path string, a *Array, opt ...FileOption) error {
 	return WriteAtomic(path, func(w io.Writer) error { return WriteNPY(w, a) }, opt...)
 }
 
+// WriteNPYHeader begins an array whose bytes follow, row by row in little-endian order.
+func WriteNPYHeader(w io.Writer, dt DType, shape ...int) error {
+	_, err := w.Write(npyHeader(dt, shape))
+	return err
+}
+
 func npyHeader(dt DType, shape []int) []byte {
 	var s strings.Builder
 	for i, d := range shape {

@@ -146,22 +146,9 @@ func WriteNPZ(path string, entries []NPZEntry, compress bool, opt ...FileOption)
 
 // EncodeNPZ writes the archive to w.
 func EncodeNPZ(w io.Writer, entries []NPZEntry, compress bool) error {
-	zw := zip.NewWriter(w)
-	zw.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) {
-		return flate.NewWriter(out, flate.BestSpeed) // float noise does not shrink further
-	})
-	method := zip.Store
-	if compress {
-		method = zip.Deflate
-	}
-	seen := map[string]bool{}
+	zw := NewNPZWriter(w, compress)
 	for _, e := range entries {
-		if e.Name == "" || seen[e.Name] {
-			panic(fmt.Sprintf("tensor: EncodeNPZ: member name %q is empty or used twice", e.Name))
-		}
-		seen[e.Name] = true
-		h := &zip.FileHeader{Name: e.Name + ".npy", Method: method, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
-		m, err := zw.CreateHeader(h)
+		m, err := zw.create(e.Name)
 		if err != nil {
 			return err
 		}
@@ -171,3 +158,43 @@ func EncodeNPZ(w io.Writer, entries []NPZEntry, compress bool) error {
 	}
 	return zw.Close()
 }
+
+// NPZWriter writes an archive whose arrays come piece by piece.
+type NPZWriter struct {
+	zw     *zip.Writer
+	method uint16
+	seen   map[string]bool
+}
+
+// NewNPZWriter begins an archive.
+func NewNPZWriter(w io.Writer, compress bool) *NPZWriter {
+	z := &NPZWriter{zip.NewWriter(w), zip.Store, map[string]bool{}}
+	z.zw.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(out, flate.BestSpeed) // float noise does not shrink further
+	})
+	if compress {
+		z.method = zip.Deflate
+	}
+	return z
+}
+
+func (z *NPZWriter) create(name string) (io.Writer, error) {
+	if name == "" || z.seen[name] {
+		panic(fmt.Sprintf("tensor: NPZ: member name %q is empty or used twice", name))
+	}
+	z.seen[name] = true
+	return z.zw.CreateHeader(&zip.FileHeader{Name: name + ".npy", Method: z.method, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)})
+}
+
+// Create begins an array, whose bytes, row by row in little-endian order, are to
+// be written before the next Create or Close.
+func (z *NPZWriter) Create(name string, dt DType, shape ...int) (io.Writer, error) {
+	m, err := z.create(name)
+	if err != nil {
+		return nil, err
+	}
+	return m, WriteNPYHeader(m, dt, shape...)
+}
+
+// Close ends the archive.
+func (z *NPZWriter) Close() error { return z.zw.Close() }

@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -14,52 +12,93 @@ import (
 // onSheet is how many samples the contact sheet shows.
 const onSheet = 64
 
-// maxKept bounds the values that are kept in memory for samples.npy.
-const maxKept = 1 << 29
+// drawing is everything that a run of fidlab sample needs.
+type drawing struct {
+	o    *sampleOptions
+	m    *model
+	den  sampler.Denoiser // m's, with guidance and limits
+	s    sampler.Solver
+	g    *diffusion.Grid
+	kind *sampleKind
+	opt  sampler.Options // of all samples
+	rec  *sampler.Recorder
+	film *film
+	part int // samples that were there already
+}
 
-// drawSamples runs the sampler and writes every batch to d as it comes.
-func drawSamples(ctx context.Context, a *app, o *sampleOptions, m *model, s sampler.Solver, g *diffusion.Grid, d *outDir, run *sampleRun) (seconds float64, err error) {
-	opt := sampler.Options{
-		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: o.precision == "fp64",
-		Cond: sampler.Cond{Classes: inTurn(o.classes, o.n)},
+// watch hangs the recorders into the run.
+func (d *drawing) watch(a *app) error {
+	var err error
+	var all []func(sampler.Event) error
+	if d.o.trajectory.path != "" {
+		if d.rec, err = sampler.NewRecorder(d.g, d.opt); err != nil {
+			return usagef("--trajectory: %w", err)
+		}
+		all = append(all, d.rec.Record)
 	}
-	if o.init != "" {
-		if opt.Noise, err = readInit(o, m, run); err != nil {
-			return 0, err
+	if d.o.film.path != "" {
+		d.film = newFilm(d.kind, d.o.first, len(d.g.Steps))
+		all = append(all, d.film.see)
+	}
+	if d.o.preview != "" {
+		p := &preview{sampleKind: d.kind, path: d.o.preview, now: a.env.Now, steps: len(d.g.Steps)}
+		all = append(all, p.see)
+	}
+	if all == nil {
+		return nil
+	}
+	d.opt.Trajectory = func(e sampler.Event) error {
+		for _, see := range all {
+			if err := see(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
+// draw runs the sampler and hands every batch to out as it comes.
+func (d *drawing) draw(ctx context.Context, a *app, out sampleSink) (seconds float64, nfe sampler.Count, err error) {
+	opt := d.opt
+	if d.part > 0 {
+		opt.First, opt.N = opt.First+d.part, opt.N-d.part
+		for _, t := range []**gpu.Tensor{&opt.Noise, &opt.Image, &opt.State} {
+			if *t != nil {
+				*t = (*t).Rows(d.part, d.kind.n)
+			}
+		}
+		if opt.Cond.Classes != nil {
+			opt.Cond.Classes = opt.Cond.Classes[d.part:]
 		}
 	}
-	var rec *sampler.Recorder
-	if o.trajectory.path != "" {
-		if rec, err = sampler.NewRecorder(g, opt); err != nil {
-			return 0, usagef("--trajectory: %w", err)
-		}
-		opt.Trajectory = rec.Record
-	}
-	out := &sampleWriter{d: d, m: m, noGrid: o.noGrid}
-	out.h, out.w, out.c, out.pictures = pictureShape(m.shape)
-	out.keep = !out.pictures || o.npy
-	if out.keep && o.n > maxKept/size(m.shape) {
-		return 0, usagef("-n %d: samples.npy of shape %s each would not fit in memory; draw fewer at a time with --first", o.n, describe(m.shape))
-	}
-	opt.Each = out.batch
-	p := a.progress("sampling "+m.name, "evaluations", -1)
+	opt.Each = func(first int, x *gpu.Tensor) error { return out.put(d.kind.batch(first, x)) }
+	p := a.progress("sampling "+d.m.name, "evaluations", -1)
 	opt.Progress = func(done, total int) {
-		p.SetTotal(total)
+		if total > 0 {
+			p.SetTotal(total)
+		}
 		p.Set(done)
 	}
-	r, err := sampler.Run(ctx, m.den, s, g, opt)
+	r, err := sampler.Run(ctx, d.den, d.s, d.g, opt)
 	seconds = p.End()
 	if err != nil {
-		return 0, err
+		return 0, nfe, err
 	}
-	run.NFE = r.NFE
-	if err := out.finish(o.n); err != nil {
-		return 0, err
+	return seconds, r.Count, nil
+}
+
+// records writes what was recorded beside the samples.
+func (d *drawing) records() error {
+	if d.rec != nil {
+		if err := tensor.WriteNPZ(d.o.trajectory.path, d.rec.Entries(), false, d.o.trajectory.options()...); err != nil {
+			return err
+		}
 	}
-	if rec == nil {
-		return seconds, nil
+	if d.film != nil {
+		return d.film.write(d.o.film.path, d.o.film.options()...)
 	}
-	return seconds, tensor.WriteNPZ(o.trajectory.path, rec.Entries(), false, o.trajectory.options()...)
+	return nil
 }
 
 // inTurn repeats the classes over n samples; nil stays nil.
@@ -80,59 +119,4 @@ func size(shape []int) int {
 		n *= d
 	}
 	return n
-}
-
-// sampleWriter writes samples as they are drawn.
-type sampleWriter struct {
-	d        *outDir
-	m        *model
-	pictures bool
-	h, w, c  int
-	noGrid   bool
-	sheet    []*imageio.Image
-	keep     bool // for samples.npy
-	f32      []float32
-	f64      []float64
-}
-
-func (s *sampleWriter) batch(first int, x *gpu.Tensor) error {
-	n := x.Shape()[0]
-	if s.keep {
-		s.f32 = append(s.f32, x.F32()...)
-		s.f64 = append(s.f64, x.F64()...)
-	}
-	if !s.pictures {
-		return nil
-	}
-	v := values(x)
-	per := len(v) / n
-	for i := range n {
-		m := toPicture(v[i*per:][:per], s.h, s.w, s.c, s.m.lo, s.m.hi)
-		if err := writePNG(s.d.File(fmt.Sprintf("%06d.png", first+i)), m); err != nil {
-			return err
-		}
-		if len(s.sheet) < onSheet {
-			s.sheet = append(s.sheet, m)
-		}
-	}
-	return nil
-}
-
-func (s *sampleWriter) finish(n int) error {
-	if s.keep {
-		shape := append([]int{n}, s.m.shape...)
-		var all *tensor.Array
-		if s.f64 != nil {
-			all = tensor.FromF64(s.f64, shape...)
-		} else {
-			all = tensor.FromF32(s.f32, shape...)
-		}
-		if err := tensor.WriteNPYFile(s.d.File("samples.npy"), all); err != nil {
-			return err
-		}
-	}
-	if !s.pictures || s.noGrid {
-		return nil
-	}
-	return writePNG(s.d.File("grid.png"), contactSheet(s.sheet))
 }

@@ -66,7 +66,9 @@ func openMNISTGMM(ctx context.Context, a *app, name string) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mixtureModel(name, sum, m), nil
+	out := mixtureModel(name, sum, m)
+	out.field = digitField
+	return out, nil
 }
 
 // keptMixture reads the mixture at path, or fits and keeps it there.

@@ -21,6 +21,10 @@ type model struct {
 	shape   []int   // of one sample
 	lo, hi  float64 // the values that become black and white, where samples are pictures
 	classes []int   // that it can be asked for; nil when it has none
+
+	// field makes the model's values of a gray picture where they are not its
+	// gray values between lo and hi; nil where they are.
+	field func(dst []float64, gray []uint8)
 }
 
 // modelEntry is a kind of model that --model names.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,26 +28,40 @@ type sampleOptions struct {
 	eta                 float64
 	etaSet              bool
 	classes             []int
+	classFile           string
 	init                string
-	trajectory          target
-	out                 string
-	overwrite           bool
+	trajectory, film    target
+	preview             string
+	out                 sampleTarget
+	resume              bool
 	precision, valRange string
 	npy, noGrid         bool
+
+	guide guideOptions
+	from  imageOptions
 }
 
 func newSample(a *app) *cobra.Command {
 	var o sampleOptions
 	cmd := &cobra.Command{
-		Use:   "sample --model M -n K -o DIR",
+		Use:   "sample --model M -n K -o OUT",
 		Short: "Draw samples from a model",
-		Long: `Draw samples from a model and write them to a folder: 000000.png and so on, a
+		Long: `Draw samples from a model. OUT is a folder, which gets 000000.png and so on, a
 contact sheet grid.png of the first 64, and run.json, the record of how they
-were made. Samples that are no pictures are written as samples.npy. Image i of
-a seed is the same at any -n, --batch and --threads.
+were made; or FILE.tar with the same; or FILE.npz with arr_0 (uint8, [n, height,
+width, 3]), arr_1 (classes) and run; or - for a tar on standard output, which
+fidlab fid reads. Samples that are no pictures are values: samples.npy in the
+folder, samples in the .npz. Image i of a seed is the same at any -n, --batch
+and --threads.
 
-The noise levels are those of --grid: ` + strings.Join(diffusion.Rules()[:9], ", ") + `.`,
+The noise levels are those of --grid: ` + strings.Join(gridRules(), ", ") + `;
+or sigmas:80,10,1 or times:999,500 in place of a rule and --steps; or FILE.json
+with {"sigmas": [...]} or {"times": [...]}.`,
 		Example: `  fidlab sample --model mnist-gmm --sampler dpm++2m --steps 10 -n 2000 -o digits/
+  fidlab sample --model mnist-gmm --class 3 --guidance 2 --film strip.png -n 8 -o threes/
+  fidlab sample --model mnist-gmm -n 50000 --resume -o digits.npz
+  fidlab sample --model mnist-gmm -n 10000 -o - | fidlab fid mnist:test - --features mnist
+  fidlab sample --model mnist-gmm --image digits/000000.png --mask half.png --sampler euler-a --repeat 5 -n 4 -o filled/
   fidlab sample --model gmm:two.json --sampler ddim:eta=0.5 --steps 50 -n 4 --trajectory t.npz -o out/`,
 		Args: nargs("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,6 +78,7 @@ The noise levels are those of --grid: ` + strings.Join(diffusion.Rules()[:9], ",
 	f.Uint64Var(&o.seed, "seed", 0, "draw the noise of seed `S`")
 	f.IntVar(&o.batch, "batch", 64, "draw `N` samples at a time")
 	f.IntSliceVar(&o.classes, "class", nil, "ask for class `C`, or for several in turn (0,1,2)")
+	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
 	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`")
 	f.StringVar(&o.end, "end", "zero", "end at `E`: zero, min or keep (the grid's own last level)")
 	f.StringVar(&o.path, "path", "", "walk the path `P` (ve, edm, vp, vp-scaled, vp-cosine, vp-sde, flow); default: the model's")
@@ -75,12 +89,17 @@ The noise levels are those of --grid: ` + strings.Join(diffusion.Rules()[:9], ",
 	f.Float64Var(&o.eta, "eta", 0, "noise of the samplers that have an option eta")
 	f.StringVar(&o.init, "init", "", "start from the unit noise in `F.npy`, [n, shape of a sample] or [n,d]")
 	f.StringVar(&o.trajectory.path, "trajectory", "", "write all states to `F.npz`: states [steps+1, n, shape], sigmas, a, b, times")
+	f.StringVar(&o.film.path, "film", "", "write a film strip to `F.png`: a row a sample, noise to the left")
+	f.StringVar(&o.preview, "preview", "", "keep `F.png` up to date, at most every second, with the batch on its way")
+	o.guide.flags(f)
+	o.from.flags(f)
 	f.StringVar(&o.precision, "precision", "fp32", "keep the states in `P`: fp32 or fp64")
 	f.StringVar(&o.valRange, "range", "", "the values `LO,HI` become black and white; default: the model's, 0,1 for gmm:")
 	f.BoolVar(&o.npy, "npy", false, "write samples.npy beside the pictures")
 	f.BoolVar(&o.noGrid, "no-grid", false, "write no grid.png, which other tools would score as one of the images")
-	f.StringVarP(&o.out, "output", "o", "", "write to the folder `DIR`")
-	f.BoolVar(&o.overwrite, "overwrite", false, "replace the folder if fidlab wrote it, and the file of --trajectory")
+	f.BoolVar(&o.resume, "resume", false, "keep what is finished when interrupted, and go on from there")
+	f.StringVarP(&o.out.path, "output", "o", "", "write to `OUT`: a folder, FILE.tar, FILE.npz or -")
+	f.BoolVar(&o.out.overwrite, "overwrite", false, "replace the folder if fidlab wrote it, and files")
 	f.SortFlags = false
 	var models, samplers []string
 	for _, m := range modelEntries {
@@ -91,7 +110,8 @@ The noise levels are those of --grid: ` + strings.Join(diffusion.Rules()[:9], ",
 	}
 	completes(cmd, "model", models...)
 	completes(cmd, "sampler", samplers...)
-	completes(cmd, "grid", diffusion.Rules()[:9]...)
+	completes(cmd, "grid", gridRules()...)
+	completes(cmd, "guidance-rule", "cfg", "cfg++", "projected")
 	completes(cmd, "end", "zero", "min", "keep")
 	completes(cmd, "precision", "fp32", "fp64")
 	return cmd
@@ -123,13 +143,20 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	if o.steps < 1 {
 		return nil, nil, nil, usagef("--steps: %d steps; wanted at least 1", o.steps)
 	}
-	g, err := diffusion.Build(p, diffusion.Spec{
+	rule := diffusion.Spec{
 		Rule: o.grid, Steps: o.steps, End: end, SigmaMax: o.sigmaMax, SigmaMin: o.sigmaMin, Rho: o.rho, Shift: o.shift,
-	})
+	}
+	if err := readLevels(o.grid, &rule); err != nil {
+		return nil, nil, nil, err
+	}
+	g, err := diffusion.Build(p, rule)
 	if err != nil {
 		return nil, nil, nil, usagef("--grid: %w", err)
 	}
-	if err := s.Check(g); err != nil {
+	if g, err = o.from.grid(g); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := sampler.Walks(s, g); err != nil {
 		return nil, nil, nil, usagef("%w", err)
 	}
 	return s, g, p, nil
@@ -164,14 +191,19 @@ type sampleRun struct {
 	Grid        string    `json:"grid"`
 	Path        string    `json:"path"`
 	Steps       int       `json:"steps"`
-	Sigmas      []float64 `json:"sigmas"` // -1 stands for infinity
-	NFE         int       `json:"nfe"`    // evaluations of the model per sample
+	Sigmas      []float64 `json:"sigmas"`             // -1 stands for infinity
+	NFE         int       `json:"nfe"`                // evaluations of the model per sample, rejected ones included; the most where they vary
+	Network     int       `json:"network,omitempty"`  // of the network, where guidance asks it more often
+	Rejected    int       `json:"rejected,omitempty"` // of nfe, those of steps that were thrown away
+	Guidance    string    `json:"guidance,omitempty"`
 	Seed        uint64    `json:"seed"`
 	First       int       `json:"first"`
 	N           int       `json:"n"`
 	Classes     []int     `json:"classes"` // asked for in turn
 	Init        string    `json:"init,omitempty"`
 	InitSHA256  string    `json:"init_sha256,omitempty"`
+	Image       string    `json:"image,omitempty"`
+	Mask        string    `json:"mask,omitempty"`
 	Shape       []int     `json:"shape"`
 	Range       []float64 `json:"range"`
 	Device      string    `json:"device"`
@@ -179,27 +211,61 @@ type sampleRun struct {
 	Notes       []string  `json:"notes"`
 }
 
-func runSample(ctx context.Context, a *app, o *sampleOptions) error {
+func (r *sampleRun) json() []byte {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		panic(err) // numbers that JSON has no form for were replaced
+	}
+	return append(b, '\n')
+}
+
+func (r *sampleRun) count(c sampler.Count) {
+	r.NFE, r.Rejected = c.NFE, c.Rejected
+	if c.Network != c.NFE {
+		r.Network = c.Network
+	}
+}
+
+// check refuses options that do not go together, and targets that cannot be written.
+func (o *sampleOptions) check(a *app) error {
 	switch {
 	case o.model == "":
 		return usagef("want --model M; fidlab models lists them")
-	case o.out == "":
-		return usagef("want -o DIR, the folder to write")
+	case o.out.path == "":
+		return usagef("want -o OUT, the folder or file to write")
 	case o.n < 1 || o.n > 1e6 || o.first < 0:
 		return usagef("-n %d, --first %d: want 1 to 1000000 samples, from 0 on", o.n, o.first)
 	case o.precision != "fp32" && o.precision != "fp64":
 		return unknown("precision", o.precision, []string{"fp32", "fp64"})
 	case o.batch < 1:
 		return usagef("--batch %d: want 1 or more", o.batch)
+	case o.out.form() == "stdout" && (a.json || o.resume):
+		return usagef("-o -: the tar has standard output to itself, and ends when interrupted; leave out --json and --resume")
+	case o.resume && (o.trajectory.path != "" || o.film.path != ""):
+		return usagef("--resume: states of the samples that are finished are gone; leave out --trajectory and --film")
+	case o.npy && o.out.form() != "folder":
+		return usagef("--npy: samples.npy lies in a folder; -o %s is none", o.out.path)
+	case o.init != "" && o.from.image != "":
+		return usagef("--init and --image are two starts; give one")
 	}
-	if err := checkOutDir(o.out, o.overwrite); err != nil {
+	if err := o.out.check(); err != nil {
 		return err
 	}
-	o.trajectory.overwrite = o.overwrite
-	if o.trajectory.path != "" {
-		if err := o.trajectory.check(); err != nil {
+	for _, t := range []*target{&o.trajectory, &o.film} {
+		t.overwrite = o.out.overwrite
+		if t.path == "" {
+			continue
+		}
+		if err := t.check(); err != nil {
 			return err
 		}
+	}
+	return o.readClasses()
+}
+
+func runSample(ctx context.Context, a *app, o *sampleOptions) error {
+	if err := o.check(a); err != nil {
+		return err
 	}
 	device, err := a.useDevice()
 	if err != nil {
@@ -222,33 +288,22 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	}
 	run := &sampleRun{
 		Version: version, Model: m.name, ModelSHA256: m.sha256, Sampler: s.Name(), Grid: g.Name, Path: p.Name(),
-		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
-		Init: o.init, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: device, Precision: o.precision, Notes: g.Notes,
+		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
+		Init: o.init, Image: o.from.image, Mask: o.from.mask, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: device, Precision: o.precision, Notes: g.Notes,
 	}
 	if run.Notes == nil {
 		run.Notes = []string{}
 	}
-	a.say("%s: %d samples by %s, %d steps of %s on %s", m.name, o.n, s.Name(), len(g.Steps), g.Name, device)
+	d, err := o.drawing(ctx, a, m, s, g, run)
+	if err != nil {
+		return err
+	}
+	a.say("%s: %d samples by %s, %d steps of %s on %s", m.name, o.n, d.s.Name(), len(g.Steps), g.Name, device)
 	for _, n := range g.Notes {
 		a.say("note: %s", n)
 	}
-	d, err := newOutDir(o.out, o.overwrite)
+	seconds, err := o.write(ctx, a, d, run)
 	if err != nil {
-		return err
-	}
-	defer d.Abort()
-	seconds, err := drawSamples(ctx, a, o, m, s, g, d, run)
-	if err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(run, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(d.File(runFile), append(b, '\n'), 0o666); err != nil {
-		return err
-	}
-	if err := d.Commit(); err != nil {
 		return err
 	}
 	if a.json {
@@ -256,11 +311,112 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 			Dir string `json:"dir"`
 			*sampleRun
 			Seconds float64 `json:"seconds"`
-		}{o.out, run, seconds})
+		}{o.out.path, run, seconds})
 	}
-	a.printf("%s\n", o.out)
-	a.say("%s: %d samples in %.1f s, %d evaluations of the model each", o.out, o.n, seconds, run.NFE)
+	if o.out.form() != "stdout" {
+		a.printf("%s\n", o.out.path)
+	}
+	a.say("%s: %d samples in %.1f s, %s", o.out.path, o.n, seconds, counted(run))
 	return nil
+}
+
+// counted says what a sample took.
+func counted(run *sampleRun) string {
+	text := fmt.Sprintf("%d evaluations of the model each", run.NFE)
+	if run.Network != 0 {
+		text += fmt.Sprintf(", %d of the network", run.Network)
+	}
+	if run.Rejected != 0 {
+		text += fmt.Sprintf(", %d of them rejected", run.Rejected)
+	}
+	return text
+}
+
+// drawing reads what the run starts from, and sets everything up.
+func (o *sampleOptions) drawing(ctx context.Context, a *app, m *model, s sampler.Solver, g *diffusion.Grid, run *sampleRun) (*drawing, error) {
+	k := &sampleKind{n: o.n, shape: m.shape, lo: m.lo, hi: m.hi, field: m.field, double: o.precision == "fp64", classes: inTurn(o.classes, o.n), noGrid: o.noGrid}
+	k.h, k.w, k.c, k.pictures = pictureShape(m.shape)
+	if o.from.invert {
+		k.pictures = false // noise is no picture
+	}
+	k.keep = !k.pictures || o.npy
+	if form := o.out.form(); !k.pictures && (form == "tar" || form == "stdout") {
+		return nil, usagef("-o %s: samples of shape %s are no pictures; write a folder or an .npz", o.out.path, describe(m.shape))
+	}
+	if !k.pictures && (o.film.path != "" || o.preview != "") {
+		return nil, usagef("--film and --preview: samples of shape %s are no pictures", describe(m.shape))
+	}
+	d := &drawing{o: o, m: m, g: g, kind: k}
+	d.opt = sampler.Options{
+		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: k.double, Cond: sampler.Cond{Classes: k.classes},
+	}
+	var err error
+	if d.den, err = o.guide.wrap(m, k.classes != nil, g); err != nil {
+		return nil, err
+	}
+	if o.init != "" {
+		if d.opt.Noise, err = readInit(o, m, run); err != nil {
+			return nil, err
+		}
+	}
+	pictures := *k
+	pictures.h, pictures.w, pictures.c, pictures.pictures = pictureShape(m.shape) // --image is one, whatever comes of it
+	if d.s, err = o.from.apply(ctx, a, &pictures, s, g, &d.opt); err != nil {
+		return nil, err
+	}
+	run.Sampler = d.s.Name()
+	return d, d.watch(a)
+}
+
+// write draws into the target, by way of a spool where the run may be resumed.
+func (o *sampleOptions) write(ctx context.Context, a *app, d *drawing, run *sampleRun) (seconds float64, err error) {
+	drawTo := func(out sampleSink) error {
+		var c sampler.Count
+		if seconds, c, err = d.draw(ctx, a, out); err != nil {
+			return err
+		}
+		run.count(c)
+		return d.records()
+	}
+	if !o.resume {
+		return seconds, o.out.write(a, d.kind, func(out sampleSink) error {
+			if err := drawTo(out); err != nil {
+				return err
+			}
+			return out.finish(run.json())
+		})
+	}
+	if d.s.NFE(d.g) == sampler.Varies {
+		return 0, usagef("--resume: the evaluations of %s vary, and those of the samples that are finished are gone", d.s.Name())
+	}
+	spool, err := openSpool(o.out.path, d.kind, run.json())
+	if err != nil {
+		return 0, err
+	}
+	defer spool.close()
+	if d.part = spool.done; d.part > 0 {
+		a.say("%s: %d samples are there already", spool.dir, d.part)
+	}
+	if d.part < o.n {
+		if err := drawTo(spool); err != nil {
+			return 0, err
+		}
+		if err := spool.complete(run); err != nil {
+			return 0, err
+		}
+	} else if err := spool.completed(run); err != nil { // only its name is missing
+		return 0, err
+	}
+	err = o.out.write(a, d.kind, func(out sampleSink) error {
+		if err := spool.replay(o.first, out); err != nil {
+			return err
+		}
+		return out.finish(run.json())
+	})
+	if err != nil {
+		return 0, err
+	}
+	return seconds, spool.remove()
 }
 
 func finite(sigmas []float64) []float64 {
