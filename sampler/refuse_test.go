@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,41 @@ func TestNotFiniteIsRefused(t *testing.T) {
 		if !errors.As(err, &nf) || nf.Step != 2 || nf.Sigma != 2 || nf.Image != 2 {
 			t.Errorf("%v: error %v, want step 2, sigma 2, image 2", bad, err)
 		}
+	}
+}
+
+// The state before a step that failed can be kept: the step that made it, run
+// again without the fault, gives the same.
+func TestRescue(t *testing.T) {
+	g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: []float64{8, 4, 2, 1}})
+	var states []float64
+	o := sampler.Options{N: 5, First: 7, Batch: 3, Shape: []int{3}, Trajectory: func(e sampler.Event) error {
+		if e.Step == 2 && e.First == 7 {
+			states = append(states, values(e.X)...)
+		}
+		return nil
+	}}
+	if _, err := sampler.Run(context.Background(), gaussian{}, sampler.DPMpp2M{}, g, o); err != nil {
+		t.Fatal(err)
+	}
+	o.Trajectory = nil
+	var kept []float64
+	o.Rescue = func(e sampler.Event) error {
+		if e.Step != 2 || e.First != 7 || e.At.B != 2 {
+			t.Errorf("rescued %+v", e)
+		}
+		kept = values(e.X)
+		return errors.New("disk full")
+	}
+	_, err := sampler.Run(context.Background(), &broken{at: 3, bad: float32(math.NaN())}, sampler.DPMpp2M{}, g, o)
+	var nf *sampler.NotFiniteError
+	if !errors.As(err, &nf) || !strings.Contains(err.Error(), "disk full") || !slices.Equal(kept, states) {
+		t.Errorf("%v; kept %v, want %v", err, kept, states)
+	}
+	kept = nil
+	o.Trajectory = func(sampler.Event) error { return errors.New("stop") }
+	if _, err := sampler.Run(context.Background(), gaussian{}, sampler.DPMpp2M{}, g, o); err == nil || kept != nil {
+		t.Errorf("another error: %v, rescued %v", err, kept)
 	}
 }
 

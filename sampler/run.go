@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -35,6 +36,9 @@ type Options struct {
 	// Progress hears of evaluations done and to do, counted in images; to do is
 	// 0 where the solver's NFE varies.
 	Progress func(done, total int)
+	// Rescue gets the state before a step that failed by a *NotFiniteError; while
+	// it is set, every step's start is kept, at the cost of a copy.
+	Rescue func(Event) error
 	// Levels changes where each image of the batch goes from and to in a step,
 	// seeing the states x; the grid's levels come in. Only a Table solver has
 	// levels of single images.
@@ -196,6 +200,7 @@ type walk struct {
 	eval    *Eval
 	stepper Stepper
 	own     *gpu.Tensor // the batch's states when there is no result to keep them in
+	kept    *gpu.Tensor // the present step's start, for Rescue
 	noise   ops.Noise   // of the steps, each image's next normal
 	done    int
 	total   int
@@ -220,6 +225,9 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 	if w.eval == nil || len(w.eval.points) != n {
 		w.eval = NewEval(w.ctx, w.den, x, Cond{}, w.stepNoise)
 		w.eval.own = w.o.Levels
+		if w.o.Rescue != nil {
+			w.kept = x.Like()
+		}
 		w.stepper = w.s.Start(x)
 		if _, ok := w.stepper.(*table); w.o.Levels != nil && !ok {
 			return fmt.Errorf("sampler: %s takes all images through the same levels; use a solver of one evaluation a step (ddim, dpm++2m)", w.s.Name())
@@ -238,8 +246,11 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		before := w.eval.evaluations()
 		w.eval.step = i
 		tellStep(w.den, w.g, i)
+		if w.o.Rescue != nil {
+			w.kept.Copy(x)
+		}
 		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
-			return err
+			return w.rescue(err, i, lo)
 		}
 		if err := w.o.Device.Err(); err != nil {
 			return err
@@ -260,6 +271,15 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		ops.LinComb(x, []float64{1 / scale}, x)
 	}
 	return w.o.Device.Sync()
+}
+
+// rescue hands out the state before step i, if that is what failed.
+func (w *walk) rescue(err error, i, lo int) error {
+	var bad *NotFiniteError
+	if w.o.Rescue == nil || !errors.As(err, &bad) {
+		return err
+	}
+	return errors.Join(err, w.o.Rescue(Event{First: w.o.First + lo, Step: i, At: w.g.Steps[i].From, X: w.kept}))
 }
 
 // start writes the first states of the batch.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -72,6 +73,7 @@ func (d *drawing) draw(ctx context.Context, a *app, out sampleSink) (seconds flo
 			opt.Cond.Classes = opt.Cond.Classes[d.part:]
 		}
 	}
+	opt.Rescue = func(e sampler.Event) error { return d.rescue(a, e) }
 	opt.Each = func(first int, x *gpu.Tensor) error { return out.put(d.kind.batch(first, x)) }
 	p := a.progress("sampling "+d.m.name, "evaluations", -1)
 	opt.Progress = func(done, total int) {
@@ -86,6 +88,30 @@ func (d *drawing) draw(ctx context.Context, a *app, out sampleSink) (seconds flo
 		return 0, nfe, err
 	}
 	return seconds, r.Count, nil
+}
+
+// rescue writes the state before a step that failed, so that the fault can be looked at.
+func (d *drawing) rescue(a *app, e sampler.Event) error {
+	path := d.o.out.path
+	if d.o.out.form() == "stdout" {
+		path = "samples"
+	}
+	path = filepath.Clean(path) + ".failed.npz"
+	shape := e.X.Shape()
+	states := tensor.FromF64(values(e.X), shape...)
+	err := tensor.WriteNPZ(path, []tensor.NPZEntry{
+		{Name: "state", Array: states},
+		{Name: "a", Array: tensor.FromF64([]float64{e.At.A})},
+		{Name: "b", Array: tensor.FromF64([]float64{e.At.B})},
+		{Name: "time", Array: tensor.FromF64([]float64{e.At.T})},
+		{Name: "step", Array: tensor.FromI64([]int64{int64(e.Step)})},
+		{Name: "first", Array: tensor.FromI64([]int64{int64(e.First)})},
+	}, false, tensor.Overwrite)
+	if err != nil {
+		return err
+	}
+	a.say("%s: the state before the step that failed: [batch, sample], a·x0 + b·noise; sample %d is the first", path, e.First)
+	return nil
 }
 
 // records writes what was recorded beside the samples.
