@@ -42,6 +42,7 @@ bench: build ## the speed rows against the peers, measured in one run
 
 generate: ## write the generated files anew
 	CGO_ENABLED=0 $(GO) run ./scripts/clidoc > docs/cli.md
+	CGO_ENABLED=0 $(GO) run ./scripts/samplerdoc > docs/SAMPLERS.md
 
 lint: ## golangci-lint with .golangci.yml (its first build takes minutes)
 	$(TOOL) golangci-lint run ./...

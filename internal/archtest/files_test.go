@@ -115,6 +115,7 @@ var generated = []struct {
 	gen  []string
 }{
 	{"docs/cli.md", []string{"go", "run", "./scripts/clidoc"}},
+	{"docs/SAMPLERS.md", []string{"go", "run", "./scripts/samplerdoc"}},
 }
 
 // TestGenerated: what is committed is what the generator prints today.

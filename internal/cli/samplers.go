@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/sampler"
 )
 
@@ -22,17 +23,48 @@ type samplerInfo struct {
 }
 
 func newSamplers(a *app) *cobra.Command {
-	return &cobra.Command{
+	grids := false
+	cmd := &cobra.Command{
 		Use:   "samplers",
 		Short: "List the samplers, with their options and where they are from",
 		Long: `List the samplers: name, order, evaluations of the model per step, options with
 their defaults, what it is, and where it is from. An option is given after the
 name, as in --sampler ddim:eta=0.5; names of other tools are understood (-v
 lists them).`,
-		Example: "  fidlab samplers\n  fidlab samplers --json | jq -r .[].name",
+		Example: "  fidlab samplers\n  fidlab samplers --grids\n  fidlab samplers --json | jq -r .[].name",
 		Args:    nargs("no arguments", 0, 0),
-		RunE:    func(*cobra.Command, []string) error { return runSamplers(a) },
+		RunE: func(*cobra.Command, []string) error {
+			if grids {
+				return runGrids(a)
+			}
+			return runSamplers(a)
+		},
 	}
+	cmd.Flags().BoolVar(&grids, "grids", false, "list the rules of --grid instead")
+	return cmd
+}
+
+// runGrids lists the rules that place noise levels.
+func runGrids(a *app) error {
+	if a.json {
+		type rule struct {
+			Name   string `json:"name"`
+			Places string `json:"places"`
+			Ends   string `json:"ends"`
+			Source string `json:"source"`
+		}
+		list := []rule{}
+		for _, r := range diffusion.RuleList() {
+			list = append(list, rule(r))
+		}
+		return a.printJSON(list)
+	}
+	tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "NAME\tLEVELS\tBOTH ENDS\tSOURCE")
+	for _, r := range diffusion.RuleList() {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.Name, r.Places, r.Ends, r.Source)
+	}
+	return tw.Flush()
 }
 
 func runSamplers(a *app) error {
