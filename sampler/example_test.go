@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/sampler"
 )
 
