@@ -1,3 +1,24 @@
 package sampler_test
 
-func goldenMultistep() []goldenCase { return nil }
+import "github.com/fidlab/fidlab/diffusion"
+
+func goldenMultistep() []goldenCase {
+	const vp, ve = diffusion.VPSpace, diffusion.VESpace
+	zero := diffusion.Spec{Rule: "linspace-drop"}
+	min := diffusion.Spec{Rule: "linspace-drop", End: diffusion.Min}
+	karras := diffusion.Spec{Rule: "karras"}
+	return []goldenCase{
+		{file: "dpm_multistep_dpmsolver++_o2", solver: "dpm++2m", path: "vp", space: vp, spec: zero},
+		{file: "dpm_multistep_dpmsolver++_o2_heun", solver: "dpm++2m-heun", path: "vp", space: vp, spec: zero},
+		{file: "dpm_multistep_dpmsolver++_o2_karras", solver: "dpm++2m", path: "vp", space: vp, spec: karras},
+		{file: "dpm_multistep_dpmsolver++_o2_nolowerfinal_sigmamin", solver: "dpm++2m", path: "vp", space: vp, spec: min},
+		{file: "dpm_multistep_dpmsolver++_o2_trailing_vpred", solver: "dpm++2m", path: "vp", space: vp, spec: diffusion.Spec{Rule: "trailing"}},
+		{file: "dpm_multistep_dpmsolver++_o2_x0pred", solver: "dpm++2m", path: "vp", space: vp, spec: zero},
+		{file: "dpm_multistep_dpmsolver_o2", solver: "dpm-2m:lower-final=short", path: "vp", space: vp, spec: min},
+		{file: "dpm_multistep_dpmsolver++_o3", solver: "dpm++3m:third=published", path: "vp", space: vp, spec: zero},
+		{file: "dpm_multistep_dpmsolver++_o3_logsnr", solver: "dpm++3m:third=published", path: "vp", space: vp, spec: diffusion.Spec{Rule: "lu"}},
+		{file: "dpm_multistep_dpmsolver_o3", solver: "dpm-3m:third=published", path: "vp", space: vp, spec: min},
+		{file: "edm_dpm_multistep_o2", solver: "dpm++2m", path: "edm", space: ve, spec: karras},
+		{file: "edm_dpm_multistep_o3", solver: "dpm++3m:third=published", path: "edm", space: ve, spec: karras},
+	}
+}

@@ -1,0 +1,158 @@
+package sampler
+
+import "math"
+
+// What multistep methods have in common. All are of the form
+//
+//	x' = (B'/B)·x + (A' - A·B'/B)·Σ_j w_j·D_j   or   x' = (A'/A)·x + (B' - B·A'/A)·Σ_j w_j·N_j
+//
+// with weights of sum 1 on the denoised x, or the predicted noise, of this step
+// and earlier ones: exact for data, or noise, that does not change on the way.
+// Methods that interpolate by a polynomial through p of them have the weights
+// for which Σ_j w_j·r_j^i is the mean of r^i over the step, i = 0 to p-1, in a
+// variable r that is 0 at its start and 1 at its end.
+
+// maxOrder is how many weights there may be.
+const maxOrder = 7
+
+// weights of a step, those of the order in front.
+type weights [maxOrder]float64
+
+// denoised writes the first form's coefficients.
+func (w *weights) denoised(c []float64, h *History, order int) {
+	c[0] = h.To.B / h.At[0].B
+	k := h.To.A - h.At[0].A*c[0]
+	for j := range order {
+		c[1+j] = k * w[j]
+	}
+}
+
+// noise writes the second form's; from pure noise x' = A'·D_0 + B'·N_0, where
+// the order must be 1.
+func (w *weights) noise(c []float64, h *History, order int) {
+	if h.At[0].A == 0 {
+		c[1], c[1+len(h.At)] = h.To.B, h.To.A
+		return
+	}
+	c[0] = h.To.A / h.At[0].A
+	k := h.To.B - h.At[0].B*c[0]
+	for j := range order {
+		c[1+j] = k * w[j]
+	}
+}
+
+// interpolate sets w to the weights of a polynomial through points at r, from
+// the means of 1, r, r², … in w: the primal algorithm of Björck and Pereyra 1970
+// for Vandermonde systems.
+func (w *weights) interpolate(r []float64) {
+	n := len(r) - 1
+	for k := range n {
+		for i := n; i > k; i-- {
+			w[i] -= r[k] * w[i-1]
+		}
+	}
+	for k := n - 1; k >= 0; k-- {
+		for i := k + 1; i <= n; i++ {
+			w[i] /= r[i] - r[i-k-1]
+		}
+		for i := k; i < n; i++ {
+			w[i] -= w[i+1]
+		}
+	}
+}
+
+// exponential sets w to the means of 1, r, r², … up to r^(order-1) under the
+// weight e^(-z·r): i!·φ_{i+1}(z)/φ_1(z), the solution's own with r linear in λ =
+// ln(A/B), z = -h for denoised x and z = h for noise.
+func (w *weights) exponential(z float64, order int) {
+	f := 1 / phi(1, z)
+	for i := range order {
+		w[i] = f * phi(i+1, z)
+		f *= float64(i + 1)
+	}
+}
+
+// phi is φ_k(z) of exponential integrators: φ_0 = e^z, φ_{k+1} = (φ_k - 1/k!)/z.
+func phi(k int, z float64) float64 {
+	if math.Abs(z) < 2 { // there the recursion loses digits: Σ_n z^n/(n+k)!
+		term := 1.0
+		for i := 2; i <= k; i++ {
+			term /= float64(i)
+		}
+		sum := 0.0
+		for n := k + 1; math.Abs(term) > 1e-18*math.Abs(sum); n++ {
+			sum += term
+			term *= z / float64(n)
+		}
+		return sum
+	}
+	if k == 0 {
+		return math.Exp(z)
+	}
+	p, f := math.Expm1(z)/z, 1.0
+	for i := 1; i < k; i++ {
+		f /= float64(i)
+		p = (p - f) / z
+	}
+	return p
+}
+
+// logStep is h = λ'-λ, +Inf in a step from pure noise or to none.
+func (h *History) logStep() float64 { return math.Log(h.At[0].Sigma() / h.To.Sigma()) }
+
+// logNodes writes where in this step's λ, 0 at its start and 1 at its end, the
+// latest n points are.
+func (h *History) logNodes(r []float64, n int) []float64 {
+	step := h.logStep()
+	for j := range n {
+		r[j] = -math.Log(h.At[j].Sigma()/h.At[0].Sigma()) / step
+	}
+	return r[:n]
+}
+
+// order limits a method's order to the points there are; pure noise is infinitely
+// far from any other and is no point to interpolate through.
+func (h *History) order(most int) int {
+	most = min(most, len(h.At))
+	for most > 1 && h.At[most-1].A == 0 {
+		most--
+	}
+	return most
+}
+
+// LowerFinal says which of the last steps are of lower order than their method:
+// steps towards little noise are long in ln sigma, and extrapolation grows wild.
+type LowerFinal uint8
+
+// The rules. The last step is of first order, the one before it at most of
+// second, and so on.
+const (
+	Never  LowerFinal = iota
+	Short             // on grids of fewer than 15 steps, as in diffusers
+	Always            // on all
+	Last              // the last step only
+)
+
+// lowerFinals is the option with its words; rules of another default list theirs first.
+var lowerFinals = [...]string{"never", "short", "always", "last"}
+
+func (l LowerFinal) String() string { return lowerFinals[l] }
+
+// lowerFinal reads the option.
+func (v values) lowerFinal() LowerFinal {
+	for l, name := range lowerFinals {
+		if v.word("lower-final") == name {
+			return LowerFinal(l)
+		}
+	}
+	return Never
+}
+
+// limit applies the rule to an order.
+func (l LowerFinal) limit(order int, h *History) int {
+	left := h.Steps - h.Step
+	if l == Always || l == Short && h.Steps < 15 || l == Last && left == 1 {
+		return min(order, left)
+	}
+	return order
+}
