@@ -102,13 +102,9 @@ func (s DPMMultistep) Coeffs(c []float64, h *History) {
 	if h.To.B == 0 {
 		order = 1
 	}
-	z := -h.logStep()
-	if s.Noise {
-		z = -z
-	}
 	w := weights{1}
 	if order > 1 {
-		w.exponential(z, order)
+		w.exponential(h, order, s.Noise)
 		if order == 2 && !s.HeunForm {
 			w[1] = 0.5
 		}
@@ -118,9 +114,9 @@ func (s DPMMultistep) Coeffs(c []float64, h *History) {
 		var nodes [3]float64
 		w.interpolate(h.logNodes(nodes[:], order))
 	}
-	if s.Noise {
-		w.noise(c, h, order)
-	} else {
-		w.denoised(c, h, order)
+	w.step(c, h, order, s.Noise)
+	if h.Step == 1 && s.order() == 3 && !s.Published {
+		first := h.before()
+		mendStart(c, h, first.ramp(s.Noise), s.Noise)
 	}
 }

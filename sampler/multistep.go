@@ -1,6 +1,10 @@
 package sampler
 
-import "math"
+import (
+	"math"
+
+	"github.com/fidlab/fidlab/diffusion"
+)
 
 // What multistep methods have in common. All are of the form
 //
@@ -12,33 +16,60 @@ import "math"
 // for which Σ_j w_j·r_j^i is the mean of r^i over the step, i = 0 to p-1, in a
 // variable r that is 0 at its start and 1 at its end.
 
-// maxOrder is how many weights there may be.
-const maxOrder = 7
+// maxWeights is how many there may be.
+const maxWeights = 7
 
-// weights of a step, those of the order in front.
-type weights [maxOrder]float64
+// weights of a step, those of the latest in front.
+type weights [maxWeights]float64
 
-// denoised writes the first form's coefficients.
-func (w *weights) denoised(c []float64, h *History, order int) {
-	c[0] = h.To.B / h.At[0].B
-	k := h.To.A - h.At[0].A*c[0]
-	for j := range order {
-		c[1+j] = k * w[j]
+// gain is the factors of x and of the weighted mean in a step of the form, on
+// noise or on the denoised x.
+func gain(from, to diffusion.Point, noise bool) (x, mean float64) {
+	if noise {
+		x = to.A / from.A
+		return x, to.B - from.B*x
 	}
+	x = to.B / from.B
+	return x, to.A - from.A*x
 }
 
-// noise writes the second form's; from pure noise x' = A'·D_0 + B'·N_0, where
-// the order must be 1.
-func (w *weights) noise(c []float64, h *History, order int) {
-	if h.At[0].A == 0 {
+// step writes a step's coefficients, with as many weights as its order. From
+// pure noise, where the order is 1, x' = A'·D_0 + B'·N_0.
+func (w *weights) step(c []float64, h *History, order int, noise bool) {
+	if noise && h.At[0].A == 0 {
 		c[1], c[1+len(h.At)] = h.To.B, h.To.A
 		return
 	}
-	c[0] = h.To.A / h.At[0].A
-	k := h.To.B - h.At[0].B*c[0]
+	x, mean := gain(h.At[0], h.To, noise)
+	c[0] = x
 	for j := range order {
-		c[1+j] = k * w[j]
+		c[1+j] = mean * w[j]
 	}
+}
+
+// mend adds to a step's coefficients that the state is corrected before it: that
+// the previous step's mean differs by Σ_j w_j·m_j from what the step was made of.
+func (w *weights) mend(c []float64, h *History, noise bool) {
+	if h.At[1].A == 0 {
+		return
+	}
+	_, mean := gain(h.At[1], h.At[0], noise)
+	for j := range h.At {
+		c[1+j] += c[0] * mean * w[j]
+	}
+}
+
+// mendStart mends the first step, which is of first order, by the evaluation at
+// its end, so that it does not leave an error of second order to a method of
+// higher order: by the half of the change on the way, or what the method has for a half.
+func mendStart(c []float64, h *History, half float64, noise bool) {
+	w := weights{half, -half}
+	w.mend(c, h, noise)
+}
+
+// before is where the previous step stood.
+func (h *History) before() History {
+	return History{At: h.At[1:], To: h.At[0], Step: h.Step - 1, Steps: h.Steps}
 }
 
 // interpolate sets w to the weights of a polynomial through points at r, from
@@ -61,10 +92,11 @@ func (w *weights) interpolate(r []float64) {
 	}
 }
 
-// exponential sets w to the means of 1, r, r², … up to r^(order-1) under the
-// weight e^(-z·r): i!·φ_{i+1}(z)/φ_1(z), the solution's own with r linear in λ =
-// ln(A/B), z = -h for denoised x and z = h for noise.
-func (w *weights) exponential(z float64, order int) {
+// exponential sets w to the means of 1, r, r², … up to r^(order-1) with r linear
+// in λ = ln(A/B), under the weight that the solution has there: e^(h·r) on the
+// denoised x, e^(-h·r) on noise. They are i!·φ_{i+1}(z)/φ_1(z).
+func (w *weights) exponential(h *History, order int, noise bool) {
+	z := h.z(noise)
 	f := 1 / phi(1, z)
 	for i := range order {
 		w[i] = f * phi(i+1, z)
@@ -99,6 +131,20 @@ func phi(k int, z float64) float64 {
 
 // logStep is h = λ'-λ, +Inf in a step from pure noise or to none.
 func (h *History) logStep() float64 { return math.Log(h.At[0].Sigma() / h.To.Sigma()) }
+
+// z is the exponential integrators' argument: -h on the denoised x, h on noise.
+func (h *History) z(noise bool) float64 {
+	if noise {
+		return h.logStep()
+	}
+	return -h.logStep()
+}
+
+// ramp is the mean of a ramp from 0 to 1 over the step, as exponential has it.
+func (h *History) ramp(noise bool) float64 {
+	z := h.z(noise)
+	return phi(2, z) / phi(1, z)
+}
 
 // logNodes writes where in this step's λ, 0 at its start and 1 at its end, the
 // latest n points are.
