@@ -20,5 +20,8 @@ func goldenMultistep() []goldenCase {
 		{file: "dpm_multistep_dpmsolver_o3", solver: "dpm-3m:third=published", path: "vp", space: vp, spec: min},
 		{file: "edm_dpm_multistep_o2", solver: "dpm++2m", path: "edm", space: ve, spec: karras},
 		{file: "edm_dpm_multistep_o3", solver: "dpm++3m:third=published", path: "edm", space: ve, spec: karras},
+		{file: "lms", solver: "lms:start=plain", path: "vp", space: ve, spec: diffusion.Spec{Rule: "linspace-real"}},
+		{file: "deis_o2", solver: "deis:order=2", path: "vp", space: vp, spec: min},
+		{file: "deis_o3", solver: "deis:start=plain", path: "vp", space: vp, spec: min},
 	}
 }

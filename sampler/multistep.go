@@ -104,6 +104,13 @@ func (w *weights) exponential(h *History, order int, noise bool) {
 	}
 }
 
+// uniform sets w to the means of 1, r, r², … over the step, all of it of one weight.
+func (w *weights) uniform(order int) {
+	for i := range order {
+		w[i] = 1 / float64(i+1)
+	}
+}
+
 // phi is φ_k(z) of exponential integrators: φ_0 = e^z, φ_{k+1} = (φ_k - 1/k!)/z.
 func phi(k int, z float64) float64 {
 	if math.Abs(z) < 2 { // there the recursion loses digits: Σ_n z^n/(n+k)!
@@ -156,6 +163,15 @@ func (h *History) logNodes(r []float64, n int) []float64 {
 	return r[:n]
 }
 
+// nodes writes where in this step's sigma the latest n points are.
+func (h *History) nodes(r []float64, n int) []float64 {
+	from := h.At[0].Sigma()
+	for j := range n {
+		r[j] = (h.At[j].Sigma() - from) / (h.To.Sigma() - from)
+	}
+	return r[:n]
+}
+
 // order limits a method's order to the points there are; pure noise is infinitely
 // far from any other and is no point to interpolate through.
 func (h *History) order(most int) int {
@@ -201,4 +217,15 @@ func (l LowerFinal) limit(order int, h *History) int {
 		return min(order, left)
 	}
 	return order
+}
+
+// startOption says what multistep methods of third order and more do about their
+// first step.
+const startOption = "start=corrected|plain"
+
+func start(plain bool) string {
+	if plain {
+		return "plain"
+	}
+	return "corrected"
 }

@@ -6,7 +6,7 @@ import (
 )
 
 func TestMeasure(t *testing.T) {
-	for _, name := range []string{"dpm++2m", "dpm-2m", "dpm-2m:form=heun", "dpm++3m", "dpm++3m:third=published", "dpm-3m", "dpm-3m:third=published"} {
+	for _, name := range []string{"lms:order=1", "lms:order=2", "lms:order=3", "lms", "lms:start=plain", "deis:order=2", "deis", "deis:start=plain", "ipndm:order=2", "ipndm:order=3","ipndm"} {
 		for _, p := range []problem{gaussianProblem, mixtureProblem(t)} {
 			for _, g := range smoothGrids {
 				fmt.Printf("%-28s %-9s %-7s", name, p.name, g.path)

@@ -37,6 +37,29 @@ var multistepSolvers = []entry{
 		Use:         "unguided models with 20 steps and more; ends above zero noise",
 		Source:      "Lu et al. 2022, arXiv 2206.00927",
 	}, func(o values) Solver { return o.dpmMultistep(3, true) }},
+	{Info{
+		Name: "lms", Aliases: []string{"lmsdiscretescheduler", "k_lms", "rhoab"}, Order: 3, PerStep: "1",
+		Options:     []string{"order=4", startOption},
+		Description: "Adams-Bashforth in sigma, exact for steps of any length; steps of order 1 to 4",
+		Use:         "20 steps and more on grids in sigma; smooth models",
+		Source:      "k-diffusion; Zhang and Chen 2023, arXiv 2204.13902",
+	}, func(o values) Solver { return LMS{int(o.num("order")), o.word("start") == "plain"} }},
+	{Info{
+		Name: "deis", Aliases: []string{"deismultistepscheduler", "deis-log-rho", "tab-deis"}, Order: 3, PerStep: "1",
+		Options:     []string{"order=3", startOption, lowerShort},
+		Description: "exponential Adams-Bashforth on the predicted noise, polynomial in ln sigma; order 1 to 3",
+		Use:         "unguided models with 10 steps and more; ends above zero noise",
+		Source:      "Zhang and Chen 2023, arXiv 2204.13902",
+	}, func(o values) Solver {
+		return DEIS{int(o.num("order")), o.word("start") == "plain", o.lowerFinal()}
+	}},
+	{Info{
+		Name: "ipndm", Aliases: []string{"ipndmscheduler"}, Order: 2, PerStep: "1",
+		Options:     []string{"order=4"},
+		Description: "pseudo linear multistep of up to four points, after first steps of lower order",
+		Use:         "to compare with papers; lms and deis know the lengths of steps",
+		Source:      "Zhang and Chen 2023, arXiv 2204.13902; Liu et al. 2022, arXiv 2202.09778",
+	}, func(o values) Solver { return IPNDM{int(o.num("order"))} }},
 }
 
 func (v values) dpmMultistep(order int, noise bool) Solver {
