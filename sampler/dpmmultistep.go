@@ -61,7 +61,6 @@ func (s DPMMultistep) Name() string {
 const (
 	lowerNever  = "lower-final=never|short|always|last"
 	lowerShort  = "lower-final=short|never|always|last"
-	lowerAlways = "lower-final=always|never|short|last"
 	formOption  = "form=midpoint|heun"
 	thirdOption = "third=corrected|published"
 )

@@ -22,6 +22,14 @@ func goldenMultistep() []goldenCase {
 		{file: "edm_dpm_multistep_o3", solver: "dpm++3m:third=published", path: "edm", space: ve, spec: karras},
 		{file: "lms", solver: "lms:start=plain", path: "vp", space: ve, spec: diffusion.Spec{Rule: "linspace-real"}},
 		{file: "deis_o2", solver: "deis:order=2", path: "vp", space: vp, spec: min},
+		{file: "unipc_bh1_o1", solver: "unipc:order=1,variant=bh1,lower-final=always", path: "vp", space: vp, spec: min},
+		{file: "unipc_bh1_o2", solver: "unipc:variant=bh1,lower-final=always", path: "vp", space: vp, spec: min},
+		{file: "unipc_bh1_o3", solver: "unipc:order=3,variant=bh1,lower-final=always", path: "vp", space: vp, spec: min},
+		{file: "unipc_bh2_o1", solver: "unipc:order=1,lower-final=always", path: "vp", space: vp, spec: zero},
+		{file: "unipc_bh2_o2", solver: "unipc:lower-final=always", path: "vp", space: vp, spec: zero},
+		{file: "unipc_bh2_o2_nocorrector", solver: "unipc:corrector=0,lower-final=always", path: "vp", space: vp, spec: zero},
+		{file: "unipc_bh2_o3", solver: "unipc:order=3,lower-final=always", path: "vp", space: vp, spec: zero},
+		{file: "unipc_bh2_o3_epsmode", solver: "unipc:order=3,predict=eps,lower-final=always", path: "vp", space: vp, spec: min},
 		{file: "deis_o3", solver: "deis:start=plain", path: "vp", space: vp, spec: min},
 	}
 }

@@ -263,7 +263,6 @@ var notReproduced = []string{
 	"dpm_singlestep_dpmsolver++_o2", "dpm_singlestep_dpmsolver++_o3", "dpm_singlestep_dpmsolver_o2", "dpm_singlestep_dpmsolver_o3",
 	"kdpm2", "kdpm2_karras",
 	"pndm_plms_only", "pndm_prk_plms",
-	"unipc_bh1_o1", "unipc_bh1_o2", "unipc_bh1_o3", "unipc_bh2_o1", "unipc_bh2_o2", "unipc_bh2_o2_nocorrector", "unipc_bh2_o3", "unipc_bh2_o3_epsmode",
 }
 
 // goldenRun walks the file's trajectory and lists what differs from it.

@@ -11,6 +11,7 @@ import (
 type values struct {
 	nums  map[string]float64
 	words map[string]string
+	lists map[string][]int
 }
 
 // num is a number.
@@ -22,14 +23,21 @@ func (v values) is(name string) bool { return v.nums[name] != 0 }
 // word is one of the words that an option allows.
 func (v values) word(name string) string { return v.words[name] }
 
+// list is whole numbers, "3+5+8".
+func (v values) list(name string) []int { return v.lists[name] }
+
 // parseOptions reads "name=value,name=value" over info's defaults.
 func parseOptions(info Info, list string) (values, error) {
-	v := values{map[string]float64{}, map[string]string{}}
+	v := values{map[string]float64{}, map[string]string{}, map[string][]int{}}
 	allowed := map[string][]string{}
 	for _, o := range info.Options {
 		k, def, _ := strings.Cut(o, "=")
 		if f, err := strconv.ParseFloat(def, 64); err == nil {
 			v.nums[k] = f
+			continue
+		}
+		if def == "[]" {
+			v.lists[k] = nil
 			continue
 		}
 		allowed[k] = strings.Split(def, "|")
@@ -46,6 +54,16 @@ func parseOptions(info Info, list string) (values, error) {
 				return v, fmt.Errorf("sampler: %s: %q; wanted %s=%s", info.Name, part, k, strings.Join(words, " or "))
 			}
 			v.words[k] = given
+			continue
+		}
+		if _, ok := v.lists[k]; ok {
+			for number := range strings.SplitSeq(given, "+") {
+				n, err := strconv.Atoi(number)
+				if err != nil {
+					return v, fmt.Errorf("sampler: %s: %q; wanted %s=number+number+...", info.Name, part, k)
+				}
+				v.lists[k] = append(v.lists[k], n)
+			}
 			continue
 		}
 		if _, ok := v.nums[k]; !ok {
@@ -82,6 +100,11 @@ func name(base string, options ...any) string {
 			}
 		case string:
 			value = v
+		case []int:
+			value = strings.ReplaceAll(strings.Trim(fmt.Sprint(v), "[]"), " ", "+")
+			if v == nil {
+				value = "[]"
+			}
 		}
 		k, def, _ := strings.Cut(options[i].(string), "=")
 		if word, _, _ := strings.Cut(def, "|"); value == word {

@@ -6,7 +6,7 @@ import (
 )
 
 func TestMeasure(t *testing.T) {
-	for _, name := range []string{"lms:order=1", "lms:order=2", "lms:order=3", "lms", "lms:start=plain", "deis:order=2", "deis", "deis:start=plain", "ipndm:order=2", "ipndm:order=3","ipndm"} {
+	for _, name := range []string{"unipc:order=1", "unipc:order=1,corrector=0", "unipc", "unipc:corrector=0", "unipc:variant=bh1", "unipc:variant=vary", "unipc:predict=eps", "unipc:order=3,corrector=0", "unipc:order=3", "unipc:order=4", "unipc:order=5", "unipc:order=5,corrector=0"} {
 		for _, p := range []problem{gaussianProblem, mixtureProblem(t)} {
 			for _, g := range smoothGrids {
 				fmt.Printf("%-28s %-9s %-7s", name, p.name, g.path)

@@ -1,5 +1,7 @@
 package sampler
 
+import "slices"
+
 // multistepSolvers keep what the denoiser said in earlier steps.
 var multistepSolvers = []entry{
 	{Info{
@@ -60,6 +62,18 @@ var multistepSolvers = []entry{
 		Use:         "to compare with papers; lms and deis know the lengths of steps",
 		Source:      "Zhang and Chen 2023, arXiv 2204.13902; Liu et al. 2022, arXiv 2202.09778",
 	}, func(o values) Solver { return IPNDM{int(o.num("order"))} }},
+	{Info{
+		Name: "unipc", Aliases: []string{"unipcmultistepscheduler", "uni_pc", "uni_pc_bh2"}, Order: 3, PerStep: "1",
+		Options:     []string{"order=2", "variant=bh2|bh1|vary", "predict=x0|eps", "corrector=1", "skip=[]", lowerShort},
+		Description: "predictor of order 1 to 5 and a corrector that costs no evaluation; skip=0+1: steps that go uncorrected",
+		Use:         "5 to 10 steps, guided (order=2) or not (order=3)",
+		Source:      "Zhao et al. 2023, arXiv 2302.04867",
+	}, func(o values) Solver {
+		return UniPC{
+			Order: int(o.num("order")), Variant: UniPCVariant(slices.Index(uniPCVariants, o.word("variant"))),
+			Noise: o.word("predict") == "eps", NoCorrector: !o.is("corrector"), Skip: o.list("skip"), LowerFinal: o.lowerFinal(),
+		}
+	}},
 }
 
 func (v values) dpmMultistep(order int, noise bool) Solver {
