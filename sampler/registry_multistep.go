@@ -63,6 +63,18 @@ var multistepSolvers = []entry{
 		Source:      "Zhang and Chen 2023, arXiv 2204.13902; Liu et al. 2022, arXiv 2202.09778",
 	}, func(o values) Solver { return IPNDM{int(o.num("order"))} }},
 	{Info{
+		Name: "pndm", Aliases: []string{"pndmscheduler", "f-pndm"}, Order: 2, PerStep: "1, 4 in the first three steps",
+		Description: "pseudo linear multistep after a pseudo Runge-Kutta start",
+		Use:         "to repeat results of papers; 20 evaluations and more",
+		Source:      "Liu et al. 2022, arXiv 2202.09778",
+	}, func(values) Solver { return PNDM{} }},
+	{Info{
+		Name: "plms", Aliases: []string{"pndm-plms", "skip-prk"}, Order: 2, PerStep: "1, 2 in the first step",
+		Description: "pseudo linear multistep after one step of two evaluations",
+		Use:         "to repeat results of early latent diffusion; 20 steps and more",
+		Source:      "Liu et al. 2022, arXiv 2202.09778",
+	}, func(values) Solver { return PNDM{PLMS: true} }},
+	{Info{
 		Name: "unipc", Aliases: []string{"unipcmultistepscheduler", "uni_pc", "uni_pc_bh2"}, Order: 3, PerStep: "1",
 		Options:     []string{"order=2", "variant=bh2|bh1|vary", "predict=x0|eps", "corrector=1", "skip=[]", lowerShort},
 		Description: "predictor of order 1 to 5 and a corrector that costs no evaluation; skip=0+1: steps that go uncorrected",
