@@ -35,7 +35,7 @@ func (s DEIS) order() int {
 
 // Name is "deis" with its options.
 func (s DEIS) Name() string {
-	return name("deis", "order=3", s.order(), startOption, start(s.PlainStart), lowerShort, s.LowerFinal.String())
+	return name("deis", "order=3|2|1", s.order(), startOption, start(s.PlainStart), lowerShort, s.LowerFinal.String())
 }
 
 // Check refuses other orders, and fewer steps than the order.
@@ -45,6 +45,9 @@ func (s DEIS) Check(g *diffusion.Grid) error {
 	}
 	return needSteps(s, g, s.order())
 }
+
+// Rises is true: the formula has no direction.
+func (DEIS) Rises() bool { return true }
 
 // NFE is one per step.
 func (DEIS) NFE(g *diffusion.Grid) int { return len(g.Steps) }

@@ -80,6 +80,9 @@ func (s DPMMultistep) Check(g *diffusion.Grid) error {
 	return needSteps(s, g, s.order())
 }
 
+// Rises is true: the formula has no direction.
+func (DPMMultistep) Rises() bool { return true }
+
 // NFE is one per step.
 func (DPMMultistep) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 

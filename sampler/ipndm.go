@@ -8,8 +8,8 @@ import (
 )
 
 // IPNDM is the improved pseudo linear multistep method (Zhang and Chen 2023,
-// "DEIS", section 3.3): PLMS of Liu et al. 2022 ("Pseudo Numerical Methods for
-// Diffusion Models on Manifolds", eq. 12) whose first steps are of lower order,
+// "DEIS"): that of Liu et al. 2022 ("Pseudo Numerical Methods for Diffusion Models
+// on Manifolds") whose first steps are of lower order,
 // instead of a start that costs evaluations. A step is DDIM's with the noise
 //
 //	N_0
@@ -33,7 +33,7 @@ func (s IPNDM) order() int {
 }
 
 // Name is "ipndm" with its order.
-func (s IPNDM) Name() string { return name("ipndm", "order=4", s.order()) }
+func (s IPNDM) Name() string { return name("ipndm", "order=4|3|2|1", s.order()) }
 
 // Check refuses other orders, and fewer steps than the order.
 func (s IPNDM) Check(g *diffusion.Grid) error {
@@ -42,6 +42,9 @@ func (s IPNDM) Check(g *diffusion.Grid) error {
 	}
 	return needSteps(s, g, s.order())
 }
+
+// Rises is true: the formula has no direction.
+func (IPNDM) Rises() bool { return true }
 
 // NFE is one per step.
 func (IPNDM) NFE(g *diffusion.Grid) int { return len(g.Steps) }

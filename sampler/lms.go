@@ -35,7 +35,7 @@ func (s LMS) order() int {
 
 // Name is "lms" with its options.
 func (s LMS) Name() string {
-	return name("lms", "order=4", s.order(), startOption, start(s.PlainStart))
+	return name("lms", "order=4|3|2|1", s.order(), startOption, start(s.PlainStart))
 }
 
 // Check refuses other orders, and fewer steps than the order.
@@ -45,6 +45,9 @@ func (s LMS) Check(g *diffusion.Grid) error {
 	}
 	return needSteps(s, g, s.order())
 }
+
+// Rises is true: the formula has no direction.
+func (LMS) Rises() bool { return true }
 
 // NFE is one per step.
 func (LMS) NFE(g *diffusion.Grid) int { return len(g.Steps) }

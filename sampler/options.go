@@ -23,6 +23,12 @@ func (v values) is(name string) bool { return v.nums[name] != 0 }
 // word is one of the words that an option allows.
 func (v values) word(name string) string { return v.words[name] }
 
+// whole is a word that is a whole number.
+func (v values) whole(name string) int {
+	n, _ := strconv.Atoi(v.words[name])
+	return n
+}
+
 // list is whole numbers, "3+5+8".
 func (v values) list(name string) []int { return v.lists[name] }
 

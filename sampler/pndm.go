@@ -14,7 +14,7 @@ import (
 // the fourth step on, after a start that costs evaluations. With φ(x, N, p → q) =
 // (A_q/A_p)·x + (B_q - B_p·A_q/A_p)·N, DDIM's step, the start's steps are
 //
-//	N1 = N(x, p)                       pseudo Runge-Kutta (F-PNDM, algorithm 1):
+//	N1 = N(x, p)                       pseudo Runge-Kutta (F-PNDM):
 //	N2 = N(φ(x, N1, p → m), m)         three steps of four evaluations, m half way
 //	N3 = N(φ(x, N2, p → m), m)         in the path's time
 //	N4 = N(φ(x, N3, p → q), q)
@@ -22,9 +22,9 @@ import (
 //
 //	x' = φ(x, (N1 + N(φ(x, N1, p → q), q))/2, p → q)    PLMS: one step of two
 //
-// (F-PNDM's is eq. 13; the second is of the users of PLMS, who go on with as many
-// points as there are.) On a grid of no path m is half way in ln sigma. Both are of
-// second order, as the paper proves.
+// After PLMS's start the next steps have as many points as there are. Beyond the
+// times of the grid's path m is half way in ln sigma. Both are of second order, as
+// the paper proves.
 type PNDM struct {
 	PLMS bool // the short start
 }
@@ -150,17 +150,17 @@ func (s *pndm) transfer(e *Eval, x, d *gpu.Tensor, from, to diffusion.Point, noi
 	return e.update(from, d, x, c[:n], terms[:n]...)
 }
 
-// halfway is the point half way through step i of a grid in its path's time.
+// halfway is the point half way through step i of a grid in its path's time, or in
+// ln sigma where the path has no time for an end of the step.
 func halfway(g *diffusion.Grid, i int) diffusion.Point {
 	from, to := g.Steps[i].From, g.Steps[i].To
-	hi, lo := from.Sigma(), to.Sigma()
-	sigma := math.Sqrt(hi * lo)
-	if g.Path != nil {
-		// Levels beyond the path's range have the time of its end.
-		if s := g.Path.Sigma((from.T + to.T) / 2); s > min(hi, lo) && s < max(hi, lo) {
-			sigma = s
-		}
+	known := func(p diffusion.Point) bool {
+		return g.Path != nil && math.Abs(g.Path.Sigma(p.T)-p.Sigma()) <= 1e-6*p.Sigma()
+	}
+	t, sigma := (from.T+to.T)/2, math.Sqrt(from.Sigma()*to.Sigma())
+	if known(from) && known(to) {
+		sigma = g.Path.Sigma(t)
 	}
 	a, b := g.Space.Scale(sigma)
-	return diffusion.Point{T: (from.T + to.T) / 2, A: a, B: b}
+	return diffusion.Point{T: t, A: a, B: b}
 }

@@ -41,27 +41,27 @@ var multistepSolvers = []entry{
 	}, func(o values) Solver { return o.dpmMultistep(3, true) }},
 	{Info{
 		Name: "lms", Aliases: []string{"lmsdiscretescheduler", "k_lms", "rhoab"}, Order: 3, PerStep: "1",
-		Options:     []string{"order=4", startOption},
+		Options:     []string{"order=4|3|2|1", startOption},
 		Description: "Adams-Bashforth in sigma, exact for steps of any length; steps of order 1 to 4",
 		Use:         "20 steps and more on grids in sigma; smooth models",
 		Source:      "k-diffusion; Zhang and Chen 2023, arXiv 2204.13902",
-	}, func(o values) Solver { return LMS{int(o.num("order")), o.word("start") == "plain"} }},
+	}, func(o values) Solver { return LMS{o.whole("order"), o.word("start") == "plain"} }},
 	{Info{
 		Name: "deis", Aliases: []string{"deismultistepscheduler", "deis-log-rho", "tab-deis"}, Order: 3, PerStep: "1",
-		Options:     []string{"order=3", startOption, lowerShort},
+		Options:     []string{"order=3|2|1", startOption, lowerShort},
 		Description: "exponential Adams-Bashforth on the predicted noise, polynomial in ln sigma; order 1 to 3",
 		Use:         "unguided models with 10 steps and more; ends above zero noise",
 		Source:      "Zhang and Chen 2023, arXiv 2204.13902",
 	}, func(o values) Solver {
-		return DEIS{int(o.num("order")), o.word("start") == "plain", o.lowerFinal()}
+		return DEIS{o.whole("order"), o.word("start") == "plain", o.lowerFinal()}
 	}},
 	{Info{
 		Name: "ipndm", Aliases: []string{"ipndmscheduler"}, Order: 2, PerStep: "1",
-		Options:     []string{"order=4"},
+		Options:     []string{"order=4|3|2|1"},
 		Description: "pseudo linear multistep of up to four points, after first steps of lower order",
 		Use:         "to compare with papers; lms and deis know the lengths of steps",
 		Source:      "Zhang and Chen 2023, arXiv 2204.13902; Liu et al. 2022, arXiv 2202.09778",
-	}, func(o values) Solver { return IPNDM{int(o.num("order"))} }},
+	}, func(o values) Solver { return IPNDM{o.whole("order")} }},
 	{Info{
 		Name: "pndm", Aliases: []string{"pndmscheduler", "f-pndm"}, Order: 2, PerStep: "1, 4 in the first three steps",
 		Description: "pseudo linear multistep after a pseudo Runge-Kutta start",
@@ -76,13 +76,13 @@ var multistepSolvers = []entry{
 	}, func(values) Solver { return PNDM{PLMS: true} }},
 	{Info{
 		Name: "unipc", Aliases: []string{"unipcmultistepscheduler", "uni_pc", "uni_pc_bh2"}, Order: 3, PerStep: "1",
-		Options:     []string{"order=2", "variant=bh2|bh1|vary", "predict=x0|eps", "corrector=1", "skip=[]", lowerShort},
+		Options:     []string{"order=2|1|3|4|5", "variant=bh2|bh1|vary", "predict=x0|eps", "corrector=1", "skip=[]", lowerShort},
 		Description: "predictor of order 1 to 5 and a corrector that costs no evaluation; skip=0+1: steps that go uncorrected",
 		Use:         "5 to 10 steps, guided (order=2) or not (order=3)",
 		Source:      "Zhao et al. 2023, arXiv 2302.04867",
 	}, func(o values) Solver {
 		return UniPC{
-			Order: int(o.num("order")), Variant: UniPCVariant(slices.Index(uniPCVariants, o.word("variant"))),
+			Order: o.whole("order"), Variant: UniPCVariant(slices.Index(uniPCVariants, o.word("variant"))),
 			Noise: o.word("predict") == "eps", NoCorrector: !o.is("corrector"), Skip: o.list("skip"), LowerFinal: o.lowerFinal(),
 		}
 	}},

@@ -68,7 +68,7 @@ func (s UniPC) Name() string {
 	if s.Noise {
 		predict = "eps"
 	}
-	return name("unipc", "order=2", s.order(), "variant=bh2|bh1|vary", s.Variant.String(), "predict=x0|eps", predict,
+	return name("unipc", "order=2|1|3|4|5", s.order(), "variant=bh2|bh1|vary", s.Variant.String(), "predict=x0|eps", predict,
 		"corrector=1", !s.NoCorrector, "skip=[]", s.Skip, lowerShort, s.LowerFinal.String())
 }
 
@@ -84,6 +84,9 @@ func (s UniPC) Check(g *diffusion.Grid) error {
 	}
 	return needSteps(s, g, s.order())
 }
+
+// Rises is true: the formula has no direction.
+func (UniPC) Rises() bool { return true }
 
 // NFE is one per step.
 func (UniPC) NFE(g *diffusion.Grid) int { return len(g.Steps) }
