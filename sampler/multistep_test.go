@@ -85,42 +85,80 @@ func TestCoefficientsOfLMSAreIntegrals(t *testing.T) {
 
 // The exponential integrators' coefficients against integrals of Lagrange
 // polynomials in ln sigma: of N over sigma itself, and of D/sigma over ln sigma
-// times -sigma', by Simpson's rule.
+// times -sigma', by Simpson's rule. Steps are short and long.
 func TestCoefficientsOfExponentialIntegrators(t *testing.T) {
-	levels := []float64{10, 8, 5, 4, 2.5, 1.2}
-	for name, order := range map[string]int{
-		"deis": 3, "deis:order=2": 2, "dpm-2m:form=heun": 2, "dpm-3m": 3, "unipc:predict=eps,corrector=0,order=5": 5, "unipc:predict=eps,corrector=0,variant=vary": 2,
-		"dpm++2m-heun": 2, "dpm++3m": 3, "unipc:corrector=0,order=4": 4, "unipc:corrector=0,order=3,variant=bh1": 3,
-	} {
-		sigmas := levels[5-order:]
-		from, to := sigmas[order-1], sigmas[order]
-		got := coefficients(t, name, sigmas...)
-		noise := strings.HasPrefix(name, "de") || strings.HasPrefix(name, "dpm-") || strings.Contains(name, "eps")
-		if want := map[bool]float64{true: 1, false: to / from}[noise]; got[0] != want {
-			t.Errorf("%s: coefficient of x is %g, want %g", name, got[0], want)
-		}
-		for j := range order {
-			sj := sigmas[order-1-j]
-			f := func(u float64) float64 { // u = ln sigma
-				p := 1.0
-				for _, sk := range sigmas[:order] {
-					if sk != sj {
-						p *= (u - math.Log(sk)) / (math.Log(sj) - math.Log(sk))
+	for _, levels := range [][]float64{{10, 8, 5, 4, 2.5, 1.2}, {1.04, 1.03, 1.02, 1.015, 1.01, 1}, {1000, 300, 80, 40, 10, 0.8}} {
+		for name, order := range map[string]int{
+			"deis": 3, "deis:order=2": 2, "dpm-2m:form=heun": 2, "dpm-3m": 3, "unipc:predict=eps,corrector=0,order=5": 5, "unipc:predict=eps,corrector=0,variant=vary": 2,
+			"dpm++2m-heun": 2, "dpm++3m": 3, "unipc:corrector=0,order=4": 4, "unipc:corrector=0,order=3,variant=bh1": 3,
+		} {
+			sigmas := levels[5-order:]
+			from, to := sigmas[order-1], sigmas[order]
+			got := coefficients(t, name, sigmas...)
+			noise := strings.HasPrefix(name, "de") || strings.HasPrefix(name, "dpm-") || strings.Contains(name, "eps")
+			if want := map[bool]float64{true: 1, false: to / from}[noise]; got[0] != want {
+				t.Errorf("%s: coefficient of x is %g, want %g", name, got[0], want)
+			}
+			for j := range order {
+				f := func(u float64) float64 { // u = ln sigma
+					p := lagrange(sigmas[:order], order-1-j, u)
+					if noise {
+						return p * math.Exp(u)
 					}
+					return -to * p * math.Exp(-u)
 				}
-				if noise {
-					return p * math.Exp(u)
+				const n = 2000
+				a, h := math.Log(from), (math.Log(to)-math.Log(from))/n
+				sum, size := f(a)+f(a+n*h), 0.0
+				for i := 1; i < n; i++ {
+					v := f(a + float64(i)*h)
+					sum, size = sum+v*float64(2+2*(i%2)), size+math.Abs(v*h)
 				}
-				return -to * p * math.Exp(-u)
+				if want := sum * h / 3; math.Abs(got[1+j]-want) > 1e-11*size {
+					t.Errorf("%s, to %g: coefficient %d is %.16g, want %.16g", name, to, j, got[1+j], want)
+				}
 			}
-			const n = 2000
-			a, h := math.Log(from), (math.Log(to)-math.Log(from))/n
-			sum := f(a) + f(a+n*h)
-			for i := 1; i < n; i++ {
-				sum += f(a+float64(i)*h) * float64(2+2*(i%2))
+		}
+	}
+}
+
+// lagrange is the polynomial in u = ln sigma that is 1 at sigmas[j] and 0 at the others.
+func lagrange(sigmas []float64, j int, u float64) float64 {
+	p := 1.0
+	for k, s := range sigmas {
+		if k != j {
+			p *= (u - math.Log(s)) / (math.Log(sigmas[j]) - math.Log(s))
+		}
+	}
+	return p
+}
+
+// How many points the last steps have.
+func TestLowerFinal(t *testing.T) {
+	for _, c := range []struct {
+		rule        string
+		steps, left int // left is 1 in the last step
+		want        int
+	}{
+		{"never", 10, 1, 3}, {"short", 14, 1, 1}, {"short", 14, 2, 2}, {"short", 14, 3, 3}, {"short", 15, 1, 3},
+		{"always", 100, 1, 1}, {"always", 100, 2, 2}, {"always", 100, 3, 3}, {"last", 100, 1, 1}, {"last", 10, 2, 3},
+	} {
+		for _, name := range []string{"dpm++3m", "dpm-3m", "deis", "unipc:order=3,corrector=0"} {
+			sep := ":"
+			if strings.Contains(name, sep) {
+				sep = ","
 			}
-			if want := sum * h / 3; math.Abs(got[1+j]-want) > 1e-12 {
-				t.Errorf("%s: coefficient %d is %.16g, want %.16g", name, j, got[1+j], want)
+			h := sampler.History{At: points([]float64{2, 3, 4}), To: diffusion.Point{A: 1, B: 1}, Step: c.steps - c.left, Steps: c.steps}
+			k := make([]float64, 5)
+			solver(t, name+sep+"lower-final="+c.rule).(sampler.Table).Coeffs(k, &h)
+			n := 0
+			for _, v := range k[1:4] {
+				if v != 0 {
+					n++
+				}
+			}
+			if n != c.want {
+				t.Errorf("%s, %s, %d steps with %d left: %d points, want %d", name, c.rule, c.steps, c.left, n, c.want)
 			}
 		}
 	}

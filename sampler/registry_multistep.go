@@ -5,7 +5,7 @@ import "slices"
 // multistepSolvers keep what the denoiser said in earlier steps.
 var multistepSolvers = []entry{
 	{Info{
-		Name: "dpm++2m", Aliases: []string{"dpmpp2m", "dpmpp_2m", "dpm++_2m", "dpm-solver++", "dpmsolvermultistepscheduler"}, Order: 2, PerStep: "1",
+		Name: "dpm++2m", Aliases: []string{"dpmpp2m", "dpmpp_2m", "dpm++_2m", "dpm-solver++", "dpmsolvermultistepscheduler", "edmdpmsolvermultistepscheduler"}, Order: 2, PerStep: "1",
 		Options:     []string{lowerNever},
 		Description: "second-order multistep DPM-Solver++, midpoint form",
 		Use:         "the default: 10 to 25 steps of a guided model",
@@ -19,10 +19,10 @@ var multistepSolvers = []entry{
 		Source:      "Lu et al. 2022, arXiv 2211.01095",
 	}, func(o values) Solver { return DPMMultistep{HeunForm: true, LowerFinal: o.lowerFinal()} }},
 	{Info{
-		Name: "dpm++3m", Aliases: []string{"dpmpp3m", "dpmpp_3m", "dpm++_3m", "dpm-solver++3", "edmdpmsolvermultistepscheduler"}, Order: 3, PerStep: "1",
+		Name: "dpm++3m", Aliases: []string{"dpmpp3m", "dpmpp_3m", "dpm++_3m", "dpm-solver++3"}, Order: 3, PerStep: "1",
 		Options:     []string{lowerShort, formOption, thirdOption},
 		Description: "third-order multistep DPM-Solver++; third=published has the usual coefficient, which is of second order",
-		Use:         "20 steps and more without guidance, or with weak guidance",
+		Use:         "30 steps and more; with fewer, dpm++2m or unipc",
 		Source:      "Lu et al. 2022, arXiv 2211.01095",
 	}, func(o values) Solver { return o.dpmMultistep(3, false) }},
 	{Info{
@@ -36,18 +36,18 @@ var multistepSolvers = []entry{
 		Name: "dpm-3m", Aliases: []string{"dpm-solver-3m", "dpmsolver-3m"}, Order: 3, PerStep: "1",
 		Options:     []string{lowerShort, formOption, thirdOption},
 		Description: "third-order multistep DPM-Solver on the predicted noise; third=published is of second order",
-		Use:         "unguided models with 20 steps and more; ends above zero noise",
+		Use:         "unguided models with 30 steps and more; ends above zero noise",
 		Source:      "Lu et al. 2022, arXiv 2206.00927",
 	}, func(o values) Solver { return o.dpmMultistep(3, true) }},
 	{Info{
-		Name: "lms", Aliases: []string{"lmsdiscretescheduler", "k_lms", "rhoab"}, Order: 3, PerStep: "1",
+		Name: "lms", Aliases: []string{"lmsdiscretescheduler", "k_lms", "rho_ab"}, Order: 3, PerStep: "1",
 		Options:     []string{"order=4|3|2|1", startOption},
 		Description: "Adams-Bashforth in sigma, exact for steps of any length; steps of order 1 to 4",
 		Use:         "20 steps and more on grids in sigma; smooth models",
 		Source:      "k-diffusion; Zhang and Chen 2023, arXiv 2204.13902",
 	}, func(o values) Solver { return LMS{o.whole("order"), o.word("start") == "plain"} }},
 	{Info{
-		Name: "deis", Aliases: []string{"deismultistepscheduler", "deis-log-rho", "tab-deis"}, Order: 3, PerStep: "1",
+		Name: "deis", Aliases: []string{"deismultistepscheduler", "deis-log-rho"}, Order: 3, PerStep: "1",
 		Options:     []string{"order=3|2|1", startOption, lowerShort},
 		Description: "exponential Adams-Bashforth on the predicted noise, polynomial in ln sigma; order 1 to 3",
 		Use:         "unguided models with 10 steps and more; ends above zero noise",
@@ -78,7 +78,7 @@ var multistepSolvers = []entry{
 		Name: "unipc", Aliases: []string{"unipcmultistepscheduler", "uni_pc", "uni_pc_bh2"}, Order: 3, PerStep: "1",
 		Options:     []string{"order=2|1|3|4|5", "variant=bh2|bh1|vary", "predict=x0|eps", "corrector=1", "skip=[]", lowerShort},
 		Description: "predictor of order 1 to 5 and a corrector that costs no evaluation; skip=0+1: steps that go uncorrected",
-		Use:         "5 to 10 steps, guided (order=2) or not (order=3)",
+		Use:         "5 to 15 steps; order=3 without guidance, orders 4 and 5 from 50 steps on",
 		Source:      "Zhao et al. 2023, arXiv 2302.04867",
 	}, func(o values) Solver {
 		return UniPC{

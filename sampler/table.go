@@ -1,8 +1,6 @@
 package sampler
 
 import (
-	"fmt"
-
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/ops"
@@ -83,7 +81,7 @@ func StartTable(s Table, like *gpu.Tensor) Stepper {
 		t.unit = make([]float64, 2*n)
 	}
 	t.c = make([]float64, n*(keep+3))
-	t.terms = make([]*gpu.Tensor, 0, keep+3)
+	t.terms, t.k = make([]*gpu.Tensor, 0, keep+3), make([]float64, 0, keep+3)
 	return t
 }
 
@@ -102,7 +100,7 @@ type table struct {
 	h        History
 	c        []float64
 	terms    []*gpu.Tensor
-	k        [8]float64
+	k        []float64 // the coefficients that are not 0, with their terms
 }
 
 func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
@@ -218,11 +216,10 @@ func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) err
 	}
 	// A term of coefficient 0 costs no pass; D_0, or N_0, always stays, so that
 	// what is not finite shows.
-	m := 0
+	t.k = t.k[:0]
 	add := func(c float64, x *gpu.Tensor, always bool) {
 		if c != 0 || always {
-			t.k[min(m, len(t.k)-1)], m = c, m+1
-			t.terms = append(t.terms, x)
+			t.k, t.terms = append(t.k, c), append(t.terms, x)
 		}
 	}
 	add(t.c[0], state, false)
@@ -235,8 +232,5 @@ func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) err
 	if t.z != nil {
 		add(t.c[k-1], t.z, false)
 	}
-	if m > len(t.k) {
-		return fmt.Errorf("sampler: %s combines %d arrays; wanted at most %d", t.s.Name(), m, len(t.k))
-	}
-	return e.update(t.from[0], t.denoised(), x, t.k[:m], t.terms...)
+	return e.update(t.from[0], t.denoised(), x, t.k, t.terms...)
 }
