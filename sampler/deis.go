@@ -1,7 +1,7 @@
 package sampler
 
 import (
-	"fmt"
+	"cmp"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -21,17 +21,13 @@ import (
 // The first step is of first order, the second at most of second. PlainStart as
 // for LMS.
 type DEIS struct {
+	onePerStep
 	Order      int // 1 to 3; 0 means 3
 	PlainStart bool
 	LowerFinal LowerFinal
 }
 
-func (s DEIS) order() int {
-	if s.Order == 0 {
-		return 3
-	}
-	return s.Order
-}
+func (s DEIS) order() int { return cmp.Or(s.Order, 3) }
 
 // Name is "deis" with its options.
 func (s DEIS) Name() string {
@@ -40,26 +36,14 @@ func (s DEIS) Name() string {
 
 // Check refuses other orders, and fewer steps than the order.
 func (s DEIS) Check(g *diffusion.Grid) error {
-	if s.order() < 1 || s.order() > 3 {
-		return fmt.Errorf("sampler: deis: order %d; wanted 1 to 3", s.Order)
-	}
-	return needSteps(s, g, s.order())
+	return needOrder(s, g, s.order(), 1, 3)
 }
-
-// Rises is true: the formula has no direction.
-func (DEIS) Rises() bool { return true }
-
-// NFE is one per step.
-func (DEIS) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
 func (s DEIS) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
 
 // Keep is the order.
 func (s DEIS) Keep() int { return s.order() }
-
-// Noisy is false.
-func (DEIS) Noisy() bool { return false }
 
 // KeepsNoise implements NoiseTable.
 func (DEIS) KeepsNoise() bool { return true }

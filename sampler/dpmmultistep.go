@@ -1,7 +1,7 @@
 package sampler
 
 import (
-	"fmt"
+	"cmp"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -30,6 +30,7 @@ import (
 // The second step is at most of second order. A step to zero noise ends at the
 // denoised x.
 type DPMMultistep struct {
+	onePerStep
 	Order      int  // 2 or 3; 0 means 2
 	Noise      bool // DPM-Solver's form, not DPM-Solver++'s
 	HeunForm   bool // of steps of second order
@@ -69,35 +70,18 @@ const (
 	thirdOption = "third=corrected|published"
 )
 
-func (s DPMMultistep) order() int {
-	if s.Order == 0 {
-		return 2
-	}
-	return s.Order
-}
+func (s DPMMultistep) order() int { return cmp.Or(s.Order, 2) }
 
 // Check refuses other orders, and fewer steps than the order.
 func (s DPMMultistep) Check(g *diffusion.Grid) error {
-	if s.order() != 2 && s.order() != 3 {
-		return fmt.Errorf("sampler: multistep DPM-Solver of order %d; wanted 2 or 3", s.Order)
-	}
-	return needSteps(s, g, s.order())
+	return needOrder(s, g, s.order(), 2, 3)
 }
-
-// Rises is true: the formula has no direction.
-func (DPMMultistep) Rises() bool { return true }
-
-// NFE is one per step.
-func (DPMMultistep) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
 func (s DPMMultistep) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
 
 // Keep is the order.
 func (s DPMMultistep) Keep() int { return s.order() }
-
-// Noisy is false.
-func (DPMMultistep) Noisy() bool { return false }
 
 // KeepsNoise implements NoiseTable.
 func (s DPMMultistep) KeepsNoise() bool { return s.Noise }

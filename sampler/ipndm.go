@@ -1,7 +1,7 @@
 package sampler
 
 import (
-	"fmt"
+	"cmp"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -22,41 +22,25 @@ import (
 // so that from two points on every variant is of second order (as measured, and as
 // Liu et al. prove for theirs). LMS and DEIS have the weights of the steps at hand.
 type IPNDM struct {
+	onePerStep
 	Order int // points, 1 to 4; 0 means 4
 }
 
-func (s IPNDM) order() int {
-	if s.Order == 0 {
-		return 4
-	}
-	return s.Order
-}
+func (s IPNDM) order() int { return cmp.Or(s.Order, 4) }
 
 // Name is "ipndm" with its order.
 func (s IPNDM) Name() string { return name("ipndm", "order=4|3|2|1", s.order()) }
 
 // Check refuses other orders, and fewer steps than the order.
 func (s IPNDM) Check(g *diffusion.Grid) error {
-	if s.order() < 1 || s.order() > 4 {
-		return fmt.Errorf("sampler: ipndm: order %d; wanted 1 to 4", s.Order)
-	}
-	return needSteps(s, g, s.order())
+	return needOrder(s, g, s.order(), 1, 4)
 }
-
-// Rises is true: the formula has no direction.
-func (IPNDM) Rises() bool { return true }
-
-// NFE is one per step.
-func (IPNDM) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
 func (s IPNDM) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
 
 // Keep is the order.
 func (s IPNDM) Keep() int { return s.order() }
-
-// Noisy is false.
-func (IPNDM) Noisy() bool { return false }
 
 // KeepsNoise implements NoiseTable.
 func (IPNDM) KeepsNoise() bool { return true }

@@ -1,7 +1,7 @@
 package sampler
 
 import (
-	"fmt"
+	"cmp"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -22,16 +22,12 @@ import (
 // first step's end mends it, N_0 giving way to the trapezoid rule's mean, and the
 // order is 3 with steps of third and fourth.
 type LMS struct {
+	onePerStep
 	Order      int // of the steps, 1 to 4; 0 means 4
 	PlainStart bool
 }
 
-func (s LMS) order() int {
-	if s.Order == 0 {
-		return 4
-	}
-	return s.Order
-}
+func (s LMS) order() int { return cmp.Or(s.Order, 4) }
 
 // Name is "lms" with its options.
 func (s LMS) Name() string {
@@ -40,26 +36,14 @@ func (s LMS) Name() string {
 
 // Check refuses other orders, and fewer steps than the order.
 func (s LMS) Check(g *diffusion.Grid) error {
-	if s.order() < 1 || s.order() > 4 {
-		return fmt.Errorf("sampler: lms: order %d; wanted 1 to 4", s.Order)
-	}
-	return needSteps(s, g, s.order())
+	return needOrder(s, g, s.order(), 1, 4)
 }
-
-// Rises is true: the formula has no direction.
-func (LMS) Rises() bool { return true }
-
-// NFE is one per step.
-func (LMS) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
 func (s LMS) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
 
 // Keep is the order.
 func (s LMS) Keep() int { return s.order() }
-
-// Noisy is false.
-func (LMS) Noisy() bool { return false }
 
 // KeepsNoise implements NoiseTable.
 func (LMS) KeepsNoise() bool { return true }

@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/fidlab/fidlab/diffusion"
@@ -15,6 +16,26 @@ import (
 // Methods that interpolate by a polynomial through p of them have the weights
 // for which Σ_j w_j·r_j^i is the mean of r^i over the step, i = 0 to p-1, in a
 // variable r that is 0 at its start and 1 at its end.
+
+// onePerStep is what such solvers of one evaluation a step share.
+type onePerStep struct{}
+
+// Rises is true: the formulas have no direction.
+func (onePerStep) Rises() bool { return true }
+
+// NFE is one per step.
+func (onePerStep) NFE(g *diffusion.Grid) int { return len(g.Steps) }
+
+// Noisy is false.
+func (onePerStep) Noisy() bool { return false }
+
+// needOrder refuses orders that a solver does not have, and fewer steps than its order.
+func needOrder(s Solver, g *diffusion.Grid, order, least, most int) error {
+	if order < least || order > most {
+		return fmt.Errorf("sampler: %s: order %d; wanted %d to %d", s.Name(), order, least, most)
+	}
+	return needSteps(s, g, order)
+}
 
 // maxWeights is how many there may be.
 const maxWeights = 7
@@ -228,4 +249,19 @@ func start(plain bool) string {
 		return "plain"
 	}
 	return "corrected"
+}
+
+// halfway is the point half way through step i of a grid in its path's time, or in
+// ln sigma where the path has no time for an end of the step.
+func halfway(g *diffusion.Grid, i int) diffusion.Point {
+	from, to := g.Steps[i].From, g.Steps[i].To
+	known := func(p diffusion.Point) bool {
+		return g.Path != nil && math.Abs(g.Path.Sigma(p.T)-p.Sigma()) <= 1e-6*p.Sigma()
+	}
+	t, sigma := (from.T+to.T)/2, math.Sqrt(from.Sigma()*to.Sigma())
+	if known(from) && known(to) {
+		sigma = g.Path.Sigma(t)
+	}
+	a, b := g.Space.Scale(sigma)
+	return diffusion.Point{T: t, A: a, B: b}
 }

@@ -254,8 +254,8 @@ func TestMultistepRefusals(t *testing.T) {
 		g    *diffusion.Grid
 		want string
 	}{
-		{sampler.DPMMultistep{Order: 1}, nil, "order 1; wanted 2 or 3"},
-		{sampler.DPMMultistep{Order: 4}, nil, "order 4; wanted 2 or 3"},
+		{sampler.DPMMultistep{Order: 1}, nil, "order 1; wanted 2 to 3"},
+		{sampler.DPMMultistep{Order: 4}, nil, "order 4; wanted 2 to 3"},
 		{sampler.LMS{Order: 5}, nil, "order 5; wanted 1 to 4"},
 		{sampler.LMS{Order: -1}, nil, "order -1; wanted 1 to 4"},
 		{sampler.DEIS{Order: 4}, nil, "order 4; wanted 1 to 3"},

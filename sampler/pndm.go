@@ -2,7 +2,6 @@ package sampler
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -148,19 +147,4 @@ func (s *pndm) transfer(e *Eval, x, d *gpu.Tensor, from, to diffusion.Point, noi
 	terms := [3]*gpu.Tensor{s.before}
 	n := 1 + copy(terms[1:], noises)
 	return e.update(from, d, x, c[:n], terms[:n]...)
-}
-
-// halfway is the point half way through step i of a grid in its path's time, or in
-// ln sigma where the path has no time for an end of the step.
-func halfway(g *diffusion.Grid, i int) diffusion.Point {
-	from, to := g.Steps[i].From, g.Steps[i].To
-	known := func(p diffusion.Point) bool {
-		return g.Path != nil && math.Abs(g.Path.Sigma(p.T)-p.Sigma()) <= 1e-6*p.Sigma()
-	}
-	t, sigma := (from.T+to.T)/2, math.Sqrt(from.Sigma()*to.Sigma())
-	if known(from) && known(to) {
-		sigma = g.Path.Sigma(t)
-	}
-	a, b := g.Space.Scale(sigma)
-	return diffusion.Point{T: t, A: a, B: b}
 }

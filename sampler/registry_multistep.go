@@ -45,7 +45,7 @@ var multistepSolvers = []entry{
 		Description: "Adams-Bashforth in sigma, exact for steps of any length; steps of order 1 to 4",
 		Use:         "20 steps and more on grids in sigma; smooth models",
 		Source:      "k-diffusion; Zhang and Chen 2023, arXiv 2204.13902",
-	}, func(o values) Solver { return LMS{o.whole("order"), o.word("start") == "plain"} }},
+	}, func(o values) Solver { return LMS{Order: o.whole("order"), PlainStart: o.word("start") == "plain"} }},
 	{Info{
 		Name: "deis", Aliases: []string{"deismultistepscheduler", "deis-log-rho"}, Order: 3, PerStep: "1",
 		Options:     []string{"order=3|2|1", startOption, lowerShort},
@@ -53,7 +53,7 @@ var multistepSolvers = []entry{
 		Use:         "unguided models with 10 steps and more; ends above zero noise",
 		Source:      "Zhang and Chen 2023, arXiv 2204.13902",
 	}, func(o values) Solver {
-		return DEIS{o.whole("order"), o.word("start") == "plain", o.lowerFinal()}
+		return DEIS{Order: o.whole("order"), PlainStart: o.word("start") == "plain", LowerFinal: o.lowerFinal()}
 	}},
 	{Info{
 		Name: "ipndm", Aliases: []string{"ipndmscheduler"}, Order: 2, PerStep: "1",
@@ -61,7 +61,7 @@ var multistepSolvers = []entry{
 		Description: "pseudo linear multistep of up to four points, after first steps of lower order",
 		Use:         "to compare with papers; lms and deis know the lengths of steps",
 		Source:      "Zhang and Chen 2023, arXiv 2204.13902; Liu et al. 2022, arXiv 2202.09778",
-	}, func(o values) Solver { return IPNDM{o.whole("order")} }},
+	}, func(o values) Solver { return IPNDM{Order: o.whole("order")} }},
 	{Info{
 		Name: "pndm", Aliases: []string{"pndmscheduler", "f-pndm"}, Order: 2, PerStep: "1, 4 in the first three steps",
 		Description: "pseudo linear multistep after a pseudo Runge-Kutta start",

@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -33,6 +34,7 @@ import (
 // difference of corrector and predictor is one of the m. The states between steps
 // are the predictor's.
 type UniPC struct {
+	onePerStep
 	Order       int // of the predictor, 1 to 5; 0 means 2
 	Variant     UniPCVariant
 	Noise       bool // m is the predicted noise
@@ -55,12 +57,7 @@ var uniPCVariants = []string{"bh2", "bh1", "vary"}
 
 func (v UniPCVariant) String() string { return uniPCVariants[v] }
 
-func (s UniPC) order() int {
-	if s.Order == 0 {
-		return 2
-	}
-	return s.Order
-}
+func (s UniPC) order() int { return cmp.Or(s.Order, 2) }
 
 // Name is "unipc" with its options.
 func (s UniPC) Name() string {
@@ -74,22 +71,13 @@ func (s UniPC) Name() string {
 
 // Check refuses other orders, steps below 0, and fewer steps than the order.
 func (s UniPC) Check(g *diffusion.Grid) error {
-	if s.order() < 1 || s.order() > 5 {
-		return fmt.Errorf("sampler: unipc: order %d; wanted 1 to 5", s.Order)
-	}
 	for _, k := range s.Skip {
 		if k < 0 || g != nil && k >= len(g.Steps) {
 			return fmt.Errorf("sampler: unipc: skip=%d; wanted numbers of steps, from 0", k)
 		}
 	}
-	return needSteps(s, g, s.order())
+	return needOrder(s, g, s.order(), 1, 5)
 }
-
-// Rises is true: the formula has no direction.
-func (UniPC) Rises() bool { return true }
-
-// NFE is one per step.
-func (UniPC) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
 // Start implements Solver.
 func (s UniPC) Start(like *gpu.Tensor) Stepper { return StartTable(s, like) }
@@ -101,9 +89,6 @@ func (s UniPC) Keep() int {
 	}
 	return s.order() + 1
 }
-
-// Noisy is false.
-func (UniPC) Noisy() bool { return false }
 
 // KeepsNoise implements NoiseTable.
 func (s UniPC) KeepsNoise() bool { return s.Noise }
@@ -144,11 +129,9 @@ func (s UniPC) predictor(h *History) (w weights, order int) {
 // means sets w to what n weights are made of.
 func (s UniPC) means(w *weights, h *History, n int) {
 	w.exponential(h, n, s.Noise)
-	switch {
-	case n != 2 || s.Variant == Vary:
-	case s.Variant == BH1:
+	if n == 2 && s.Variant == BH1 {
 		w[1] = 0.5 / phi(1, h.z(s.Noise))
-	default:
+	} else if n == 2 && s.Variant == BH2 {
 		w[1] = 0.5
 	}
 }
