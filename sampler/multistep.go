@@ -193,15 +193,9 @@ func (h *History) nodes(r []float64, n int) []float64 {
 	return r[:n]
 }
 
-// order limits a method's order to the points there are; pure noise is infinitely
-// far from any other and is no point to interpolate through.
-func (h *History) order(most int) int {
-	most = min(most, len(h.At))
-	for most > 1 && h.At[most-1].A == 0 {
-		most--
-	}
-	return most
-}
+// order limits a method's order to the points there are. Pure noise, infinitely far
+// from the others, is the oldest of them, and gets no weight from interpolate.
+func (h *History) order(most int) int { return min(most, len(h.At)) }
 
 // LowerFinal says which of the last steps are of lower order than their method:
 // steps towards little noise are long in ln sigma, and extrapolation grows wild.

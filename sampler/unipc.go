@@ -97,7 +97,7 @@ func (s UniPC) KeepsNoise() bool { return s.Noise }
 func (s UniPC) Coeffs(c []float64, h *History) {
 	p, order := s.predictor(h)
 	p.step(c, h, order, s.Noise)
-	if h.Step == 0 || s.NoCorrector || slices.Contains(s.Skip, h.Step-1) || h.At[1].A == 0 {
+	if h.Step == 0 || s.NoCorrector || slices.Contains(s.Skip, h.Step-1) {
 		return
 	}
 	before := h.before()
