@@ -36,7 +36,7 @@ func BenchmarkStep(b *testing.B) {
 	for _, c := range []struct {
 		name     string
 		operands int // tensors read and written
-	}{{"ddim", 3}, {"euler", 3}, {"ddim:eta=0.5", 4}, {"euler-a", 4}, {"heun", 3 + 4}, {"dpm++2m", 4}, {"dpm++2m-heun", 4}} {
+	}{{"ddim", 3}, {"euler", 3}, {"ddim:eta=0.5", 4}, {"euler-a", 4}, {"heun", 3 + 4}, {"dpm++2m", 4}, {"dpm++2m-heun", 4}, {"dpm++3m", 5}, {"unipc", 5}, {"lms", 3 + 6}} {
 		for _, of := range []struct {
 			side   int
 			double bool
