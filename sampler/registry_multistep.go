@@ -42,7 +42,7 @@ var multistepSolvers = []entry{
 	{Info{
 		Name: "lms", Aliases: []string{"lmsdiscretescheduler", "k_lms", "rho_ab"}, Order: 3, PerStep: "1",
 		Options:     []string{"order=4|3|2|1", startOption},
-		Description: "Adams-Bashforth in sigma, exact for steps of any length; steps of order 1 to 4",
+		Description: "Adams-Bashforth in sigma, exact for steps of any length; steps of order 1 to 4, the start limits the order to 3 in the end",
 		Use:         "20 steps and more on grids in sigma; smooth models",
 		Source:      "k-diffusion; Zhang and Chen 2023, arXiv 2204.13902",
 	}, func(o values) Solver { return LMS{Order: o.whole("order"), PlainStart: o.word("start") == "plain"} }},
