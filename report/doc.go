@@ -16,6 +16,8 @@
 //	}
 //	err := page.WriteHTML(f)
 //
+// Lines is a figure for a paper, as PNG or SVG; a page shows its PNG as an Image.
+//
 // The page is one file: style, charts (SVG) and pictures (data URIs) are inside,
 // there is no script and nothing is fetched. It follows the reader's light or
 // dark setting, fits a phone and prints. Every string is text: names of files
