@@ -275,3 +275,15 @@ func TestStudentT(t *testing.T) {
 		}
 	}
 }
+
+// The mean of 1, 2 and 6 is 3 and their variance 7; the printed quantile of t for
+// two degrees of freedom is 4.3027.
+func TestMeanInterval(t *testing.T) {
+	mean, half := MeanInterval([]float64{1, 2, 6}, 0.95)
+	if want := 4.3027 * math.Sqrt(7.0/3); mean != 3 || math.Abs(half-want) > 1e-4*want {
+		t.Errorf("mean %g ± %g; want 3 ± %g", mean, half, want)
+	}
+	if mean, half := MeanInterval([]float64{5}, 0.95); mean != 5 || !math.IsNaN(half) {
+		t.Errorf("one value: %g ± %g; want no interval", mean, half)
+	}
+}

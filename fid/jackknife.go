@@ -358,6 +358,24 @@ func doubleCentre(k []float64, m int, f float64) {
 	}
 }
 
+// MeanInterval is the mean of independent values and half the width of its t
+// interval of a level, such as 0.95: of distances over seeds, for example. The
+// half is NaN for less than two values.
+func MeanInterval(values []float64, level float64) (mean, half float64) {
+	n := float64(len(values))
+	for _, v := range values {
+		mean += v / n
+	}
+	if len(values) < 2 {
+		return mean, math.NaN()
+	}
+	square := 0.0
+	for _, v := range values {
+		square += (v - mean) * (v - mean)
+	}
+	return mean, studentT(level, len(values)-1) * math.Sqrt(square/(n-1)/n)
+}
+
 // studentT is the quantile t with P(|T| < t) = level, by bisection of the
 // integral of the density (Simpson's rule).
 func studentT(level float64, freedom int) float64 {
