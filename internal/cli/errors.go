@@ -41,6 +41,16 @@ func inputf(format string, args ...any) error {
 	return &inputError{fmt.Errorf(format, args...)}
 }
 
+// refusedError is a number that would mean nothing.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
+
+func refusedf(format string, args ...any) error {
+	return &refusedError{fmt.Errorf(format, args...)}
+}
+
 // stdoutError is a failed write of the result.
 type stdoutError struct{ err error }
 
@@ -55,6 +65,7 @@ func exitCode(err error) int {
 		stdout *stdoutError
 		bad    *fid.BadInputError
 		means  *fid.NumericError
+		refuse *refusedError
 		finite *sampler.NotFiniteError
 	)
 	switch {
@@ -68,7 +79,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &input), errors.As(err, &bad), errors.Is(err, imageio.ErrInput):
 		return exitBadInput
-	case errors.As(err, &means), errors.As(err, &finite):
+	case errors.As(err, &means), errors.As(err, &refuse), errors.As(err, &finite):
 		return exitNumeric
 	}
 	return exitFailed

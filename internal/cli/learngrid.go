@@ -26,7 +26,7 @@ type levelsFile struct {
 }
 
 func newLearnGrid(a *app) *cobra.Command {
-	o := sampleOptions{end: "zero", sampler: "heun"}
+	o := sampleOptions{levels: levels{end: "zero"}, sampler: "heun"}
 	steps, fine := 8, 96
 	var out target
 	cmd := &cobra.Command{

@@ -22,9 +22,7 @@ type sampleOptions struct {
 	steps, n, batch     int
 	first               int
 	seed                uint64
-	grid, end, path     string
-	sigmaMax, sigmaMin  float64
-	rho, shift          float64
+	grid                string
 	eta                 float64
 	etaSet              bool
 	classes             []int
@@ -37,6 +35,7 @@ type sampleOptions struct {
 	precision, valRange string
 	npy, noGrid         bool
 
+	levels
 	guide guideOptions
 	from  imageOptions
 }
@@ -84,12 +83,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.IntSliceVar(&o.classes, "class", nil, "ask for class `C`, or for several in turn (0,1,2)")
 	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
 	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`")
-	f.StringVar(&o.end, "end", "zero", "end at `E`: zero, min or keep (the grid's own last level)")
-	f.StringVar(&o.path, "path", "", "walk the path `P` (ve, edm, vp, vp-scaled, vp-cosine, vp-sde, flow); default: the model's")
-	f.Float64Var(&o.sigmaMax, "sigma-max", 0, "start at noise level `X`; 0 is the path's")
-	f.Float64Var(&o.sigmaMin, "sigma-min", 0, "end the grid's curve at noise level `X`; 0 is the path's")
-	f.Float64Var(&o.rho, "rho", 0, "curve of the karras and polyexponential grids; 0 is the rule's own")
-	f.Float64Var(&o.shift, "shift", 0, "shift of the flow grid; 0 is none")
+	o.levels.flags(cmd)
 	f.Float64Var(&o.eta, "eta", 0, "noise of the samplers that have an option eta")
 	f.StringVar(&o.init, "init", "", "start from the unit noise in `F.npy`, [n, shape of a sample] or [n,d]")
 	f.StringVar(&o.trajectory.path, "trajectory", "", "write all states to `F.npz`: states [steps+1, n, shape], sigmas, a, b, times")
@@ -105,18 +99,10 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.StringVarP(&o.out.path, "output", "o", "", "write to `OUT`: a folder, FILE.tar, FILE.npz or -")
 	f.BoolVar(&o.out.overwrite, "overwrite", false, "replace the folder if fidlab wrote it, and files")
 	f.SortFlags = false
-	var models, samplers []string
-	for _, m := range modelEntries {
-		models = append(models, strings.TrimSuffix(m.name, "FILE.json"))
-	}
-	for _, s := range sampler.List() {
-		samplers = append(samplers, s.Name)
-	}
-	completes(cmd, "model", models...)
-	completes(cmd, "sampler", samplers...)
+	completes(cmd, "model", modelNames()...)
+	completes(cmd, "sampler", samplerNames()...)
 	completes(cmd, "grid", gridRules()...)
 	completes(cmd, "guidance-rule", "cfg", "cfg++", "projected")
-	completes(cmd, "end", "zero", "min", "keep")
 	completes(cmd, "precision", "fp32", "fp64")
 	return cmd
 }
@@ -135,21 +121,14 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	if err != nil {
 		return nil, nil, nil, usagef("--sampler: %w", err)
 	}
-	if o.path != "" {
-		if p, err = diffusion.PathByName(o.path); err != nil {
-			return nil, nil, nil, usagef("--path: %w", err)
-		}
-	}
-	end, err := diffusion.EndByName(o.end)
+	p, rule, err := o.levels.on(p)
 	if err != nil {
-		return nil, nil, nil, usagef("--end: %w", err)
+		return nil, nil, nil, err
 	}
 	if o.steps < 1 {
 		return nil, nil, nil, usagef("--steps: %d steps; wanted at least 1", o.steps)
 	}
-	rule := diffusion.Spec{
-		Rule: o.grid, Steps: o.steps, End: end, SigmaMax: o.sigmaMax, SigmaMin: o.sigmaMin, Rho: o.rho, Shift: o.shift,
-	}
+	rule.Rule, rule.Steps = o.grid, o.steps
 	if err := readLevels(o.grid, &rule); err != nil {
 		return nil, nil, nil, err
 	}
