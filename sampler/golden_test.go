@@ -267,8 +267,6 @@ func TestGoldenSchedulers(t *testing.T) {
 var notReproduced = []string{
 	"ddpm_fixednoise_small", "ddpm_fixednoise_large_trailing",
 	"dpm_multistep_sde++_o2_fixednoise",
-	"dpm_singlestep_dpmsolver++_o2", "dpm_singlestep_dpmsolver++_o3", "dpm_singlestep_dpmsolver_o2", "dpm_singlestep_dpmsolver_o3",
-	"kdpm2", "kdpm2_karras",
 	"dpm_multistep_dpmsolver++_o3", "dpm_multistep_dpmsolver++_o3_logsnr", "dpm_multistep_dpmsolver_o2", "dpm_multistep_dpmsolver_o3",
 	"deis_o2", "deis_o3", "edm_dpm_multistep_o3", "lms", "pndm_plms_only", "pndm_prk_plms",
 	"unipc_bh1_o1", "unipc_bh1_o2", "unipc_bh1_o3", "unipc_bh2_o1", "unipc_bh2_o2", "unipc_bh2_o2_nocorrector", "unipc_bh2_o3", "unipc_bh2_o3_epsmode",

@@ -16,6 +16,14 @@ type values struct {
 // num is a number.
 func (v values) num(name string) float64 { return v.nums[name] }
 
+// whole is a number that counts; -1 stands for what is no whole number.
+func (v values) whole(name string) int {
+	if f := v.nums[name]; f == float64(int(f)) {
+		return int(f)
+	}
+	return -1
+}
+
 // is tells whether a number that stands for yes or no is not zero.
 func (v values) is(name string) bool { return v.nums[name] != 0 }
 

@@ -1,4 +1,64 @@
 package sampler
 
-// singlestepSolvers ask the denoiser several times a step and keep nothing.
-var singlestepSolvers = []entry{}
+// singlestepSolvers ask the denoiser several times a step and keep nothing, or
+// do so with the steps of a list.
+var singlestepSolvers = []entry{
+	{Info{
+		Name: "dpm-solver-2", Aliases: []string{"dpm-solver-2s", "dpmsolver-2"}, Order: 2, PerStep: "2, 1 from pure noise and to zero",
+		Options:     []string{"r1=0.5", "form=midpoint|taylor"},
+		Description: "second-order single-step DPM-Solver on the noise",
+		Use:         "unguided models; to compare with published figures of DPM-Solver",
+		Source:      "Lu et al. 2022, arXiv 2206.00927",
+	}, func(o values) Solver {
+		return DPMSolver{Order: 2, Noise: true, R1: o.num("r1"), Taylor: o.word("form") == "taylor"}
+	}},
+	{Info{
+		Name: "dpm-solver-3", Aliases: []string{"dpm-solver-3s", "dpmsolver-3"}, Order: 3, PerStep: "3, 1 from pure noise and to zero",
+		Options:     []string{"r1=0.3333333333333333", "form=midpoint|taylor"},
+		Description: "third-order single-step DPM-Solver on the noise",
+		Use:         "unguided models with 15 evaluations and more",
+		Source:      "Lu et al. 2022, arXiv 2206.00927",
+	}, func(o values) Solver {
+		return DPMSolver{Order: 3, Noise: true, R1: o.num("r1"), Taylor: o.word("form") == "taylor"}
+	}},
+	{Info{
+		Name: "dpm++2s", Aliases: []string{"dpmpp2s", "dpmpp_2s", "dpm++_2s", "dpm-solver++-2s"}, Order: 2, PerStep: "2, 1 from pure noise and to zero",
+		Options:     []string{"r1=0.5", "form=midpoint|taylor"},
+		Description: "second-order single-step DPM-Solver++",
+		Use:         "strong guidance, where steps that remember nothing are the steadier",
+		Source:      "Lu et al. 2022, arXiv 2211.01095",
+	}, func(o values) Solver {
+		return DPMSolver{Order: 2, R1: o.num("r1"), Taylor: o.word("form") == "taylor"}
+	}},
+	{Info{
+		Name: "dpm++3s", Aliases: []string{"dpmpp3s", "dpmpp_3s", "dpm++_3s", "dpm-solver++-3s"}, Order: 3, PerStep: "3, 1 from pure noise and to zero",
+		Options:     []string{"r1=0.3333333333333333", "form=midpoint|taylor"},
+		Description: "third-order single-step DPM-Solver++",
+		Use:         "unguided models and accurate references",
+		Source:      "Lu et al. 2022, arXiv 2211.01095",
+	}, func(o values) Solver {
+		return DPMSolver{Order: 3, R1: o.num("r1"), Taylor: o.word("form") == "taylor"}
+	}},
+	{Info{
+		Name: "dpm-fast", Aliases: []string{"dpm_fast", "dpm-solver-fast"}, Order: 3, PerStep: "3, the last by the rest",
+		Options:     []string{"rest=2"},
+		Description: "DPM-Solver-3 with a last step of order rest (0: two, of orders 2 and 1), to use a budget up",
+		Use:         "a fixed budget of evaluations of an unguided model, on an exponential grid",
+		Source:      "Lu et al. 2022, arXiv 2206.00927; k-diffusion",
+	}, func(o values) Solver { return DPMFast(o.whole("rest")) }},
+	{Info{
+		Name: "dpm-singlestep", Aliases: []string{"dpmsolversinglestepscheduler", "dpm-solver-singlestep"}, Order: 2, PerStep: "1",
+		Options:     []string{"order=2", "of=x0|eps", "form=midpoint|taylor", "lower-final=0"},
+		Description: "single-step DPM-Solver(++) whose inner levels are the grid's own, in groups of as many steps as its order",
+		Use:         "plans made for schedulers that work so; a count of evaluations equal to the grid's steps",
+		Source:      "Lu et al. 2022, arXiv 2211.01095; diffusers",
+	}, func(o values) Solver {
+		return DPMSinglestep{Order: o.whole("order"), Noise: o.word("of") == "eps", Taylor: o.word("form") == "taylor", LowerFinal: o.is("lower-final")}
+	}},
+	{Info{
+		Name: "dpm2", Aliases: []string{"dpm_2", "kdpm2", "kdpm2discretescheduler"}, Order: 2, PerStep: "2, 1 in a step to zero",
+		Description: "midpoint rule in sigma with the middle of ln sigma",
+		Use:         "as heun; plans of k-diffusion",
+		Source:      "Karras et al. 2022, arXiv 2206.00364; k-diffusion",
+	}, func(values) Solver { return DPM2{} }},
+}

@@ -172,7 +172,7 @@ func values(x *gpu.Tensor) []float64 {
 func TestScalingsAgree(t *testing.T) {
 	den := gaussian{0.3, 0.5}
 	g := build(t, "vp", diffusion.Spec{Rule: "karras", Steps: 7})
-	for _, name := range []string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"} {
+	for _, name := range append([]string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"}, singlesteps...) {
 		var ref []float64
 		for _, space := range []diffusion.Space{diffusion.VESpace, diffusion.VPSpace, diffusion.FlowSpace} {
 			if name == "heun" && space == diffusion.FlowSpace {
@@ -229,10 +229,8 @@ func TestNFEIsExact(t *testing.T) {
 					t.Fatal(err)
 				}
 				want := n
-				if name == "heun" {
-					if want = 2 * n; end == diffusion.Zero {
-						want--
-					}
+				if f := severalEvaluations[name]; f != nil {
+					want = f(n, end == diffusion.Zero)
 				}
 				if res.NFE != want || den.n != 3*want || done != 5*want {
 					t.Errorf("%s, %d steps to %s: NFE %d (3 batches called %d, progress %d), want %d", name, n, end, res.NFE, den.n, done, want)
@@ -363,7 +361,7 @@ func TestFloat32FollowsFloat64(t *testing.T) {
 	mix := testMixture(t, 6, 3)
 	const steps = 12
 	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: steps, SigmaMax: 20})
-	for _, name := range []string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"} {
+	for _, name := range append([]string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"}, singlesteps...) {
 		opt := sampler.Options{Seed: 4, N: 50, Shape: []int{6}}
 		single, err := sampler.Run(context.Background(), mix, solver(t, name), g, opt)
 		if err != nil {
