@@ -25,6 +25,8 @@ var severalEvaluations = map[string]func(n int, zero bool) int{
 	"dpm-solver-3": func(n int, zero bool) int { return 3*n - 2*one(zero) },
 	"dpm++3s":      func(n int, zero bool) int { return 3*n - 2*one(zero) },
 	"dpm-fast":     func(n int, zero bool) int { return 3*n - 1 - one(zero) },
+	"midpoint":     func(n int, zero bool) int { return 2 * n },
+	"rk4":          func(n int, zero bool) int { return 4*n - 2*one(zero) },
 }
 
 func one(b bool) int {
