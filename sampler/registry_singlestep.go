@@ -56,6 +56,18 @@ var singlestepSolvers = []entry{
 		return DPMSinglestep{Order: o.whole("order"), Noise: o.word("of") == "eps", Taylor: o.word("form") == "taylor", LowerFinal: o.is("lower-final")}
 	}},
 	{Info{
+		Name: "dpm-adaptive", Aliases: []string{"dpm_adaptive", "dpm-solver-adaptive", "dpm-solver-23"}, Order: 3, PerStep: "varies, its order in every step that it tries",
+		Options:     []string{"order=3", "rtol=0.05", "atol=0.0078", "h=0.05", "p=0", "i=1", "d=0", "safety=0.81"},
+		Description: "DPM-Solver of adaptive steps, each image with steps of its own",
+		Use:         "when the number of evaluations that a model needs is not known; few grid levels leave it free",
+		Source:      "Lu et al. 2022, arXiv 2206.00927; k-diffusion",
+	}, func(o values) Solver {
+		return DPMAdaptive{
+			Order: o.whole("order"), RTol: o.num("rtol"), ATol: o.num("atol"), H: o.num("h"),
+			P: o.num("p"), I: o.num("i"), D: o.num("d"), Safety: o.num("safety"),
+		}
+	}},
+	{Info{
 		Name: "dpm2", Aliases: []string{"dpm_2", "kdpm2", "kdpm2discretescheduler"}, Order: 2, PerStep: "2, 1 in a step to zero",
 		Description: "midpoint rule in sigma with the middle of ln sigma",
 		Use:         "as heun; plans of k-diffusion",

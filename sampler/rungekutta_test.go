@@ -192,7 +192,7 @@ func TestAdaptiveImagesAreTheirOwn(t *testing.T) {
 }
 
 // adaptives are the solvers whose evaluations vary.
-var adaptives = []string{"dopri5"}
+var adaptives = []string{"dopri5", "dpm-adaptive"}
 
 // logged says where each evaluation of a single image was.
 type logged struct {
