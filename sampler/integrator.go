@@ -20,11 +20,8 @@ func (r *rowAsker) ask(e *Eval, d, x *gpu.Tensor, at []diffusion.Point, rows []i
 	if len(rows) == x.Shape()[0] {
 		return e.DenoiseRows(d, x, at, rows)
 	}
-	in, out := r.in.Rows(0, len(rows)), r.out.Rows(0, len(rows))
-	for i, row := range rows {
-		in.Rows(i, i+1).Copy(x.Rows(row, row+1))
-	}
-	if err := e.DenoiseRows(out, in, at, rows); err != nil {
+	out := r.out.Rows(0, len(rows))
+	if err := e.DenoiseRows(out, gather(r.in, x, rows), at, rows); err != nil {
 		return err
 	}
 	for i, row := range rows {
@@ -36,9 +33,9 @@ func (r *rowAsker) ask(e *Eval, d, x *gpu.Tensor, at []diffusion.Point, rows []i
 // side is a set of integrals along the way of every image, beside its state.
 type side struct {
 	per int // integrals of an image
-	// slopes writes to q the integrands of image rows[i] at at[i] to q[rows[i]·per:],
-	// where u is the states and d the denoised ones of the whole batch.
-	slopes func(e *Eval, q []float64, u, d *gpu.Tensor, at []diffusion.Point, rows []int) error
+	// slopes writes the integrands of image rows[i] at at[i] to q[rows[i]·per:],
+	// where u is the states of the whole batch.
+	slopes func(e *Eval, q []float64, u *gpu.Tensor, at []diffusion.Point, rows []int) error
 	value  []float64            // of every image
 	q      [maxStages][]float64 // the slopes at each stage
 }
@@ -48,6 +45,7 @@ type course struct {
 	tau, h   float64 // h is 0 before the first step
 	before   float64 // error of the last accepted step
 	rejected bool    // the last step was
+	asked    int     // evaluations before this step
 	now      stages
 	to       diffusion.Point // end of the step
 }
@@ -77,8 +75,6 @@ const (
 	pairSafety, pairLeast, pairMost = 0.9, 0.2, 10
 	pairBeta                        = 0.04
 	pairAlpha                       = 0.2 - 0.75*pairBeta
-	// pairEvaluations is what a step costs beyond the slope that it inherits.
-	pairEvaluations = maxStages - 1
 )
 
 func newIntegrator(like *gpu.Tensor, rtol, atol float64) *integrator {
@@ -135,7 +131,7 @@ func (g *integrator) evaluate(e *Eval, j int, u *gpu.Tensor) error {
 	if g.side == nil {
 		return nil
 	}
-	return g.side.slopes(e, g.side.q[j], u, g.d[j], g.at, g.active)
+	return g.side.slopes(e, g.side.q[j], u, g.at, g.active)
 }
 
 // walk takes x from where it is to a point above zero, the D at its start being known.
@@ -155,7 +151,7 @@ func (g *integrator) walk(e *Eval, x *gpu.Tensor, space diffusion.Space, from, t
 		for _, i := range g.active {
 			c := &g.images[i]
 			h := goal - c.tau
-			c.to = to
+			c.to, c.asked = to, e.Count(i).NFE
 			// A last step is stretched rather than followed by a splinter.
 			if math.Abs(h) > 1.01*math.Abs(c.h) {
 				h = math.Copysign(c.h, h)
@@ -226,7 +222,7 @@ func (g *integrator) judge(e *Eval, x *gpu.Tensor, starts []diffusion.Point) err
 			if !(err <= 1) {
 				c.h = math.Abs(c.now.h) * max(pairLeast, min(1, pairSafety*math.Pow(err, -pairAlpha)))
 				c.rejected = true
-				e.Reject(i, pairEvaluations)
+				e.Reject(i, e.Count(i).NFE-c.asked)
 			} else {
 				grow := min(pairMost, max(pairLeast, pairSafety*math.Pow(err, -pairAlpha)*math.Pow(c.before, pairBeta)))
 				if c.rejected {
