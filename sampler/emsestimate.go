@@ -126,7 +126,7 @@ func (m *emsMeter) see(ev Event) error {
 		}
 	}
 	e := m.eval
-	e.begin(ev.First, m.o.Cond.of(first, first+n))
+	e.begin(ev.First, first, m.o.Cond.of(first, first+n))
 	e.step = ev.Step
 	if err := e.Denoise(m.d, x, ev.At); err != nil {
 		return err

@@ -34,7 +34,7 @@ func newTangent(like *gpu.Tensor) *tangent { return &tangent{plus: like.Like(), 
 
 // along writes J·v of the images rows to out; all tensors are [len(rows), ...].
 func (t *tangent) along(e *Eval, out, x, v *gpu.Tensor, at []diffusion.Point, rows []int) error {
-	if d, ok := e.den.(JVPDenoiser); ok {
+	if d, ok := e.den.den.(JVPDenoiser); ok {
 		for i, r := range rows {
 			e.each[r] = e.each[r].plus(Count{NFE: 1, Network: e.costAt(at[i])})
 		}

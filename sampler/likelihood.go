@@ -55,8 +55,9 @@ func LogLikelihood(ctx context.Context, den Denoiser, path diffusion.Path, x *gp
 	if err != nil {
 		return nil, err
 	}
+	g := &diffusion.Grid{Name: "likelihood", Space: path.Space(), Steps: []diffusion.Step{{From: to, To: from}}}
 	if c, ok := den.(Checker); ok {
-		if err := c.Check(&diffusion.Grid{Name: "likelihood", Space: path.Space(), Steps: []diffusion.Step{{From: to, To: from}}}); err != nil {
+		if err := c.Check(g); err != nil {
 			return nil, err
 		}
 	}
@@ -66,7 +67,8 @@ func LogLikelihood(ctx context.Context, den Denoiser, path diffusion.Path, x *gp
 		hi := min(n, lo+o.Batch)
 		b := newLikelihoodBatch(x.Rows(lo, hi), &o, o.First+lo)
 		e := NewEval(ctx, den, b.x, Cond{}, nil)
-		e.begin(o.First+lo, o.Cond.of(lo, hi))
+		e.begin(o.First+lo, lo, o.Cond.of(lo, hi))
+		tellStep(den, g, 0)
 		if err := b.walk(e, path.Space(), from, to); err != nil {
 			return nil, err
 		}
