@@ -9,8 +9,8 @@ import (
 )
 
 // DPM2 is the midpoint rule on dy/dσ = (y - D)/σ, y = x/A, with the middle taken
-// in ln σ (k-diffusion's sampler of that name; Karras et al. 2022, appendix C,
-// have the family). With σ_m = √(σσ'), r = σ_m/σ, y_m = r·y + (1-r)·D and D_m the
+// in ln σ (k-diffusion's sampler of that name, on the equation of Karras et al.
+// 2022). With σ_m = √(σσ'), r = σ_m/σ, y_m = r·y + (1-r)·D and D_m the
 // denoised state there:
 //
 //	y' = y + (σ' - σ)/σ_m·(y_m - D_m)

@@ -10,8 +10,8 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
-// DPMAdaptive is DPM-Solver of adaptive steps (Lu et al. 2022, arXiv 2206.00927,
-// appendix C) with k-diffusion's control: a step of DPM-Solver of order 2 or 3 is
+// DPMAdaptive is DPM-Solver of adaptive steps (Lu et al. 2022, arXiv 2206.00927)
+// with k-diffusion's control: a step of DPM-Solver of order 2 or 3 is
 // held against the one of a lower order from the same evaluations,
 //
 //	err = RMS((x_low - x_high)/max(atol, rtol·max(|x_low|, |x_low of the last step|))),

@@ -42,6 +42,9 @@ func (s DPMSinglestep) Check(g *diffusion.Grid) error {
 	return needSteps(s, g, s.Order)
 }
 
+// Rises is true: the formulas have no direction.
+func (DPMSinglestep) Rises() bool { return true }
+
 // NFE is one per step.
 func (DPMSinglestep) NFE(g *diffusion.Grid) int { return len(g.Steps) }
 
@@ -71,7 +74,7 @@ func (s DPMSinglestep) Coeffs(c []float64, h *History) {
 	}
 	var nodes [3]diffusion.Point
 	var states [3]combo
-	k := s.place(h.Step, h.Steps)
+	k := min(s.place(h.Step, h.Steps), len(h.At)-1)
 	if k > 0 && h.At[k].A == 0 {
 		k--
 	}

@@ -9,10 +9,9 @@ import (
 )
 
 // DPMSolver is the single-step DPM-Solver (Lu et al. 2022, arXiv 2206.00927,
-// algorithms 1 and 2) or DPM-Solver++ (arXiv 2211.01095, algorithm 1) of order 2
-// or 3, whose formulas are exponential's. A step evaluates at its start and at
-// λ + r·h for r = R1 and, at order 3, 2/3, which are levels of its own between two
-// levels of the grid:
+// algorithms 1 and 2) or DPM-Solver++ (arXiv 2211.01095) of order 2 or 3, whose
+// formulas are exponential's. A step evaluates at its start and at λ + r·h for
+// r = R1 and, at order 3, 2/3: levels of its own between two of the grid's.
 //
 //	x_1 of order 1 from D_0;  x_2 of order 2, Taylor, from D_0 and D_1;  x' from all
 //
@@ -27,10 +26,9 @@ type DPMSolver struct {
 	Rest   int     // 1 or 2: order of the last step; 3: the last two are of orders 2 and 1; see DPMFast
 }
 
-// DPMFast is the schedule of orders that Lu et al. 2022 (arXiv 2206.00927,
-// section 3.4) call DPM-Solver-fast for a budget of evaluations: steps of order
-// 3, then one of order budget mod 3, or of 2 and 1 when that is 0. On n steps the
-// budget is 3n - 3 + rest for rest 1 and 2, and 3n - 3 for rest 0.
+// DPMFast is the schedule of orders that Lu et al. 2022 (arXiv 2206.00927) call
+// DPM-Solver-fast for a budget of evaluations: steps of order 3, then one of
+// order rest = budget mod 3, or of 2 and 1 when that is 0; n steps spend 3n-3+rest.
 func DPMFast(rest int) DPMSolver {
 	switch rest {
 	case 0:

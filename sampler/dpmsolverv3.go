@@ -9,8 +9,8 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
-// DPMSolverV3 is the multistep solver of Zheng et al. 2023 (arXiv 2310.13268,
-// section 3.2 and algorithms 1 and 2). With y = x/A and the statistics l, s, b of
+// DPMSolverV3 is the multistep solver of Zheng et al. 2023 (arXiv 2310.13268).
+// With y = x/A and the statistics l, s, b of
 // the model, the equation is
 //
 //	dy/dλ = -l·y - f,  f = (1-l)·y - D,  f' ≈ s·f + b,

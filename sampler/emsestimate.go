@@ -21,8 +21,7 @@ type StatisticsOptions struct {
 }
 
 // EstimateStatistics measures a model's statistics for DPM-Solver-v3 on the
-// solver's own trajectories (Zheng et al. 2023, arXiv 2310.13268, section 3.1 and
-// appendix C.1): with y = x/A and E over images, and values unless PerValue,
+// solver's own trajectories (Zheng et al. 2023, arXiv 2310.13268): with y = x/A and E over images, and values unless PerValue,
 //
 //	l = E[v∘(I - ∂D/∂y)v], v of values ±1,  f = (1-l)·y - D,
 //	f' = -l'·y + (1-l)·(D-y) - D',  s = Cov(f,f')/Var f,  b = E f' - s·E f,

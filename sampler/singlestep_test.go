@@ -164,3 +164,33 @@ func TestSinglestepRefusals(t *testing.T) {
 		t.Errorf("dpm2 from pure noise: %v", err)
 	}
 }
+
+// Upwards, from images to noise, the methods have their order too.
+func TestOrdersOfRising(t *testing.T) {
+	den := gaussian{0.3, 0.5}
+	images := []float64{0.4, -0.9, 1.3, 0.2}
+	for name, order := range map[string]float64{
+		"dpm-solver-2": 2, "dpm++2s": 2, "dpm2": 2, "dpm-solver-3": 3, "dpm++3s": 3, "dpm-singlestep": 2, "dpm-singlestep:order=3": 3, "rk4": 4,
+		"dpm-solver-v3:order=2,corrector=none,lower-final=0": 2,
+	} {
+		off := func(steps int) float64 {
+			g := build(t, "vp-sde", diffusion.Spec{Rule: "exponential", Steps: steps, SigmaMax: 10, SigmaMin: 0.05, End: diffusion.Min})
+			up, err := sampler.Run(context.Background(), den, solver(t, name), g.Reversed(), sampler.Options{
+				N: 2, Shape: []int{2}, Double: true, Image: gpu.CPU().From64(images, 2, 2),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := make([]float64, len(images))
+			for i, y := range images {
+				want[i] = (0.3 + (y-0.3)*math.Hypot(0.5, 10)/math.Hypot(0.5, 0.05)) / 10
+			}
+			return rel(up.X.F64(), want)
+		}
+		const n = 60
+		e1, e2 := off(n), off(2*n)
+		if got := math.Log2(e1 / e2); math.Abs(got-order) > 0.1*order {
+			t.Errorf("%s: order %.2f upwards (error %.2g), want %g", name, got, e2, order)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // ModelStatistics are the empirical model statistics of DPM-Solver-v3 (Zheng et
-// al. 2023, arXiv 2310.13268, section 3.1) at some λ = ln(A/B), linear between
+// al. 2023, arXiv 2310.13268) at some λ = ln(A/B), linear between
 // them: the rates of the parts of the equation that need no evaluations. Rows
 // have one number for all values of an image, or one for each.
 type ModelStatistics struct {

@@ -19,7 +19,7 @@ var (
 		a: [][]float64{{}, {0.5}, {0, 0.5}, {0, 0, 1}}, b: []float64{1. / 6, 1. / 3, 1. / 3, 1. / 6},
 	}
 	// dormandPrince is the pair of orders 5 and 4 of Dormand and Prince 1980, "A
-	// family of embedded Runge-Kutta formulae", table 2: its last slope is the
+	// family of embedded Runge-Kutta formulae": its last slope is the
 	// next step's first.
 	dormandPrince = tableau{
 		name: "dopri5", order: 5, c: []float64{0, 1. / 5, 3. / 10, 4. / 5, 8. / 9, 1, 1},
