@@ -2,6 +2,7 @@ package sampler_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -191,6 +192,22 @@ func TestOrdersOfRising(t *testing.T) {
 		e1, e2 := off(n), off(2*n)
 		if got := math.Log2(e1 / e2); math.Abs(got-order) > 0.1*order {
 			t.Errorf("%s: order %.2f upwards (error %.2g), want %g", name, got, e2, order)
+		}
+	}
+}
+
+// Whichever evaluation of a step goes wrong, its image is named.
+func TestNotFiniteInsideAStepIsRefused(t *testing.T) {
+	g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: []float64{8, 4, 2, 1}, End: diffusion.Keep})
+	for _, name := range append([]string{"midpoint", "rk4", "dopri5", "dpm-adaptive", "dpm-solver-v3"}, singlesteps...) {
+		for nth := 1; nth <= 3; nth++ {
+			for _, bad := range []float64{math.NaN(), math.Inf(1)} {
+				_, err := sampler.Run(context.Background(), &broken{at: nth, bad: float32(bad)}, solver(t, name), g, sampler.Options{N: 5, Shape: []int{3}})
+				var nf *sampler.NotFiniteError
+				if !errors.As(err, &nf) || nf.Image != 2 || nf.State {
+					t.Errorf("%s: %v in evaluation %d: error %v, want image 2", name, bad, nth, err)
+				}
+			}
 		}
 	}
 }
