@@ -21,7 +21,7 @@ import (
 type DPMSolver struct {
 	Order  int
 	Noise  bool    // the integral of ε, DPM-Solver; else of D, DPM-Solver++
-	R1     float64 // first node, above 0 and below 1, at order 3 below 2/3
+	R1     float64 // first node, above 0 and below 1, at order 3 below 2/3; 0 is the papers', 1/2 and 1/3
 	Taylor bool    // the Taylor form of the last formula, else the midpoint form
 	Rest   int     // 1 or 2: order of the last step; 3: the last two are of orders 2 and 1; see DPMFast
 }
@@ -36,7 +36,7 @@ func DPMFast(rest int) DPMSolver {
 	case 3: // no remainder: Check refuses it
 		rest = -1
 	}
-	return DPMSolver{Order: 3, Noise: true, R1: 1. / 3, Rest: rest}
+	return DPMSolver{Order: 3, Noise: true, Rest: rest}
 }
 
 // Name is "dpm-solver-2", "dpm++3s" and so on, or "dpm-fast".
@@ -52,10 +52,7 @@ func (s DPMSolver) Name() string {
 	if s.Noise {
 		base = fmt.Sprintf("dpm-solver-%d", s.Order)
 	}
-	if s.Order == 2 {
-		return name(base, "r1=0.5", s.R1, "form=midpoint|taylor", form)
-	}
-	return name(base, "r1=0.3333333333333333", s.R1, "form=midpoint|taylor", form)
+	return name(base, "r1=0", s.R1, "form=midpoint|taylor", form)
 }
 
 // secondNode is where a step of order 3 evaluates last.
@@ -67,8 +64,8 @@ func (s DPMSolver) Check(g *diffusion.Grid) error {
 	if s.Order == 3 {
 		next = secondNode
 	}
-	if !(s.R1 > 0 && s.R1 < next) {
-		return fmt.Errorf("sampler: %s: first node at %g of the step; wanted more than 0 and less than %.4g", s.Name(), s.R1, next)
+	if !(s.R1 >= 0 && s.R1 < next) {
+		return fmt.Errorf("sampler: %s: first node at %g of the step; wanted more than 0 and less than %.4g, or 0 for the usual one", s.Name(), s.R1, next)
 	}
 	if s.Rest < 0 || s.Rest > 3 {
 		return fmt.Errorf("sampler: dpm-fast: rest %d; wanted 0, 1 or 2", s.Rest)
@@ -107,6 +104,9 @@ func (s DPMSolver) NFE(g *diffusion.Grid) int {
 
 // Start implements Solver.
 func (s DPMSolver) Start(like *gpu.Tensor) Stepper {
+	if s.R1 == 0 {
+		s.R1 = 1 / float64(s.Order)
+	}
 	st := &dpmSolver{DPMSolver: s, u: like.Like(), terms: make([]*gpu.Tensor, 0, 1+s.Order)}
 	for range s.Order {
 		st.d = append(st.d, like.Like())

@@ -15,7 +15,7 @@ var rungeKuttaSolvers = []entry{
 		Source:      "Kutta 1901; Lipman et al. 2023, arXiv 2210.02747",
 	}, func(values) Solver { return RK4() }},
 	{Info{
-		Name: "dopri5", Aliases: []string{"flow-dopri5", "rk45", "dormand-prince"}, Order: 5, PerStep: "varies, 6 in every step that it tries",
+		Name: "dopri5", Aliases: []string{"flow-dopri5", "rk45", "dormand-prince"}, Order: 5, PerStep: "varies, 6 a try",
 		Options:     []string{"rtol=1e-05", "atol=1e-05"},
 		Description: "adaptive Runge-Kutta pair of orders 5 and 4, each image with steps of its own",
 		Use:         "references to a tolerance; few grid levels leave it free",

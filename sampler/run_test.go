@@ -122,6 +122,9 @@ func TestImagesDoNotDependOnBatches(t *testing.T) {
 		if !servesVE(t, name) {
 			continue
 		}
+		if slices.Contains(adaptives, name) {
+			name += ":rtol=0.01,atol=0.01" // fewer steps
+		}
 		for _, double := range []bool{false, true} {
 			opt := sampler.Options{Seed: 9, N: 37, Batch: 37, Shape: []int{24}, Double: double}
 			all := bits(t, mix, name, g, opt)

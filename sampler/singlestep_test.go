@@ -148,7 +148,7 @@ func TestSinglestepsFromPureNoise(t *testing.T) {
 
 func TestSinglestepRefusals(t *testing.T) {
 	for spec, want := range map[string]string{
-		"dpm-solver-2:r1=0": "first node at 0", "dpm-solver-2:r1=NaN": "first node at NaN", "dpm++3s:r1=0.7": "less than 0.6667",
+		"dpm-solver-2:r1=1": "first node at 1", "dpm-solver-2:r1=-0.1": "first node at -0.1", "dpm-solver-2:r1=NaN": "first node at NaN", "dpm++3s:r1=0.7": "less than 0.6667",
 		"dpm-fast:rest=3": "rest", "dpm-fast:rest=1.5": "rest", "dpm-singlestep:order=4": "wanted 2 or 3", "dpm-singlestep:order=2.5": "wanted 2 or 3",
 		"dpm-singlestep:of=v": "of=x0 or eps",
 	} {
