@@ -114,6 +114,9 @@ func (s *dpmAdaptive) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) err
 		active = append(active, b)
 	}
 	for len(active) > 0 {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
 		if err := s.try(e, x, g.Space, to, active); err != nil {
 			return err
 		}

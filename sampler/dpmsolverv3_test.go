@@ -378,3 +378,21 @@ func TestV3Refusals(t *testing.T) {
 		t.Errorf("statistics with a callback: %v", err)
 	}
 }
+
+// In float32 on any device l is its closed form to the differences' digits, ∛u.
+func TestStatisticsOnDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		stats, err := sampler.EstimateStatistics(context.Background(), &normalData{mean: 0.3, s: 0.5}, diffusion.VE{Min: 0.05, Max: 20}, sampler.StatisticsOptions{
+			Steps: 10, Images: sampler.Options{Seed: 4, N: 3, Batch: 2, Shape: []int{4}, Device: dev},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range stats.Lambda {
+			v := math.Exp(-2 * l)
+			if want := v / (v + 0.25); math.Abs(stats.L[i][0]-want) > math.Cbrt(0x1p-23) {
+				t.Errorf("lambda %.2f: l is %.5f, want %.5f", l, stats.L[i][0], want)
+			}
+		}
+	})
+}

@@ -148,6 +148,9 @@ func (g *integrator) walk(e *Eval, x *gpu.Tensor, space diffusion.Space, from, t
 		starts[i], g.images[i].tau = from, lineTime(space, from)
 	}
 	for len(g.active) > 0 {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
 		for _, i := range g.active {
 			c := &g.images[i]
 			h := goal - c.tau

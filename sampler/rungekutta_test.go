@@ -2,8 +2,10 @@ package sampler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -162,11 +164,19 @@ func TestTolerances(t *testing.T) {
 
 // Each image's path, error and counts are its own: those of a run without others.
 func TestAdaptiveImagesAreTheirOwn(t *testing.T) {
-	mix := testMixture(t, 6, 5)
+	spec := testSpec(rand.New(rand.NewPCG(6, 5)), 6, 5)
+	spec.Labels = []int{0, 1, 0, 1, 1}
+	mix, err := sampler.NewMixture(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range []string{"ve", "flow"} {
 		g := build(t, path, diffusion.Spec{Rule: "sigmas", List: []float64{20, 0.5, 0.02}, End: diffusion.Zero})
 		for _, name := range adaptives {
 			opt := sampler.Options{Seed: 9, N: 9, Shape: []int{6}, Double: true}
+			for i := range opt.N {
+				opt.Cond.Classes = append(opt.Cond.Classes, i%3-1)
+			}
 			all, err := sampler.Run(context.Background(), mix, solver(t, name), g, opt)
 			if err != nil {
 				t.Fatal(err)
@@ -174,7 +184,7 @@ func TestAdaptiveImagesAreTheirOwn(t *testing.T) {
 			various := map[int]bool{}
 			for i := range opt.N {
 				one := opt
-				one.First, one.N = i, 1
+				one.First, one.N, one.Cond.Classes = i, 1, opt.Cond.Classes[i:i+1]
 				alone, err := sampler.Run(context.Background(), mix, solver(t, name), g, one)
 				if err != nil {
 					t.Fatal(err)
@@ -316,6 +326,33 @@ func TestAdaptiveRefusals(t *testing.T) {
 	for _, name := range []string{"midpoint", "rk4", "dopri5"} {
 		if err := solver(t, name).Check(build(t, "flow", diffusion.Spec{Rule: "flow", Steps: 4})); err != nil {
 			t.Errorf("%s on a flow from pure noise: %v", name, err)
+		}
+	}
+}
+
+// cancelling cancels the run in one of its evaluations and goes on answering.
+type cancelling struct {
+	gaussian
+	n, at  int
+	cancel func()
+}
+
+func (c *cancelling) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, k sampler.Cond) error {
+	if c.n++; c.n == c.at {
+		c.cancel()
+	}
+	return c.gaussian.DenoiseAt(ctx, out, x, at, k)
+}
+
+// A step of many evaluations ends soon after its run is cancelled.
+func TestAdaptiveStepsAreCancelled(t *testing.T) {
+	g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: []float64{50, 0.01}, End: diffusion.Keep})
+	for _, name := range adaptives {
+		ctx, cancel := context.WithCancel(context.Background())
+		den := &cancelling{at: 9, cancel: cancel}
+		_, err := sampler.Run(ctx, den, solver(t, name), g, sampler.Options{N: 1, Shape: []int{2}})
+		if !errors.Is(err, context.Canceled) || den.n > 9+6 {
+			t.Errorf("%s: %v after %d evaluations, want an end soon after 9", name, err, den.n)
 		}
 	}
 }
