@@ -14,6 +14,7 @@ type Grid struct {
 	Space Space // the scaling of all points
 	Steps []Step
 	Notes []string // what a user should know about this grid
+	Path  Path     // that it was built on; nil for one made by hand
 
 	rising bool
 }
@@ -25,7 +26,7 @@ func (g *Grid) Rising() bool { return g.rising }
 // step to zero noise is left out: the walk starts at the last noisy level, where
 // an image stands for the state.
 func (g *Grid) Reversed() *Grid {
-	out := &Grid{Name: g.Name + " reversed", Space: g.Space, Notes: g.Notes, rising: !g.rising}
+	out := &Grid{Name: g.Name + " reversed", Space: g.Space, Notes: g.Notes, Path: g.Path, rising: !g.rising}
 	for i := len(g.Steps) - 1; i >= 0; i-- {
 		if s := g.Steps[i]; s.To.B > 0 {
 			out.Steps = append(out.Steps, Step{From: s.To, To: s.From})
@@ -126,7 +127,7 @@ func (g *Grid) Check() error {
 
 // In is the same grid with states scaled for another space.
 func (g *Grid) In(s Space) *Grid {
-	out := &Grid{Name: g.Name, Space: s, Steps: make([]Step, len(g.Steps)), Notes: g.Notes, rising: g.rising}
+	out := &Grid{Name: g.Name, Space: s, Steps: make([]Step, len(g.Steps)), Notes: g.Notes, Path: g.Path, rising: g.rising}
 	conv := func(p Point) Point {
 		if g.Space != s {
 			p.A, p.B = s.Scale(p.Sigma())

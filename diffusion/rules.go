@@ -136,7 +136,7 @@ func finish(p Path, name string, pts []Point, s Spec) (*Grid, error) {
 		}
 		pts = append(pts, end)
 	}
-	g := &Grid{Name: name, Space: p.Space(), Steps: chain(pts)}
+	g := &Grid{Name: name, Space: p.Space(), Steps: chain(pts), Path: p}
 	if err := g.Check(); err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func TestV3WithoutStatisticsIsDPMSolver(t *testing.T) {
 		ones.L, ones.S, ones.B = append(ones.L, []float64{1}), append(ones.S, []float64{0}), append(ones.B, []float64{0})
 	}
 	for name, s := range map[string]sampler.DPMSolverV3{
-		"ddim": {Order: 1, Corrector: "none"}, "dpm++2m-heun": {Order: 2, Corrector: "none"}, "dpm++2m-heun:lower-final=1": {Order: 2, Pseudo: true, Corrector: "none", LowerFinal: true},
+		"ddim": {Order: 1, Corrector: "none"}, "dpm++2m-heun": {Order: 2, Corrector: "none"}, "dpm++2m-heun:lower-final=always": {Order: 2, Pseudo: true, Corrector: "none", LowerFinal: true},
 	} {
 		for _, g := range []*diffusion.Grid{
 			build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 9}),

@@ -39,7 +39,7 @@ func EstimateStatistics(ctx context.Context, den Denoiser, path diffusion.Path, 
 		return nil, fmt.Errorf("sampler: model statistics: %d steps; wanted 2 at least", o.Steps)
 	}
 	if o.Solver == nil {
-		o.Solver = DPMpp2M{}
+		o.Solver = DPMMultistep{}
 	}
 	if o.Images.Trajectory != nil || o.Images.Each != nil {
 		return nil, fmt.Errorf("sampler: model statistics: the images' own Trajectory and Each are taken; leave them unset")

@@ -75,7 +75,7 @@ func TestInpaintRefusals(t *testing.T) {
 	for want, s := range map[string]*sampler.Inpaint{
 		"repeat -1":               {Solver: sampler.Euler{}, Known: two, Mask: two, Repeat: -1},
 		"of one shape":            {Solver: sampler.Euler{}, Known: two, Mask: three},
-		"remembers earlier steps": {Solver: sampler.DPMpp2M{}, Known: two, Mask: two, Repeat: 2},
+		"remembers earlier steps": {Solver: sampler.DPMMultistep{}, Known: two, Mask: two, Repeat: 2},
 		"jumps of 5":              {Solver: sampler.Euler{}, Known: two, Mask: two, Jump: 5, Repeat: 2},
 		"wanted the run's images": {Solver: sampler.Euler{}, Known: two, Mask: two},
 		"eta 3":                   {Solver: sampler.DDIM{Eta: 3}, Known: two, Mask: two},

@@ -11,18 +11,11 @@ import (
 type values struct {
 	nums  map[string]float64
 	words map[string]string
+	lists map[string][]int
 }
 
 // num is a number.
 func (v values) num(name string) float64 { return v.nums[name] }
-
-// whole is a number that counts; -1 stands for what is no whole number.
-func (v values) whole(name string) int {
-	if f := v.nums[name]; f == float64(int(f)) {
-		return int(f)
-	}
-	return -1
-}
 
 // is tells whether a number that stands for yes or no is not zero.
 func (v values) is(name string) bool { return v.nums[name] != 0 }
@@ -30,14 +23,32 @@ func (v values) is(name string) bool { return v.nums[name] != 0 }
 // word is one of the words that an option allows.
 func (v values) word(name string) string { return v.words[name] }
 
+// whole is a whole number, or the word for one; -1 stands for what is none.
+func (v values) whole(name string) int {
+	if n, err := strconv.Atoi(v.words[name]); err == nil {
+		return n
+	}
+	if f := v.nums[name]; f == float64(int(f)) {
+		return int(f)
+	}
+	return -1
+}
+
+// list is whole numbers, "3+5+8".
+func (v values) list(name string) []int { return v.lists[name] }
+
 // parseOptions reads "name=value,name=value" over info's defaults.
 func parseOptions(info Info, list string) (values, error) {
-	v := values{map[string]float64{}, map[string]string{}}
+	v := values{map[string]float64{}, map[string]string{}, map[string][]int{}}
 	allowed := map[string][]string{}
 	for _, o := range info.Options {
 		k, def, _ := strings.Cut(o, "=")
 		if f, err := strconv.ParseFloat(def, 64); err == nil {
 			v.nums[k] = f
+			continue
+		}
+		if def == "[]" {
+			v.lists[k] = nil
 			continue
 		}
 		allowed[k] = strings.Split(def, "|")
@@ -54,6 +65,16 @@ func parseOptions(info Info, list string) (values, error) {
 				return v, fmt.Errorf("sampler: %s: %q; wanted %s=%s", info.Name, part, k, strings.Join(words, " or "))
 			}
 			v.words[k] = given
+			continue
+		}
+		if _, ok := v.lists[k]; ok {
+			for number := range strings.SplitSeq(given, "+") {
+				n, err := strconv.Atoi(number)
+				if err != nil {
+					return v, fmt.Errorf("sampler: %s: %q; wanted %s=number+number+...", info.Name, part, k)
+				}
+				v.lists[k] = append(v.lists[k], n)
+			}
 			continue
 		}
 		if _, ok := v.nums[k]; !ok {
@@ -90,6 +111,11 @@ func name(base string, options ...any) string {
 			}
 		case string:
 			value = v
+		case []int:
+			value = strings.ReplaceAll(strings.Trim(fmt.Sprint(v), "[]"), " ", "+")
+			if v == nil {
+				value = "[]"
+			}
 		}
 		k, def, _ := strings.Cut(options[i].(string), "=")
 		if word, _, _ := strings.Cut(def, "|"); value == word {

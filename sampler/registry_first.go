@@ -28,18 +28,4 @@ var firstSolvers = []entry{
 		Use:         "accurate reference trajectories; distillation targets",
 		Source:      "Karras et al. 2022, arXiv 2206.00364",
 	}, func(values) Solver { return Heun{} }},
-	{Info{
-		Name: "dpm++2m", Aliases: []string{"dpmpp2m", "dpmpp_2m", "dpm++_2m", "dpm-solver++", "dpmsolvermultistepscheduler"}, Order: 2, PerStep: "1",
-		Options:     []string{"lower-final=0"},
-		Description: "second-order multistep DPM-Solver++, midpoint form",
-		Use:         "the default: 10 to 25 steps of a guided model",
-		Source:      "Lu et al. 2022, arXiv 2211.01095",
-	}, func(o values) Solver { return DPMpp2M{LowerFinal: o.is("lower-final")} }},
-	{Info{
-		Name: "dpm++2m-heun", Aliases: []string{"dpmpp2m-heun", "dpmpp_2m_heun"}, Order: 2, PerStep: "1",
-		Options:     []string{"lower-final=0"},
-		Description: "second-order multistep DPM-Solver++, Heun form",
-		Use:         "as dpm++2m; compare both on your model",
-		Source:      "Lu et al. 2022, arXiv 2211.01095",
-	}, func(o values) Solver { return DPMpp2M{HeunForm: true, LowerFinal: o.is("lower-final")} }},
 }

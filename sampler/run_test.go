@@ -175,7 +175,7 @@ func values(x *gpu.Tensor) []float64 {
 func TestScalingsAgree(t *testing.T) {
 	den := gaussian{0.3, 0.5}
 	g := build(t, "vp", diffusion.Spec{Rule: "karras", Steps: 7})
-	for _, name := range append([]string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"}, singlesteps...) {
+	for _, name := range append([]string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun", "dpm++3m", "dpm-2m", "dpm-3m", "lms", "deis", "ipndm", "pndm", "plms", "unipc", "unipc:predict=eps"}, singlesteps...) {
 		var ref []float64
 		for _, space := range []diffusion.Space{diffusion.VESpace, diffusion.VPSpace, diffusion.FlowSpace} {
 			if name == "heun" && space == diffusion.FlowSpace {
@@ -364,7 +364,7 @@ func TestFloat32FollowsFloat64(t *testing.T) {
 	mix := testMixture(t, 6, 3)
 	const steps = 12
 	g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: steps, SigmaMax: 20})
-	for _, name := range append([]string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun"}, singlesteps...) {
+	for _, name := range append([]string{"ddim", "ddim:eta=0.5", "euler", "euler-a", "heun", "dpm++2m", "dpm++2m-heun", "dpm++3m", "dpm-2m", "dpm-3m", "lms", "deis", "ipndm", "pndm", "plms", "unipc", "unipc:predict=eps"}, singlesteps...) {
 		opt := sampler.Options{Seed: 4, N: 50, Shape: []int{6}}
 		single, err := sampler.Run(context.Background(), mix, solver(t, name), g, opt)
 		if err != nil {

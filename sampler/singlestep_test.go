@@ -28,6 +28,8 @@ var severalEvaluations = map[string]func(n int, zero bool) int{
 	"dpm-fast":     func(n int, zero bool) int { return 3*n - 1 - one(zero) },
 	"midpoint":     func(n int, zero bool) int { return 2 * n },
 	"rk4":          func(n int, zero bool) int { return 4*n - 2*one(zero) },
+	"pndm":         func(n int, _ bool) int { return n + 9 },
+	"plms":         func(n int, _ bool) int { return n + 1 },
 }
 
 func one(b bool) int {

@@ -1,8 +1,6 @@
 package sampler
 
 import (
-	"fmt"
-
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/ops"
@@ -38,6 +36,18 @@ type Corrector interface {
 	Correct(c []float64, h *History) bool
 }
 
+// NoiseTable is a Table that may combine the predicted noise N_j = (x_j -
+// A_j·D_j)/B_j, with x_j the state that D_j was made of, in place of D_j:
+//
+//	x' = c[0]·x + Σ_j c[1+j]·N_j + c[1+len(h.At)]·D_0 + c[last]·z
+//
+// A pass over memory makes N_0. A step from pure noise, which N_0 repeats, needs
+// D_0; other steps leave its coefficient at 0.
+type NoiseTable interface {
+	Table
+	KeepsNoise() bool
+}
+
 // History is where a step stands.
 type History struct {
 	At          []diffusion.Point // At[j] is where D_j was asked for; a step starts at At[0]
@@ -66,15 +76,21 @@ func StartTable(s Table, like *gpu.Tensor) Stepper {
 	if c, ok := s.(Corrector); ok {
 		t.corrector, t.before = c, like.Like()
 	}
-	t.c = make([]float64, n*(keep+2))
-	t.terms = make([]*gpu.Tensor, 0, keep+2)
+	if nt, ok := s.(NoiseTable); ok && nt.KeepsNoise() {
+		t.fresh = like.Like()
+		t.unit = make([]float64, 2*n)
+	}
+	t.c = make([]float64, n*(keep+3))
+	t.terms, t.k = make([]*gpu.Tensor, 0, keep+3), make([]float64, 0, keep+3)
 	return t
 }
 
 type table struct {
 	s         Table
 	corrector Corrector
-	d         []*gpu.Tensor // the kept D, latest first
+	d         []*gpu.Tensor // the kept D, or N, latest first
+	fresh     *gpu.Tensor   // D_0, where N is kept
+	unit      []float64     // [n, 2], of x and D_0 in N_0
 	z         *gpu.Tensor
 	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
 	seen      int         // how many of d hold something
@@ -84,31 +100,11 @@ type table struct {
 	h        History
 	c        []float64
 	terms    []*gpu.Tensor
-	k        [8]float64
+	k        []float64 // the coefficients that are not 0, with their terms
 }
 
 func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	shared, err := e.levels(x, g, i, t.from, t.to)
-	if err != nil {
-		return err
-	}
-	if i == 0 {
-		t.seen = 0
-	}
-	last := len(t.d) - 1
-	oldest, points := t.d[last], t.past[last]
-	copy(t.d[1:], t.d[:last])
-	copy(t.past[1:], t.past[:last])
-	t.d[0], t.past[0] = oldest, points
-	copy(points, t.from)
-	t.seen = min(t.seen+1, len(t.d))
-	t.h.Step, t.h.Steps = i, len(g.Steps)
-
-	if shared {
-		err = e.ask(t.d[0], x, t.from[0])
-	} else {
-		err = e.askEach(t.d[0], x, t.from)
-	}
+	shared, err := t.look(e, x, g, i)
 	if err != nil {
 		return err
 	}
@@ -126,10 +122,63 @@ func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	return t.combine(e, x, x, shared, false)
 }
 
+// look evaluates the denoiser at x in step i and puts what it says in front of
+// the kept. It tells whether all images are at the same level.
+func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) (shared bool, err error) {
+	shared, err = e.levels(x, g, i, t.from, t.to)
+	if err != nil {
+		return shared, err
+	}
+	if i == 0 {
+		t.seen = 0
+	}
+	last := len(t.d) - 1
+	oldest, points := t.d[last], t.past[last]
+	copy(t.d[1:], t.d[:last])
+	copy(t.past[1:], t.past[:last])
+	t.d[0], t.past[0] = oldest, points
+	copy(points, t.from)
+	t.seen = min(t.seen+1, len(t.d))
+	t.h.Step, t.h.Steps = i, len(g.Steps)
+
+	into := t.d[0]
+	if t.fresh != nil {
+		into = t.fresh
+	}
+	if shared {
+		err = e.ask(into, x, t.from[0])
+	} else {
+		err = e.askEach(into, x, t.from)
+	}
+	if err != nil || t.fresh == nil {
+		return shared, err
+	}
+	for b, p := range t.from {
+		t.unit[2*b], t.unit[2*b+1] = 1/p.B, -p.A/p.B
+	}
+	if shared {
+		ops.LinComb(t.d[0], t.unit[:2], x, t.fresh)
+	} else {
+		ops.LinCombRows(t.d[0], t.unit, x, t.fresh)
+	}
+	return shared, nil
+}
+
+// denoised is what the denoiser said last.
+func (t *table) denoised() *gpu.Tensor {
+	if t.fresh != nil {
+		return t.fresh
+	}
+	return t.d[0]
+}
+
 // combine sets x to the step's, or the correction's, combination of state, the D
 // and z, with one row of coefficients for all images or a row of each.
 func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) error {
 	k := 1 + t.seen
+	if t.fresh != nil {
+		k++
+	}
 	if t.z != nil {
 		k++
 	}
@@ -154,33 +203,34 @@ func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) err
 	t.terms = t.terms[:0]
 	if !shared {
 		t.terms = append(append(t.terms, state), t.d[:t.seen]...)
-		if t.z != nil {
-			t.terms = append(t.terms, t.z)
+		for _, more := range []*gpu.Tensor{t.fresh, t.z} {
+			if more != nil {
+				t.terms = append(t.terms, more)
+			}
 		}
 		ops.LinCombRows(x, t.c[:images*k], t.terms...)
 		if at, ok := ops.Finite(x); !ok {
-			return e.blame(t.from[at/(x.Len()/images)], t.d[0], x)
+			return e.blame(t.from[at/(x.Len()/images)], t.denoised(), x)
 		}
 		return nil
 	}
-	// A term of coefficient 0 costs no pass; the state and D_0 always stay, so
-	// that what is not finite shows.
-	m := 0
+	// A term of coefficient 0 costs no pass; D_0, or N_0, always stays, so that
+	// what is not finite shows.
+	t.k = t.k[:0]
 	add := func(c float64, x *gpu.Tensor, always bool) {
 		if c != 0 || always {
-			t.k[m], m = c, m+1
-			t.terms = append(t.terms, x)
+			t.k, t.terms = append(t.k, c), append(t.terms, x)
 		}
 	}
 	add(t.c[0], state, false)
 	for j := range t.seen {
 		add(t.c[1+j], t.d[j], j == 0)
 	}
+	if t.fresh != nil {
+		add(t.c[1+t.seen], t.fresh, false)
+	}
 	if t.z != nil {
 		add(t.c[k-1], t.z, false)
 	}
-	if m > len(t.k) {
-		return fmt.Errorf("sampler: %s combines %d arrays; wanted at most %d", t.s.Name(), m, len(t.k))
-	}
-	return e.update(t.from[0], t.d[0], x, t.k[:m], t.terms...)
+	return e.update(t.from[0], t.denoised(), x, t.k, t.terms...)
 }

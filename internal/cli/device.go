@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 )
 
@@ -28,14 +29,22 @@ func (a *app) checkGlobals() error {
 	return usagef("--device %q: want auto, cpu, cuda or cuda:N", a.device)
 }
 
-// useDevice settles where the command computes and says so. Everything that
-// commands do so far runs on the CPU, so cuda is refused with the reason.
+// useDevice settles where a command without GPU code computes: on the CPU. cuda
+// is refused, with the reason.
 func (a *app) useDevice() (string, error) {
 	if strings.HasPrefix(a.device, "cuda") {
 		if err := cuda.Available(); err != nil {
 			return "", err
 		}
-		return "", fmt.Errorf("--device %s: this command has no GPU code yet; --device cpu runs it", a.device)
+		return "", fmt.Errorf("--device %s: this command computes on the CPU only; --device cpu runs it", a.device)
 	}
 	return "cpu", nil
+}
+
+// openDevice is where a command with GPU code computes; auto is what suits it.
+func (a *app) openDevice(auto string) (*gpu.Device, error) {
+	if a.device == "auto" {
+		return gpu.Open(auto)
+	}
+	return gpu.Open(a.device)
 }

@@ -74,7 +74,13 @@ func (d *drawing) draw(ctx context.Context, a *app, out sampleSink) (seconds flo
 		}
 	}
 	opt.Rescue = func(e sampler.Event) error { return d.rescue(a, e) }
-	opt.Each = func(first int, x *gpu.Tensor) error { return out.put(d.kind.batch(first, x)) }
+	opt.Each = func(first int, x *gpu.Tensor) error {
+		b := d.kind.batch(first, x)
+		if err := x.Device().Err(); err != nil {
+			return err
+		}
+		return out.put(b)
+	}
 	p := a.progress("sampling "+d.m.name, "evaluations", -1)
 	opt.Progress = func(done, total int) {
 		if total > 0 {

@@ -218,7 +218,7 @@ func checkDigits(t *testing.T, spec *sampler.MixtureSpec, train, test *mnist.Set
 	for i := range classes {
 		classes[i] = i % 10
 	}
-	res, err := sampler.Run(context.Background(), m, sampler.DPMpp2M{}, grid, sampler.Options{Seed: 3, N: n, Shape: m.Shape(), Cond: sampler.Cond{Classes: classes}})
+	res, err := sampler.Run(context.Background(), m, sampler.DPMMultistep{}, grid, sampler.Options{Seed: 3, N: n, Shape: m.Shape(), Cond: sampler.Cond{Classes: classes}})
 	if err != nil {
 		t.Fatal(err)
 	}

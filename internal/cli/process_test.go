@@ -20,13 +20,15 @@ import (
 	"github.com/fidlab/fidlab/tensor"
 )
 
-// condition knows [root], [native], the flavour, and [tmpfs]: whether a file system of a few KiB can be mounted.
+// condition knows [root], [native] and [hostdev], the flavour, and [tmpfs]: whether a file system of a few KiB can be mounted.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0, nil
 	case "native":
 		return flavour == "native", nil
+	case "hostdev":
+		return hostdev, nil
 	case "tmpfs":
 		return canMount(), nil
 	}

@@ -54,6 +54,10 @@ fidlab fid reads. Samples that are no pictures are values: samples.npy in the
 folder, samples in the .npz. Image i of a seed is the same at any -n, --batch
 and --threads.
 
+--device cuda keeps the states and the solver's updates on a GPU. The models there
+are compute on the CPU, so every evaluation copies the states there and back, and
+auto stays on the CPU.
+
 The noise levels are those of --grid: ` + strings.Join(gridRules(), ", ") + `;
 or sigmas:80,10,1 or times:999,500 in place of a rule and --steps; or FILE.json
 with {"sigmas": [...]} or {"times": [...]}.`,
@@ -267,7 +271,7 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	if err := o.check(a); err != nil {
 		return err
 	}
-	device, err := a.useDevice()
+	dev, err := a.openDevice("cpu") // where the models compute
 	if err != nil {
 		return err
 	}
@@ -289,17 +293,17 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	run := &sampleRun{
 		Version: version, Model: m.name, ModelSHA256: m.sha256, Sampler: s.Name(), Grid: g.Name, Path: p.Name(),
 		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
-		Init: o.init, Image: o.from.image, Mask: o.from.mask, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: device, Precision: o.precision, Notes: g.Notes,
+		Init: o.init, Image: o.from.image, Mask: o.from.mask, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: dev.String(), Precision: o.precision, Notes: append([]string{}, g.Notes...),
 	}
-	if run.Notes == nil {
-		run.Notes = []string{}
+	if dev.CUDA() {
+		run.Notes = append(run.Notes, "the model computes on the CPU: every evaluation copies the states there and back")
 	}
-	d, err := o.drawing(ctx, a, m, s, g, run)
+	d, err := o.drawing(ctx, a, dev, m, s, g, run)
 	if err != nil {
 		return err
 	}
-	a.say("%s: %d samples by %s, %d steps of %s on %s", m.name, o.n, d.s.Name(), len(g.Steps), g.Name, device)
-	for _, n := range g.Notes {
+	a.say("%s: %d samples by %s, %d steps of %s on %s", m.name, o.n, d.s.Name(), len(g.Steps), g.Name, dev)
+	for _, n := range run.Notes {
 		a.say("note: %s", n)
 	}
 	seconds, err := o.write(ctx, a, d, run)
@@ -333,7 +337,7 @@ func counted(run *sampleRun) string {
 }
 
 // drawing reads what the run starts from, and sets everything up.
-func (o *sampleOptions) drawing(ctx context.Context, a *app, m *model, s sampler.Solver, g *diffusion.Grid, run *sampleRun) (*drawing, error) {
+func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m *model, s sampler.Solver, g *diffusion.Grid, run *sampleRun) (*drawing, error) {
 	k := &sampleKind{n: o.n, shape: m.shape, lo: m.lo, hi: m.hi, field: m.field, double: o.precision == "fp64", classes: inTurn(o.classes, o.n), noGrid: o.noGrid}
 	k.h, k.w, k.c, k.pictures = pictureShape(m.shape)
 	if o.from.invert {
@@ -348,16 +352,18 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, m *model, s sampler
 	}
 	d := &drawing{o: o, m: m, g: g, kind: k}
 	d.opt = sampler.Options{
-		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: k.double, Cond: sampler.Cond{Classes: k.classes},
+		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: k.double, Device: dev, Cond: sampler.Cond{Classes: k.classes},
 	}
 	var err error
 	if d.den, err = o.guide.wrap(m, k.classes != nil, g); err != nil {
 		return nil, err
 	}
 	if o.init != "" {
-		if d.opt.Noise, err = readInit(o, m, run); err != nil {
+		noise, err := readInit(o, m, run)
+		if err != nil {
 			return nil, err
 		}
+		d.opt.Noise = noise.To(dev)
 	}
 	pictures := *k
 	pictures.h, pictures.w, pictures.c, pictures.pictures = pictureShape(m.shape) // --image is one, whatever comes of it
@@ -438,8 +444,9 @@ func readInit(o *sampleOptions, m *model, run *sampleRun) (*gpu.Tensor, error) {
 	return x, err
 }
 
-// values is t's elements in float64.
+// values is t's elements in float64. Where t is on a GPU, an error is its device's.
 func values(t *gpu.Tensor) []float64 {
+	t = t.To(gpu.CPU())
 	if t.Double() {
 		return t.F64()
 	}

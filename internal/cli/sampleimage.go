@@ -61,6 +61,7 @@ func (o *imageOptions) apply(ctx context.Context, a *app, k *sampleKind, s sampl
 	if err != nil {
 		return nil, err
 	}
+	known = known.To(opt.Device)
 	if o.mask == "" {
 		opt.Image = known
 		return s, nil

@@ -72,9 +72,10 @@ int deflate_zlib(void* decoder, const void* in, size_t in_size, void* out, size_
                  size_t* written);
 
 // vec.c; the linear combinations return whether every result is finite
-int vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
-                  const float* x2, const float* x3, const float* x4, const float* x5,
-                  const float* x6, const float* x7);
+int vec_vectors(void);
+int vec_lincomb32(int vectors, long n, int k, float* out, const double* c, const float* x0,
+                  const float* x1, const float* x2, const float* x3, const float* x4,
+                  const float* x5, const float* x6, const float* x7);
 int vec_lincomb64(long n, int k, double* out, const double* c, const double* x0, const double* x1,
                   const double* x2, const double* x3, const double* x4, const double* x5,
                   const double* x6, const double* x7);

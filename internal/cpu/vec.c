@@ -16,36 +16,54 @@
 #endif
 
 typedef float f4 __attribute__((vector_size(16), aligned(4)));
+typedef float f8 __attribute__((vector_size(32), aligned(4)));
 typedef double d4 __attribute__((vector_size(32), aligned(8)));
 typedef double d8 __attribute__((vector_size(64), aligned(8)));
 
+// Asks for the cache line a kilobyte beyond p: the processor's own prefetcher starts anew at every
+// page, and a linear combination reads several arrays at once. Beyond the array's end it does nothing.
+INLINE void line_ahead(const float* p, int write)
+{
+    const void* at = (const void*)((uintptr_t)p + 1024);
+    if (write)
+        __builtin_prefetch(at, 1);
+    else
+        __builtin_prefetch(at, 0);
+}
+
 // out[i] = c[0] x[0][i] + c[1] x[1][i] + ..., in double, rounded once. out may be one of the x.
+// Four vectors of `lanes` elements at a time.
 // Returns whether all results are finite: then the sum of 0 out[i] is 0, else it is NaN.
-#define LINCOMB32(name, attribute, quad, WIDE, NARROW, PROBE)                                      \
+#define LINCOMB32(name, attribute, lanes, wide, narrow, WIDE, NARROW, PROBE)                       \
     attribute static inline int name(long n, int k, float* out, const double* c,                   \
                                      const float* const* x)                                        \
     {                                                                                              \
-        f4 p0 = {0}, p1 = p0, p2 = p0, p3 = p0;                                                    \
+        narrow p0 = {0}, p1 = p0, p2 = p0, p3 = p0;                                                \
         float probe = 0;                                                                           \
         long i = 0;                                                                                \
-        for (; i + 16 <= n; i += 16) {                                                             \
-            quad s0 = c[0] * WIDE(x[0] + i), s1 = c[0] * WIDE(x[0] + i + 4);                       \
-            quad s2 = c[0] * WIDE(x[0] + i + 8), s3 = c[0] * WIDE(x[0] + i + 12);                  \
+        for (; i + 4 * lanes <= n; i += 4 * lanes) {                                               \
+            wide s0 = c[0] * WIDE(x[0] + i), s1 = c[0] * WIDE(x[0] + i + lanes);                   \
+            wide s2 = c[0] * WIDE(x[0] + i + 2 * lanes), s3 = c[0] * WIDE(x[0] + i + 3 * lanes);   \
             for (int j = 1; j < k; j++) {                                                          \
                 s0 += c[j] * WIDE(x[j] + i);                                                       \
-                s1 += c[j] * WIDE(x[j] + i + 4);                                                   \
-                s2 += c[j] * WIDE(x[j] + i + 8);                                                   \
-                s3 += c[j] * WIDE(x[j] + i + 12);                                                  \
+                s1 += c[j] * WIDE(x[j] + i + lanes);                                               \
+                s2 += c[j] * WIDE(x[j] + i + 2 * lanes);                                           \
+                s3 += c[j] * WIDE(x[j] + i + 3 * lanes);                                           \
             }                                                                                      \
-            const f4 r0 = NARROW(s0), r1 = NARROW(s1), r2 = NARROW(s2), r3 = NARROW(s3);           \
-            *(f4*)(out + i) = r0;                                                                  \
-            *(f4*)(out + i + 4) = r1;                                                              \
-            *(f4*)(out + i + 8) = r2;                                                              \
-            *(f4*)(out + i + 12) = r3;                                                             \
+            const narrow r0 = NARROW(s0), r1 = NARROW(s1), r2 = NARROW(s2), r3 = NARROW(s3);       \
+            *(narrow*)(out + i) = r0;                                                              \
+            *(narrow*)(out + i + lanes) = r1;                                                      \
+            *(narrow*)(out + i + 2 * lanes) = r2;                                                  \
+            *(narrow*)(out + i + 3 * lanes) = r3;                                                  \
             p0 = PROBE(r0, p0);                                                                    \
             p1 = PROBE(r1, p1);                                                                    \
             p2 = PROBE(r2, p2);                                                                    \
             p3 = PROBE(r3, p3);                                                                    \
+            for (int line = 0; line < 4 * lanes; line += 16) {                                     \
+                for (int j = 0; j < k; j++)                                                        \
+                    line_ahead(x[j] + i + line, 0);                                                \
+                line_ahead(out + i + line, 1);                                                     \
+            }                                                                                      \
         }                                                                                          \
         for (; i < n; i++) {                                                                       \
             double s = c[0] * x[0][i];                                                             \
@@ -55,23 +73,32 @@ typedef double d8 __attribute__((vector_size(64), aligned(8)));
             probe += 0 * out[i];                                                                   \
         }                                                                                          \
         p0 += p1 + p2 + p3;                                                                        \
-        return probe + p0[0] + p0[1] + p0[2] + p0[3] == 0;                                         \
+        for (int j = 0; j < lanes; j++)                                                            \
+            probe += p0[j];                                                                        \
+        return probe == 0;                                                                         \
     }
 
 #define WIDE_ANY(p) __builtin_convertvector(*(const f4*)(p), d4)
 #define NARROW_ANY(v) __builtin_convertvector(v, f4)
 #define PROBE_ANY(r, p) ((p) + 0 * (r))
-LINCOMB32(lincomb32, __attribute__((always_inline)), d4, WIDE_ANY, NARROW_ANY, PROBE_ANY)
+LINCOMB32(lincomb32, __attribute__((always_inline)), 4, d4, f4, WIDE_ANY, NARROW_ANY, PROBE_ANY)
 
-#if defined(__x86_64__) // gcc 12 widens in two halves; the instruction does four. Twice as wide
-                        // vectors are slower: they take two conversions each. Conversions share
-                        // their units with additions, so the probe is fused into the product.
+#if defined(__x86_64__) // gcc 12 widens in two halves; the instruction does a whole vector.
+                        // Conversions share their units with multiplications, so the probe is fused
+                        // into its product.
 #define AVX2 __attribute__((target("avx2,fma")))
-#define WIDE_AVX(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
-#define NARROW_AVX(v) ((f4)_mm256_cvtpd_ps(v))
-#define PROBE_AVX(r, p) ((f4)_mm_fmadd_ps(r, _mm_setzero_ps(), p))
-LINCOMB32(lincomb32_avx2, AVX2 __attribute__((always_inline)), __m256d, WIDE_AVX, NARROW_AVX,
-          PROBE_AVX)
+#define WIDE_AVX2(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define NARROW_AVX2(v) ((f4)_mm256_cvtpd_ps(v))
+#define PROBE_AVX2(r, p) ((f4)_mm_fmadd_ps(r, _mm_setzero_ps(), p))
+LINCOMB32(lincomb32_avx2, AVX2 __attribute__((always_inline)), 4, __m256d, f4, WIDE_AVX2,
+          NARROW_AVX2, PROBE_AVX2)
+
+#define AVX512 __attribute__((target("avx512f,avx2,fma")))
+#define WIDE_AVX512(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
+#define NARROW_AVX512(v) ((f8)_mm512_cvtpd_ps(v))
+#define PROBE_AVX512(r, p) ((f8)_mm256_fmadd_ps(r, _mm256_setzero_ps(), p))
+LINCOMB32(lincomb32_avx512, AVX512 __attribute__((always_inline)), 8, __m512d, f8, WIDE_AVX512,
+          NARROW_AVX512, PROBE_AVX512)
 #endif
 
 INLINE int lincomb64(long n, int k, double* out, const double* c, const double* const* x)
@@ -123,20 +150,38 @@ AVX2 static int pass32_avx2(long n, int k, float* out, const double* c, const fl
 {
     BY_COUNT(lincomb32_avx2)
 }
+AVX512 static int pass32_avx512(long n, int k, float* out, const double* c, const float* const* x)
+{
+    BY_COUNT(lincomb32_avx512)
+}
 #endif
 static int pass32(long n, int k, float* out, const double* c, const float* const* x)
 {
     BY_COUNT(lincomb32)
 }
 
-int vec_lincomb32(long n, int k, float* out, const double* c, const float* x0, const float* x1,
-                  const float* x2, const float* x3, const float* x4, const float* x5,
-                  const float* x6, const float* x7)
+// 0 those of every processor, 1 AVX2, 2 AVX-512
+int vec_vectors(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("fma"))
+        return __builtin_cpu_supports("avx512f") ? 2 : __builtin_cpu_supports("avx2") != 0;
+#endif
+    return 0;
+}
+
+int vec_lincomb32(int vectors, long n, int k, float* out, const double* c, const float* x0,
+                  const float* x1, const float* x2, const float* x3, const float* x4,
+                  const float* x5, const float* x6, const float* x7)
 {
     const float* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (vectors == 2)
+        return pass32_avx512(n, k, out, c, x);
+    if (vectors == 1)
         return pass32_avx2(n, k, out, c, x);
+#else
+    (void)vectors;
 #endif
     return pass32(n, k, out, c, x);
 }

@@ -19,13 +19,17 @@ package cpu
 // #include "native.h"
 import "C"
 
+// linVectors is how wide a linear combination's vectors are: 0 what every
+// processor has, 1 AVX2, 2 AVX-512.
+var linVectors = int(C.vec_vectors())
+
 func nativeLinComb[T float32 | float64](out []T, c []float64, x *[linOperands][]T) (finite, ok bool) {
 	calls.vec.Add(1)
 	var r C.int
 	switch out := any(out).(type) {
 	case []float32:
 		x := any(x).(*[linOperands][]float32)
-		r = C.vec_lincomb32(C.long(len(out)), C.int(len(c)), f32(out), f64(c), f32(x[0]), f32(x[1]), f32(x[2]), f32(x[3]), f32(x[4]), f32(x[5]), f32(x[6]), f32(x[7]))
+		r = C.vec_lincomb32(C.int(linVectors), C.long(len(out)), C.int(len(c)), f32(out), f64(c), f32(x[0]), f32(x[1]), f32(x[2]), f32(x[3]), f32(x[4]), f32(x[5]), f32(x[6]), f32(x[7]))
 	case []float64:
 		x := any(x).(*[linOperands][]float64)
 		r = C.vec_lincomb64(C.long(len(out)), C.int(len(c)), f64(out), f64(c), f64(x[0]), f64(x[1]), f64(x[2]), f64(x[3]), f64(x[4]), f64(x[5]), f64(x[6]), f64(x[7]))

@@ -35,15 +35,18 @@ func stepRows() []row {
 	return out
 }
 
-// free is a denoiser that costs nothing: what remains of a step is the solver.
+// free is a denoiser that costs nothing but its first answer into a tensor: what remains of a step is the solver.
 type free struct{}
 
-func (free) Denoise(context.Context, *gpu.Tensor, *gpu.Tensor, []float64, sampler.Cond) error {
+func (f free) Denoise(_ context.Context, out, _ *gpu.Tensor, _ []float64, _ sampler.Cond) error {
+	if v := out.F32(); v[0] == 0 { // memory that was never written is one page of zeros, read from the cache
+		fill(v, 0.5)
+	}
 	return nil
 }
 
-func (free) DenoiseAt(context.Context, *gpu.Tensor, *gpu.Tensor, []diffusion.Point, sampler.Cond) error {
-	return nil
+func (f free) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, _ []diffusion.Point, c sampler.Cond) error {
+	return f.Denoise(ctx, out, x, nil, c)
 }
 
 func solverStep(name string, side int) (runner, error) {
@@ -74,7 +77,7 @@ type pass struct {
 
 func memoryPass(n, operands int) runner {
 	p := &pass{make([]float32, n), make([]float32, n), make([]float32, n), operands}
-	for i, v := range [][]float32{p.a, p.b, p.c} { // memory that was never written is one page of zeros, read from the cache
+	for i, v := range [][]float32{p.a, p.b, p.c} { // written, as the step's operands are
 		fill(v, float32(i))
 	}
 	return p

@@ -69,6 +69,10 @@ def sdpa(o, dev):
     q, k, v = (torch.randn(b, n, t, d, device=dev, dtype=dtype, requires_grad=back) for n, t in ((h, o["q"]), (hk, o["k"]), (hk, o["k"])))
     grad = torch.randn(b, h, o["q"], d, device=dev, dtype=dtype)
     opts = {"is_causal": bool(o.get("causal", 0))}
+    wanted = [q, k, v]
+    if o.get("bias", 0):  # one for each head, shared by the batch, and in the operands' type: the backends take no other
+        opts["attn_mask"] = torch.randn(1, h, o["q"], o["k"], device=dev, dtype=dtype, requires_grad=back)
+        wanted.append(opts["attn_mask"])
     if hk != h:
         opts["enable_gqa"] = True
 
@@ -79,7 +83,7 @@ def sdpa(o, dev):
 
         if not back:
             return forward
-        return lambda: torch.autograd.grad(forward(), (q, k, v), grad)
+        return lambda: torch.autograd.grad(forward(), wanted, grad)
 
     return {x.name.lower().replace("_attention", ""): run(x) for x in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)}
 

@@ -20,13 +20,17 @@ func TestCaseRefused(t *testing.T) {
 		t.Fatalf("a good case is refused: %s", why)
 	}
 	for want, spoil := range map[string]func(c *Case){
-		"bar or a slash": func(c *Case) { c.Name = "a|b" },
-		"taken":          func(c *Case) { c.Name = "probe.triad" },
-		"not one of":     func(c *Case) { c.Peak = "tf32" },
-		"no bytes":       func(c *Case) { c.Bytes = 0 },
-		"no operations":  func(c *Case) { c.Flops = 0 },
-		"not a fraction": func(c *Case) { c.Goal = 70 },
-		"no kernel":      func(c *Case) { c.Setup = nil },
+		"bar or a slash":  func(c *Case) { c.Name = "a|b" },
+		"taken":           func(c *Case) { c.Name = "probe.triad" },
+		"not one of":      func(c *Case) { c.Peak = "tf32" },
+		"no bytes":        func(c *Case) { c.Bytes = 0 },
+		"no operations":   func(c *Case) { c.Flops = 0 },
+		"not a fraction":  func(c *Case) { c.Goal = 70 },
+		"no kernel":       func(c *Case) { c.Setup = nil },
+		"part \"\":":      func(c *Case) { c.Parts = []Part{{Bytes: 1, Peak: "memory"}} },
+		"\"b\": no bytes": func(c *Case) { c.Parts = []Part{{Kernel: "b", Peak: "memory"}} },
+		"\"b\": no oper":  func(c *Case) { c.Parts = []Part{{Kernel: "b", Bytes: 1, Peak: "f32"}} },
+		"there twice":     func(c *Case) { c.Parts = []Part{{"b", 1, 0, "memory"}, {"b", 1, 0, "memory"}} },
 	} {
 		c := good
 		spoil(&c)
@@ -46,11 +50,11 @@ func TestPeaks(t *testing.T) {
 		}
 	}
 	// On an H100: 3.35 MB take 1 us; 989 GFLOP in bf16 take 1 ms.
-	memory := Case{Peak: "memory", Bytes: 3.35e6, Flops: 1e15}
+	memory := Part{Peak: "memory", Bytes: 3.35e6, Flops: 1e15}
 	if got := h100.roofline(memory); math.Abs(got-1e-6) > 1e-18 {
 		t.Errorf("memory: %g s", got)
 	}
-	units := Case{Peak: "bf16", Bytes: 3.35e6, Flops: 989e9}
+	units := Part{Peak: "bf16", Bytes: 3.35e6, Flops: 989e9}
 	if got := h100.roofline(units); math.Abs(got-1e-3) > 1e-15 {
 		t.Errorf("units: %g s", got)
 	}
@@ -180,11 +184,36 @@ func TestReadTrace(t *testing.T) {
 	text := "fidlab: early_f32 9.0 us  x\n" + runMark + "fidlab: a_f32                            99.0 us  1x1\n" +
 		runMark + "fidlab: a_f32                            10.5 us  1x1\nfidlab: b_f32 2.0 us  1x1\nother\nfidlab: a_f32 1.0 us  1x1\n"
 	got := readTrace(text)
-	if want := []launch{{"a_f32", 2, 11.5}, {"b_f32", 1, 2}}; !slices.Equal(got, want) {
+	if want := []launch{{"a_f32", 2, 11.5, 0}, {"b_f32", 1, 2, 0}}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	r := &report{Results: []result{{Name: "case", Launches: got}}}
-	if table := r.byKernel(); !strings.Contains(table, "| case | a_f32 | 2 | 11.5 | 85 % |\n| case | b_f32 | 1 | 2.0 | 15 % |\n") {
+	if table := r.byKernel(); !strings.Contains(table, "| case | a_f32 | 2 | 11.5 | 85 % |  |\n| case | b_f32 | 1 | 2.0 | 15 % |  |\n") {
+		t.Error(table)
+	}
+}
+
+// On an H100 3.35 MB take 1 us and 67 MFLOP of f32 as well.
+func TestHold(t *testing.T) {
+	parts := []Part{{"a_f32", 3.35e6, 0, "memory"}, {"b_f32", 1, 134e6, "f32"}}
+	list := []launch{{"a_f32", 3, 12, 0}, {"b_f32", 1, 4, 0}, {"c_f32", 1, 1, 0}}
+	if missing := hold(Case{Kernel: "a_f32", Bytes: 1, Peak: "memory", Parts: parts}, list, h100); missing != "" {
+		t.Errorf("%s is missing", missing)
+	}
+	for i, want := range []float64{0.25, 0.5, 0} {
+		if got := list[i].Reached; math.Abs(got-want) > 1e-12 {
+			t.Errorf("%s reached %g, want %g", list[i].Kernel, got, want)
+		}
+	}
+	if missing := hold(Case{Parts: parts}, list[:1], h100); missing != "b_f32" {
+		t.Errorf("missing is %q, want b_f32", missing)
+	}
+	one := []launch{{"a_f32", 1, 4, 0}}
+	if hold(Case{Kernel: "a_f32", Bytes: 3.35e6, Peak: "memory"}, one, h100); math.Abs(one[0].Reached-0.25) > 1e-12 {
+		t.Errorf("the one kernel of a case reached %g, want 0.25", one[0].Reached)
+	}
+	r := &report{Results: []result{{Name: "case", Launches: list}}}
+	if table := r.byKernel(); !strings.Contains(table, "| case | b_f32 | 1 | 4.0 | 24 % | 50.0 % |\n") {
 		t.Error(table)
 	}
 }

@@ -22,7 +22,7 @@ type Case struct {
 
 	// Torch is what the peer times beside it, an operation and its sizes, or "":
 	//
-	//	sdpa b=4 h=16 hk=16 q=2048 k=2048 d=64 dtype=bf16 causal=1 pass=fwd   (or fwdbwd)
+	//	sdpa b=4 h=16 hk=16 q=2048 k=2048 d=64 dtype=bf16 causal=1 pass=fwd   (or fwdbwd; bias=1: with a bias for each head)
 	//	eigh b=64 n=32 dtype=f32 vectors=1   (0: eigenvalues alone)
 	//	cdist n=4096 m=4096 d=64 dtype=f32
 	//	conv2d b=8 c=64 k=64 h=56 w=56 r=3 dtype=bf16
@@ -35,9 +35,21 @@ type Case struct {
 	//	resize b=16 c=3 h=256 w=256 to=299 mode=bicubic
 	Torch string
 
+	// Parts are the kernels of an operation of several with what one launch of each
+	// does, so that each has a roofline of its own in the table by kernel. A case
+	// of one kernel needs none.
+	Parts []Part
+
 	// Setup makes the operands on dev and returns the function that is timed. It queues
 	// work on dev's stream, allocates nothing and does not wait.
 	Setup func(dev *gpu.Device) (run func(), err error)
+}
+
+// Part is what one launch of a kernel moves and computes, on average where its launches differ.
+type Part struct {
+	Kernel       string
+	Bytes, Flops float64
+	Peak         string // as of Case
 }
 
 var cases []Case
@@ -83,22 +95,44 @@ func register(c Case) {
 
 func (c Case) wrong() string {
 	taken := slices.ContainsFunc(cases, func(o Case) bool { return o.Name == c.Name })
-	_, known := h100[c.Peak]
 	switch {
 	case c.Name == "" || strings.ContainsAny(c.Name, " |/"):
 		return "the name is empty or has a space, a bar or a slash"
 	case taken:
 		return "the name is taken"
-	case !known:
-		return fmt.Sprintf("peak %q is not one of memory, f32, f64, f64t, f16, bf16", c.Peak)
-	case c.Bytes <= 0 || c.Flops < 0:
-		return "no bytes"
-	case c.Peak != "memory" && c.Flops == 0:
-		return "no operations"
 	case c.Goal < 0 || c.Goal > 1:
 		return "the goal is not a fraction"
 	case c.Kernel == "" || c.Shape == "" || c.Setup == nil:
 		return "no kernel, shape or setup"
+	}
+	if why := c.whole().wrong(); why != "" {
+		return why
+	}
+	for i, p := range c.Parts {
+		if why := p.wrong(); why != "" {
+			return fmt.Sprintf("part %q: %s", p.Kernel, why)
+		}
+		if slices.ContainsFunc(c.Parts[:i], func(o Part) bool { return o.Kernel == p.Kernel }) {
+			return fmt.Sprintf("part %q is there twice", p.Kernel)
+		}
+	}
+	return ""
+}
+
+// whole is a case as a part of itself.
+func (c Case) whole() Part { return Part{c.Kernel, c.Bytes, c.Flops, c.Peak} }
+
+func (p Part) wrong() string {
+	_, known := h100[p.Peak]
+	switch {
+	case p.Kernel == "":
+		return "no kernel"
+	case !known:
+		return fmt.Sprintf("peak %q is not one of memory, f32, f64, f64t, f16, bf16", p.Peak)
+	case p.Bytes <= 0 || p.Flops < 0:
+		return "no bytes"
+	case p.Peak != "memory" && p.Flops == 0:
+		return "no operations"
 	}
 	return ""
 }

@@ -14,6 +14,11 @@ func init() {
 	register(Case{
 		Name: "radixsort.u32", Kernel: "radix_pass_u32", Shape: shape(n), Peak: "memory", Goal: 0.6,
 		Bytes: (4 + 16*passes) * float64(n), // the keys once for the histogram, keys and places in and out in each pass
+		Parts: []Part{
+			{"radix_histogram_u32", 4 * float64(n), 0, "memory"},
+			{"radix_starts_u32", 2 * passes * 1024, 0, "memory"},
+			{"radix_pass_u32", 16 * float64(n), 0, "memory"},
+		},
 		Torch: spec("sort", "n", n, "dtype", "i32"),
 		Setup: func(dev *gpu.Device) (func(), error) {
 			s := dev.Stream()

@@ -76,6 +76,11 @@ func init() {
 		register(Case{
 			Name: "guide.rescale." + dt, Kernel: "guide_moments_" + dt, Shape: shape(rows, values), Peak: "memory", Goal: 0.6,
 			Bytes: 5 * float64(d.Size()) * n, Flops: 16 * n, // both predictions are read twice
+			Parts: []Part{
+				{"guide_moments_" + dt, 2 * float64(d.Size()) * n, 8 * n, "memory"},
+				{"guide_scale", 32 * n * float64(d.Size()) / (16 * 2048), 0, "memory"},
+				{"lincomb_rows_" + dt, 3 * float64(d.Size()) * n, 3 * n, "memory"},
+			},
 			Setup: func(dev *gpu.Device) (func(), error) {
 				out, c, u := dev.New(d, rows, values), normal(dev, d, rows, values), normal(dev, d, rows, values)
 				w := []float64{7.5}
@@ -88,6 +93,7 @@ func init() {
 		register(Case{
 			Name: "threshold." + shape(values), Kernel: "threshold_count_f32", Shape: shape(rows, values), Peak: "memory", Goal: 0.5,
 			Bytes: 20 * n, // three readings for the quantile, then one more and the result
+			Parts: []Part{{"threshold_count_f32", 4 * n, 0, "memory"}, {"threshold_apply_f32", 8 * n, 0, "memory"}},
 			Torch: spec("quantile", "b", rows, "n", values, "dtype", "f32"),
 			Setup: func(dev *gpu.Device) (func(), error) {
 				out, x := dev.Empty(rows, values), normal(dev, gpu.Float32, rows, values)
@@ -100,6 +106,11 @@ func init() {
 		register(Case{
 			Name: "lowrank.flow." + dt, Kernel: "lowrank_project_" + dt, Shape: shape(rows, rank, dims), Peak: peak, Goal: 0.35,
 			Bytes: float64(dtypes[dt].Size()) * float64(dims) * float64(2*rows+rank+1), Flops: 4 * float64(rows) * float64(rank) * float64(dims),
+			Parts: []Part{
+				{"lowrank_project_" + dt, float64(dtypes[dt].Size()) * float64(dims) * float64(rows+rank+1), 2 * float64(rows) * float64(rank) * float64(dims), peak},
+				{"lowrank_weigh_" + dt, 2 * float64(dtypes[dt].Size()) * float64(rows) * float64(rank), 0, "memory"},
+				{"lowrank_expand_" + dt, float64(dtypes[dt].Size()) * float64(dims) * float64(2*rows+rank+1), 2 * float64(rows) * float64(rank) * float64(dims), peak},
+			},
 			Setup: func(dev *gpu.Device) (func(), error) {
 				// Unit rows that share no place are orthonormal.
 				v := make([]float32, rank*dims)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,6 +16,8 @@ type launch struct {
 	Kernel string  `json:"kernel"`
 	Count  int     `json:"count"`
 	US     float64 `json:"us"`
+
+	Reached float64 `json:"reached,omitempty"` // fraction of the roofline of its own bytes and operations, where the case gives them
 }
 
 // traceLine is what package cuda prints of each launch under FIDLAB_SYNC=1.
@@ -36,6 +39,26 @@ func launches(name, device string) ([]launch, error) {
 		return nil, fmt.Errorf("%s with timed launches: %w\n%s", name, err, text.Bytes())
 	}
 	return readTrace(text.String()), nil
+}
+
+// hold compares the launches with the rooflines of the case's parts, of its one
+// kernel where it has no parts. It returns the name of a part that was not launched.
+func hold(c Case, list []launch, p peaks) (missing string) {
+	parts := c.Parts
+	if parts == nil && len(list) == 1 && list[0].Count == 1 {
+		parts = []Part{c.whole()}
+	}
+	for _, part := range parts {
+		i := slices.IndexFunc(list, func(l launch) bool { return l.Kernel == part.Kernel })
+		if i < 0 {
+			missing = part.Kernel
+			continue
+		}
+		if l := &list[i]; l.US > 0 {
+			l.Reached = 1e6 * p.roofline(part) * float64(l.Count) / l.US
+		}
+	}
+	return missing
 }
 
 // runMark parts the runs of -once in the trace.
@@ -68,15 +91,16 @@ func readTrace(text string) []launch {
 // byKernel is the table of the kernels of each case.
 func (r *report) byKernel() string {
 	var b strings.Builder
-	b.WriteString("\n## By kernel\n\nEach launch waited for and timed by itself, in one run of the case; so the sum is above the case's own time.\n\n")
-	b.WriteString("| case | kernel | launches | us | share |\n|---|---|---:|---:|---:|\n")
+	b.WriteString("\n## By kernel\n\nEach launch waited for and timed by itself, in one run of the case; so the sum is above the case's own time.\n" +
+		"Of roofline: by the kernel's own bytes and operations, where the case gives them.\n\n")
+	b.WriteString("| case | kernel | launches | us | share | of roofline |\n|---|---|---:|---:|---:|---:|\n")
 	for _, x := range r.Results {
 		sum := 0.0
 		for _, l := range x.Launches {
 			sum += l.US
 		}
 		for _, l := range x.Launches {
-			fmt.Fprintf(&b, "| %s | %s | %d | %.1f | %.0f %% |\n", x.Name, l.Kernel, l.Count, l.US, 100*l.US/max(sum, 1e-9))
+			fmt.Fprintf(&b, "| %s | %s | %d | %.1f | %.0f %% | %s |\n", x.Name, l.Kernel, l.Count, l.US, 100*l.US/max(sum, 1e-9), some("%.1f %%", 100*l.Reached))
 		}
 	}
 	return b.String()

@@ -133,10 +133,12 @@ func (o *options) measureAll(dev *gpu.Device, chosen []Case, r *report) error {
 				x.Error = err.Error()
 			} else if tiny && !slices.ContainsFunc(x.Launches, func(l launch) bool { return l.Kernel == c.Kernel }) {
 				x.Error = fmt.Sprintf("it launches %v, not %s", x.Launches, c.Kernel)
+			} else if name := hold(c, x.Launches, r.Peaks); name != "" && tiny {
+				x.Error = fmt.Sprintf("it launches %v, not its part %s", x.Launches, name)
 			}
 		}
 		if us := x.time(); us > 0 {
-			x.Limit = 1e6 * r.Limits.roofline(c) / us
+			x.Limit = 1e6 * r.Limits.roofline(c.whole()) / us
 		}
 		if p != nil {
 			p.compare(&x)

@@ -158,7 +158,7 @@ func (t *timer) measure(c Case, p peaks) (r result) {
 	if c.Peak == "memory" {
 		r.Spread = spread(cold)
 	}
-	r.Roofline = 1e6 * p.roofline(c)
+	r.Roofline = 1e6 * p.roofline(c.whole())
 	if us := r.time(); us > 0 {
 		r.Reached = r.Roofline / us
 	}

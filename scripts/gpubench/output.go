@@ -114,6 +114,14 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
+// some is v in that format, nothing for 0.
+func some(format string, v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, v)
+}
+
 func (x result) row() string {
 	if x.Error != "" {
 		return ""
@@ -124,12 +132,6 @@ func (x result) row() string {
 			return ""
 		}
 		return fmt.Sprintf("%.3g", n/us*1e6/unit)
-	}
-	some := func(format string, v float64) string {
-		if v == 0 {
-			return ""
-		}
-		return fmt.Sprintf(format, v)
 	}
 	goal := some("%.0f %%", 100*x.Goal)
 	if x.Goal > 0 && x.Reached > 0 && x.Reached < x.Goal {

@@ -37,14 +37,14 @@ func peaksOf(name string) (what string, p peaks) {
 	return "", nil
 }
 
-// roofline is the shortest time in seconds in which a device with these peaks can do the case, 0 when they are not known.
-func (p peaks) roofline(c Case) float64 {
-	if p["memory"] == 0 || p[c.Peak] == 0 {
+// roofline is the shortest time in seconds in which a device with these peaks can do that, 0 when they are not known.
+func (p peaks) roofline(x Part) float64 {
+	if p["memory"] == 0 || p[x.Peak] == 0 {
 		return 0
 	}
-	t := c.Bytes / p["memory"]
-	if c.Peak != "memory" {
-		t = max(t, c.Flops/p[c.Peak])
+	t := x.Bytes / p["memory"]
+	if x.Peak != "memory" {
+		t = max(t, x.Flops/p[x.Peak])
 	}
 	return t
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"path/filepath"
@@ -257,17 +258,75 @@ func TestDoc(t *testing.T) {
 	}
 }
 
-// With the compiler here: a kernel is compiled, recorded, found fresh and the
-// same when compiled again elsewhere; one that spills is refused.
-func TestBuild(t *testing.T) {
+// toolkit is the module's root and the compiler that it has; without one the test is skipped.
+func toolkit(t *testing.T) (root string, tl tools) {
+	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	tl := newHouse(root).findTools()
-	if tl.why != "" {
+	if tl = newHouse(root).findTools(); tl.why != "" {
 		t.Skip(tl.why)
 	}
+	return root, tl
+}
+
+// A kernel file compiled from a copy in another folder gives the committed
+// bytes. One small file is enough in a test; make kernels-check compares all.
+// guidance.cu has shared arrays, into whose names nvcc can put the folder.
+func TestSameBytesElsewhere(t *testing.T) {
+	const stem = "guidance"
+	root, tl := toolkit(t)
+	if tl.version != pinned {
+		t.Skipf("this is nvcc %s, what is committed comes from %s", tl.version, pinned)
+	}
+	home := newHouse(root)
+	s, err := home.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(s, func(s *source) bool { return s.stem == stem })
+	want, err := home.sourceHash(s[at], pinned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := home.fresh(s[at], want); err != nil {
+		t.Fatal(err)
+	}
+	copied, err := filepath.Glob(filepath.Join(home.dir, "*.h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range append(copied, filepath.Join(home.dir, stem+".cu")) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[filepath.Base(f)] = string(b)
+	}
+	elsewhere := tree(t, files)
+	out := filepath.Join(t.TempDir(), stem+".fatbin")
+	if err := elsewhere.compile(tl, stem, out); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed, err := os.ReadFile(home.fatbin(stem))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, committed) {
+		t.Errorf("kernels/%s.cu compiled in another folder gives other bytes than kernels/bin/%s.fatbin (%d and %d of them); what depends on the folder?", stem, stem, len(got), len(committed))
+	}
+}
+
+// With the compiler here: a kernel is compiled, recorded, found fresh and the
+// same when compiled again elsewhere; one that spills is refused.
+func TestBuild(t *testing.T) {
+	root, tl := toolkit(t)
 	device := "#pragma once\n#include <cuda_fp16.h>\n#define EXPORT(f)\n"
 	h := tree(t, map[string]string{"edmstep.cu": vector, "device.h": device})
 	// The tools lie in the module's own folder; the house of the test has a link to it.

@@ -78,6 +78,7 @@ func (s *suite) everything(native bool) {
 		s.test("native", nil, "-tags", "native", "-shuffle=on", "./...")
 		// The kernels, compiled by g++, through the launch path that a GPU has.
 		s.test("hostdev", nil, append([]string{"-tags", hostTags, "-shuffle=on"}, hostPackages...)...)
+		s.test("hostdev command", nil, "-tags", hostTags, "-run", "^TestScript$/^samplegpu$", "./internal/cli")
 		s.test("hostdev race", nil, append([]string{"-tags", hostTags, "-race", "-short", "-skip", "Alloc"}, racePackages...)...)
 		s.step("gpu rehearsal", nil, "scripts/gpu/rehearse.sh")
 		// Under the race detector sync.Pool drops what it holds at random, so nothing is free of allocations there.

@@ -1,0 +1,5 @@
+//go:build !(native && cgo && hostdev)
+
+package cli
+
+const hostdev = false // whether this test has a GPU whose kernels run on the CPU
