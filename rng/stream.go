@@ -21,6 +21,7 @@ const (
 	Resample                // bootstrap and jackknife
 	Weights                 // initial values of a network
 	Dropout
+	Probe // directions that estimate a trace
 )
 
 // maxImage bounds the image index of ForImage; the purpose takes the bits above.

@@ -163,6 +163,11 @@ func (e *Eval) DenoiseRows(out, x *gpu.Tensor, at []diffusion.Point, rows []int)
 	if err := e.call(out, x, at, e.cond.pick(rows), rows); err != nil {
 		return err
 	}
+	return e.finiteRows(out, at, rows)
+}
+
+// finiteRows refuses an output of some images that is not finite.
+func (e *Eval) finiteRows(out *gpu.Tensor, at []diffusion.Point, rows []int) error {
 	if i, ok := ops.Finite(out); !ok {
 		row := i / (out.Len() / len(rows))
 		return &NotFiniteError{Step: e.step, Sigma: at[row].Sigma(), Image: e.first + rows[row]}

@@ -34,6 +34,22 @@ func ExampleRun() {
 	// Output: 1.000 1.000 1.000 10 evaluations
 }
 
+// How likely an image is under a model: here the mixture's own density, at the
+// least noise of the path.
+func ExampleLogLikelihood() {
+	m, err := sampler.NewMixture(sampler.MixtureSpec{Weights: []float64{1}, Means: [][]float64{{0, 0}}, Vars: []float64{1}})
+	if err != nil {
+		panic(err)
+	}
+	x := gpu.CPU().From64([]float64{0, 0, 1, 1}, 2, 2)
+	l, err := sampler.LogLikelihood(context.Background(), m, diffusion.Flow{}, x, sampler.LikelihoodOptions{SigmaMin: 1e-4, RTol: 1e-7, ATol: 1e-7})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%.4f %.4f\n", l.Nats[0], l.Nats[1])
+	// Output: -1.8379 -2.8379
+}
+
 // Mine is Euler's method as a user would add it: a table of coefficients.
 type Mine struct{}
 

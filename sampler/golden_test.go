@@ -264,8 +264,6 @@ func TestGoldenSchedulers(t *testing.T) {
 var notReproduced = []string{
 	"ddpm_fixednoise_small", "ddpm_fixednoise_large_trailing",
 	"dpm_multistep_sde++_o2_fixednoise",
-	"dpm_singlestep_dpmsolver++_o2", "dpm_singlestep_dpmsolver++_o3", "dpm_singlestep_dpmsolver_o2", "dpm_singlestep_dpmsolver_o3",
-	"kdpm2", "kdpm2_karras",
 }
 
 // goldenRun walks the file's trajectory and lists what differs from it.

@@ -94,13 +94,8 @@ func (m *Mixture) run(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Po
 	if n == 0 {
 		return nil
 	}
-	if got := x.Len() / n; got != m.size() {
-		return fmt.Errorf("sampler: gmm: images of %d values; the mixture has %d", got, m.size())
-	}
-	for i, k := range c.Classes {
-		if k >= 0 && !m.hasClass(k) {
-			return fmt.Errorf("sampler: gmm: image %d wants class %d; the mixture has no component of it", i, k)
-		}
+	if err := m.serves(x.Len()/n, c); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -127,6 +122,19 @@ func (m *Mixture) run(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Po
 	cpu.Each((n+rowsPerPiece-1)/rowsPerPiece, call.piece)
 	*call = mixCall{m: m, piece: call.piece}
 	m.calls.Put(call)
+	return nil
+}
+
+// serves refuses images of another size and classes without components.
+func (m *Mixture) serves(size int, c Cond) error {
+	if size != m.size() {
+		return fmt.Errorf("sampler: gmm: images of %d values; the mixture has %d", size, m.size())
+	}
+	for i, k := range c.Classes {
+		if k >= 0 && !m.hasClass(k) {
+			return fmt.Errorf("sampler: gmm: image %d wants class %d; the mixture has no component of it", i, k)
+		}
+	}
 	return nil
 }
 
@@ -268,7 +276,7 @@ func (s *mixScratch) tabulate(m *Mixture, p diffusion.Point) {
 	for k := range s.logdet {
 		var sum float64
 		for j := k * d; j < (k+1)*d; j++ {
-			v := max(p.A*p.A*m.lambda[j]+p.B*p.B, math.SmallestNonzeroFloat64/0x1p-52)
+			v := m.variance(p, j)
 			s.gain[j], s.inv[j] = p.A*m.lambda[j]/v, 1/v
 			sum += math.Log(v)
 		}

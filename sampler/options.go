@@ -23,10 +23,15 @@ func (v values) is(name string) bool { return v.nums[name] != 0 }
 // word is one of the words that an option allows.
 func (v values) word(name string) string { return v.words[name] }
 
-// whole is a word that is a whole number.
+// whole is a whole number, or the word for one; -1 stands for what is none.
 func (v values) whole(name string) int {
-	n, _ := strconv.Atoi(v.words[name])
-	return n
+	if n, err := strconv.Atoi(v.words[name]); err == nil {
+		return n
+	}
+	if f := v.nums[name]; f == float64(int(f)) {
+		return int(f)
+	}
+	return -1
 }
 
 // list is whole numbers, "3+5+8".

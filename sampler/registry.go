@@ -27,7 +27,7 @@ type entry struct {
 }
 
 // registry is every solver, in the order of the documentation.
-var registry = slices.Concat(firstSolvers, multistepSolvers, singlestepSolvers, stochasticSolvers, rungeKuttaSolvers, consistencySolvers)
+var registry = slices.Concat(firstSolvers, multistepSolvers, singlestepSolvers, stochasticSolvers, rungeKuttaSolvers, statisticsSolvers, consistencySolvers)
 
 // List describes every solver, in the order of the documentation.
 func List() []Info {
