@@ -64,7 +64,7 @@ mean over seeds. All samplers have the same seeds.`,
 	f := cmd.Flags()
 	f.StringVar(&o.model, "model", "", "sample the model `M` (fidlab models lists them)")
 	f.StringVar(&o.budgets, "budget", "5,8,10,20", "allow `N,N` evaluations of the model per image")
-	f.StringVar(&o.samplers, "samplers", "ddim,euler,heun,dpm++2m", "compare `S,S:option=value` (fidlab samplers lists them)")
+	f.StringVar(&o.samplers, "samplers", "ddim,heun,dpm++2m,deis,unipc", "compare `S,S:option=value` (fidlab samplers lists them)")
 	f.StringVar(&o.grids, "grid", "karras", "place the noise levels by `RULE,RULE`: "+strings.Join(gridRules(), ", "))
 	o.levels.flags(cmd)
 	f.IntVarP(&o.n, "num", "n", 1000, "draw `K` images with each sampler and seed")
