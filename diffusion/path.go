@@ -122,6 +122,35 @@ func (p EDM) Input(sigma float64) (a, b float64) {
 	return 1 / r, sigma / r
 }
 
+// TrigFlow is the arc of Lu and Song 2024, x = cos(t)·x0 + sin(t)·Data·n, whose
+// networks are fed x/Data and told the angle t = arctan(sigma/Data), from
+// arctan(Max/Data) to arctan(Min/Data). At one noise level they are fed what a
+// network on EDM is. States are kept in VE scaling.
+type TrigFlow struct{ Min, Max, Data float64 }
+
+// DefaultTrigFlow has sigma from 0.002 to 80 and data of deviation 0.5.
+func DefaultTrigFlow() TrigFlow { return TrigFlow{0.002, 80, 0.5} }
+
+// Name is "trigflow".
+func (TrigFlow) Name() string { return "trigflow" }
+
+// Space is VESpace.
+func (TrigFlow) Space() Space { return VESpace }
+
+// Sigma is Data·tan(t).
+func (p TrigFlow) Sigma(t float64) float64 { return p.Data * math.Tan(t) }
+
+// Time is arctan(sigma/Data).
+func (p TrigFlow) Time(sigma float64) float64 { return math.Atan2(sigma, p.Data) }
+
+// Range is the angles of Max and Min.
+func (p TrigFlow) Range() (most, least float64) { return p.Time(p.Max), p.Time(p.Min) }
+
+// Input is cos(t)/Data and sin(t).
+func (p TrigFlow) Input(sigma float64) (a, b float64) {
+	return EDM{Data: p.Data}.Input(sigma)
+}
+
 // Flow is the straight path x = (1-τ)x0 + τn with the noise fraction τ in [0,1]
 // and data at τ = 0. Its network is told τ, or 1-τ when DataAtOne is set (the
 // direction of SiT and its kin).
@@ -173,7 +202,7 @@ func Shift(tau, s float64) float64 { return s * tau / (1 + (s-1)*tau) }
 // PathByName makes the path of that name with its usual parameters: vp (linear
 // betas, 1e-4 to 0.02), vp-scaled (0.00085 to 0.012, linear in the root),
 // vp-cosine, vp-sigmoid, each of these with "-zt" for zero terminal SNR, vp-sde,
-// ve, edm, flow and flow-reversed.
+// ve, edm, trigflow, flow and flow-reversed.
 func PathByName(name string) (Path, error) {
 	if table, zt := strings.CutSuffix(name, "-zt"); betaTables[table] != nil {
 		betas := betaTables[table]()
@@ -189,10 +218,12 @@ func PathByName(name string) (Path, error) {
 		return DefaultVE(), nil
 	case "edm":
 		return DefaultEDM(), nil
+	case "trigflow":
+		return DefaultTrigFlow(), nil
 	case "flow":
 		return Flow{}, nil
 	case "flow-reversed":
 		return Flow{DataAtOne: true}, nil
 	}
-	return nil, fmt.Errorf("diffusion: no path %q; there are vp, vp-scaled, vp-cosine, vp-sigmoid (each also with -zt), vp-sde, ve, edm, flow and flow-reversed", name)
+	return nil, fmt.Errorf("diffusion: no path %q; there are vp, vp-scaled, vp-cosine, vp-sigmoid (each also with -zt), vp-sde, ve, edm, trigflow, flow and flow-reversed", name)
 }

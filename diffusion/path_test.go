@@ -21,7 +21,7 @@ func must(t *testing.T, name string) diffusion.Path {
 	return p
 }
 
-var pathNames = []string{"vp", "vp-scaled", "vp-cosine", "vp-sigmoid", "vp-zt", "vp-scaled-zt", "vp-sde", "ve", "edm", "flow", "flow-reversed"}
+var pathNames = []string{"vp", "vp-scaled", "vp-cosine", "vp-sigmoid", "vp-zt", "vp-scaled-zt", "vp-sde", "ve", "edm", "trigflow", "flow", "flow-reversed"}
 
 // Time and Sigma are inverse on the whole range; sigma grows towards the noisy end.
 func TestPathsRoundTrip(t *testing.T) {
@@ -137,7 +137,7 @@ func TestPredictions(t *testing.T) {
 					x := a*x0 + b*n
 					for pred, f := range map[diffusion.Pred]float64{
 						diffusion.PredX0: x0, diffusion.PredEps: n, diffusion.PredV: (a*n - b*x0) / math.Hypot(a, b),
-						diffusion.PredFlow: n - x0, diffusion.PredFlowReversed: x0 - n,
+						diffusion.PredFlow: n - x0, diffusion.PredFlowReversed: x0 - n, diffusion.PredScore: -n / b,
 					} {
 						checkPred(t, pred, a, b, x, f, x0)
 					}
@@ -147,10 +147,14 @@ func TestPredictions(t *testing.T) {
 				skip, out := 0.25/(sigma*sigma+0.25), sigma*0.5/math.Hypot(sigma, 0.5)
 				a, b := edm.Input(sigma)
 				checkPred(t, diffusion.PredEDM, a, b, a*x, (x0-skip*x)/out, x0)
+				// the arc's tangent, cos(t)·z - sin(t)·x0 with z = sd·n, over sd
+				angle := math.Atan(sigma / 0.5)
+				a, b = diffusion.DefaultTrigFlow().Input(sigma)
+				checkPred(t, diffusion.PredTrigFlow, a, b, (math.Cos(angle)*x0+math.Sin(angle)*0.5*n)/0.5, math.Cos(angle)*n-math.Sin(angle)*x0/0.5, x0)
 			}
 		}
 	}
-	for p := diffusion.PredX0; p <= diffusion.PredEDM; p++ {
+	for _, p := range diffusion.Preds() {
 		if got, err := diffusion.PredByName(p.String()); err != nil || got != p {
 			t.Errorf("PredByName(%s) = %v, %v", p, got, err)
 		}
@@ -158,8 +162,8 @@ func TestPredictions(t *testing.T) {
 			t.Errorf("%s without noise: error %v", p, err)
 		}
 	}
-	if _, err := diffusion.PredByName("score"); err == nil {
-		t.Error("prediction score: no error")
+	if _, err := diffusion.PredByName("noise"); err == nil {
+		t.Error("prediction noise: no error")
 	}
 	if _, _, err := diffusion.PredEps.ToX0(0, 1); err == nil || !strings.Contains(err.Error(), "zero terminal SNR") {
 		t.Errorf("eps at infinite noise: %v", err)
@@ -175,7 +179,7 @@ func checkPred(t *testing.T, p diffusion.Pred, a, b, x, f, x0 float64) {
 	t.Helper()
 	cx, cf, err := p.ToX0(a, b)
 	amplify := 1.0
-	if p == diffusion.PredEDM { // 1-b² cancels: an ulp of b weighs 1/(1-b²) there
+	if p == diffusion.PredEDM || p == diffusion.PredTrigFlow { // 1-b² cancels: an ulp of b weighs 1/(1-b²) there
 		amplify = 1 / (1 - b*b)
 	}
 	// The two terms cancel: the error is a few ulps of each, and of what f itself was rounded to.

@@ -3,6 +3,7 @@ package diffusion
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Pred is what a network predicts for x = A·x0 + B·n.
@@ -16,9 +17,16 @@ const (
 	PredFlow                     // n - x0, the velocity towards noise
 	PredFlowReversed             // x0 - n, the velocity towards data
 	PredEDM                      // F of Karras et al. 2022: x0 = c_skip·x/c_in + c_out·F, x as fed to the network
+	PredScore                    // ∇ ln p(x) = -n/B, the score of the states x (Song et al. 2021)
+	PredTrigFlow                 // F of Lu and Song 2024: x0 = cos(t)·x - sin(t)·sd·F with x = cos(t)·x0 + sin(t)·sd·n, fed as x/sd
 )
 
-var predNames = [...]string{"x0", "eps", "v", "flow", "flow-reversed", "edm"}
+var predNames = [...]string{"x0", "eps", "v", "flow", "flow-reversed", "edm", "score", "trigflow"}
+
+// Preds lists all predictions.
+func Preds() []Pred {
+	return []Pred{PredX0, PredEps, PredV, PredFlow, PredFlowReversed, PredEDM, PredScore, PredTrigFlow}
+}
 
 func (p Pred) String() string { return predNames[p] }
 
@@ -40,21 +48,27 @@ func PredByName(name string) (Pred, error) {
 			return Pred(i), nil
 		}
 	}
-	return 0, fmt.Errorf("diffusion: no prediction %q; there are x0, eps, v, flow, flow-reversed and edm", name)
+	return 0, fmt.Errorf("diffusion: no prediction %q; there are %s", name, strings.Join(predNames[:], ", "))
 }
 
 // ToX0 gives the coefficients of x0 = cx·x + cf·f for a network's output f at
-// x = a·x0 + b·n. A noise prediction at a = 0 says nothing about x0: an error.
-// For PredEDM a and b are EDM.Input's.
+// x = a·x0 + b·n. A prediction of eps or the score at a = 0 says nothing about
+// x0, and one of edm or trigflow is not defined there: an error. For PredEDM and
+// PredTrigFlow a and b are EDM.Input's.
 func (p Pred) ToX0(a, b float64) (cx, cf float64, err error) {
 	switch p {
 	case PredX0:
 		return 0, 1, nil
-	case PredEps:
+	case PredEps, PredScore, PredEDM, PredTrigFlow:
 		if a == 0 {
-			return 0, 0, fmt.Errorf("diffusion: a network that predicts eps cannot be used at infinite noise (zero terminal SNR); use one that predicts v or x0, or start the grid lower")
+			return 0, 0, fmt.Errorf("diffusion: a network that predicts %s cannot be used at infinite noise (zero terminal SNR); use one that predicts v or x0, or start the grid lower", p)
 		}
+	}
+	switch p {
+	case PredEps:
 		return 1 / a, -b / a, nil
+	case PredScore:
+		return 1 / a, b * b / a, nil
 	case PredV:
 		q := a*a + b*b
 		return a / q, -b / math.Sqrt(q), nil
@@ -62,11 +76,15 @@ func (p Pred) ToX0(a, b float64) (cx, cf float64, err error) {
 		return 1 / (a + b), -b / (a + b), nil
 	case PredFlowReversed:
 		return 1 / (a + b), b / (a + b), nil
-	case PredEDM:
+	case PredEDM, PredTrigFlow: // the same but for the sign of F
 		// With a = c_in and sd the data's deviation, a²·sd² = 1-b²:
 		// c_skip/c_in = (1-b²)/a and c_out = b·sd = b·√(1-b²)/a.
 		q := (1 - b) * (1 + b)
-		return q / a, b * math.Sqrt(q) / a, nil
+		cf = b * math.Sqrt(q) / a
+		if p == PredTrigFlow {
+			cf = -cf
+		}
+		return q / a, cf, nil
 	}
 	panic("diffusion: ToX0: unknown prediction")
 }
@@ -83,6 +101,8 @@ func (p Pred) FromX0(a, b float64) (cx, c0 float64, err error) {
 	switch p {
 	case PredEps:
 		return 1 / b, -a / b, nil
+	case PredScore:
+		return -1 / (b * b), a / (b * b), nil
 	case PredV: // n = (x - a·x0)/b
 		q := math.Sqrt(a*a + b*b)
 		return a / (b * q), -q / b, nil
