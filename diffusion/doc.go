@@ -1,5 +1,6 @@
 // Package diffusion has the arithmetic of noise: paths from data to noise,
-// what a network may predict on them, and grids of noise levels.
+// what a network may predict on them, kernels of noise other than the normal
+// one, and grids of noise levels.
 //
 // On every path a state is x = A·x0 + B·n with n standard normal, and its noise
 // level is sigma = B/A. Three scalings of a state are in use:
