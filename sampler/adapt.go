@@ -107,3 +107,12 @@ func mustBatch(who string, out, x *gpu.Tensor, n int) {
 			who, x.Shape(), out.Shape(), n))
 	}
 }
+
+// NetFunc makes a Net of a function that takes the parts of a condition, such as
+// the method Forward of a model of package onnx.
+type NetFunc func(ctx context.Context, out, x *gpu.Tensor, t []float64, classes []int, inputs map[string]*gpu.Tensor) error
+
+// Forward calls f.
+func (f NetFunc) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, c Cond) error {
+	return f(ctx, out, x, t, c.Classes, c.Inputs)
+}

@@ -5,6 +5,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 # The CUDA compiler, headers and disassemblers, pinned one by one: 110 MB to download, 277 MB in .cuda, no GPU and no root needed.
 cuda=("cuda-toolkit[nvcc,cudart,cccl,crt,nvvm]==13.0.2" nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
+# The runtime of ONNX models, for their tests and bin/fidlab: 19 MB to download, 23 MB in .onnx. Its absence costs those models alone.
+onnx=onnxruntime==1.27.0
 packages=(libdnnl-dev libopenblas-dev liblapacke-dev libturbojpeg0-dev libdeflate-dev)
 
 has() { printf '#include <%s>\n' "$1" | ${CC:-gcc} -E -x c - >/dev/null 2>&1; }
@@ -56,6 +58,18 @@ if ! cuda_compiler || ! cuda_header; then
 	fi
 	cuda_compiler || say "no nvcc 13.0: make kernels cannot compile changed kernels; the compiled ones in kernels/bin are used as they are"
 	cuda_header || want="$want cuda.h"
+fi
+if ! ls .onnx/libonnxruntime* >/dev/null 2>&1; then
+	say "installing with pip into .onnx: $onnx"
+	rm -rf .onnx .onnx.tmp
+	if python3 -m pip install -q --disable-pip-version-check --no-deps --target .onnx.tmp "$onnx" >&2 && mkdir .onnx &&
+		mv .onnx.tmp/onnxruntime/capi/libonnxruntime.* .onnx.tmp/onnxruntime/{LICENSE,ThirdPartyNotices.txt} .onnx/; then
+		:
+	else
+		rm -rf .onnx
+		say "pip is not here or could not install it (offline?); ONNX models need it: pip install onnxruntime"
+	fi
+	rm -rf .onnx.tmp
 fi
 if [ -n "${want// /}" ]; then
 	say "still missing: $want"

@@ -1,0 +1,158 @@
+//go:build native && cgo
+
+package sampler_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/onnx"
+	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/sampler"
+	"github.com/fidlab/fidlab/tensor"
+)
+
+// openONNX opens a model of testdata with the runtime that make setup installs.
+func openONNX(t testing.TB, name string) *onnx.Model {
+	t.Helper()
+	getenv := func(key string) string {
+		if v := os.Getenv(key); v != "" || key != onnx.LibraryEnv {
+			return v
+		}
+		if lib := filepath.Join("..", ".onnx"); exists(lib) {
+			return lib
+		}
+		return ""
+	}
+	if _, err := onnx.FindLibrary(getenv); err != nil {
+		t.Skipf("%v (make setup installs it where pip is)", err)
+	}
+	m, err := onnx.Open(oracle.Golden(t, "onnx", name+".onnx"), onnx.Options{Getenv: getenv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// goldenArrays are those of testdata's runs.
+func goldenArrays(t testing.TB) func(name string) *gpu.Tensor {
+	t.Helper()
+	z, err := tensor.OpenNPZ(oracle.Golden(t, "onnx", "runs.npz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { z.Close() })
+	return func(name string) *gpu.Tensor {
+		a, err := z.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := a.F64()
+		x := gpu.CPU().Empty(a.Shape...)
+		for i := range v {
+			x.F32()[i] = float32(v[i])
+		}
+		return x
+	}
+}
+
+// guided is classifier-free guidance as the pipeline has it: none + 3·(some - none).
+type guided struct {
+	sampler.Net
+	empty, none *gpu.Tensor
+}
+
+func (g *guided) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, c sampler.Cond) error {
+	if g.none == nil {
+		g.none = x.Like()
+	}
+	without := sampler.Cond{Inputs: map[string]*gpu.Tensor{"encoder_hidden_states": g.empty.Rows(0, len(t))}}
+	if err := g.Net.Forward(ctx, g.none, x, t, without); err != nil {
+		return err
+	}
+	if err := g.Net.Forward(ctx, out, x, t, c); err != nil {
+		return err
+	}
+	ops.LinComb(out, []float64{-2, 3}, g.none, out)
+	return nil
+}
+
+// Ten steps over exported U-Nets follow diffusers' pipelines to 1e-4 of the
+// largest value of each state, in float32.
+func TestDiffusersPipelines(t *testing.T) {
+	read := goldenArrays(t)
+	cases := 0
+	for _, c := range []struct{ model, run, noise, solver, rule string }{
+		{"unet", "unet_ddim", "noise3", "ddim", "trailing"},
+		{"unet", "unet_dpmpp2m", "noise3", "dpm++2m", "linspace-drop"},
+		{"text", "text_ddim", "noise4", "ddim", "trailing"},
+		{"text", "text_dpmpp2m", "noise4", "dpm++2m", "linspace-drop"},
+	} {
+		m := openONNX(t, c.model)
+		var net sampler.Net = sampler.NetFunc(m.Forward)
+		opt := sampler.Options{N: 2, Shape: m.Shape(), State: read(c.noise)} // the pipelines start from n itself, not from B·n
+		if c.model == "text" {
+			net = &guided{Net: net, empty: read("empty")}
+			opt.Cond.Inputs = map[string]*gpu.Tensor{"encoder_hidden_states": read("text")}
+		}
+		g, err := diffusion.Build(m.Path(), diffusion.Spec{Rule: c.rule, Steps: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := read(c.run)
+		size := want.Len() / 11
+		var worst float64
+		opt.Trajectory = func(e sampler.Event) error {
+			w := want.F32()[e.Step*size : (e.Step+1)*size]
+			var far, largest float64
+			for i, v := range e.X.F32() {
+				far = max(far, math.Abs(float64(v-w[i])))
+				largest = max(largest, math.Abs(float64(w[i])))
+			}
+			worst = max(worst, far/largest)
+			return nil
+		}
+		if _, err := sampler.Run(context.Background(), sampler.Adapt(net, m.Path(), m.Pred()), solver(t, c.solver), g, opt); err != nil {
+			t.Fatalf("%s: %v", c.run, err)
+		}
+		t.Logf("%s: at most %.2g off", c.run, worst)
+		if !(worst < 1e-4) {
+			t.Errorf("%s: %.3g of the largest value off, want less than 1e-4", c.run, worst)
+		}
+		cases++
+	}
+	if cases != 4 {
+		t.Errorf("%d pipelines, want 4", cases)
+	}
+}
+
+// Images of an ONNX model do not depend on the batch.
+func TestONNXImagesDoNotDependOnBatches(t *testing.T) {
+	m := openONNX(t, "unet")
+	g, err := diffusion.Build(m.Path(), diffusion.Spec{Rule: "trailing", Steps: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	den := sampler.Adapt(sampler.NetFunc(m.Forward), m.Path(), m.Pred())
+	opt := sampler.Options{Seed: 3, N: 9, Batch: 9, Shape: m.Shape()}
+	all := bits(t, den, "dpm++2m", g, opt)
+	for _, batch := range []int{1, 4} {
+		opt.Batch = batch
+		if !slices.Equal(bits(t, den, "dpm++2m", g, opt), all) {
+			t.Errorf("batches of %d give other bits", batch)
+		}
+	}
+}
