@@ -56,16 +56,16 @@ func TestSidecarPaths(t *testing.T) {
 			a := f(0.9) / f(0) * (1 - 0.999)
 			want.sigma, want.a = math.Sqrt((1-a)/a), math.Sqrt(a)
 		}
-		if got := p.Sigma(want.t); !close(got, want.sigma) {
+		if got := p.Sigma(want.t); !nearly(got, want.sigma) {
 			t.Errorf("%s: sigma(%g) is %g, want %g", text, want.t, got, want.sigma)
 		}
-		if a, _ := p.Input(p.Sigma(want.t)); !close(a, want.a) {
+		if a, _ := p.Input(p.Sigma(want.t)); !nearly(a, want.a) {
 			t.Errorf("%s: input scaling at %g is %g, want %g", text, want.t, a, want.a)
 		}
 	}
 }
 
-func close(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*math.Abs(b) }
+func nearly(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*math.Abs(b) }
 
 // The scaling of the input replaces the path's.
 func TestSidecarInput(t *testing.T) {
@@ -74,7 +74,7 @@ func TestSidecarInput(t *testing.T) {
 		if err != nil || pred != diffusion.PredEps {
 			t.Fatal(pred, err)
 		}
-		if a, b := p.Input(3); !close(a, want[0]) || !close(b, want[1]) {
+		if a, b := p.Input(3); !nearly(a, want[0]) || !nearly(b, want[1]) {
 			t.Errorf("input %s: %g and %g, want %v", input, a, b, want)
 		}
 	}
