@@ -268,3 +268,29 @@ func TestForwardRefuses(t *testing.T) {
 		t.Errorf("class for a model without: %v", err)
 	}
 }
+
+// A wrong sidecar has the right one among its variants, and none that is itself.
+func TestVariants(t *testing.T) {
+	p := &pretended{in: []Port{{"sample", "float32", []int{-1, 1, 2, 2}}, {"timestep", "float32", nil}}, out: []Port{{"out", "float32", []int{-1, 1, 2, 2}}}}
+	for side, wanted := range map[string][]string{
+		`{"prediction": "eps", "path": "vp", "time": {"kind": "sigma"}}`: {"time kind index", "time kind path", "input ve", "time kind path with scale 0.001"},
+		`{"prediction": "flow", "path": "flow"}`:                         {"time kind fraction with scale 1000", "data at the other end", "time kind sigma"},
+		`{"prediction": "edm", "path": "edm"}`:                           {"time kind sigma"},
+	} {
+		var names []string
+		for _, v := range pretend(t, p, side).Variants() {
+			names = append(names, v.Name)
+			if v.Name == "data at the other end" && v.Path().Name() != "flow-reversed" || v.Name == "time kind sigma" && v.Sidecar.Time.told(v.Path(), v.Path().Time(3)) != 3 && v.Path().Name() == "flow" {
+				t.Errorf("%s: %s is on %s", side, v.Name, v.Path().Name())
+			}
+		}
+		for _, w := range wanted {
+			if !slices.Contains(names, w) {
+				t.Errorf("%s: variants %q lack %q", side, names, w)
+			}
+		}
+		if slices.Contains(names, "input path") || strings.Contains(side, `"edm"`) && slices.Contains(names, "input ve") {
+			t.Errorf("%s: variants %q", side, names)
+		}
+	}
+}
