@@ -100,17 +100,8 @@ func (m *Mixture) run(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Po
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if dev := x.Device(); dev.CUDA() { // by way of the host: the mixture is computed there
-		hx := x.To(gpu.CPU())
-		if err := dev.Err(); err != nil {
-			return err
-		}
-		ho := hx.Like()
-		if err := m.run(ctx, ho, hx, at, sigma, c); err != nil {
-			return err
-		}
-		out.Copy(ho)
-		return dev.Err()
+	if x.Device().CUDA() {
+		return onHost(out, x, func(out, x *gpu.Tensor) error { return m.run(ctx, out, x, at, sigma, c) })
 	}
 	m.setup.Do(func() { m.scratch = make([]mixScratch, cpu.Workers()) })
 	call, _ := m.calls.Get().(*mixCall)
@@ -237,13 +228,33 @@ func (c *mixCall) store(i int, v []float64) {
 			v[j] /= p.A
 		}
 	}
-	if c.out.Double() {
-		copy(c.out.F64()[i*D:(i+1)*D], v)
-	} else {
-		o := c.out.F32()[i*D : (i+1)*D]
-		for j, e := range v {
-			o[j] = float32(e)
-		}
+	save(c.out, i*D, v)
+}
+
+// onHost is f of a GPU's tensors for denoisers that are computed on the CPU.
+func onHost(out, x *gpu.Tensor, f func(out, x *gpu.Tensor) error) error {
+	dev := x.Device()
+	hx := x.To(gpu.CPU())
+	if err := dev.Err(); err != nil {
+		return err
+	}
+	ho := hx.Like()
+	if err := f(ho, hx); err != nil {
+		return err
+	}
+	out.Copy(ho)
+	return dev.Err()
+}
+
+// save writes v to x from that element on; load is its inverse.
+func save(x *gpu.Tensor, from int, v []float64) {
+	if x.Double() {
+		copy(x.F64()[from:], v)
+		return
+	}
+	o := x.F32()[from : from+len(v)]
+	for j, e := range v {
+		o[j] = float32(e)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/onnx"
-	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -69,27 +68,6 @@ func goldenArrays(t testing.TB) func(name string) *gpu.Tensor {
 	}
 }
 
-// guided is classifier-free guidance as the pipeline has it: none + 3·(some - none).
-type guided struct {
-	sampler.Net
-	empty, none *gpu.Tensor
-}
-
-func (g *guided) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, c sampler.Cond) error {
-	if g.none == nil {
-		g.none = x.Like()
-	}
-	without := sampler.Cond{Inputs: map[string]*gpu.Tensor{"encoder_hidden_states": g.empty.Rows(0, len(t))}}
-	if err := g.Net.Forward(ctx, g.none, x, t, without); err != nil {
-		return err
-	}
-	if err := g.Net.Forward(ctx, out, x, t, c); err != nil {
-		return err
-	}
-	ops.LinComb(out, []float64{-2, 3}, g.none, out)
-	return nil
-}
-
 // Ten steps over exported U-Nets follow diffusers' pipelines to 1e-4 of the
 // largest value of each state, in float32.
 func TestDiffusersPipelines(t *testing.T) {
@@ -102,10 +80,10 @@ func TestDiffusersPipelines(t *testing.T) {
 		{"text", "text_dpmpp2m", "noise4", "dpm++2m", "linspace-drop"},
 	} {
 		m := openONNX(t, c.model)
-		var net sampler.Net = sampler.NetFunc(m.Forward)
+		var den sampler.Denoiser = sampler.Adapt(sampler.NetFunc(m.Forward), m.Path(), m.Pred())
 		opt := sampler.Options{N: 2, Shape: m.Shape(), State: read(c.noise)} // the pipelines start from n itself, not from B·n
 		if c.model == "text" {
-			net = &guided{Net: net, empty: read("empty")}
+			den = &sampler.Guided{Den: den, Weight: 3, Null: sampler.Cond{Inputs: map[string]*gpu.Tensor{"encoder_hidden_states": read("empty").Rows(0, 1)}}}
 			opt.Cond.Inputs = map[string]*gpu.Tensor{"encoder_hidden_states": read("text")}
 		}
 		g, err := diffusion.Build(m.Path(), diffusion.Spec{Rule: c.rule, Steps: 10})
@@ -125,7 +103,7 @@ func TestDiffusersPipelines(t *testing.T) {
 			worst = max(worst, far/largest)
 			return nil
 		}
-		if _, err := sampler.Run(context.Background(), sampler.Adapt(net, m.Path(), m.Pred()), solver(t, c.solver), g, opt); err != nil {
+		if _, err := sampler.Run(context.Background(), den, solver(t, c.solver), g, opt); err != nil {
 			t.Fatalf("%s: %v", c.run, err)
 		}
 		t.Logf("%s: at most %.2g off", c.run, worst)
