@@ -3,6 +3,7 @@ package onnx
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,23 @@ type Options struct {
 	Library string              // onnxruntime's file or folder; "": where FindLibrary finds it
 	Getenv  func(string) string // default os.Getenv
 	Sidecar *Sidecar            // instead of the file beside the model
+}
+
+// Env is the environment with the library named in it.
+func (o *Options) Env() func(string) string {
+	getenv := o.Getenv
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	if o.Library == "" {
+		return getenv
+	}
+	return func(name string) string {
+		if name == LibraryEnv {
+			return o.Library
+		}
+		return getenv(name)
+	}
 }
 
 // Model is an open network. Calls of several goroutines wait for each other.
@@ -110,6 +128,11 @@ func (m *Model) Asks() []string {
 		}
 	}
 	return names
+}
+
+// TakesClass tells whether the model is conditioned on a class.
+func (m *Model) TakesClass() bool {
+	return slices.ContainsFunc(m.feeds, func(f *feed) bool { return f.role == class })
 }
 
 func newModel(run runner, side *Sidecar) (*Model, error) {
@@ -387,9 +410,7 @@ func (m *Model) class(k int) int {
 // checkInputs refuses calls that lack what the model is conditioned on, or bring
 // what it knows nothing of.
 func (m *Model) checkInputs(n int, classes []int, inputs map[string]*gpu.Tensor) error {
-	takes := false
 	for _, f := range m.feeds {
-		takes = takes || f.role == class
 		if f.role != asked {
 			continue
 		}
@@ -406,7 +427,7 @@ func (m *Model) checkInputs(n int, classes []int, inputs map[string]*gpu.Tensor)
 			return fmt.Errorf("onnx: the model asks for no input %q; it asks for %v", name, m.Asks())
 		}
 	}
-	if !takes {
+	if !m.TakesClass() {
 		if slices.ContainsFunc(classes, func(k int) bool { return k >= 0 }) {
 			return fmt.Errorf("onnx: the model has no input for a class")
 		}

@@ -49,23 +49,10 @@ type session struct {
 }
 
 func start(path string, o Options) (runner, error) {
-	getenv := o.Getenv
-	if getenv == nil {
-		getenv = os.Getenv
-	}
-	if o.Library != "" {
-		outer := getenv
-		getenv = func(name string) string {
-			if name == LibraryEnv {
-				return o.Library
-			}
-			return outer(name)
-		}
-	}
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
-	if _, _, err := Library(getenv); err != nil {
+	if _, _, err := Library(o.Env()); err != nil {
 		return nil, err
 	}
 	s := &session{}

@@ -32,7 +32,7 @@ type Sidecar struct {
 	Time TimeSpec `json:"time,omitzero"`
 
 	// The names of the model's inputs and output, by role; "" means the usual name.
-	Sample     string `json:"sample,omitempty"`      // the state, "sample"; else the only input of rank 3 or more
+	Sample     string `json:"sample,omitempty"`      // the state, "sample"; else the first float input of three or more axes
 	TimeInput  string `json:"time_input,omitempty"`  // the time, "timestep"
 	ClassInput string `json:"class_input,omitempty"` // integer class, "class_labels" where there is one
 	Output     string `json:"output,omitempty"`      // the prediction, the first output

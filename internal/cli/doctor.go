@@ -15,6 +15,7 @@ import (
 	"github.com/fidlab/fidlab/data/mnist"
 	"github.com/fidlab/fidlab/fid/extract"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/onnx"
 )
 
 // fact is one line of the doctor's report.
@@ -48,7 +49,7 @@ input format, and the last lines say which.`,
 }
 
 func runDoctor(a *app, quick bool) error {
-	report := []section{a.hostFacts(), libraryFacts(), gpuFacts(), a.dataFacts()}
+	report := []section{a.hostFacts(), a.libraryFacts(), gpuFacts(), a.dataFacts()}
 	if !quick {
 		a.say("measuring the speed of products, convolution and memory ...")
 		report = append(report, speedFacts())
@@ -120,7 +121,7 @@ func (a *app) dataFacts() section {
 }
 
 // libraryFacts says which native libraries are used, and what the others cost.
-func libraryFacts() section {
+func (a *app) libraryFacts() section {
 	s := section{Name: "libraries"}
 	for _, l := range cpu.Report() {
 		f := fact{Name: l.Name}
@@ -135,6 +136,16 @@ func libraryFacts() section {
 			if l.Install != "" {
 				f.Advice = fmt.Sprintf("%s, for %s: %s", l.Name, l.Purpose, l.Install)
 			}
+		}
+		s.Facts = append(s.Facts, f)
+	}
+	const purpose = "networks in .onnx files"
+	if path, version, err := onnx.Library(a.env.Getenv); err == nil {
+		s.Facts = append(s.Facts, fact{Name: "onnxruntime", Value: fmt.Sprintf("%s, used for %s (%s)", version, purpose, path)})
+	} else {
+		f := fact{Name: "onnxruntime", Value: fmt.Sprintf("not used (%s): %v", purpose, err)}
+		if flavour == "native" { // else the binary's own advice says it
+			f.Advice = "onnxruntime, for " + purpose + ": " + onnx.Install
 		}
 		s.Facts = append(s.Facts, f)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 
 	"github.com/fidlab/fidlab/diffusion"
@@ -71,6 +72,10 @@ func (d *drawing) draw(ctx context.Context, a *app, out sampleSink) (seconds flo
 		}
 		if opt.Cond.Classes != nil {
 			opt.Cond.Classes = opt.Cond.Classes[d.part:]
+		}
+		opt.Cond.Inputs = maps.Clone(opt.Cond.Inputs)
+		for name, t := range opt.Cond.Inputs {
+			opt.Cond.Inputs[name] = t.Rows(d.part, d.kind.n)
 		}
 	}
 	opt.Rescue = func(e sampler.Event) error { return d.rescue(a, e) }

@@ -71,19 +71,12 @@ func runLearnGrid(ctx context.Context, a *app, o *sampleOptions, steps, fine int
 	if err := out.check(); err != nil {
 		return err
 	}
-	entry, err := findModel(o.model)
-	if err != nil {
-		return err
-	}
 	o.steps = fine
-	_, g, _, err := o.settle(entry.path)
+	m, _, g, _, err := o.open(ctx, a)
 	if err != nil {
 		return err
 	}
-	m, err := entry.open(ctx, a, o.model)
-	if err != nil {
-		return err
-	}
+	defer m.done()
 	p := a.progress("reference of "+m.name, "evaluations", -1)
 	learned, cost, err := sampler.LearnGrid(ctx, m.den, g, steps, sampler.Options{
 		N: o.n, Seed: o.seed, Shape: m.shape, Progress: func(done, total int) {

@@ -52,11 +52,11 @@ func mnistGMM(ctx context.Context, getenv func(string) string, tell func(string)
 }
 
 // openMNISTGMM opens the model for fidlab sample.
-func openMNISTGMM(ctx context.Context, a *app, name string) (*model, error) {
+func openMNISTGMM(ctx context.Context, a *app, o *sampleOptions) (*model, error) {
 	var p *progress
 	m, sum, err := mnistGMM(ctx, a.env.Getenv, func(line string) { a.say("%s", line) }, func(share float64) {
 		if p == nil {
-			p = a.progress("fitting "+name, "percent", 100)
+			p = a.progress("fitting "+o.model, "percent", 100)
 		}
 		p.Set(int(100 * share))
 	})
@@ -66,7 +66,7 @@ func openMNISTGMM(ctx context.Context, a *app, name string) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := mixtureModel(name, sum, m)
+	out := mixtureModel(o.model, sum, m)
 	out.field = digitField
 	return out, nil
 }

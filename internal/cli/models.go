@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -22,6 +23,12 @@ type model struct {
 	lo, hi  float64 // the values that become black and white, where samples are pictures
 	classes []int   // that it can be asked for; nil when it has none
 
+	latent  bool                   // its samples are no pictures, whatever their shape
+	chw     bool                   // pictures are planes of one colour: [C,H,W]
+	inputs  map[string]*gpu.Tensor // what it is conditioned on beside the class: [1, ...] for all, or [n, ...]
+	sidecar string                 // SHA-256 of the file beside it, "" without
+	close   func() error           // nil where there is nothing to close
+
 	// field makes the model's values of a gray picture where they are not its
 	// gray values between lo and hi; nil where they are.
 	field func(dst []float64, gray []uint8)
@@ -33,10 +40,13 @@ type modelEntry struct {
 	summary string
 	needs   string
 	source  string
-	path    diffusion.Path // the one its grids are for
+	path    func(name string) (diffusion.Path, error) // the one its grids are for
 	match   func(name string) bool
-	open    func(ctx context.Context, a *app, name string) (*model, error)
+	open    func(ctx context.Context, a *app, o *sampleOptions) (*model, error)
 }
+
+// vePath is the path of denoisers that take any noise level.
+func vePath(string) (diffusion.Path, error) { return diffusion.DefaultVE(), nil }
 
 // modelEntries in the order of the list.
 var modelEntries = []modelEntry{
@@ -45,7 +55,7 @@ var modelEntries = []modelEntry{
 		summary: `the exact denoiser of a Gaussian mixture: {"weights":[K], "means":[K][D], "covs":[K][D][D] or "vars":[K], "shape":[H,W,C]}`,
 		needs:   "the file",
 		source:  "Tweedie's formula",
-		path:    diffusion.DefaultVE(),
+		path:    vePath,
 		match:   func(name string) bool { return strings.HasPrefix(name, "gmm:") },
 		open:    openMixture,
 	},
@@ -54,9 +64,27 @@ var modelEntries = []modelEntry{
 		summary: "digits, 28×28 gray: a Gaussian mixture of 100 components (10 for each --class 0 to 9) fitted to MNIST at first use, and kept",
 		needs:   "MNIST's files (an error says how to get them)",
 		source:  "fitted here by expectation maximisation",
-		path:    diffusion.DefaultVE(),
+		path:    vePath,
 		match:   func(name string) bool { return name == "mnist-gmm" },
 		open:    openMNISTGMM,
+	},
+	{
+		name:    "images:INPUT",
+		summary: "the exact denoiser of a set of pictures of one size, which draws these pictures: what a network that knew nothing else would say",
+		needs:   "the pictures: a folder, an archive, mnist:train?n=500",
+		source:  "Karras et al. 2022, appendix B.3",
+		path:    vePath,
+		match:   func(name string) bool { return strings.HasPrefix(name, "images:") },
+		open:    openImages,
+	},
+	{
+		name:    "FILE.onnx",
+		summary: "a network, by its convention in FILE.json (docs/onnx.md), which is checked; texts and the like with --input",
+		needs:   "both files, and onnxruntime (fidlab doctor)",
+		source:  "your training",
+		path:    onnxPath,
+		match:   func(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".onnx") },
+		open:    openONNX,
 	},
 }
 
@@ -99,8 +127,33 @@ func findModel(name string) (*modelEntry, error) {
 	return nil, unknown("model", name, known)
 }
 
-func openMixture(_ context.Context, _ *app, name string) (*model, error) {
-	path := strings.TrimPrefix(name, "gmm:")
+// open settles the sampler and the grid, and then opens the model, which the caller ends with done.
+func (o *sampleOptions) open(ctx context.Context, a *app) (*model, sampler.Solver, *diffusion.Grid, diffusion.Path, error) {
+	entry, err := findModel(o.model)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	own, err := entry.path(o.model)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	s, g, p, err := o.settle(own)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	m, err := entry.open(ctx, a, o)
+	return m, s, g, p, err
+}
+
+// done ends what the model keeps open.
+func (m *model) done() {
+	if m.close != nil {
+		m.close() // an inference session: what it fails to give back, the process's end does
+	}
+}
+
+func openMixture(_ context.Context, _ *app, o *sampleOptions) (*model, error) {
+	path := strings.TrimPrefix(o.model, "gmm:")
 	sum, err := tensor.FileSHA256(path)
 	if err != nil {
 		return nil, &inputError{err}
@@ -109,7 +162,7 @@ func openMixture(_ context.Context, _ *app, name string) (*model, error) {
 	if err != nil {
 		return nil, &inputError{err}
 	}
-	return mixtureModel(name, sum, m), nil
+	return mixtureModel(o.model, sum, m), nil
 }
 
 // mixtureModel is a mixture of which values of 0 and 1 are black and white.

@@ -19,13 +19,33 @@ func pictureShape(shape []int) (h, w, c int, ok bool) {
 	return 0, 0, 0, false
 }
 
-// toPicture turns the values of one sample, lo for black and hi for white, into
-// 8 bits: scaled, rounded to nearest and clipped.
-func toPicture(x []float64, h, w, c int, lo, hi float64) *imageio.Image {
-	m := &imageio.Image{Width: w, Height: h, Pix: make([]uint8, 3*h*w)}
+// pictures reads the shape of a model's samples as that of pictures.
+func (m *model) pictures() (h, w, c int, ok bool) {
+	shape := m.shape
+	if m.latent {
+		return 0, 0, 0, false
+	}
+	if m.chw && len(shape) == 3 {
+		shape = []int{shape[1], shape[2], shape[0]}
+	}
+	return pictureShape(shape)
+}
+
+// at is where the value of a pixel's channel lies in a sample.
+func (k *sampleKind) at(pixel, channel int) int {
+	if k.chw {
+		return channel*k.h*k.w + pixel
+	}
+	return pixel*k.c + channel
+}
+
+// picture turns the values of one sample, lo for black and hi for white, into 8
+// bits: scaled, rounded to nearest and clipped.
+func (k *sampleKind) picture(x []float64) *imageio.Image {
+	m := &imageio.Image{Width: k.w, Height: k.h, Pix: make([]uint8, 3*k.h*k.w)}
 	for i := range m.Pix {
-		v := x[i/3*c+i%3%c]
-		m.Pix[i] = uint8(math.Round(255 * min(max((v-lo)/(hi-lo), 0), 1)))
+		v := x[k.at(i/3, i%3%k.c)]
+		m.Pix[i] = uint8(math.Round(255 * min(max((v-k.lo)/(k.hi-k.lo), 0), 1)))
 	}
 	return m
 }

@@ -17,10 +17,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/fidlab/fidlab/fid/extract"
+	"github.com/fidlab/fidlab/onnx"
 	"github.com/fidlab/fidlab/tensor"
 )
 
-// condition knows [root], [native] and [hostdev], the flavour, and [tmpfs]: whether a file system of a few KiB can be mounted.
+// condition knows [root], [native] and [hostdev], the flavour, [onnx]: whether it finds onnxruntime, and [tmpfs]:
+// whether a file system of a few KiB can be mounted.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
@@ -29,10 +31,26 @@ func condition(name string) (bool, error) {
 		return flavour == "native", nil
 	case "hostdev":
 		return hostdev, nil
+	case "onnx":
+		_, err := onnx.FindLibrary(onnxEnv)
+		return flavour == "native" && err == nil, nil
 	case "tmpfs":
 		return canMount(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// onnxEnv is the environment in which sessions look for onnxruntime: what make setup installed, unless another is named.
+func onnxEnv(name string) string {
+	if v := os.Getenv(name); v != "" || name != onnx.LibraryEnv {
+		return v
+	}
+	if dir, err := filepath.Abs(filepath.Join("..", "..", ".onnx")); err == nil {
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	return ""
 }
 
 var canMount = sync.OnceValue(func() bool {

@@ -38,6 +38,7 @@ type sampleOptions struct {
 	levels
 	guide guideOptions
 	from  imageOptions
+	net   netOptions
 }
 
 func newSample(a *app) *cobra.Command {
@@ -91,6 +92,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.StringVar(&o.preview, "preview", "", "keep `F.png` up to date, at most every second, with the batch on its way")
 	o.guide.flags(f)
 	o.from.flags(f)
+	o.net.flags(f)
 	f.StringVar(&o.precision, "precision", "fp32", "keep the states in `P`: fp32 or fp64")
 	f.StringVar(&o.valRange, "range", "", "the values `LO,HI` become black and white; default: the model's, 0,1 for gmm:")
 	f.BoolVar(&o.npy, "npy", false, "write samples.npy beside the pictures")
@@ -170,6 +172,8 @@ type sampleRun struct {
 	Version     string    `json:"version"`
 	Model       string    `json:"model"`
 	ModelSHA256 string    `json:"model_sha256"`
+	Sidecar     string    `json:"sidecar_sha256,omitempty"` // of the file beside a model
+	Inputs      []string  `json:"inputs,omitempty"`         // NAME=FILE, as given
 	Sampler     string    `json:"sampler"`
 	Grid        string    `json:"grid"`
 	Path        string    `json:"path"`
@@ -254,23 +258,16 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	if err != nil {
 		return err
 	}
-	entry, err := findModel(o.model)
+	m, s, g, p, err := o.open(ctx, a)
 	if err != nil {
 		return err
 	}
-	s, g, p, err := o.settle(entry.path)
-	if err != nil {
-		return err
-	}
-	m, err := entry.open(ctx, a, o.model)
-	if err != nil {
-		return err
-	}
+	defer m.done()
 	if err := o.fit(m); err != nil {
 		return err
 	}
 	run := &sampleRun{
-		Version: version, Model: m.name, ModelSHA256: m.sha256, Sampler: s.Name(), Grid: g.Name, Path: p.Name(),
+		Version: version, Model: m.name, ModelSHA256: m.sha256, Sidecar: m.sidecar, Inputs: o.net.inputs, Sampler: s.Name(), Grid: g.Name, Path: p.Name(),
 		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
 		Init: o.init, Image: o.from.image, Mask: o.from.mask, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: dev.String(), Precision: o.precision, Notes: append([]string{}, g.Notes...),
 	}
@@ -317,8 +314,8 @@ func counted(run *sampleRun) string {
 
 // drawing reads what the run starts from, and sets everything up.
 func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m *model, s sampler.Solver, g *diffusion.Grid, run *sampleRun) (*drawing, error) {
-	k := &sampleKind{n: o.n, shape: m.shape, lo: m.lo, hi: m.hi, field: m.field, double: o.precision == "fp64", classes: inTurn(o.classes, o.n), noGrid: o.noGrid}
-	k.h, k.w, k.c, k.pictures = pictureShape(m.shape)
+	k := &sampleKind{n: o.n, shape: m.shape, lo: m.lo, hi: m.hi, field: m.field, chw: m.chw, double: o.precision == "fp64", classes: inTurn(o.classes, o.n), noGrid: o.noGrid}
+	k.h, k.w, k.c, k.pictures = m.pictures()
 	if o.from.invert {
 		k.pictures = false // noise is no picture
 	}
@@ -334,7 +331,13 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: k.double, Device: dev, Cond: sampler.Cond{Classes: k.classes},
 	}
 	var err error
-	if d.den, err = o.guide.wrap(m, k.classes != nil, g); err != nil {
+	if len(m.inputs) > 0 {
+		d.opt.Cond.Inputs = map[string]*gpu.Tensor{}
+	}
+	for name, t := range m.inputs {
+		d.opt.Cond.Inputs[name] = repeated(t, o.n).To(dev)
+	}
+	if d.den, err = o.guide.wrap(m, &o.net, dev, k.classes != nil, g); err != nil {
 		return nil, err
 	}
 	if o.init != "" {
@@ -345,7 +348,7 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 		d.opt.Noise = noise.To(dev)
 	}
 	pictures := *k
-	pictures.h, pictures.w, pictures.c, pictures.pictures = pictureShape(m.shape) // --image is one, whatever comes of it
+	pictures.h, pictures.w, pictures.c, pictures.pictures = m.pictures() // --image is one, whatever comes of it
 	if d.s, err = o.from.apply(ctx, a, &pictures, s, g, &d.opt); err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (k *sampleKind) states(e sampler.Event, n int) []*imageio.Image {
 		for j, s := range v[i*per:][:per] {
 			x[j] = mid + (s-e.At.A*mid)/scale
 		}
-		out = append(out, toPicture(x, k.h, k.w, k.c, k.lo, k.hi))
+		out = append(out, k.picture(x))
 	}
 	return out
 }

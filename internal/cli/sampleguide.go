@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/sampler"
 )
 
@@ -36,7 +37,7 @@ func (o *guideOptions) flags(f *pflag.FlagSet) {
 }
 
 // wrap puts guidance and limits around a model. classes tells whether samples have one.
-func (o *guideOptions) wrap(m *model, classes bool, grid *diffusion.Grid) (sampler.Denoiser, error) {
+func (o *guideOptions) wrap(m *model, net *netOptions, dev *gpu.Device, classes bool, grid *diffusion.Grid) (sampler.Denoiser, error) {
 	den := m.den
 	g := &sampler.Guided{Den: den, Weight: o.weight}
 	switch o.rule {
@@ -62,13 +63,20 @@ func (o *guideOptions) wrap(m *model, classes bool, grid *diffusion.Grid) (sampl
 		}
 	}
 	if o.weight != 1 || o.rule == "cfg++" {
-		if !classes {
+		if !classes && len(m.inputs) == 0 {
 			return nil, usagef("--guidance %g: guidance needs a condition, and none was given; give --class", o.weight)
+		}
+		var err error
+		if g.Null.Inputs, err = net.empty(m, dev); err != nil {
+			return nil, err
 		}
 		if err := g.Check(grid); err != nil {
 			return nil, usagef("%w", err)
 		}
 		den = g
+	}
+	if den == m.den && len(net.negative) > 0 {
+		return nil, usagef("--negative-input needs --guidance, which says how far to go away from it")
 	}
 	if o.negative != -1 && !slices.Contains(m.classes, o.negative) {
 		return nil, usagef("--negative-class %d: model %s has the classes %v", o.negative, m.name, m.classes)

@@ -138,7 +138,7 @@ func (k *sampleKind) read(ctx context.Context, a *app, path string, n int) (*gpu
 	return gpu.CPU().From(f, shape...), nil
 }
 
-// valuesOf is toPicture's inverse.
+// valuesOf is the inverse of picture.
 func (k *sampleKind) valuesOf(m *imageio.Image) ([]float64, error) {
 	if m.Width != k.w || m.Height != k.h {
 		return nil, fmt.Errorf("%dx%d pixels; the model draws %dx%d: resize it first (fidlab resize)", m.Width, m.Height, k.w, k.h)
@@ -146,11 +146,11 @@ func (k *sampleKind) valuesOf(m *imageio.Image) ([]float64, error) {
 	v := make([]float64, k.h*k.w*k.c)
 	gray := make([]uint8, len(v))
 	for i := range v {
-		p := m.Pix[i/k.c*3+i%k.c]
+		p, j := m.Pix[i/k.c*3+i%k.c], k.at(i/k.c, i%k.c)
 		if k.c == 1 && (m.Pix[3*i+1] != p || m.Pix[3*i+2] != p) {
 			return nil, fmt.Errorf("has colours, and the model draws gray; convert it first")
 		}
-		v[i], gray[i] = math.FMA(float64(p)/255, k.hi-k.lo, k.lo), p
+		v[j], gray[j] = math.FMA(float64(p)/255, k.hi-k.lo, k.lo), p
 	}
 	if k.field != nil {
 		k.field(v, gray)

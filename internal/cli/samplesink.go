@@ -38,6 +38,7 @@ type sampleKind struct {
 	h, w, c  int   // of a picture
 	pictures bool
 	lo, hi   float64
+	chw      bool                              // planes of one colour
 	field    func(dst []float64, gray []uint8) // the model's
 	keep     bool                              // the values too
 	double   bool
@@ -66,7 +67,7 @@ func (k *sampleKind) batch(first int, x *gpu.Tensor) sampleBatch {
 	per := len(v) / n
 	if k.pictures {
 		for i := range n {
-			b.pictures = append(b.pictures, toPicture(v[i*per:][:per], k.h, k.w, k.c, k.lo, k.hi))
+			b.pictures = append(b.pictures, k.picture(v[i*per:][:per]))
 		}
 	}
 	if !k.keep {

@@ -12,6 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/fidlab/fidlab/data/mnist"
+	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/onnx"
 )
 
 // update rewrites the golden texts inside the sessions: go test ./internal/cli -run TestScript -update.
@@ -33,6 +35,8 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			dir, err := mnist.Dir() // sessions have another home, so no module cache
 			env.Setenv("FIDLAB_MNIST", dir)
+			env.Setenv(onnx.LibraryEnv, onnxEnv(onnx.LibraryEnv))
+			env.Setenv("ONNX", filepath.Dir(oracle.Golden(t, "onnx", "unet.onnx")))
 			env.Setenv("FIDLAB_CACHE", filepath.Join(env.WorkDir, ".tmp", "cache"))
 			return err
 		},
