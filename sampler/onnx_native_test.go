@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/diffusion"
@@ -18,8 +19,8 @@ import (
 	"github.com/fidlab/fidlab/tensor"
 )
 
-// openONNX opens a model of testdata with the runtime that make setup installs.
-func openONNX(t testing.TB, name string) *onnx.Model {
+// openONNX opens a model of testdata, with its own sidecar for nil, and the runtime that make setup installs.
+func openONNX(t testing.TB, name string, side *onnx.Sidecar) *onnx.Model {
 	t.Helper()
 	getenv := func(key string) string {
 		if v := os.Getenv(key); v != "" || key != onnx.LibraryEnv {
@@ -33,7 +34,7 @@ func openONNX(t testing.TB, name string) *onnx.Model {
 	if _, err := onnx.FindLibrary(getenv); err != nil {
 		t.Skipf("%v (make setup installs it where pip is)", err)
 	}
-	m, err := onnx.Open(oracle.Golden(t, "onnx", name+".onnx"), onnx.Options{Getenv: getenv})
+	m, err := onnx.Open(oracle.Golden(t, "onnx", name+".onnx"), onnx.Options{Getenv: getenv, Sidecar: side})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestDiffusersPipelines(t *testing.T) {
 		{"text", "text_ddim", "noise4", "ddim", "trailing"},
 		{"text", "text_dpmpp2m", "noise4", "dpm++2m", "linspace-drop"},
 	} {
-		m := openONNX(t, c.model)
+		m := openONNX(t, c.model, nil)
 		var den sampler.Denoiser = sampler.Adapt(sampler.NetFunc(m.Forward), m.Path(), m.Pred())
 		opt := sampler.Options{N: 2, Shape: m.Shape(), State: read(c.noise)} // the pipelines start from n itself, not from B·n
 		if c.model == "text" {
@@ -119,7 +120,7 @@ func TestDiffusersPipelines(t *testing.T) {
 
 // Images of an ONNX model do not depend on the batch.
 func TestONNXImagesDoNotDependOnBatches(t *testing.T) {
-	m := openONNX(t, "unet")
+	m := openONNX(t, "unet", nil)
 	g, err := diffusion.Build(m.Path(), diffusion.Spec{Rule: "trailing", Steps: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +132,63 @@ func TestONNXImagesDoNotDependOnBatches(t *testing.T) {
 		opt.Batch = batch
 		if !slices.Equal(bits(t, den, "dpm++2m", g, opt), all) {
 			t.Errorf("batches of %d give other bits", batch)
+		}
+	}
+}
+
+// A network that is perfect for N(0, 0.5²) draws what the closed form does.
+func TestONNXGaussian(t *testing.T) {
+	m := openONNX(t, "gauss", nil)
+	g, err := diffusion.Build(m.Path(), diffusion.Spec{Rule: "trailing", Steps: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	den := sampler.Adapt(sampler.NetFunc(m.Forward), m.Path(), m.Pred())
+	opt := sampler.Options{Seed: 1, N: 7, Shape: m.Shape(), Double: true}
+	for _, name := range []string{"ddim", "dpm++2m", "euler-a"} {
+		got, err := sampler.Run(context.Background(), den, solver(t, name), g, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := sampler.Run(context.Background(), gaussian{0, 0.5}, solver(t, name), g, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// x, the factor and their product are rounded to 24 bits; B/A, 157 at the first level, weighs that in x0, of
+		// which the next states take less than half. |x| < 4.
+		for i, v := range got.X.F64() {
+			if w := want.X.F64()[i]; math.Abs(v-w) > 4*3*0x1p-24*157/2 {
+				t.Errorf("%s: value %d is %g, want %g", name, i, v, w)
+			}
+		}
+	}
+}
+
+// Of a network in a file, a wrong sidecar is refused and the right one named.
+func TestONNXProbe(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"prediction": "eps", "path": "vp"`:                            "",
+		`{"prediction": "eps", "path": "vp", "time": {"kind": "index"}`: "",
+		`{"prediction": "x0", "path": "vp"`:                             "prediction eps on path vp",
+		`{"prediction": "v", "path": "vp"`:                              "prediction eps on path vp",
+		`{"prediction": "flow", "path": "vp"`:                           "prediction eps on path vp",
+		`{"prediction": "eps", "path": "vp", "time": {"kind": "sigma"}`: "prediction eps on path vp, time kind path",
+		`{"prediction": "eps", "path": "vp", "input": "ve"`:             "prediction eps on path vp, input path",
+		`{"prediction": "eps", "path": "vp", "time": {"scale": 0.001}`:  "prediction eps on path vp, time kind path",
+	} {
+		side, err := onnx.ParseSidecar([]byte(text + `, "range": [-1, 1]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := openONNX(t, "gauss", side)
+		o := sampler.ProbeOptions{Shape: m.Shape()}
+		o.Mean, o.Dev = side.Data()
+		for _, v := range m.Variants() {
+			o.Others = append(o.Others, sampler.Convention{Name: v.Name, Net: sampler.NetFunc(v.Forward), Path: v.Path(), Pred: v.Pred()})
+		}
+		err = sampler.Probe(context.Background(), sampler.Convention{Net: sampler.NetFunc(m.Forward), Path: m.Path(), Pred: m.Pred()}, o)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasSuffix(err.Error(), "; what fits is "+want)) {
+			t.Errorf("%s: error %v, want %q", text, err, want)
 		}
 	}
 }

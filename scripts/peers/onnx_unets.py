@@ -7,6 +7,7 @@ and the states of the usual pipeline loop over them in float32, 10 steps.
 
 unet.onnx      UNet2DModel: sample [B,3,8,8], timestep [B] float32; predicts eps
 text.onnx      UNet2DConditionModel: sample [B,4,8,8], timestep scalar int64, encoder_hidden_states [B,5,12]; predicts v
+gauss.onnx     the perfect eps of N(0, 0.5²) in every value on linear betas: sample [B,1,4,4], timestep [B] int64
 runs.npz       noise and text that go in; <model>_<sampler>: the states, [11, 2, C, 8, 8], unscaled by the model
                (text.onnx with classifier-free guidance of 3 against the empty text, images and empty texts in one batch)
 """
@@ -52,6 +53,20 @@ def export(net, path, args, names, batched):
     onnx.checker.check_model(onnx.load(str(path)))
 
 
+def gauss(path):
+    """eps = b/(a²·0.25 + b²)·x, by a table of the factor."""
+    abar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    table = (np.sqrt(1 - abar) / (abar * 0.25 + 1 - abar)).astype(np.float32).reshape(1000, 1, 1, 1)
+    info, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [node("Gather", ["table", "timestep"], ["factor"]), node("Mul", ["sample", "factor"], ["eps"])], "gauss",
+        [info("sample", onnx.TensorProto.FLOAT, ["batch", 1, 4, 4]), info("timestep", onnx.TensorProto.INT64, ["batch"])],
+        [info("eps", onnx.TensorProto.FLOAT, ["batch", 1, 4, 4])], [onnx.numpy_helper.from_array(table, "table")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
 @torch.no_grad()
 def loop(scheduler, noise, predict):
     scheduler.set_timesteps(STEPS)
@@ -72,6 +87,8 @@ def main():
     export(plain, out / "unet.onnx", (torch.zeros(2, 3, 8, 8), torch.zeros(2)), ["sample", "timestep"], ["sample", "timestep"])
     export(text, out / "text.onnx", (torch.zeros(2, 4, 8, 8), torch.tensor(1), torch.zeros(2, 5, 12)),
            ["sample", "timestep", "encoder_hidden_states"], ["sample", "encoder_hidden_states"])
+
+    gauss(out / "gauss.onnx")
 
     gen = torch.Generator().manual_seed(2)
     noise3 = torch.randn(IMAGES, 3, 8, 8, generator=gen)
