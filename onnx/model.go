@@ -279,8 +279,8 @@ func size(shape []int) int {
 
 // Forward writes to out the prediction for x, scaled as Path().Input says, at
 // the path's times t, one per image. x and out are [n, Shape()...]; float32
-// tensors on the CPU are given to a float32 model as they lie. classes is nil or
-// one per image, -1 for none; inputs has [n, ...] for every name of Asks. A model
+// tensors on the CPU are given to a float32 model as they lie. classes is nil, for
+// none, or one per image, -1 for none; inputs has [n, ...] for every name of Asks. A model
 // that is told one time for all images is asked apart for those that differ.
 func (m *Model) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, classes []int, inputs map[string]*gpu.Tensor) error {
 	n := len(t)
@@ -305,6 +305,9 @@ func (m *Model) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, cl
 		}
 		out.Copy(ho)
 		return dev.Err()
+	}
+	if classes == nil {
+		classes = slices.Repeat([]int{-1}, n)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -433,7 +436,7 @@ func (m *Model) checkInputs(n int, classes []int, inputs map[string]*gpu.Tensor)
 		}
 		return nil
 	}
-	if classes == nil {
+	if classes == nil && m.Sidecar.NoClass == nil {
 		return fmt.Errorf("onnx: the model is conditioned on a class; give one for each image")
 	}
 	for i, k := range classes {

@@ -146,6 +146,26 @@ func TestForward(t *testing.T) {
 	}
 }
 
+// Without classes a model that knows a class for none is asked for it.
+func TestForwardWithoutClasses(t *testing.T) {
+	p := &pretended{
+		in:     []Port{{"sample", "float32", []int{-1, 1, 1, 2}}, {"timestep", "float32", nil}, {"class_labels", "int64", []int{-1}}},
+		out:    []Port{{"out", "float32", []int{-1, 1, 1, 2}}},
+		answer: func(in map[string]*array, row, _ int) float64 { return float64(in["class_labels"].i64[row]) },
+	}
+	m := pretend(t, p, `{"prediction": "eps", "path": "vp", "no_class": 7, "classes": 7}`)
+	x := ramp(gpu.Float32, 3, 1, 1, 2)
+	out := x.Like()
+	if err := m.Forward(context.Background(), out, x, []float64{1, 1, 1}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range all(out) {
+		if got != 7 {
+			t.Errorf("value %d is of class %g, want 7", i, got)
+		}
+	}
+}
+
 // One time for all: images of other times are asked apart, in order.
 func TestForwardOneTime(t *testing.T) {
 	for _, shape := range [][]int{nil, {1}} {

@@ -71,11 +71,11 @@ const misfit = 0.5
 // network that fits loosely at the highest level while one of o.Others, which
 // differ in time or scaling, fits three times better is refused too.
 func Probe(ctx context.Context, c Convention, o ProbeOptions) error {
-	p, err := newProbe(o)
+	q, err := newQuestions(o)
 	if err != nil {
 		return err
 	}
-	own, err := p.measure(ctx, c)
+	own, err := q.measure(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func Probe(ctx context.Context, c Convention, o ProbeOptions) error {
 		}
 	}
 	for _, alt := range o.Others {
-		s, err := p.measure(ctx, alt)
+		s, err := q.measure(ctx, alt)
 		if err != nil {
 			continue // an alternative that the network refuses is none
 		}
@@ -174,15 +174,15 @@ func toSegment(x, y, x1, y1, x2, y2 float64) float64 {
 	return math.Hypot(x-x1-u*dx, y-y1-u*dy)
 }
 
-// probe is what networks are asked about.
-type probe struct {
+// questions are what networks are asked about.
+type questions struct {
 	o      ProbeOptions
 	size   int
 	x0, n  []float64 // [N, size]
 	x, out *gpu.Tensor
 }
 
-func newProbe(o ProbeOptions) (*probe, error) {
+func newQuestions(o ProbeOptions) (*questions, error) {
 	if o.N == 0 {
 		o.N = 8
 	}
@@ -192,35 +192,35 @@ func newProbe(o ProbeOptions) (*probe, error) {
 	if o.N < 1 || !(o.Dev > 0) || math.IsInf(o.Dev, 1) || math.IsNaN(o.Mean-o.Mean) {
 		return nil, fmt.Errorf("sampler: Probe: %d samples of data of mean %g and deviation %g; wanted finite numbers, at least one sample", o.N, o.Mean, o.Dev)
 	}
-	p := &probe{o: o, size: 1, x: gpu.CPU().Empty(append([]int{o.N}, o.Shape...)...)}
+	q := &questions{o: o, size: 1, x: gpu.CPU().Empty(append([]int{o.N}, o.Shape...)...)}
 	for _, d := range o.Shape {
-		p.size *= d
+		q.size *= d
 	}
-	if o.N*p.size < 3 {
+	if o.N*q.size < 3 {
 		return nil, fmt.Errorf("sampler: Probe: samples of shape %v; wanted some values", o.Shape)
 	}
-	p.out = p.x.Like()
-	p.n = make([]float64, o.N*p.size)
+	q.out = q.x.Like()
+	q.n = make([]float64, o.N*q.size)
 	for i := range o.N {
-		rng.ForImage(0, uint64(i), rng.Init).FillNormal64(p.n[i*p.size : (i+1)*p.size])
+		rng.ForImage(0, uint64(i), rng.Init).FillNormal64(q.n[i*q.size : (i+1)*q.size])
 	}
-	p.x0 = p.pictures()
-	return p, nil
+	q.x0 = q.pictures()
+	return q, nil
 }
 
 // pictures are smooth: waves of at most one length along every axis, of the
 // data's mean and deviation over all.
-func (p *probe) pictures() []float64 {
-	x := make([]float64, len(p.n))
-	for b := range p.o.N {
+func (q *questions) pictures() []float64 {
+	x := make([]float64, len(q.n))
+	for b := range q.o.N {
 		s := rng.ForImage(0, uint64(b), rng.Time)
 		phase := 2 * math.Pi * s.Float64()
-		row := x[b*p.size : (b+1)*p.size]
+		row := x[b*q.size : (b+1)*q.size]
 		for i := range row {
 			row[i] = phase
 		}
-		stride := p.size
-		for _, d := range p.o.Shape {
+		stride := q.size
+		for _, d := range q.o.Shape {
 			stride /= d
 			rate := 2 * math.Pi * (s.Float64() - 0.5) * 2 / float64(d)
 			for i := range row {
@@ -237,13 +237,13 @@ func (p *probe) pictures() []float64 {
 		square += (v - mean) * (v - mean) / float64(len(x))
 	}
 	for i, v := range x {
-		x[i] = p.o.Mean + p.o.Dev*(v-mean)/math.Sqrt(square)
+		x[i] = q.o.Mean + q.o.Dev*(v-mean)/math.Sqrt(square)
 	}
 	return x
 }
 
 // measure asks a network at the three levels.
-func (p *probe) measure(ctx context.Context, c Convention) (*slopes, error) {
+func (q *questions) measure(ctx context.Context, c Convention) (*slopes, error) {
 	most, least := c.Path.Range()
 	high, low := c.Path.Sigma(most), c.Path.Sigma(least)
 	if math.IsInf(high, 1) { // pure noise: a step of a thousand before it
@@ -253,23 +253,23 @@ func (p *probe) measure(ctx context.Context, c Convention) (*slopes, error) {
 		low = c.Path.Sigma(least + (most-least)/1000)
 	}
 	s := &slopes{}
-	for i, sigma := range []float64{high, min(max(p.o.Dev, low), high), low} {
+	for i, sigma := range []float64{high, min(max(q.o.Dev, low), high), low} {
 		l := &s[i]
 		l.sigma = sigma
 		l.a, l.b = c.Path.Input(sigma)
-		if err := p.ask(ctx, c, sigma, l.a, l.b); err != nil {
+		if err := q.ask(ctx, c, sigma, l.a, l.b); err != nil {
 			return nil, err
 		}
-		l.onNoise, l.onX = p.regress()
+		l.onNoise, l.onX = q.regress()
 		cx, cf, err := c.Pred.ToX0(l.a, l.b)
 		if err != nil {
 			return nil, err
 		}
-		for j, f := range p.out.F32() {
-			d := cx*float64(p.x.F32()[j]) + cf*float64(f) - p.o.Mean
-			l.off += d * d / float64(len(p.n))
+		for j, f := range q.out.F32() {
+			d := cx*float64(q.x.F32()[j]) + cf*float64(f) - q.o.Mean
+			l.off += d * d / float64(len(q.n))
 		}
-		if l.off = math.Sqrt(l.off) / p.o.Dev; math.IsNaN(l.off+l.onNoise+l.onX) || math.IsInf(l.off, 0) {
+		if l.off = math.Sqrt(l.off) / q.o.Dev; math.IsNaN(l.off+l.onNoise+l.onX) || math.IsInf(l.off, 0) {
 			return nil, &NotFiniteError{Sigma: sigma}
 		}
 	}
@@ -277,28 +277,28 @@ func (p *probe) measure(ctx context.Context, c Convention) (*slopes, error) {
 }
 
 // ask fills out with the network's answers to a·x0 + b·n.
-func (p *probe) ask(ctx context.Context, c Convention, sigma, a, b float64) error {
-	times := make([]float64, p.o.N)
+func (q *questions) ask(ctx context.Context, c Convention, sigma, a, b float64) error {
+	times := make([]float64, q.o.N)
 	for i := range times {
 		times[i] = c.Path.Time(sigma)
 	}
-	for i := range p.n {
-		p.x.F32()[i] = float32(a*p.x0[i] + b*p.n[i])
+	for i := range q.n {
+		q.x.F32()[i] = float32(a*q.x0[i] + b*q.n[i])
 	}
-	return c.Net.Forward(ctx, p.out, p.x, times, p.o.Cond)
+	return c.Net.Forward(ctx, q.out, q.x, times, q.o.Cond)
 }
 
 // regress fits the answers by a constant, n and x0, and returns the slopes.
-func (p *probe) regress() (onNoise, onX float64) {
-	N := float64(len(p.n))
+func (q *questions) regress() (onNoise, onX float64) {
+	N := float64(len(q.n))
 	var mf, mn, mx float64
-	f := p.out.F32()
-	for i := range p.n {
-		mf, mn, mx = mf+float64(f[i])/N, mn+p.n[i]/N, mx+p.x0[i]/N
+	f := q.out.F32()
+	for i := range q.n {
+		mf, mn, mx = mf+float64(f[i])/N, mn+q.n[i]/N, mx+q.x0[i]/N
 	}
 	var nn, nx, xx, fn, fx float64
-	for i := range p.n {
-		df, dn, dx := float64(f[i])-mf, p.n[i]-mn, p.x0[i]-mx
+	for i := range q.n {
+		df, dn, dx := float64(f[i])-mf, q.n[i]-mn, q.x0[i]-mx
 		nn, nx, xx, fn, fx = nn+dn*dn, nx+dn*dx, xx+dx*dx, fn+df*dn, fx+df*dx
 	}
 	det := nn*xx - nx*nx

@@ -311,7 +311,11 @@ func runCompare(ctx context.Context, a *app, o *compareOptions) error {
 	if err != nil {
 		return err
 	}
-	rows, cells, spec, path, err := o.plan(entry.path)
+	own, err := entry.path(o.model)
+	if err != nil {
+		return err
+	}
+	rows, cells, spec, path, err := o.plan(own)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ type compareRowJSON struct {
 
 // open opens the model and says what is to come.
 func (r *comparison) open(ctx context.Context, a *app, entry *modelEntry) (*model, error) {
-	m, err := entry.open(ctx, a, r.o.model)
+	m, err := entry.open(ctx, a, opening{model: r.o.model, n: r.o.n})
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ const maxImageValues = 1 << 30
 
 // openImages makes the denoiser of a set of pictures: [H,W,1] where all are gray,
 // else [H,W,3], -1 for black and 1 for white.
-func openImages(ctx context.Context, a *app, o *sampleOptions) (*model, error) {
+func openImages(ctx context.Context, a *app, o opening) (*model, error) {
 	arg := strings.TrimPrefix(o.model, "images:")
 	src, err := imageio.OpenContext(ctx, arg, imageio.Options{Stdin: a.env.Stdin})
 	if err != nil {

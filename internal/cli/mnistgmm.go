@@ -52,7 +52,7 @@ func mnistGMM(ctx context.Context, getenv func(string) string, tell func(string)
 }
 
 // openMNISTGMM opens the model for fidlab sample.
-func openMNISTGMM(ctx context.Context, a *app, o *sampleOptions) (*model, error) {
+func openMNISTGMM(ctx context.Context, a *app, o opening) (*model, error) {
 	var p *progress
 	m, sum, err := mnistGMM(ctx, a.env.Getenv, func(line string) { a.say("%s", line) }, func(share float64) {
 		if p == nil {

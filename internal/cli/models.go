@@ -42,7 +42,15 @@ type modelEntry struct {
 	source  string
 	path    func(name string) (diffusion.Path, error) // the one its grids are for
 	match   func(name string) bool
-	open    func(ctx context.Context, a *app, o *sampleOptions) (*model, error)
+	open    func(ctx context.Context, a *app, o opening) (*model, error)
+}
+
+// opening is what a model is opened for.
+type opening struct {
+	model   string // as given
+	n       int    // samples
+	classes []int  // asked for in turn
+	net     netOptions
 }
 
 // vePath is the path of denoisers that take any noise level.
@@ -141,7 +149,7 @@ func (o *sampleOptions) open(ctx context.Context, a *app) (*model, sampler.Solve
 	if err != nil {
 		return nil, nil, nil, nil, err
 	}
-	m, err := entry.open(ctx, a, o)
+	m, err := entry.open(ctx, a, opening{o.model, o.n, o.classes, o.net})
 	return m, s, g, p, err
 }
 
@@ -152,7 +160,7 @@ func (m *model) done() {
 	}
 }
 
-func openMixture(_ context.Context, _ *app, o *sampleOptions) (*model, error) {
+func openMixture(_ context.Context, _ *app, o opening) (*model, error) {
 	path := strings.TrimPrefix(o.model, "gmm:")
 	sum, err := tensor.FileSHA256(path)
 	if err != nil {

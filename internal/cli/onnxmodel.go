@@ -27,7 +27,7 @@ func onnxPath(name string) (diffusion.Path, error) {
 }
 
 // openONNX opens a network and checks that it was trained as its sidecar says.
-func openONNX(ctx context.Context, a *app, o *sampleOptions) (*model, error) {
+func openONNX(ctx context.Context, a *app, o opening) (*model, error) {
 	out := &model{name: o.model}
 	var err error
 	if out.sha256, err = tensor.FileSHA256(o.model); err != nil {
@@ -57,11 +57,7 @@ func openONNX(ctx context.Context, a *app, o *sampleOptions) (*model, error) {
 		}
 		if side.NoClass != nil {
 			out.classes = append(out.classes, -1)
-			if len(o.classes) == 0 {
-				o.classes = []int{-1}
-			}
-		}
-		if len(o.classes) == 0 {
+		} else if len(o.classes) == 0 {
 			m.Close()
 			return nil, usagef("model %s is conditioned on a class; give --class, one of %v", o.model, out.classes)
 		}
