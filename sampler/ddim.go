@@ -97,7 +97,9 @@ func (s *clippedDDIM) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) err
 	ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
 	s.c[0], s.c[1] = 1, to.A
 	if s.z != nil {
-		e.Noise(s.z)
+		if err := e.Increment(s.z, from, to, 1); err != nil {
+			return err
+		}
 		return e.update(from, s.d, x, s.c, x, s.d, s.z)
 	}
 	return e.update(from, s.d, x, s.c, x, s.d)

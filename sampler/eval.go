@@ -24,6 +24,7 @@ type Eval struct {
 	offset int // and its place in the run
 	points []diffusion.Point
 	noise  func(step int, z *gpu.Tensor)
+	path   *brownian                                                       // Options.Brownian
 	own    func(step int, x *gpu.Tensor, from, to []diffusion.Point) error // Options.Levels
 }
 

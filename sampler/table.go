@@ -117,7 +117,9 @@ func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 		t.before.Copy(x)
 	}
 	if t.z != nil {
-		e.Noise(t.z)
+		if err := t.draw(e, shared); err != nil {
+			return err
+		}
 	}
 	return t.combine(e, x, x, shared, false)
 }
@@ -170,6 +172,18 @@ func (t *table) denoised() *gpu.Tensor {
 		return t.fresh
 	}
 	return t.d[0]
+}
+
+// draw makes the noise of a step.
+func (t *table) draw(e *Eval, shared bool) error {
+	churn := 1.0
+	if c, ok := t.s.(churner); ok {
+		churn = c.churn(t.from[0])
+	}
+	if shared {
+		return e.Increment(t.z, t.from[0], t.to[0], churn)
+	}
+	return e.incrementEach(t.z, t.from, t.to, churn)
 }
 
 // combine sets x to the step's, or the correction's, combination of state, the D
