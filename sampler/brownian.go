@@ -3,7 +3,6 @@ package sampler
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -33,15 +32,19 @@ func (b *brownian) begin(n ops.Noise) {
 	}
 }
 
-// rows fills each image's z from its own levels.
-func (b *brownian) rows(z *gpu.Tensor, from, to []diffusion.Point, rate float64) error {
+// rows fills each image's z from its own levels; those whose step has no path keep what they have.
+func (b *brownian) rows(z *gpu.Tensor, from, to []diffusion.Point, churn func(diffusion.Point) float64) error {
 	if len(b.each) != len(from) {
 		b.each = make([]walker, len(from))
 	}
 	for i := range from {
+		c := churn(from[i])
+		if c == 0 || to[i].B == 0 {
+			continue
+		}
 		n := b.noise
 		n.Stream += uint64(i)
-		if err := b.each[i].step(z.Rows(i, i+1), n, from[i], to[i], rate); err != nil {
+		if err := b.each[i].step(z.Rows(i, i+1), n, from[i], to[i], c); err != nil {
 			return err
 		}
 	}
@@ -151,9 +154,9 @@ func (e *Eval) Increment(z *gpu.Tensor, from, to diffusion.Point, churn float64)
 }
 
 // incrementEach is Increment with levels of each image.
-func (e *Eval) incrementEach(z *gpu.Tensor, from, to []diffusion.Point, churn float64) error {
-	if e.path == nil || churn == 0 || slices.ContainsFunc(to, func(p diffusion.Point) bool { return p.B == 0 }) {
-		e.Noise(z)
+func (e *Eval) incrementEach(z *gpu.Tensor, from, to []diffusion.Point, churn func(diffusion.Point) float64) error {
+	e.Noise(z)
+	if e.path == nil {
 		return nil
 	}
 	return e.path.rows(z, from, to, churn)
@@ -163,4 +166,12 @@ func (e *Eval) incrementEach(z *gpu.Tensor, from, to []diffusion.Point, churn fl
 type churner interface {
 	// churn is that of a step that starts at p; 0 draws no noise.
 	churn(p diffusion.Point) float64
+}
+
+// churnOf is a solver's churn.
+func churnOf(s Solver) func(diffusion.Point) float64 {
+	if c, ok := s.(churner); ok {
+		return c.churn
+	}
+	return func(diffusion.Point) float64 { return 1 }
 }

@@ -71,7 +71,7 @@ func StartTable(s Table, like *gpu.Tensor) Stepper {
 	}
 	t.h.At = make([]diffusion.Point, keep)
 	if s.Noisy() {
-		t.z = like.Like()
+		t.z, t.churn = like.Like(), churnOf(s)
 	}
 	if c, ok := s.(Corrector); ok {
 		t.corrector, t.before = c, like.Like()
@@ -93,6 +93,7 @@ type table struct {
 	unit      []float64     // [n, 2], of x and D_0 in N_0
 	z         *gpu.Tensor
 	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
+	churn     func(diffusion.Point) float64
 	seen      int         // how many of d hold something
 
 	from, to []diffusion.Point   // of each image, in this step
@@ -176,14 +177,10 @@ func (t *table) denoised() *gpu.Tensor {
 
 // draw makes the noise of a step.
 func (t *table) draw(e *Eval, shared bool) error {
-	churn := 1.0
-	if c, ok := t.s.(churner); ok {
-		churn = c.churn(t.from[0])
-	}
 	if shared {
-		return e.Increment(t.z, t.from[0], t.to[0], churn)
+		return e.Increment(t.z, t.from[0], t.to[0], t.churn(t.from[0]))
 	}
-	return e.incrementEach(t.z, t.from, t.to, churn)
+	return e.incrementEach(t.z, t.from, t.to, t.churn)
 }
 
 // combine sets x to the step's, or the correction's, combination of state, the D
