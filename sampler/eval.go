@@ -131,11 +131,25 @@ func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffus
 
 // ask is Denoise without the check of the output.
 func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
+	return e.call(out, x, e.count(p), e.cond, nil)
+}
+
+// count notes an evaluation of all images at p, and is that point for each.
+func (e *Eval) count(p diffusion.Point) []diffusion.Point {
 	e.all = e.all.plus(Count{NFE: 1, Network: e.costAt(p)})
 	for i := range e.points {
 		e.points[i] = p
 	}
-	return e.call(out, x, e.points, e.cond, nil)
+	return e.points
+}
+
+// askVariance is ask that also writes what the network says of the step's variance.
+func (e *Eval) askVariance(out, variance, x *gpu.Tensor, p diffusion.Point) error {
+	den, ok := e.den.den.(VarianceDenoiser)
+	if !ok {
+		return fmt.Errorf("sampler: the denoiser predicts no variance, as ddpm's learned ones need; take variance=fixed_small or fixed_large")
+	}
+	return den.DenoiseVariance(e.ctx, out, variance, x, e.count(p), e.cond)
 }
 
 // askEach is ask with a point of each image.

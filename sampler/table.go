@@ -94,7 +94,7 @@ type table struct {
 	z         *gpu.Tensor
 	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
 	churn     func(diffusion.Point) float64
-	seen      int         // how many of d hold something
+	seen      int // how many of d hold something
 
 	from, to []diffusion.Point   // of each image, in this step
 	past     [][]diffusion.Point // of each D, the point of each image
