@@ -22,7 +22,8 @@ import (
 // The step to τ' = 0, where the score has no value, is the last step of that
 // paper's code: "mean" leaves its noise out, "tweedie" is x' = D, which is also
 // Euler's step of the flow. Both are meant for a last level well above 0: 0.04
-// there.
+// there. Under a diffusion that does not vanish with τ, as constant, mean takes
+// out more noise than there is; take tweedie.
 type FlowSDE struct {
 	Diffusion string // "" is sigma
 	Norm      float64

@@ -66,8 +66,8 @@ type saPredictor struct{ Table }
 
 func (s saPredictor) churn(p diffusion.Point) float64 { return s.Table.(SASolver).churn(p) }
 
-// Keep is the larger order.
-func (s SASolver) Keep() int { return max(s.Predictor, s.Corrector) }
+// Keep is the larger order; a corrector needs to know where the step started.
+func (s SASolver) Keep() int { return max(s.Predictor, s.Corrector, min(s.Corrector, 1)+1) }
 
 // Noisy is true unless τ is 0.
 func (s SASolver) Noisy() bool { return s.Tau != 0 }
