@@ -104,7 +104,8 @@ func TestRunOnDevices(t *testing.T) {
 // From the same noise a GPU gives the CPU's bits with every solver.
 func TestRunHasTheCPUsBits(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
-		for _, spec := range append([]string{"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1", "midpoint", "rk4", "dopri5", "dpm-adaptive"}, singlesteps...) {
+		for _, spec := range append([]string{"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1", "midpoint", "rk4", "dopri5", "dpm-adaptive",
+			"ddpm:clip=1", "edm", "dpm2-a", "dpm++2s-a", "dpm++sde", "sde-dpm++3m", "sa-solver", "consistency"}, singlesteps...) {
 			for _, double := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/f64=%t", spec, double), func(t *testing.T) {
 					g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 5})

@@ -20,12 +20,14 @@ import (
 //
 // Both published third orders have a fault in the last term, whose second factor
 // is half of the second derivative: k-diffusion takes φ3 for 2φ3, diffusers
-// φ3+1, which does not vanish with h. Without noise's part the orders measured on
-// the exact flow of a mixture are 3.0 as corrected, 2.0 as k-diffusion has it and
-// 1.0 as diffusers has it.
+// φ3+1, which does not vanish with h. With the noise set to zero the orders
+// measured on a mixture at 200 and 400 steps are 3.1 as corrected, 1.9 as
+// k-diffusion has it and 1.1 as diffusers has it; the deviation of a Gaussian, noise
+// included, gets right at orders 2, 2 and 1.
 //
-// The first steps are of lower order, and so is one from pure noise, as far as
-// it has no differences; a step to zero noise is x' = D.
+// The first two steps are of lower order; the equation damps the error that they
+// leave by (s_end/s_start)^(1+η), so little η wants dpm++3m instead. A step from
+// pure noise has no differences, a step to zero noise is x' = D.
 type SDEDPMpp struct {
 	Order int // 1 to 3
 	Eta   float64
