@@ -86,7 +86,7 @@ func TestStochasticSamplesAreTheMixture(t *testing.T) {
 	g := &goldenIndex{}
 	oracle.GoldenJSON(t, g, "schedulers", "index.json")
 	r := rand.New(rand.NewPCG(7, 1))
-	const n = 800
+	const n = 1000
 	energy := newEnergy(g, r, n)
 	start := gpu.CPU().From64(g.draws(r, n), n, 2)
 	for _, c := range keepers {
@@ -109,7 +109,7 @@ func TestStochasticSamplesAreTheMixture(t *testing.T) {
 			t.Errorf("%s: energy distance %.1f deviations above that of exact draws", c.name, z)
 		}
 	}
-	// What the distance can see: components a tenth too narrow.
+	// What the distance can see.
 	narrow := g.draws(r, n)
 	for i := range narrow {
 		narrow[i] *= 0.9
