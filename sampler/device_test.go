@@ -150,8 +150,8 @@ func TestStochasticRunOnDevices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(dev *gpu.Device) []float64 {
-		r, err := sampler.Run(context.Background(), m, sampler.DDIM{Eta: 1}, g, sampler.Options{Seed: 2, N: 4, Batch: 3, Shape: []int{3}, Device: dev})
+	run := func(dev *gpu.Device, brownian bool) []float64 {
+		r, err := sampler.Run(context.Background(), m, sampler.DDIM{Eta: 1}, g, sampler.Options{Seed: 2, N: 4, Batch: 3, Shape: []int{3}, Device: dev, Brownian: brownian})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,15 +161,22 @@ func TestStochasticRunOnDevices(t *testing.T) {
 		}
 		return v
 	}
-	want := run(gpu.CPU())
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
-		for i, got := range run(dev) {
-			// The noise of sigma 80 differs by 6 units of 2^-24; the steps shrink it.
-			if d := math.Abs(got - want[i]); !(d <= 80*4*6*0x1p-24) {
-				t.Errorf("value %d is %v, on the CPU %v", i, got, want[i])
-			}
+	for _, brownian := range []bool{false, true} {
+		want := run(gpu.CPU(), brownian)
+		// The noise of sigma 80 differs by 6 units of 2^-24, and a path's by that at
+		// each of its knots; the steps shrink it.
+		bound := 80 * 4 * 6 * 0x1p-24
+		if brownian {
+			bound *= rng.BrownianKnots
 		}
-	})
+		device.Each(t, func(t *testing.T, dev *gpu.Device) {
+			for i, got := range run(dev, brownian) {
+				if d := math.Abs(got - want[i]); !(d <= bound) {
+					t.Errorf("one path %t: value %d is %v, on the CPU %v", brownian, i, got, want[i])
+				}
+			}
+		})
+	}
 }
 
 func TestStartOnAnotherDeviceIsRefused(t *testing.T) {
