@@ -135,6 +135,26 @@ func TestBrownianOfSingleImages(t *testing.T) {
 	}
 }
 
+// Steps that inpainting repeats get new noise, not the path's again.
+func TestBrownianRepeatsDrawAnew(t *testing.T) {
+	const n = 4000
+	nothing := gpu.CPU().Empty64(n, 1)
+	var devs [2]float64
+	for i, brownian := range []bool{false, true} {
+		s := &sampler.Inpaint{Solver: solver(t, "euler-a"), Known: nothing, Mask: nothing, Repeat: 6}
+		res, err := sampler.Run(context.Background(), gaussian{0.3, 0.5}, s, sdeGrid(t, s, 12), sampler.Options{
+			Seed: 4, N: n, Batch: n, Shape: []int{1}, Double: true, Brownian: brownian,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, devs[i] = moments(res.X.F64())
+	}
+	if z := (devs[1]/devs[0] - 1) * math.Sqrt(n); math.Abs(z) > 4.9 { // each is good to 1/√(2n)
+		t.Errorf("deviation %.4f with one path, %.4f without: %.1f standard errors apart", devs[1], devs[0], z)
+	}
+}
+
 func TestBrownianRefusals(t *testing.T) {
 	for _, list := range [][]float64{{1e8, 1}, {1, 1e-8, 1e-9}} {
 		g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: list, End: diffusion.Keep})
