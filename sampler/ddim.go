@@ -16,7 +16,9 @@ import (
 //
 // η = 0 is the first-order exponential integrator (DPM-Solver-1, and Euler on
 // the straight line of either scaling); η = 1 is DDPM's posterior, and the
-// ancestral Euler sampler of k-diffusion.
+// ancestral Euler sampler of k-diffusion. That is so in every scaling, the flow's
+// too: r is of B/A, so no rescaling is needed for the law to stay (AncestralFlow
+// counts the noise of the same η otherwise).
 type DDIM struct {
 	Eta  float64 // noise, 0 (none) to 1
 	Clip float64 // limit of |D| in the first term, as some VP models need; 0 is none

@@ -90,3 +90,14 @@ func TestDriftOrders(t *testing.T) {
 		}
 	}
 }
+
+// Without their noise the solvers are of the order that the registry says, on the
+// noiseless flow.
+func TestStochasticOrdersWithoutNoise(t *testing.T) {
+	for name, order := range map[string]float64{
+		"edm:churn=0": 2, "euler-churn:churn=0": 1, "euler-a-flow:eta=0": 1, "dpm2-a:eta=0": 2, "dpm++2s-a:eta=0": 2,
+		"sde-dpm++1:eta=0": 1, "sde-dpm++2m:eta=0": 2, "dpm++sde:eta=0": 2,
+	} {
+		wantOrder(t, name, order, 160)
+	}
+}

@@ -63,7 +63,7 @@ var stochasticSolvers = []entry{
 	{Info{
 		Name: "sde-dpm++3m", Aliases: []string{"dpmpp_3m_sde", "dpm++3m-sde", "sde-dpmpp3m"}, Order: 3, PerStep: "1", Stochastic: true,
 		Options:     []string{"eta=1", "form=corrected|published|diffusers"},
-		Description: "third-order multistep DPM-Solver++ of the stochastic equation; published (k-diffusion) is of order 2, diffusers of order 1",
+		Description: "third-order multistep DPM-Solver++ of the stochastic equation; the published forms are of lower order",
 		Use:         "30 steps and more of an unguided model",
 		Source:      "k-diffusion; Lu et al. 2022, arXiv 2211.01095; coefficients corrected",
 	}, func(o values) Solver { return SDEDPMpp{Order: 3, Eta: o.num("eta"), Form: o.word("form")} }},
