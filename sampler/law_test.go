@@ -197,3 +197,26 @@ func noiseless(t *testing.T, den sampler.Denoiser, s sampler.Solver, g *diffusio
 	}
 	return math.Abs(res.X.F64()[1] - res.X.F64()[0])
 }
+
+// From pure noise the mean is kept exactly too, and the deviation gets right: the
+// first step has no logarithm to go by, and its error must vanish with its length.
+func TestStochasticLawFromPureNoise(t *testing.T) {
+	for _, c := range keepers {
+		s := solver(t, c.name)
+		var off [2]float64
+		for i, n := range []int{200, 400} {
+			g := build(t, "flow", diffusion.Spec{Rule: "flow", Steps: n, TauMin: 0.05, End: diffusion.Keep})
+			if s.Check(g) != nil {
+				continue // sbdm, whose diffusion is infinite there
+			}
+			mean, dev := lawOf(t, gaussian{0.3, 0.5}, 0.3, 0.5, s, g)
+			if math.Abs(mean-0.3) > 1e-12 {
+				t.Errorf("%s: mean %v, want 0.3", c.name, mean)
+			}
+			off[i] = dev/math.Hypot(0.5, g.Steps[n-1].To.Sigma()) - 1
+		}
+		if got := math.Log2(math.Abs(off[0] / off[1])); off[1] != 0 && got < 0.8*c.order {
+			t.Errorf("%s: order %.2f (deviation off by %.2g, %.2g), want %g", c.name, got, off[0], off[1], c.order)
+		}
+	}
+}
