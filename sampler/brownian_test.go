@@ -65,6 +65,50 @@ func normalOf(b rng.Brownian, s *rng.Stream, value uint64, v0, v1 float64) float
 	return from*at(v0) + to*at(v1)
 }
 
+// asking is a solver that asks for the noise of its own list of steps only.
+type asking struct {
+	sampler.Solver
+	steps [][3]float64 // ln sigma from and to, churn
+	got   [][]float64
+}
+
+func (*asking) NFE(*diffusion.Grid) int { return 0 }
+
+func (a *asking) Start(*gpu.Tensor) sampler.Stepper { return a }
+
+func (a *asking) Step(e *sampler.Eval, x *gpu.Tensor, _ *diffusion.Grid, _ int) error {
+	z := x.Like()
+	for _, s := range a.steps {
+		if err := e.Increment(z, diffusion.Point{A: 1, B: math.Exp(s[0])}, diffusion.Point{A: 1, B: math.Exp(s[1])}, s[2]); err != nil {
+			return err
+		}
+		a.got = append(a.got, slices.Clone(z.F64()))
+	}
+	return nil
+}
+
+// What is asked before changes nothing: steps that do not follow each other, the
+// same again, two in one of the path's intervals, another churn.
+func TestBrownianDoesNotDependOnTheOrderOfQuestions(t *testing.T) {
+	a := &asking{Solver: solver(t, "euler-a"), steps: [][3]float64{
+		{3, 2, 1}, {2, 1.5, 1}, {5, 4, 1}, {3, 2, 1}, {2, 1.9999, 1}, {1.9999, 1.9997, 1}, {2, 1.9997, 1},
+		{3, 2, 0.5}, {2, -1, 0.5}, {2, -1, 1}, {-15, -15.5, 1}, {15.9, -15.9, 1},
+	}}
+	g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: []float64{2, 1}, End: diffusion.Keep})
+	if _, err := sampler.Run(context.Background(), gaussian{0, 1}, a, g, sampler.Options{Seed: 6, First: 40, N: 2, Shape: []int{3}, Double: true, Brownian: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range a.steps {
+		from, to := math.Log(math.Exp(s[0])), math.Log(math.Exp(s[1])) // an ulp moves the path by its root
+		for k, got := range a.got[i] {
+			want := normalOf(rng.Brownian{Rate: s[2]}, rng.ForImage(6, uint64(40+k/3), rng.Bridge), uint64(k%3), from, to)
+			if math.Abs(got-want) > 1e-11 { // a rounding over the root of a step of 2e-4
+				t.Errorf("question %d, ln sigma %g to %g, churn %g: value %d is %v, want %v", i, s[0], s[1], s[2], k, got, want)
+			}
+		}
+	}
+}
+
 // Of one path, runs of n and 2n steps approach each other, at the strong order 1
 // of methods that see the noise only in their own stages; with independent draws
 // they don't.
