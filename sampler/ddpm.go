@@ -20,8 +20,8 @@ import (
 //	v  = β               large: for data of variance 1
 //
 // learned_range takes v = β^f·v_small^(1-f) with f = (1+o)/2 of the denoiser's
-// second output o, learned takes o itself (VarianceDenoiser). A small variance
-// is never below 1e-20. The names that end in _log are the same numbers here.
+// second output o, learned takes o itself (VarianceDenoiser); no variance counts
+// as less than 1e-20 there. The names that end in _log are the same numbers here.
 //
 // A step to zero noise adds none. The original adds the large variance's there
 // too, unless the step starts at time 0: EndNoise.
