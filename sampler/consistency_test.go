@@ -199,6 +199,23 @@ func TestLatentConsistencySteps(t *testing.T) {
 	}
 }
 
+// The jump of TCD from time 500 to 170 ends at 0.7·170 = 119, however that is rounded.
+func TestTCDJumpsToWholeTimes(t *testing.T) {
+	g := build(t, "vp", diffusion.Spec{Rule: "times", List: []float64{500, 170}, End: diffusion.Keep})
+	a, b := diffusion.VPSpace.Scale(g.Path.Sigma(119)) // of data at 0 the state is noise, of which B_s/B stays
+	from := g.Steps[0].From
+	res, err := sampler.Run(context.Background(), gaussian{0, 0}, solver(t, "tcd"), g, sampler.Options{
+		N: 1, Shape: []int{1}, Double: true, State: gpu.CPU().From64([]float64{from.B}, 1, 1),
+		StepNoise: func(_, _ int, z *gpu.Tensor) { clear(z.F64()) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := res.X.F64()[0]; math.Abs(got-b/a) > 1e-12 {
+		t.Errorf("without noise the state is %v, want %v", got, b/a)
+	}
+}
+
 // The solvers that VE grids do not serve, on their own: bits by batches, counts.
 func TestSolversOfOtherGrids(t *testing.T) {
 	mix := testMixture(t, 24, 5)

@@ -58,7 +58,8 @@ func (s *tcd) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	if err := e.ask(s.d, x, from); err != nil {
 		return err
 	}
-	a, b := diffusion.VPSpace.Scale(g.Path.Sigma(math.Floor((1 - s.Gamma) * to.T)))
+	const slack = 1e-9 // (1-0.3)·170 is 119, which rounding may miss
+	a, b := diffusion.VPSpace.Scale(g.Path.Sigma(math.Floor((1-s.Gamma)*to.T + slack)))
 	if a < to.A { // a first time that is noisier than the step's end
 		a, b = to.A, to.B
 	}
