@@ -264,7 +264,7 @@ func TestStochasticRefusals(t *testing.T) {
 		"dpm++sde:r=0":                  "r 0; wanted above 0",
 		"dpm++sde:eta=2":                "eta 2",
 		"sde-dpm++2m:eta=-1":            "eta -1",
-		"sde-dpm++3m:form=midpoint":     "form=corrected or",
+		"sde-dpm++3m:third=midpoint":    "third=corrected or",
 		"sa-solver:predictor=4":         "orders 4 and 3",
 		"sa-solver:corrector=-1":        "orders 3 and -1",
 		"sa-solver:tau=5":               "tau² 25",

@@ -58,8 +58,8 @@ func TestDriftOrders(t *testing.T) {
 		{"sde-dpm++2m:form=heun", 1, 2},
 		{"sde-dpm++3m", 1, 3},
 
-		{"sde-dpm++3m:form=published", 1, 2},
-		{"sde-dpm++3m:form=diffusers", 1, 1},
+		{"sde-dpm++3m:third=published", 1, 2},
+		{"sde-dpm++3m:third=diffusers", 1, 1},
 		{"sa-solver:predictor=1,corrector=0", 1, 1},
 		{"sa-solver:predictor=2,corrector=0", 1, 2},
 		{"sa-solver:predictor=3,corrector=0", 1, 3},

@@ -185,12 +185,12 @@ var stepFormulas = map[string]func(w *walkVE){
 		down, up = updown(w.s, w.s1, 0.7)
 		w.x = down/w.s*w.x - math.Expm1(math.Log(down/w.s))*dd + 1.01*up*path/math.Sqrt(clock(w.s1)-clock(w.s))
 	},
-	"sde-dpm++1:eta=0.6":               multistepSDE(1, 0.6, 0, false),
-	"sde-dpm++2m:eta=0.6":              multistepSDE(2, 0.6, 0, false),
-	"sde-dpm++2m:eta=0.6,form=heun":    multistepSDE(2, 0.6, 0, true),
-	"sde-dpm++3m:eta=0.6":              multistepSDE(3, 0.6, 2, false),
-	"sde-dpm++3m:eta=1,form=published": multistepSDE(3, 1, 1, false),
-	"sde-dpm++3m:eta=1,form=diffusers": func(w *walkVE) { // its dpmsolver++ third-order SDE update
+	"sde-dpm++1:eta=0.6":                multistepSDE(1, 0.6, 0, false),
+	"sde-dpm++2m:eta=0.6":               multistepSDE(2, 0.6, 0, false),
+	"sde-dpm++2m:eta=0.6,form=heun":     multistepSDE(2, 0.6, 0, true),
+	"sde-dpm++3m:eta=0.6":               multistepSDE(3, 0.6, 2, false),
+	"sde-dpm++3m:eta=1,third=published": multistepSDE(3, 1, 1, false),
+	"sde-dpm++3m:eta=1,third=diffusers": func(w *walkVE) { // its dpmsolver++ third-order SDE update
 		if len(w.past) < 2 || w.s1 == 0 {
 			multistepSDE(3, 1, 1, false)(w)
 			return

@@ -88,8 +88,8 @@ var keepers = []struct {
 	{"sde-dpm++2m:form=heun", 2, 100},
 	{"sde-dpm++2m:eta=0.5", 2, 100},
 	{"sde-dpm++3m", 2, 200}, // the third order is the drift's
-	{"sde-dpm++3m:form=published", 2, 200},
-	{"sde-dpm++3m:form=diffusers", 1, 100},
+	{"sde-dpm++3m:third=published", 2, 200},
+	{"sde-dpm++3m:third=diffusers", 1, 100},
 	{"sa-solver", 2, 100},
 	{"sa-solver:corrector=0", 2, 200},
 	{"sa-solver:predictor=1,corrector=0", 1, 200},

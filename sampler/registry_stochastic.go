@@ -62,11 +62,11 @@ var stochasticSolvers = []entry{
 	}, func(o values) Solver { return SDEDPMpp{Order: 2, Eta: o.num("eta"), Form: o.word("form")} }},
 	{Info{
 		Name: "sde-dpm++3m", Aliases: []string{"dpmpp_3m_sde", "dpm++3m-sde", "sde-dpmpp3m"}, Order: 3, PerStep: "1", Stochastic: true,
-		Options:     []string{"eta=1", "form=corrected|published|diffusers"},
-		Description: "third-order multistep DPM-Solver++ of the stochastic equation; the published forms are of lower order",
+		Options:     []string{"eta=1", "third=corrected|published|diffusers"},
+		Description: "third-order multistep DPM-Solver++ of the stochastic equation; third=published and diffusers are of lower order",
 		Use:         "30 steps and more of an unguided model",
 		Source:      "k-diffusion; Lu et al. 2022, arXiv 2211.01095; coefficients corrected",
-	}, func(o values) Solver { return SDEDPMpp{Order: 3, Eta: o.num("eta"), Form: o.word("form")} }},
+	}, func(o values) Solver { return SDEDPMpp{Order: 3, Eta: o.num("eta"), Third: o.word("third")} }},
 	{Info{
 		Name: "dpm++sde", Aliases: []string{"dpmpp_sde", "dpmpp-sde", "dpmsolversdescheduler"}, Order: 2, PerStep: "2, 1 in a step to zero", Stochastic: true,
 		Options:     []string{"eta=1", "s-noise=1", "r=0.5"},

@@ -31,7 +31,8 @@ import (
 type SDEDPMpp struct {
 	Order int // 1 to 3
 	Eta   float64
-	Form  string // order 2: "midpoint" or "heun"; order 3: "corrected", "published" (k-diffusion) or "diffusers"
+	Form  string // of order 2: "midpoint" or "heun"
+	Third string // of order 3: "corrected", "published" (k-diffusion) or "diffusers"
 }
 
 // Name is "sde-dpm++1", "sde-dpm++2m" or "sde-dpm++3m" with its options.
@@ -42,7 +43,7 @@ func (s SDEDPMpp) Name() string {
 	case 2:
 		return name("sde-dpm++2m", "eta=1", s.Eta, "form=midpoint|heun", s.Form)
 	}
-	return name("sde-dpm++3m", "eta=1", s.Eta, "form=corrected|published|diffusers", s.Form)
+	return name("sde-dpm++3m", "eta=1", s.Eta, "third=corrected|published|diffusers", s.Third)
 }
 
 // Check refuses a negative η and fewer steps than the order.
@@ -105,7 +106,7 @@ func (s SDEDPMpp) Coeffs(c []float64, h *History) {
 	}
 	r1 := math.Log(h.At[2].Sigma()/h.At[1].Sigma()) / step
 	phi3 := phi2/H - 0.5
-	switch s.Form {
+	switch s.Third {
 	case "published":
 	case "diffusers":
 		phi3++
