@@ -192,12 +192,22 @@ func (e *Eval) finiteRows(out *gpu.Tensor, at []diffusion.Point, rows []int) err
 
 // call evaluates the denoiser in the form that it knows, for the batch's images rows, nil for all.
 func (e *Eval) call(out, x *gpu.Tensor, at []diffusion.Point, c Cond, rows []int) error {
-	err := e.den.ask(e.ctx, out, x, at, c)
+	return e.failed(e.den.ask(e.ctx, out, x, at, c), rows)
+}
+
+// askRaw is ask for a denoiser that need not make x0 of what it says.
+func (e *Eval) askRaw(x *gpu.Tensor, p diffusion.Point) (f *gpu.Tensor, ax, af float64, err error) {
+	f, ax, af, err = e.den.raw.unconverted(e.ctx, x, e.count(p), e.cond)
+	return f, ax, af, e.failed(err, nil)
+}
+
+// failed names the step, and the image where a wrapper has looked before us.
+func (e *Eval) failed(err error, rows []int) error {
 	if err == nil {
 		return nil
 	}
 	var bad *NotFiniteError
-	if errors.As(err, &bad) { // a wrapper has looked before us
+	if errors.As(err, &bad) {
 		if rows != nil {
 			bad.Image = rows[bad.Image]
 		}

@@ -64,7 +64,9 @@ func schedulerRows(job func(name string, threads int) func(*peers) (runner, erro
 type constant struct{ eps *gpu.Tensor }
 
 func (c constant) Forward(_ context.Context, out, _ *gpu.Tensor, _ []float64, _ sampler.Cond) error {
-	out.Copy(c.eps)
+	if out.F32()[0] != c.eps.F32()[0] { // nobody has written over the last answer
+		out.Copy(c.eps)
+	}
 	return nil
 }
 
