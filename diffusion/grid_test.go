@@ -21,7 +21,7 @@ func TestGridEnds(t *testing.T) {
 	}
 	for rule, e := range map[string]ends{
 		"linspace": {s999, s0, s0, false, false}, "linspace-real": {s999, s0, s0, false, false},
-		"linspace-drop": {s999, 0, 0, true, true}, "trailing": {s999, 0, 0, true, true},
+		"linspace-drop": {s999, 0, 0, true, true}, "lcm": {s999, 0, 0, true, true}, "trailing": {s999, 0, 0, true, true},
 		"leading": {0, s0, s0, false, false}, "karras": {s999, s0, s0, false, false},
 		"exponential": {s999, s0, s0, false, false}, "lu": {s999, s0, s0, false, false}, "polyexponential": {s999, s0, s0, false, false},
 		"flow": {math.Inf(1), 0.001 / 0.999, 0.001 / 0.999, false, false},
@@ -32,6 +32,9 @@ func TestGridEnds(t *testing.T) {
 				spec := diffusion.Spec{Rule: rule, Steps: n, End: end}
 				if rule == "flow" && end == diffusion.Min {
 					spec.SigmaMin = 0.001 / 0.999
+				}
+				if rule == "lcm" {
+					spec.Known = 500
 				}
 				g, err := diffusion.Build(vp, spec)
 				if err != nil {
@@ -127,6 +130,44 @@ func TestCurves(t *testing.T) {
 	}
 }
 
+// Times that the tools of latent consistency models list for 1,000 times of which
+// 50 are known, and by their formula for other numbers.
+func TestLatentConsistencyTimes(t *testing.T) {
+	vp := must(t, "vp")
+	for _, c := range []struct {
+		n, known int
+		want     []float64
+	}{
+		{1, 0, []float64{999}},
+		{2, 0, []float64{999, 499}},
+		{4, 0, []float64{999, 759, 499, 259}},
+		{8, 50, []float64{999, 879, 759, 639, 499, 379, 259, 139}},
+		{3, 30, []float64{989, 659, 329}}, // every 33rd
+	} {
+		g, err := diffusion.Build(vp, diffusion.Spec{Rule: "lcm", Steps: c.n, Known: c.known})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range g.Steps {
+			if s.From.T != c.want[i] {
+				t.Errorf("%d of %d: level %d is time %g, want %g", c.n, c.known, i, s.From.T, c.want[i])
+			}
+		}
+		if g.Path != vp || g.In(diffusion.VESpace).Path != vp || g.Reversed().Path != vp {
+			t.Errorf("the grid's path is %v", g.Path)
+		}
+	}
+	all, err := diffusion.Build(vp, diffusion.Spec{Rule: "lcm", Steps: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range all.Steps {
+		if want := float64(20*(50-i) - 1); s.From.T != want {
+			t.Errorf("50 of 50: level %d is time %g, want %g", i, s.From.T, want)
+		}
+	}
+}
+
 // A shift is a pure function, applied once, and can be undone.
 func TestShiftRoundTrip(t *testing.T) {
 	for _, tau := range []float64{0, 0.001, 0.3, 0.99, 1} {
@@ -189,6 +230,10 @@ func TestGridRefusals(t *testing.T) {
 		{vp, diffusion.Spec{Rule: "leading", Steps: 1000, Offset: 1}, "time 1000"},
 		{vp, diffusion.Spec{Rule: "trailing", Steps: 1001}, "1000 integer times"},
 		{vp, diffusion.Spec{Rule: "trailing", Steps: 10, Offset: 1}, "only leading"},
+		{vp, diffusion.Spec{Rule: "lcm", Steps: 51}, "51 levels of 50 known times"},
+		{vp, diffusion.Spec{Rule: "lcm", Steps: 4, Known: 1001}, "1001 known times, of a table of 1000"},
+		{vp, diffusion.Spec{Rule: "lcm", Steps: 4, Known: -1}, "-1 known times"},
+		{vp, diffusion.Spec{Rule: "trailing", Steps: 4, Known: 50}, "only lcm"},
 		{vp, diffusion.Spec{Rule: "karras", Steps: 3, SigmaMin: 5, SigmaMax: 2}, "from 2 to 5"},
 		{vp, diffusion.Spec{Rule: "karras", Steps: 3, Rho: -1}, "rho -1"},
 		{vp, diffusion.Spec{Rule: "karras", Steps: 3, SigmaMax: math.NaN()}, "NaN"},

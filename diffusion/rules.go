@@ -24,6 +24,7 @@ type Spec struct {
 	TauMin             float64   // of flow: noise fraction of the last level; default 1/1000
 	Terminal           float64   // of flow: where the last level is stretched to after the shift; 0 is nowhere
 	Offset             int       // of leading
+	Known              int       // of lcm: how many times the model knows; default 50
 	List               []float64 // of sigmas and times
 }
 
@@ -42,6 +43,7 @@ var rules = []Rule{
 	{"linspace-real", "like linspace, not rounded", "first T-1, last 0", "diffusers' Euler"},
 	{"leading", "integer times Offset + i·⌊T/n⌋", "first below T-1, a note says how far; last Offset", "Song, Meng and Ermon 2021, arXiv 2010.02502"},
 	{"trailing", "integer times round(T - i·T/n) - 1", "first T-1, last above 0", "Lin et al. 2024, arXiv 2305.08891"},
+	{"lcm", "integer times k·⌊T/Known⌋ - 1 of the Known that the model was trained on, number ⌊i·Known/n⌋ from the top", "first T-1 where Known divides T, last above 0", "Luo et al. 2023, arXiv 2310.04378"},
 	{"uniform", "evenly in the path's own time", "both ends of the path, exactly", "Lu et al. 2022, arXiv 2206.00927 (time_uniform)"},
 	{"quadratic", "evenly in the root of the path's own time", "both ends of the path, exactly", "Lu et al. 2022, arXiv 2206.00927 (time_quadratic)"},
 	{"quadratic-ddim", "integer times ⌊i²·0.8·T/(n-1)²⌋ of a VP table", "first 0.8·T, a note says how far below the path; last 0", "Song, Meng and Ermon 2021, arXiv 2010.02502"},
@@ -158,6 +160,16 @@ func spaced(p Path, rule string, s Spec) ([]Point, error) {
 	if rule == "linspace-drop" {
 		m = n + 1
 	}
+	known := s.Known
+	if known == 0 {
+		known = 50
+	}
+	if rule == "lcm" && (known < n || known > T) {
+		return nil, fmt.Errorf("%d levels of %d known times, of a table of %d; wanted that order", n, known, T)
+	}
+	if s.Known != 0 && rule != "lcm" {
+		return nil, fmt.Errorf("%d known times; only lcm has them", s.Known)
+	}
 	if m > T {
 		return nil, fmt.Errorf("%d levels of %d integer times; wanted at most that many", m, T)
 	}
@@ -177,6 +189,8 @@ func spaced(p Path, rule string, s Spec) ([]Point, error) {
 		case "quadratic-ddim":
 			r := lerp(math.Sqrt(0.8*float64(T)), 0, i, m-1)
 			t = math.Floor(r * r)
+		case "lcm":
+			t = float64((known-i*known/n)*(T/known) - 1)
 		case "trailing":
 			t = math.RoundToEven(float64(T)-float64(i)*float64(T)/float64(n)) - 1
 		}

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
@@ -56,21 +57,44 @@ func LinCombRows(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) {
 	if out.Len() == 0 {
 		return
 	}
+	if sameRows(coeffs, k) {
+		LinComb(out, coeffs[:k], xs...)
+		return
+	}
 	size := out.Len() / rows
 	if dev := out.Device(); dev.CUDA() {
-		if sameRows(coeffs, k) {
-			launchLinComb(out, 0, coeffs[:k], xs)
-			return
-		}
 		s := dev.Stream()
 		c := uploaded(s, coeffs)
 		launchLinCombRows(op, out, c, xs, size)
 		s.Free(c)
 		return
 	}
-	for b := range rows {
-		lincombRange(out, coeffs[b*k:(b+1)*k], xs, b*size, (b+1)*size)
+	call, _ := rowCalls.Get().(*rowCall)
+	if call == nil {
+		call = &rowCall{}
+		call.each = call.row
 	}
+	call.out, call.coeffs, call.k, call.size = out, coeffs, k, size
+	copy(call.xs[:], xs)
+	cpu.Each(rows, call.each)
+	call.out, call.coeffs, call.xs = nil, nil, [maxTerms]*gpu.Tensor{}
+	rowCalls.Put(call)
+}
+
+// rowCall is LinCombRows on the CPU, pooled with its closure so that a call
+// allocates nothing.
+type rowCall struct {
+	out     *gpu.Tensor
+	coeffs  []float64
+	xs      [maxTerms]*gpu.Tensor
+	k, size int
+	each    func(w *cpu.Worker, b int)
+}
+
+var rowCalls sync.Pool
+
+func (c *rowCall) row(w *cpu.Worker, b int) {
+	lincombOn(w, c.out, c.coeffs[b*c.k:(b+1)*c.k], c.xs[:c.k], b*c.size, (b+1)*c.size)
 }
 
 // sameRows tells whether all rows of k coefficients are equal, bit for bit.

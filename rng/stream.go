@@ -21,7 +21,8 @@ const (
 	Resample                // bootstrap and jackknife
 	Weights                 // initial values of a network
 	Dropout
-	Probe // directions that estimate a trace
+	Probe  // directions that estimate a trace
+	Bridge // path of noise over levels, see Brownian
 )
 
 // maxImage bounds the image index of ForImage; the purpose takes the bits above.

@@ -21,6 +21,7 @@ type Adapted struct {
 	path diffusion.Path
 	pred diffusion.Pred
 
+	raw    *gpu.Tensor // the net's answer, when it is not x0
 	scaled *gpu.Tensor // the net's input, when its scaling is not the state's
 	points []diffusion.Point
 	times  []float64
@@ -63,6 +64,29 @@ func (d *Adapted) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float
 // DenoiseAt implements PointDenoiser.
 func (d *Adapted) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) error {
 	mustBatch("Adapted", out, x, len(at))
+	if d.pred == diffusion.PredX0 {
+		_, _, err := d.forward(ctx, out, x, at, c)
+		return err
+	}
+	in, _, err := d.forward(ctx, d.answer(x), x, at, c)
+	if err != nil {
+		return err
+	}
+	ops.LinCombRows(out, d.coeffs, in, d.raw)
+	return nil
+}
+
+// answer is a tensor for what the net says of x.
+func (d *Adapted) answer(x *gpu.Tensor) *gpu.Tensor {
+	if d.raw == nil || d.raw.DType() != x.DType() || d.raw.Len() != x.Len() || d.raw.Device() != x.Device() {
+		d.raw = x.Like()
+	}
+	return d.raw
+}
+
+// forward asks the net and leaves in coeffs what makes x0 of its input and its
+// answer, for each image; scale is the input's over x's.
+func (d *Adapted) forward(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) (in *gpu.Tensor, scale float64, err error) {
 	d.times, d.scale, d.coeffs = d.times[:0], d.scale[:0], d.coeffs[:0]
 	same := true
 	for _, p := range at {
@@ -70,7 +94,7 @@ func (d *Adapted) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffus
 		a, b := d.path.Input(sigma)
 		cx, cf, err := d.pred.ToX0(a, b)
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
 		k := 1.0
 		if a != p.A || b != p.B {
@@ -83,21 +107,27 @@ func (d *Adapted) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffus
 		d.scale = append(d.scale, k)
 		d.coeffs = append(d.coeffs, cx, cf)
 	}
-	in := x
+	in = x
 	if !same {
-		if d.scaled == nil || d.scaled.Double() != x.Double() || d.scaled.Len() != x.Len() {
+		if d.scaled == nil || d.scaled.DType() != x.DType() || d.scaled.Len() != x.Len() || d.scaled.Device() != x.Device() {
 			d.scaled = x.Like()
 		}
 		in = d.scaled
 		ops.LinCombRows(in, d.scale, x)
 	}
-	if err := d.net.Forward(ctx, out, in, d.times, c); err != nil {
-		return err
+	return in, d.scale[0], d.net.Forward(ctx, out, in, d.times, c)
+}
+
+// unconverted implements raw: a solver's step that takes x0 = ax·x + af·f apart
+// needs no pass over memory to make it.
+func (d *Adapted) unconverted(ctx context.Context, x *gpu.Tensor, at []diffusion.Point, c Cond) (f *gpu.Tensor, ax, af float64, err error) {
+	mustBatch("Adapted", x, x, len(at))
+	f = d.answer(x)
+	_, scale, err := d.forward(ctx, f, x, at, c)
+	if err != nil {
+		return nil, 0, 0, err
 	}
-	if d.pred != diffusion.PredX0 {
-		ops.LinCombRows(out, d.coeffs, in, out)
-	}
-	return nil
+	return f, d.coeffs[0] * scale, d.coeffs[1], nil
 }
 
 // mustBatch panics unless x and out are [n, ...] of one shape and dtype.

@@ -16,24 +16,34 @@ import (
 //
 // η = 0 is the first-order exponential integrator (DPM-Solver-1, and Euler on
 // the straight line of either scaling); η = 1 is DDPM's posterior, and the
-// ancestral Euler sampler of k-diffusion.
+// ancestral Euler sampler of k-diffusion. That is so in every scaling, the flow's
+// too: r is of B/A, so no rescaling is needed for the law to stay (AncestralFlow
+// counts the noise of the same η otherwise).
 type DDIM struct {
 	Eta  float64 // noise, 0 (none) to 1
 	Clip float64 // limit of |D| in the first term, as some VP models need; 0 is none
+	// Noise is a factor of z, a little above 1 where a model removes too much; 0 means 1.
+	Noise float64
 }
 
 // Name is "ddim" with its options.
-func (s DDIM) Name() string { return name("ddim", "eta=0", s.Eta, "clip=0", s.Clip) }
+func (s DDIM) Name() string {
+	return name("ddim", "eta=0", s.Eta, "clip=0", s.Clip, "s-noise=1", s.noise())
+}
 
-// Check refuses η outside [0,1] and a negative clip.
-func (s DDIM) Check(*diffusion.Grid) error {
-	if !(s.Eta >= 0 && s.Eta <= 1) {
-		return fmt.Errorf("sampler: ddim: eta %g; wanted 0 to 1", s.Eta)
+func (s DDIM) noise() float64 {
+	if s.Noise == 0 {
+		return 1
 	}
+	return s.Noise
+}
+
+// Check refuses η outside [0,1], a negative clip and a factor of the noise that is not above 0.
+func (s DDIM) Check(*diffusion.Grid) error {
 	if !(s.Clip >= 0) {
 		return fmt.Errorf("sampler: ddim: clip %g; wanted a number above 0, or 0 for none", s.Clip)
 	}
-	return nil
+	return checkAncestral(s, s.Eta, s.noise())
 }
 
 // Rises tells that DDIM inversion is the same formula; not with noise or a clip.
@@ -69,7 +79,7 @@ func (s DDIM) Coeffs(c []float64, h *History) {
 	c[0] = to.B * math.Sqrt(1-keep) / from.B
 	c[1] = to.A - c[0]*from.A
 	if s.Noisy() {
-		c[2] = to.B * math.Sqrt(keep)
+		c[2] = to.B * math.Sqrt(keep) * s.noise()
 	}
 }
 
@@ -97,7 +107,9 @@ func (s *clippedDDIM) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) err
 	ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
 	s.c[0], s.c[1] = 1, to.A
 	if s.z != nil {
-		e.Noise(s.z)
+		if err := e.Increment(s.z, from, to, 1); err != nil {
+			return err
+		}
 		return e.update(from, s.d, x, s.c, x, s.d, s.z)
 	}
 	return e.update(from, s.d, x, s.c, x, s.d)

@@ -92,6 +92,12 @@ type PointDenoiser interface {
 	DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) error
 }
 
+// raw is a PointDenoiser that can say x0 as ax·x + af·f, for images that are all
+// at one level. f is valid until it is asked again.
+type raw interface {
+	unconverted(ctx context.Context, x *gpu.Tensor, at []diffusion.Point, c Cond) (f *gpu.Tensor, ax, af float64, err error)
+}
+
 // Checker is implemented by denoisers that cannot serve every grid; Run asks
 // before it starts.
 type Checker interface {
@@ -121,6 +127,7 @@ func tellStep(den Denoiser, g *diffusion.Grid, i int) {
 type asker struct {
 	den    Denoiser
 	at     PointDenoiser // den, when it is one
+	raw    raw           // den, when it is one
 	sigmas []float64
 	scales []float64
 	scaled *gpu.Tensor
@@ -128,7 +135,8 @@ type asker struct {
 
 func newAsker(den Denoiser) asker {
 	at, _ := den.(PointDenoiser)
-	return asker{den: den, at: at}
+	r, _ := den.(raw)
+	return asker{den: den, at: at, raw: r}
 }
 
 func (a *asker) ask(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) error {

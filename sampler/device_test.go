@@ -104,7 +104,8 @@ func TestRunOnDevices(t *testing.T) {
 // From the same noise a GPU gives the CPU's bits with every solver.
 func TestRunHasTheCPUsBits(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
-		for _, spec := range append([]string{"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1", "midpoint", "rk4", "dopri5", "dpm-adaptive"}, singlesteps...) {
+		for _, spec := range append([]string{"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1", "midpoint", "rk4", "dopri5", "dpm-adaptive",
+			"ddpm:clip=1", "edm", "dpm2-a", "dpm++2s-a", "dpm++sde", "sde-dpm++3m", "sa-solver", "consistency"}, singlesteps...) {
 			for _, double := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/f64=%t", spec, double), func(t *testing.T) {
 					g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 5})
@@ -149,8 +150,8 @@ func TestStochasticRunOnDevices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(dev *gpu.Device) []float64 {
-		r, err := sampler.Run(context.Background(), m, sampler.DDIM{Eta: 1}, g, sampler.Options{Seed: 2, N: 4, Batch: 3, Shape: []int{3}, Device: dev})
+	run := func(dev *gpu.Device, brownian bool) []float64 {
+		r, err := sampler.Run(context.Background(), m, sampler.DDIM{Eta: 1}, g, sampler.Options{Seed: 2, N: 4, Batch: 3, Shape: []int{3}, Device: dev, Brownian: brownian})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,15 +161,22 @@ func TestStochasticRunOnDevices(t *testing.T) {
 		}
 		return v
 	}
-	want := run(gpu.CPU())
-	device.Each(t, func(t *testing.T, dev *gpu.Device) {
-		for i, got := range run(dev) {
-			// The noise of sigma 80 differs by 6 units of 2^-24; the steps shrink it.
-			if d := math.Abs(got - want[i]); !(d <= 80*4*6*0x1p-24) {
-				t.Errorf("value %d is %v, on the CPU %v", i, got, want[i])
-			}
+	for _, brownian := range []bool{false, true} {
+		want := run(gpu.CPU(), brownian)
+		// The noise of sigma 80 differs by 6 units of 2^-24, and a path's by that at
+		// each of its knots; the steps shrink it.
+		bound := 80 * 4 * 6 * 0x1p-24
+		if brownian {
+			bound *= rng.BrownianKnots
 		}
-	})
+		device.Each(t, func(t *testing.T, dev *gpu.Device) {
+			for i, got := range run(dev, brownian) {
+				if d := math.Abs(got - want[i]); !(d <= bound) {
+					t.Errorf("one path %t: value %d is %v, on the CPU %v", brownian, i, got, want[i])
+				}
+			}
+		})
+	}
 }
 
 func TestStartOnAnotherDeviceIsRefused(t *testing.T) {

@@ -24,6 +24,7 @@ type Eval struct {
 	offset int // and its place in the run
 	points []diffusion.Point
 	noise  func(step int, z *gpu.Tensor)
+	path   *brownian                                                       // Options.Brownian
 	own    func(step int, x *gpu.Tensor, from, to []diffusion.Point) error // Options.Levels
 }
 
@@ -130,11 +131,25 @@ func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffus
 
 // ask is Denoise without the check of the output.
 func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
+	return e.call(out, x, e.count(p), e.cond, nil)
+}
+
+// count notes an evaluation of all images at p, and is that point for each.
+func (e *Eval) count(p diffusion.Point) []diffusion.Point {
 	e.all = e.all.plus(Count{NFE: 1, Network: e.costAt(p)})
 	for i := range e.points {
 		e.points[i] = p
 	}
-	return e.call(out, x, e.points, e.cond, nil)
+	return e.points
+}
+
+// askVariance is ask that also writes what the network says of the step's variance.
+func (e *Eval) askVariance(out, variance, x *gpu.Tensor, p diffusion.Point) error {
+	den, ok := e.den.den.(VarianceDenoiser)
+	if !ok {
+		return fmt.Errorf("sampler: the denoiser predicts no variance, as ddpm's learned ones need; take variance=fixed_small or fixed_large")
+	}
+	return den.DenoiseVariance(e.ctx, out, variance, x, e.count(p), e.cond)
 }
 
 // askEach is ask with a point of each image.
@@ -177,12 +192,22 @@ func (e *Eval) finiteRows(out *gpu.Tensor, at []diffusion.Point, rows []int) err
 
 // call evaluates the denoiser in the form that it knows, for the batch's images rows, nil for all.
 func (e *Eval) call(out, x *gpu.Tensor, at []diffusion.Point, c Cond, rows []int) error {
-	err := e.den.ask(e.ctx, out, x, at, c)
+	return e.failed(e.den.ask(e.ctx, out, x, at, c), rows)
+}
+
+// askRaw is ask for a denoiser that need not make x0 of what it says.
+func (e *Eval) askRaw(x *gpu.Tensor, p diffusion.Point) (f *gpu.Tensor, ax, af float64, err error) {
+	f, ax, af, err = e.den.raw.unconverted(e.ctx, x, e.count(p), e.cond)
+	return f, ax, af, e.failed(err, nil)
+}
+
+// failed names the step, and the image where a wrapper has looked before us.
+func (e *Eval) failed(err error, rows []int) error {
 	if err == nil {
 		return nil
 	}
 	var bad *NotFiniteError
-	if errors.As(err, &bad) { // a wrapper has looked before us
+	if errors.As(err, &bad) {
 		if rows != nil {
 			bad.Image = rows[bad.Image]
 		}

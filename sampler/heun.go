@@ -21,9 +21,11 @@ func (Heun) Name() string { return "heun" }
 
 // Check refuses infinite noise unless the states are scaled for the flow: the
 // straight line in sigma has no start there.
-func (Heun) Check(g *diffusion.Grid) error {
+func (s Heun) Check(g *diffusion.Grid) error { return heunStart(s, g) }
+
+func heunStart(s Solver, g *diffusion.Grid) error {
 	if g != nil && g.Space != diffusion.FlowSpace && len(g.Steps) > 0 && g.Steps[0].From.A == 0 {
-		return fmt.Errorf("sampler: heun: grid %s starts at infinite sigma, where its steps in sigma have no length; use a flow path, a lower start, or ddim or dpm++2m", g.Name)
+		return fmt.Errorf("sampler: %s: grid %s starts at infinite sigma, where its steps in sigma have no length; use a flow path, a lower start, or ddim or dpm++2m", s.Name(), g.Name)
 	}
 	return nil
 }
@@ -51,13 +53,17 @@ func (Heun) Start(like *gpu.Tensor) Stepper {
 type heun struct{ d1, d2 *gpu.Tensor }
 
 func (s *heun) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	from, to := g.Steps[i].From, g.Steps[i].To
+	return s.between(e, x, g.Space, g.Steps[i].From, g.Steps[i].To)
+}
+
+// between is a step between any two points of a space.
+func (s *heun) between(e *Eval, x *gpu.Tensor, space diffusion.Space, from, to diffusion.Point) error {
 	if err := e.ask(s.d1, x, from); err != nil {
 		return err
 	}
 	// In sigma the state is x/A: A'/A rescales it, and A' the denoised ones.
 	r, kx, kd := to.B/from.B, 1.0, 1.0
-	if g.Space != diffusion.FlowSpace {
+	if space != diffusion.FlowSpace {
 		r, kx, kd = to.Sigma()/from.Sigma(), to.A/from.A, to.A
 	}
 	c := [2]float64{r * kx, (1 - r) * kd}

@@ -85,6 +85,9 @@ func (s *inpainting) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) erro
 	if (i+1)%s.jump() != 0 {
 		return nil
 	}
+	path := e.path // its increments are used up: what is repeated draws independently
+	e.path = nil
+	defer func() { e.path = path }()
 	first := i + 1 - s.jump()
 	back, at := g.Steps[first].From, g.Steps[i].To
 	for range s.repeat() - 1 {

@@ -43,7 +43,12 @@ type Options struct {
 	// seeing the states x; the grid's levels come in. Only a Table solver has
 	// levels of single images.
 	Levels func(step int, x *gpu.Tensor, from, to []diffusion.Point) error
-	// StepNoise replaces the noise of stochastic steps, [batch, Shape...].
+	// Brownian makes the noise of stochastic steps the increments of one Brownian
+	// path of every image, so that more steps refine the same picture; it costs
+	// some ten times the usual draws and the memory of 20 states.
+	Brownian bool
+	// StepNoise replaces the noise of stochastic steps, [batch, Shape...]; a step
+	// of two stages asks twice.
 	StepNoise func(first, step int, z *gpu.Tensor)
 }
 
@@ -228,6 +233,9 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		if w.o.Rescue != nil {
 			w.kept = x.Like()
 		}
+		if w.o.Brownian && w.o.StepNoise == nil {
+			w.eval.path = &brownian{}
+		}
 		w.stepper = w.s.Start(x)
 		if _, ok := w.stepper.(*table); w.o.Levels != nil && !ok {
 			return fmt.Errorf("sampler: %s takes all images through the same levels; use a solver of one evaluation a step (ddim, dpm++2m)", w.s.Name())
@@ -236,6 +244,9 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 	w.eval.begin(w.o.First+lo, lo, w.o.Cond.of(lo, lo+n))
 	w.start(x, lo)
 	w.noise = ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Step)
+	if w.eval.path != nil {
+		w.eval.path.begin(ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Bridge))
+	}
 	if err := w.tell(0, w.g.Steps[0].From, x, lo); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func solver(t testing.TB, name string) sampler.Solver {
 
 // allSolvers is every solver of the registry as it comes, and some with options.
 var allSolvers = func() []string {
-	names := []string{"ddim:eta=0.5", "ddim:clip=1"}
+	names := []string{"ddim:eta=0.5", "ddim:clip=1", "ddpm:clip=1", "dpm++sde:r=1", "sa-solver:corrector=0", "sa-solver:predictor=1,corrector=2,tau=0.5"}
 	for _, s := range sampler.List() {
 		names = append(names, s.Name)
 	}
@@ -83,35 +83,6 @@ var allSolvers = func() []string {
 func servesVE(t testing.TB, name string) bool {
 	t.Helper()
 	return solver(t, name).Check(build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 20})) == nil
-}
-
-// Stochastic solvers must keep the distribution: the end of N(m, s²) has that
-// mean and deviation, within 4.9 standard errors and the first-order bias bound
-// by twice the step count's halving.
-func TestStochasticKeepsDistribution(t *testing.T) {
-	den := gaussian{0.3, 0.5}
-	for _, name := range []string{"euler-a", "ddim:eta=0.5"} {
-		g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 400})
-		const n = 20000
-		res, err := sampler.Run(context.Background(), den, solver(t, name), g, sampler.Options{Seed: 3, N: n, Batch: n, Shape: []int{1}, Double: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var m, v float64
-		for _, x := range res.X.F64() {
-			m += x / n
-		}
-		for _, x := range res.X.F64() {
-			v += (x - m) * (x - m) / n
-		}
-		if z := (m - 0.3) / (0.5 / math.Sqrt(n)); math.Abs(z) > 4.9 {
-			t.Errorf("%s: mean %.4f is %.1f standard errors off 0.3", name, m, z)
-		}
-		// 400 steps leave a bias of about 1 % in the deviation.
-		if d := math.Sqrt(v) / 0.5; math.Abs(d-1) > 0.02+4.9/math.Sqrt(2*n) {
-			t.Errorf("%s: deviation is %.4f of the right one", name, d)
-		}
-	}
 }
 
 // Image i of a seed has the same bits in any batch, run and order.
@@ -208,6 +179,12 @@ func (c *counting) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffu
 	return c.gaussian.DenoiseAt(ctx, out, x, at, k)
 }
 
+// solverBase is a solver's name without options.
+func solverBase(name string) string {
+	base, _, _ := strings.Cut(name, ":")
+	return base
+}
+
 func TestNFEIsExact(t *testing.T) {
 	for _, end := range []diffusion.End{diffusion.Zero, diffusion.Min, diffusion.Keep} {
 		for _, name := range allSolvers {
@@ -232,7 +209,7 @@ func TestNFEIsExact(t *testing.T) {
 					t.Fatal(err)
 				}
 				want := n
-				if f := severalEvaluations[name]; f != nil {
+				if f := severalEvaluations[solverBase(name)]; f != nil {
 					want = f(n, end == diffusion.Zero)
 				}
 				if res.NFE != want || den.n != 3*want || done != 5*want {

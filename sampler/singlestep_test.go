@@ -30,6 +30,10 @@ var severalEvaluations = map[string]func(n int, zero bool) int{
 	"rk4":          func(n int, zero bool) int { return 4*n - 2*one(zero) },
 	"pndm":         func(n int, _ bool) int { return n + 9 },
 	"plms":         func(n int, _ bool) int { return n + 1 },
+	"edm":          func(n int, zero bool) int { return 2*n - one(zero) },
+	"dpm2-a":       func(n int, zero bool) int { return 2*n - one(zero) },
+	"dpm++2s-a":    func(n int, zero bool) int { return 2*n - one(zero) },
+	"dpm++sde":     func(n int, zero bool) int { return 2*n - one(zero) },
 }
 
 func one(b bool) int {

@@ -71,7 +71,7 @@ func StartTable(s Table, like *gpu.Tensor) Stepper {
 	}
 	t.h.At = make([]diffusion.Point, keep)
 	if s.Noisy() {
-		t.z = like.Like()
+		t.z, t.churn = like.Like(), churnOf(s)
 	}
 	if c, ok := s.(Corrector); ok {
 		t.corrector, t.before = c, like.Like()
@@ -91,9 +91,12 @@ type table struct {
 	d         []*gpu.Tensor // the kept D, or N, latest first
 	fresh     *gpu.Tensor   // D_0, where N is kept
 	unit      []float64     // [n, 2], of x and D_0 in N_0
+	raw       *gpu.Tensor   // what the denoiser said in this step, where it is not D_0 …
+	ax, af    float64       // … which is ax·x + af·raw
 	z         *gpu.Tensor
 	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
-	seen      int         // how many of d hold something
+	churn     func(diffusion.Point) float64
+	seen      int // how many of d hold something
 
 	from, to []diffusion.Point   // of each image, in this step
 	past     [][]diffusion.Point // of each D, the point of each image
@@ -117,7 +120,9 @@ func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 		t.before.Copy(x)
 	}
 	if t.z != nil {
-		e.Noise(t.z)
+		if err := t.draw(e, shared); err != nil {
+			return err
+		}
 	}
 	return t.combine(e, x, x, shared, false)
 }
@@ -145,6 +150,9 @@ func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) (shared b
 	if t.fresh != nil {
 		into = t.fresh
 	}
+	if t.raw = nil; shared && e.den.raw != nil && t.corrector == nil {
+		return shared, t.lookRaw(e, x)
+	}
 	if shared {
 		err = e.ask(into, x, t.from[0])
 	} else {
@@ -164,12 +172,52 @@ func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) (shared b
 	return shared, nil
 }
 
+// lookRaw is look for a denoiser that says f with D_0 = ax·x + af·f. What is
+// kept of D or N is one pass over memory away, and nothing is where none is.
+func (t *table) lookRaw(e *Eval, x *gpu.Tensor) (err error) {
+	if t.raw, t.ax, t.af, err = e.askRaw(x, t.from[0]); err != nil {
+		return err
+	}
+	c := [2]float64{t.ax, t.af}
+	switch p := t.from[0]; {
+	case t.fresh != nil:
+		c[0], c[1] = (1-p.A*t.ax)/p.B, -p.A*t.af/p.B
+	case len(t.d) == 1:
+		return nil
+	}
+	ops.LinComb(t.d[0], c[:], x, t.raw)
+	return nil
+}
+
 // denoised is what the denoiser said last.
 func (t *table) denoised() *gpu.Tensor {
+	if t.raw != nil {
+		return t.raw
+	}
 	if t.fresh != nil {
 		return t.fresh
 	}
 	return t.d[0]
+}
+
+// foldRaw turns the coefficient of D_0, where no D_0 was made, into those of x and f.
+func (t *table) foldRaw() {
+	at := 1
+	if t.fresh != nil {
+		at += t.seen
+	} else if len(t.d) > 1 {
+		return
+	}
+	t.c[0] += t.c[at] * t.ax
+	t.c[at] *= t.af
+}
+
+// draw makes the noise of a step.
+func (t *table) draw(e *Eval, shared bool) error {
+	if shared {
+		return e.Increment(t.z, t.from[0], t.to[0], t.churn(t.from[0]))
+	}
+	return e.incrementEach(t.z, t.from, t.to, t.churn)
 }
 
 // combine sets x to the step's, or the correction's, combination of state, the D
@@ -217,17 +265,24 @@ func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) err
 	// A term of coefficient 0 costs no pass; D_0, or N_0, always stays, so that
 	// what is not finite shows.
 	t.k = t.k[:0]
+	if t.raw != nil {
+		t.foldRaw()
+	}
 	add := func(c float64, x *gpu.Tensor, always bool) {
 		if c != 0 || always {
 			t.k, t.terms = append(t.k, c), append(t.terms, x)
 		}
 	}
 	add(t.c[0], state, false)
-	for j := range t.seen {
-		add(t.c[1+j], t.d[j], j == 0)
-	}
-	if t.fresh != nil {
-		add(t.c[1+t.seen], t.fresh, false)
+	if t.raw != nil && len(t.d) == 1 && t.fresh == nil {
+		add(t.c[1], t.raw, true)
+	} else {
+		for j := range t.seen {
+			add(t.c[1+j], t.d[j], j == 0)
+		}
+		if t.fresh != nil {
+			add(t.c[1+t.seen], t.denoised(), false)
+		}
 	}
 	if t.z != nil {
 		add(t.c[k-1], t.z, false)

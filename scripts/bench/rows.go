@@ -120,6 +120,9 @@ func rows() []row {
 			theirs: job("decode:"+k.kind, 1),
 		})
 	}
+	for _, r := range schedulerRows(job) {
+		add(r)
+	}
 	for _, r := range stepRows() {
 		add(r)
 	}

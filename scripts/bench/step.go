@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/sampler"
 )
 
@@ -33,6 +36,77 @@ func stepRows() []row {
 		}
 	}
 	return out
+}
+
+// schedulerRows are twenty steps against the same of diffusers' schedulers, from
+// the same noise and for the same predictions, which cost nothing. Both sides
+// turn the predicted noise into what their formulas want, and both look for
+// nothing else but that: ours also refuses what is not finite.
+func schedulerRows(job func(name string, threads int) func(*peers) (runner, error)) []row {
+	var out []row
+	for _, c := range []struct {
+		solver, theirs string
+		target         float64
+	}{{"ddim", "ddim", 4}, {"dpm++2m", "dpm++2m", 8}, {"unipc:lower-final=always", "unipc", 20}, {"dpm++3m:third=published", "dpm++3m", 0}, {"euler", "euler", 0}} {
+		name, _, _ := strings.Cut(c.solver, ":")
+		r := row{
+			name: name + ", 20 steps, 64x3x32x32", peer: "diffusers", target: c.target,
+			tolerance: 1e-3, rounds: 5, repeat: 20,
+			ours:   func(*peers) (runner, error) { return twentySteps(c.solver) },
+			theirs: job("steps:"+c.theirs, threads()),
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// constant is a network that always says the same noise.
+type constant struct{ eps *gpu.Tensor }
+
+func (c constant) Forward(_ context.Context, out, _ *gpu.Tensor, _ []float64, _ sampler.Cond) error {
+	if out.F32()[0] != c.eps.F32()[0] { // nobody has written over the last answer
+		out.Copy(c.eps)
+	}
+	return nil
+}
+
+func twentySteps(name string) (runner, error) {
+	s, err := sampler.ByName(name)
+	if err != nil {
+		return nil, err
+	}
+	path, err := diffusion.PathByName("vp")
+	if err != nil {
+		return nil, err
+	}
+	g, err := diffusion.Build(path, diffusion.Spec{Rule: "trailing", Steps: 20})
+	if err != nil {
+		return nil, err
+	}
+	const images, size = 64, 3 * 32 * 32
+	tensorOf := func(seed uint32) *gpu.Tensor { return gpu.CPU().From(spread(images*size, seed), images, 3, 32, 32) }
+	start, x := tensorOf(1), tensorOf(1)
+	st := s.Start(x)
+	e := sampler.NewEval(context.Background(), sampler.Adapt(constant{tensorOf(2)}, path, diffusion.PredEps), x, sampler.Cond{}, func(int, *gpu.Tensor) {})
+	o := own{work: func() (answer, error) {
+		k := 1.0
+		if name == "euler" { // whose states the peer keeps in VE scaling
+			k = g.Steps[0].From.B
+		}
+		ops.LinComb(x, []float64{k}, start)
+		for i := range g.Steps {
+			if err := st.Step(e, x, g, i); err != nil {
+				return answer{}, err
+			}
+		}
+		mean := 0.0
+		for _, v := range x.F32()[images*size-64:] {
+			mean += math.Abs(float64(v)) / 64
+		}
+		return answer{Value: mean}, nil
+	}}
+	_, err = o.work() // warm
+	return o, err
 }
 
 // free is a denoiser that costs nothing but its first answer into a tensor: what remains of a step is the solver.
