@@ -9,7 +9,7 @@
 //          null; place, shape, box: [B, n]; feature: [B, n, cp], cp = 4 (sum4) or 8 (sum8), c <= cp; background:
 //          [B, c] or null. entries, ranges: the Gaussians of each tile (splat2d_emit, splat2d_ranges), ranges
 //          [B * tiles] pairs; or null where n <= 2048: then every block tests the boxes of its image itself.
-// params   z is written and F divided where normalised is not 0.
+// params   z is written and F divided where normalised is not 0. stored: the image is 0 float32, 1 float16, 2 bfloat16.
 // launch   grid B * tiles, block 64, shared 0. A block draws a tile of 16 x 16 pixels, a thread 4 pixels of a
 //          column, 4 rows apart; 64 Gaussians at a time in shared memory.
 // bound    f32: (14 + 2 c) flops and an exp for each Gaussian and pixel of a tile that its box touches. Goal: 40 %.
@@ -66,31 +66,32 @@ template <int C> struct Tile {
         return blockIdx.x;
     }
     // Writes a pixel's C values; those beyond c are padding.
-    __device__ __forceinline__ void store(float* image_, const float* v, int r, int width, int height, int c,
-                                          int planar) const
+    __device__ __forceinline__ void store(void* image_, const float* v, int r, int width, int height, int c,
+                                          int planar, int stored) const
     {
         const int x = tx + column, y = ty + row + 4 * r;
         if (x >= width || y >= height) return;
         const size_t pixels = (size_t)width * height, p = (size_t)y * width + x;
         if (!planar && c == C) {
-            float* out = image_ + ((size_t)image * pixels + p) * C;
 #pragma unroll
             for (int k = 0; k < C; k += 4)
-                *reinterpret_cast<float4*>(out + k) = make_float4(v[k], v[k + 1], v[k + 2], v[k + 3]);
+                splat::store4(image_, ((size_t)image * pixels + p) * C + k,
+                              make_float4(v[k], v[k + 1], v[k + 2], v[k + 3]), stored);
             return;
         }
 #pragma unroll
         for (int k = 0; k < C; k++)
             if (k < c)
-                image_[planar ? ((size_t)image * c + k) * pixels + p : ((size_t)image * pixels + p) * c + k] =
-                    v[k];
+                splat::store(image_,
+                             planar ? ((size_t)image * c + k) * pixels + p : ((size_t)image * pixels + p) * c + k,
+                             v[k], stored);
     }
 };
 
 template <int C>
-__device__ __forceinline__ void sum(float* image, float* z, const splat::Scene& s, const float* background,
-                                    float eps, int normalised, int corners, int planar, int width, int height,
-                                    int c)
+__device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s, const float* background,
+                                    float eps, int normalised, int corners, int planar, int stored, int width,
+                                    int height, int c)
 {
     __shared__ splat::Found<warps> found;
     __shared__ Batch<C> b;
@@ -156,15 +157,15 @@ __device__ __forceinline__ void sum(float* image, float* z, const splat::Scene& 
             for (int k = 0; k < C; k++)
                 acc[r][k] += bg[k];
         }
-        t.store(image, acc[r], r, width, height, c, planar);
+        t.store(image, acc[r], r, width, height, c, planar, stored);
     }
 }
 
 // Front to back. The light that is left at a pixel, and the place in the tile's list after its last Gaussian.
 template <int C>
-__device__ __forceinline__ void alpha(float* image, float* left, float* coverage, int* last,
+__device__ __forceinline__ void alpha(void* image, float* left, float* coverage, int* last,
                                       const splat::Scene& s, const float* background, int corners, int planar,
-                                      int width, int height, int c)
+                                      int stored, int width, int height, int c)
 {
     __shared__ splat::Found<warps> found;
     __shared__ Batch<C> b;
@@ -230,33 +231,33 @@ __device__ __forceinline__ void alpha(float* image, float* left, float* coverage
         for (int k = 0; k < C; k++)
             if (background && k < c)
                 acc[r][k] = fmaf(light[r], background[(size_t)t.image * c + k], acc[r][k]);
-        t.store(image, acc[r], r, width, height, c, planar);
+        t.store(image, acc[r], r, width, height, c, planar, stored);
     }
 }
 
 } // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(64, 16)
-    splat2d_sum4_f32(float* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
+    splat2d_sum4_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
                      const int4* __restrict__ box, const float* __restrict__ feature,
                      const float* __restrict__ background, const unsigned* __restrict__ entries,
                      const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                     int width, int height, int c, int n)
+                     int stored, int width, int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 4};
-    sum<4>(image, z, s, background, eps, normalised, corners, planar, width, height, c);
+    sum<4>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_sum4_f32)
 
 extern "C" __global__ void __launch_bounds__(64, 12)
-    splat2d_sum8_f32(float* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
+    splat2d_sum8_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
                      const int4* __restrict__ box, const float* __restrict__ feature,
                      const float* __restrict__ background, const unsigned* __restrict__ entries,
                      const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                     int width, int height, int c, int n)
+                     int stored, int width, int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 8};
-    sum<8>(image, z, s, background, eps, normalised, corners, planar, width, height, c);
+    sum<8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_sum8_f32)
 
@@ -276,27 +277,27 @@ EXPORT(splat2d_sum8_f32)
 // twin     as splat2d's.
 // source   Kerbl et al. 2023, arXiv 2308.04079; constants of gsplat. Own derivation.
 extern "C" __global__ void __launch_bounds__(64, 14)
-    splat2d_alpha4_f32(float* image, float* left, float* coverage, int* last, const float4* __restrict__ place,
+    splat2d_alpha4_f32(void* image, float* left, float* coverage, int* last, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box,
                        const float* __restrict__ feature, const float* __restrict__ background,
                        const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
-                       const unsigned* __restrict__ owner, int corners, int planar, int width, int height, int c,
-                       int n)
+                       const unsigned* __restrict__ owner, int corners, int planar, int stored, int width, int height,
+                       int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, 4};
-    alpha<4>(image, left, coverage, last, s, background, corners, planar, width, height, c);
+    alpha<4>(image, left, coverage, last, s, background, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_alpha4_f32)
 
 extern "C" __global__ void __launch_bounds__(64, 10)
-    splat2d_alpha8_f32(float* image, float* left, float* coverage, int* last, const float4* __restrict__ place,
+    splat2d_alpha8_f32(void* image, float* left, float* coverage, int* last, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box,
                        const float* __restrict__ feature, const float* __restrict__ background,
                        const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
-                       const unsigned* __restrict__ owner, int corners, int planar, int width, int height, int c,
-                       int n)
+                       const unsigned* __restrict__ owner, int corners, int planar, int stored, int width, int height,
+                       int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, 8};
-    alpha<8>(image, left, coverage, last, s, background, corners, planar, width, height, c);
+    alpha<8>(image, left, coverage, last, s, background, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_alpha8_f32)

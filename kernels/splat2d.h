@@ -45,6 +45,41 @@ __device__ __forceinline__ bool inMask(unsigned mask, int x, int y)
     return (mask >> x & mask >> (16 + y) & 1u) != 0;
 }
 
+// How features and images are stored. They are computed in float.
+enum Stored { storedF32, storedF16, storedBf16 };
+
+__device__ __forceinline__ float load(const void* p, size_t i, int stored)
+{
+    if (stored == storedF32) return static_cast<const float*>(p)[i];
+    return stored == storedF16 ? toFloat(static_cast<const half*>(p)[i]) : toFloat(static_cast<const bf16*>(p)[i]);
+}
+__device__ __forceinline__ void store(void* p, size_t i, float v, int stored)
+{
+    if (stored == storedF32)
+        static_cast<float*>(p)[i] = v;
+    else if (stored == storedF16)
+        static_cast<half*>(p)[i] = fromFloat<half>(v);
+    else
+        static_cast<bf16*>(p)[i] = fromFloat<bf16>(v);
+}
+// Four neighbours, i a multiple of four.
+__device__ __forceinline__ void store4(void* p, size_t i, float4 v, int stored)
+{
+    if (stored == storedF32) {
+        *reinterpret_cast<float4*>(static_cast<float*>(p) + i) = v;
+        return;
+    }
+    uint2 w;
+    if (stored == storedF16) {
+        w.x = pack2<half>(v.x, v.y);
+        w.y = pack2<half>(v.z, v.w);
+    } else {
+        w.x = pack2<bf16>(v.x, v.y);
+        w.y = pack2<bf16>(v.z, v.w);
+    }
+    *reinterpret_cast<uint2*>(static_cast<unsigned short*>(p) + i) = w;
+}
+
 // q at a pixel, and u.
 __device__ __forceinline__ float distance(float4 place, float v, float dx, float dy, float& u)
 {

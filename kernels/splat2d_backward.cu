@@ -6,7 +6,8 @@
 //
 // kernels  splat2d_fold_f32
 // shapes   out: [B, height, width, cp], cp = c rounded up to 4; offset, z: [B, height, width] or null; v, image:
-//          [B, height, width, c], planar [B, c, height, width]; image is read where z is given.
+//          [B, height, width, c], planar [B, c, height, width], by stored 0 float32, 1 float16, 2 bfloat16; image
+//          is read where z is given.
 // launch   grid ceil(B height width / 256), block 256, shared 0. A thread a pixel.
 // bound    memory: 4 (c + cp) bytes a pixel, normalised 4 (2 c + cp + 2). Goal: 50 % of peak bandwidth.
 // expect   regs <= 48, shared <= 0, occupancy >= 62, not LDL STL
@@ -16,8 +17,8 @@
 #include "splat2d_covariance.h"
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_fold_f32(float* __restrict__ out, float* __restrict__ offset, const float* __restrict__ v,
-                     const float* __restrict__ z, const float* __restrict__ image, float eps, int planar, int c, int cp,
+    splat2d_fold_f32(float* __restrict__ out, float* __restrict__ offset, const void* __restrict__ v,
+                     const float* __restrict__ z, const void* __restrict__ image, float eps, int planar, int stored, int c, int cp,
                      long long area, long long n)
 {
     const long long p = (long long)blockIdx.x * 256 + threadIdx.x;
@@ -29,14 +30,32 @@ extern "C" __global__ void __launch_bounds__(256)
         float t[4];
 #pragma unroll
         for (int m = 0; m < 4; m++) {
-            t[m] = k + m < c ? v[first + (k + m) * next] * over : 0.f;
-            if (z && k + m < c) dot = fmaf(t[m], image[first + (k + m) * next], dot);
+            t[m] = k + m < c ? splat::load(v, first + (k + m) * next, stored) * over : 0.f;
+            if (z && k + m < c) dot = fmaf(t[m], splat::load(image, first + (k + m) * next, stored), dot);
         }
         *reinterpret_cast<float4*>(out + p * cp + k) = make_float4(t[0], t[1], t[2], t[3]);
     }
     if (z) offset[p] = dot;
 }
 EXPORT(splat2d_fold_f32)
+
+// splat2d_narrow - values rounded to half precision, to nearest even.
+//
+// kernels  splat2d_narrow_f32
+// shapes   out: n float16 or bfloat16, by stored 1 or 2; in: n float32.
+// launch   grid ceil(n / 256), block 256, shared 0.
+// bound    memory: 6 n bytes. Goal: 50 % of peak bandwidth.
+// expect   regs <= 24, shared <= 0, occupancy >= 75, not LDL STL
+// repro    yes
+// twin     ops.SplatBackward.
+// source   Own derivation.
+extern "C" __global__ void __launch_bounds__(256)
+    splat2d_narrow_f32(void* __restrict__ out, const float* __restrict__ in, int stored, long long n)
+{
+    const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
+    if (i < n) splat::store(out, i, in[i], stored);
+}
+EXPORT(splat2d_narrow_f32)
 
 // splat2d_background - the gradient of the background, in parts that are added up in order.
 //

@@ -1,18 +1,18 @@
-// splat2d_prepare - Gaussians made ready to draw: the record of splat2d.h, checks, features padded.
+// splat2d_prepare - Gaussians made ready to draw: the record of splat2d.h and checks.
 //
 //     [[a, b], [b, c]] from the form's numbers, k = -b / c, p = c / (2 det), v = 1 / (2 c)
 //     extents s sqrt(a), s sqrt(c), where the support is a box or an ellipse of s, or the level s = tau
 //
 // kernels  splat2d_prepare_f32
-// shapes   place, shape: n float4; box: n int4; padded: [n, cp] float32, cp = c rounded up to 4; tiles: n
-//          uint32, the tiles that a box touches; depthKey: n uint32, or null; fault: 1 uint64, all ones before,
+// shapes   place, shape: n float4; box: n int4; tiles: n uint32, not 0 where splat2d_pad found a feature that is not
+//          finite, then the tiles that a box touches; depthKey: n uint32, or null; fault: 1 uint64, all ones before,
 //          the first faulty Gaussian << 8 | why; faults: 1 uint32, zero before, how many. mean: [n, 2]; cov:
-//          [n, 3]; feature: [n, c]; opacity, depth: n or null; all float32.
+//          [n, 3]; opacity, depth: n or null; all float32.
 // params   form 0 cholesky, 1 rs, 2 sigmarho; support 0 level, 1 box, 2 ellipse, of size; corners 0 or 1; lowX,
 //          lowY >= 0 are added to a and c.
-// launch   grid ceil(n / 128), block 128, shared 0. A thread a Gaussian, after the block has copied its features.
-// bound    memory: 4 n (c + cp + 20) bytes; about 150 double flops a Gaussian.
-// expect   regs <= 80, shared <= 600, occupancy >= 37, not LDL STL
+// launch   grid ceil(n / 128), block 128, shared 0. A thread a Gaussian.
+// bound    memory: 84 n bytes; about 150 double flops a Gaussian.
+// expect   regs <= 80, shared <= 0, occupancy >= 37, not LDL STL
 // repro    yes
 // twin     ops.SplatForward; the record within 1 eps of its components.
 // source   Gaussians as in Zhang et al. 2024, GaussianImage, arXiv 2403.08551, and Zhang et al. 2025, GPSToken,
@@ -24,12 +24,12 @@ inline namespace thisfile {
 constexpr int threads = 128;
 
 // The pixels of an axis no further than extent from mean, as drawing would decide it.
-__device__ __forceinline__ void within(float mean, float extent, int n, bool corners, double step, int& lo,
-                                       int& hi)
+__device__ __forceinline__ void within(float mean, float extent, int n, bool corners, int& lo, int& hi)
 {
     const splat::Axis at(n, corners);
     const double first = corners ? -1.0 : 0.5;
-    const double from = ((double)mean - extent - first) / step, to = ((double)mean + extent - first) / step;
+    const double perUnit = corners ? (n - 1) * 0.5 : 1.0; // pixels
+    const double from = ((double)mean - extent - first) * perUnit, to = ((double)mean + extent - first) * perUnit;
     int a = (int)fmin(fmax(from, 0.0), (double)n) - 1, b = (int)fmin(fmax(to, 0.0), (double)n) + 2;
     a = max(a, 0);
     b = min(b, n);
@@ -45,31 +45,13 @@ __device__ __forceinline__ void within(float mean, float extent, int n, bool cor
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_prepare_f32(float4* __restrict__ place, float4* __restrict__ shape, int4* __restrict__ box,
-                        float* __restrict__ padded, unsigned* __restrict__ tiles,
-                        unsigned* __restrict__ depthKey, unsigned long long* fault, unsigned* faults,
+                        unsigned* __restrict__ tiles, unsigned* __restrict__ depthKey, unsigned long long* fault, unsigned* faults,
                         const float* __restrict__ mean, const float* __restrict__ cov,
-                        const float* __restrict__ feature, const float* __restrict__ opacity,
-                        const float* __restrict__ depth, int form, int support, float size, int corners,
-                        float lowX, float lowY, int width, int height, int c, int cp, int n)
+                        const float* __restrict__ opacity, const float* __restrict__ depth, int form, int support, float size, int corners,
+                        float lowX, float lowY, int width, int height, int n)
 {
-    __shared__ unsigned bad[threads]; // a feature is not finite
-    bad[threadIdx.x] = 0;
-    __syncthreads();
-    const long long first = (long long)blockIdx.x * threads;
-    const int here = n - first < threads ? (int)(n - first) : threads;
-    for (int j = threadIdx.x; j < here * cp; j += threads) {
-        const int g = j / cp, k = j - g * cp;
-        float f = 0;
-        if (k < c) f = feature[(first + g) * c + k];
-        if (!splat::finite(f)) {
-            atomicOr(&bad[g], 1u);
-            f = 0;
-        }
-        padded[first * cp + j] = f;
-    }
-    __syncthreads();
-    if ((int)threadIdx.x >= here) return;
-    const long long i = first + threadIdx.x;
+    const long long i = (long long)blockIdx.x * threads + threadIdx.x;
+    if (i >= n) return;
     const float x = mean[2 * i], y = mean[2 * i + 1], o = opacity ? opacity[i] : 1.f;
     const float v0 = cov[3 * i], v1 = cov[3 * i + 1], v2 = cov[3 * i + 2];
     const double stepX = corners ? 2.0 / (width - 1) : 1.0, stepY = corners ? 2.0 / (height - 1) : 1.0;
@@ -84,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(128)
     else
         why = splat::covariance(s, form, v0, v1, v2, stepX, stepY, (double)lowX * stepX * stepX,
                                 (double)lowY * stepY * stepY);
-    if (why == splat::faultNone && bad[threadIdx.x]) why = splat::faultFeature;
+    if (why == splat::faultNone && tiles[i]) why = splat::faultFeature;
     unsigned key = 0;
     if (depth) {
         const float d = depth[i];
@@ -103,10 +85,13 @@ extern "C" __global__ void __launch_bounds__(128)
         reach = sqrt(2 * q);
     }
     if (support != 1) reach *= 1 + 1e-5; // q decides; the box only has to hold the ellipse
+    const bool ok = why == splat::faultNone; // else no number that could spread
+    place[i] = ok ? make_float4(x, y, (float)(-s.b / s.c), (float)(s.c / (2 * s.det))) : make_float4(0, 0, 0, 1);
+    shape[i] = ok ? make_float4((float)(1 / (2 * s.c)), o, qmax, 0) : make_float4(1, 0, 0, 0);
     int4 b = make_int4(0, 0, 0, 0);
     if (drawn) {
-        within(x, (float)(reach * sqrt(s.a)), width, corners, stepX, b.x, b.z);
-        within(y, (float)(reach * sqrt(s.c)), height, corners, stepY, b.y, b.w);
+        within(x, (float)(reach * sqrt(s.a)), width, corners, b.x, b.z);
+        within(y, (float)(reach * sqrt(s.c)), height, corners, b.y, b.w);
         if (b.x >= b.z || b.y >= b.w) b = make_int4(0, 0, 0, 0);
     }
     unsigned touched = 0;
@@ -119,8 +104,41 @@ extern "C" __global__ void __launch_bounds__(128)
     }
     box[i] = b;
     tiles[i] = touched;
-    const bool ok = why == splat::faultNone; // else no number that could spread
-    place[i] = ok ? make_float4(x, y, (float)(-s.b / s.c), (float)(s.c / (2 * s.det))) : make_float4(0, 0, 0, 1);
-    shape[i] = ok ? make_float4((float)(1 / (2 * s.c)), o, qmax, 0) : make_float4(1, 0, 0, 0);
 }
 EXPORT(splat2d_prepare_f32)
+
+// splat2d_pad - features in float, each Gaussian's padded to a multiple of four.
+//
+//     padded[g][k] = feature[g][k] where k < c and that is finite, else 0; spoiled[g] = 1 where one is not finite
+//
+// kernels  splat2d_pad_f32
+// shapes   padded: [n, cp] float32, cp = c rounded up to 4; spoiled: n uint32, zero before; feature: [n, c], by stored
+//          0 float32, 1 float16, 2 bfloat16.
+// launch   grid ceil(n cp / 1024), block 256, shared 0. A thread four features.
+// bound    memory: n (4 cp + 4 c) bytes. Goal: 50 % of peak bandwidth.
+// expect   regs <= 40, shared <= 0, occupancy >= 75, not LDL STL
+// repro    yes
+// twin     ops.SplatForward.
+// source   Own derivation.
+extern "C" __global__ void __launch_bounds__(256)
+    splat2d_pad_f32(float* __restrict__ padded, unsigned* spoiled, const void* __restrict__ feature, int stored, int c,
+                    int cp, int n)
+{
+    const long long j = (long long)blockIdx.x * 256 + threadIdx.x, quads = cp / 4;
+    const long long g = j / quads;
+    if (g >= n) return;
+    const int k = (int)(j - g * quads) * 4;
+    float f[4];
+    bool bad = false;
+#pragma unroll
+    for (int m = 0; m < 4; m++) {
+        f[m] = k + m < c ? splat::load(feature, g * c + k + m, stored) : 0.f;
+        if (!splat::finite(f[m])) {
+            bad = true;
+            f[m] = 0;
+        }
+    }
+    if (bad) atomicOr(spoiled + g, 1u);
+    *reinterpret_cast<float4*>(padded + 4 * j) = make_float4(f[0], f[1], f[2], f[3]);
+}
+EXPORT(splat2d_pad_f32)

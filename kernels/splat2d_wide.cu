@@ -6,7 +6,7 @@
 // kernels  splat2d_wide16_f32 splat2d_wide32_f32 splat2d_wide64_f32
 // shapes   as splat2d's and splat2d_alpha's; feature: [B, n, cp], cp a multiple of 4. z, left, coverage, last may be
 //          null where their mode is not asked for.
-// params   mode 0 additive, 1 normalised, 2 alpha (by entries with owner).
+// params   mode 0 additive, 1 normalised, 2 alpha (by entries with owner); stored as splat2d's.
 // launch   grid (B * tiles, ceil(c / CP)), block 256, shared 0; CP = 16, 32 or 64 features a block. 16 Gaussians at a
 //          time: each thread evaluates them at its pixel into shared memory, then makes 4 x 4, 8 x 4 or 8 x 8
 //          products of pixels and features.
@@ -37,9 +37,9 @@ template <> struct Shape<64> {
 };
 
 template <int CP>
-__device__ __forceinline__ void draw(float* image, float* z, float* left, float* coverage, int* last,
+__device__ __forceinline__ void draw(void* image, float* z, float* left, float* coverage, int* last,
                                      const splat::Scene& s, const float* background, float eps, int mode,
-                                     int corners, int planar, int width, int height, int c)
+                                     int corners, int planar, int stored, int width, int height, int c)
 {
     constexpr int tp = Shape<CP>::tp, tc = Shape<CP>::tc, groups = CP / tc;
     __shared__ splat::Found<warps> found;
@@ -178,9 +178,10 @@ __device__ __forceinline__ void draw(float* image, float* z, float* left, float*
 #pragma unroll
                 for (int m = 0; m < 4; m++)
                     if (channel + m < c && x0 + i < width)
-                        *reinterpret_cast<float4*>(image + ((size_t)image_ * c + channel + m) * area +
-                                                   (size_t)y * width + x0 + i) =
-                            make_float4(acc[i][k + m], acc[i + 1][k + m], acc[i + 2][k + m], acc[i + 3][k + m]);
+                        splat::store4(
+                            image, ((size_t)image_ * c + channel + m) * area + (size_t)y * width + x0 + i,
+                            make_float4(acc[i][k + m], acc[i + 1][k + m], acc[i + 2][k + m], acc[i + 3][k + m]),
+                            stored);
                 continue;
             }
 #pragma unroll
@@ -189,15 +190,19 @@ __device__ __forceinline__ void draw(float* image, float* z, float* left, float*
                 const size_t p = (size_t)y * width + x0 + i + e;
                 if (!planar && (c & 3) == 0) {
                     if (channel < c)
-                        *reinterpret_cast<float4*>(image + ((size_t)image_ * area + p) * c + channel) =
-                            make_float4(acc[i + e][k], acc[i + e][k + 1], acc[i + e][k + 2], acc[i + e][k + 3]);
+                        splat::store4(
+                            image, ((size_t)image_ * area + p) * c + channel,
+                            make_float4(acc[i + e][k], acc[i + e][k + 1], acc[i + e][k + 2], acc[i + e][k + 3]),
+                            stored);
                     continue;
                 }
 #pragma unroll
                 for (int m = 0; m < 4; m++)
                     if (channel + m < c)
-                        image[planar ? ((size_t)image_ * c + channel + m) * area + p
-                                     : ((size_t)image_ * area + p) * c + channel + m] = acc[i + e][k + m];
+                        splat::store(image,
+                                     planar ? ((size_t)image_ * c + channel + m) * area + p
+                                            : ((size_t)image_ * area + p) * c + channel + m,
+                                     acc[i + e][k + m], stored);
             }
         }
     }
@@ -206,40 +211,40 @@ __device__ __forceinline__ void draw(float* image, float* z, float* left, float*
 } // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    splat2d_wide16_f32(float* image, float* z, float* left, float* coverage, int* last,
+    splat2d_wide16_f32(void* image, float* z, float* left, float* coverage, int* last,
                        const float4* __restrict__ place, const float4* __restrict__ shape,
                        const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ background, const unsigned* __restrict__ entries,
                        const int2* __restrict__ ranges, const unsigned* __restrict__ owner, float eps, int mode,
-                       int corners, int planar, int width, int height, int c, int cp, int n)
+                       int corners, int planar, int stored, int width, int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, cp};
-    draw<16>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, width, height, c);
+    draw<16>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_wide16_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    splat2d_wide32_f32(float* image, float* z, float* left, float* coverage, int* last,
+    splat2d_wide32_f32(void* image, float* z, float* left, float* coverage, int* last,
                        const float4* __restrict__ place, const float4* __restrict__ shape,
                        const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ background, const unsigned* __restrict__ entries,
                        const int2* __restrict__ ranges, const unsigned* __restrict__ owner, float eps, int mode,
-                       int corners, int planar, int width, int height, int c, int cp, int n)
+                       int corners, int planar, int stored, int width, int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, cp};
-    draw<32>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, width, height, c);
+    draw<32>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_wide32_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    splat2d_wide64_f32(float* image, float* z, float* left, float* coverage, int* last,
+    splat2d_wide64_f32(void* image, float* z, float* left, float* coverage, int* last,
                        const float4* __restrict__ place, const float4* __restrict__ shape,
                        const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ background, const unsigned* __restrict__ entries,
                        const int2* __restrict__ ranges, const unsigned* __restrict__ owner, float eps, int mode,
-                       int corners, int planar, int width, int height, int c, int cp, int n)
+                       int corners, int planar, int stored, int width, int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, cp};
-    draw<64>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, width, height, c);
+    draw<64>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_wide64_f32)

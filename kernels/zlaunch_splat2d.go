@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dSum4F32 queues splat2d_sum4_f32 of splat2d.cu: drawing two-dimensional Gaussians with up to eight features.
-func Splat2dSum4F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape, box, feature, background, entries, ranges cuda.Ptr, eps float32, normalised, corners, planar, width, height, c, n int32) {
+func Splat2dSum4F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape, box, feature, background, entries, ranges cuda.Ptr, eps float32, normalised, corners, planar, stored, width, height, c, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(z)
@@ -20,6 +20,7 @@ func Splat2dSum4F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape,
 	args.I32(normalised)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)
@@ -28,7 +29,7 @@ func Splat2dSum4F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape,
 }
 
 // Splat2dSum8F32 queues splat2d_sum8_f32 of splat2d.cu: drawing two-dimensional Gaussians with up to eight features.
-func Splat2dSum8F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape, box, feature, background, entries, ranges cuda.Ptr, eps float32, normalised, corners, planar, width, height, c, n int32) {
+func Splat2dSum8F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape, box, feature, background, entries, ranges cuda.Ptr, eps float32, normalised, corners, planar, stored, width, height, c, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(z)
@@ -43,6 +44,7 @@ func Splat2dSum8F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape,
 	args.I32(normalised)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)
@@ -51,7 +53,7 @@ func Splat2dSum8F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape,
 }
 
 // Splat2dAlpha4F32 queues splat2d_alpha4_f32 of splat2d.cu: the same, front to back.
-func Splat2dAlpha4F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, corners, planar, width, height, c, n int32) {
+func Splat2dAlpha4F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, corners, planar, stored, width, height, c, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(left)
@@ -67,6 +69,7 @@ func Splat2dAlpha4F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage
 	args.Ptr(owner)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)
@@ -75,7 +78,7 @@ func Splat2dAlpha4F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage
 }
 
 // Splat2dAlpha8F32 queues splat2d_alpha8_f32 of splat2d.cu: the same, front to back.
-func Splat2dAlpha8F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, corners, planar, width, height, c, n int32) {
+func Splat2dAlpha8F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, corners, planar, stored, width, height, c, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(left)
@@ -91,6 +94,7 @@ func Splat2dAlpha8F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage
 	args.Ptr(owner)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)

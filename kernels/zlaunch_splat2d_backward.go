@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dFoldF32 queues splat2d_fold_f32 of splat2d_backward.cu: the gradient of an image as the Gaussians' gradients want it: channel-last, padded, for
-func Splat2dFoldF32(stream *cuda.Stream, grid cuda.Grid, out, offset, v, z, image cuda.Ptr, eps float32, planar, c, cp int32, area, n int64) {
+func Splat2dFoldF32(stream *cuda.Stream, grid cuda.Grid, out, offset, v, z, image cuda.Ptr, eps float32, planar, stored, c, cp int32, area, n int64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(offset)
@@ -14,11 +14,22 @@ func Splat2dFoldF32(stream *cuda.Stream, grid cuda.Grid, out, offset, v, z, imag
 	args.Ptr(image)
 	args.F32(eps)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(c)
 	args.I32(cp)
 	args.I64(area)
 	args.I64(n)
 	stream.Launch(cuda.Func{Module: "splat2d_backward", Name: "splat2d_fold_f32"}, grid, &args)
+}
+
+// Splat2dNarrowF32 queues splat2d_narrow_f32 of splat2d_backward.cu: values rounded to half precision, to nearest even.
+func Splat2dNarrowF32(stream *cuda.Stream, grid cuda.Grid, out, in cuda.Ptr, stored int32, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(in)
+	args.I32(stored)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "splat2d_backward", Name: "splat2d_narrow_f32"}, grid, &args)
 }
 
 // Splat2dBackgroundF32 queues splat2d_background_f32 of splat2d_backward.cu: the gradient of the background, in parts that are added up in order.

@@ -4,20 +4,18 @@ package kernels
 
 import "github.com/fidlab/fidlab/cuda"
 
-// Splat2dPrepareF32 queues splat2d_prepare_f32 of splat2d_prepare.cu: Gaussians made ready to draw: the record of splat2d.h, checks, features padded.
-func Splat2dPrepareF32(stream *cuda.Stream, grid cuda.Grid, place, shape, box, padded, tiles, depthKey, fault, faults, mean, cov, feature, opacity, depth cuda.Ptr, form, support int32, size float32, corners int32, lowX, lowY float32, width, height, c, cp, n int32) {
+// Splat2dPrepareF32 queues splat2d_prepare_f32 of splat2d_prepare.cu: Gaussians made ready to draw: the record of splat2d.h and checks.
+func Splat2dPrepareF32(stream *cuda.Stream, grid cuda.Grid, place, shape, box, tiles, depthKey, fault, faults, mean, cov, opacity, depth cuda.Ptr, form, support int32, size float32, corners int32, lowX, lowY float32, width, height, n int32) {
 	var args cuda.Args
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
-	args.Ptr(padded)
 	args.Ptr(tiles)
 	args.Ptr(depthKey)
 	args.Ptr(fault)
 	args.Ptr(faults)
 	args.Ptr(mean)
 	args.Ptr(cov)
-	args.Ptr(feature)
 	args.Ptr(opacity)
 	args.Ptr(depth)
 	args.I32(form)
@@ -28,8 +26,19 @@ func Splat2dPrepareF32(stream *cuda.Stream, grid cuda.Grid, place, shape, box, p
 	args.F32(lowY)
 	args.I32(width)
 	args.I32(height)
+	args.I32(n)
+	stream.Launch(cuda.Func{Module: "splat2d_prepare", Name: "splat2d_prepare_f32"}, grid, &args)
+}
+
+// Splat2dPadF32 queues splat2d_pad_f32 of splat2d_prepare.cu: features in float, each Gaussian's padded to a multiple of four.
+func Splat2dPadF32(stream *cuda.Stream, grid cuda.Grid, padded, spoiled, feature cuda.Ptr, stored, c, cp, n int32) {
+	var args cuda.Args
+	args.Ptr(padded)
+	args.Ptr(spoiled)
+	args.Ptr(feature)
+	args.I32(stored)
 	args.I32(c)
 	args.I32(cp)
 	args.I32(n)
-	stream.Launch(cuda.Func{Module: "splat2d_prepare", Name: "splat2d_prepare_f32"}, grid, &args)
+	stream.Launch(cuda.Func{Module: "splat2d_prepare", Name: "splat2d_pad_f32"}, grid, &args)
 }

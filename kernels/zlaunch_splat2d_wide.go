@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dWide16F32 queues splat2d_wide16_f32 of splat2d_wide.cu: drawing Gaussians with more than eight features: a product of matrices for each tile.
-func Splat2dWide16F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, eps float32, mode, corners, planar, width, height, c, cp, n int32) {
+func Splat2dWide16F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, eps float32, mode, corners, planar, stored, width, height, c, cp, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(z)
@@ -24,6 +24,7 @@ func Splat2dWide16F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, cover
 	args.I32(mode)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)
@@ -33,7 +34,7 @@ func Splat2dWide16F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, cover
 }
 
 // Splat2dWide32F32 queues splat2d_wide32_f32 of splat2d_wide.cu: drawing Gaussians with more than eight features: a product of matrices for each tile.
-func Splat2dWide32F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, eps float32, mode, corners, planar, width, height, c, cp, n int32) {
+func Splat2dWide32F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, eps float32, mode, corners, planar, stored, width, height, c, cp, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(z)
@@ -52,6 +53,7 @@ func Splat2dWide32F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, cover
 	args.I32(mode)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)
@@ -61,7 +63,7 @@ func Splat2dWide32F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, cover
 }
 
 // Splat2dWide64F32 queues splat2d_wide64_f32 of splat2d_wide.cu: drawing Gaussians with more than eight features: a product of matrices for each tile.
-func Splat2dWide64F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, eps float32, mode, corners, planar, width, height, c, cp, n int32) {
+func Splat2dWide64F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, eps float32, mode, corners, planar, stored, width, height, c, cp, n int32) {
 	var args cuda.Args
 	args.Ptr(image)
 	args.Ptr(z)
@@ -80,6 +82,7 @@ func Splat2dWide64F32(stream *cuda.Stream, grid cuda.Grid, image, z, left, cover
 	args.I32(mode)
 	args.I32(corners)
 	args.I32(planar)
+	args.I32(stored)
 	args.I32(width)
 	args.I32(height)
 	args.I32(c)

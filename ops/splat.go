@@ -89,13 +89,13 @@ type SplatConfig struct {
 type SplatParams struct {
 	Mean       *gpu.Tensor // [B, N, 2]: x, y in the grid's unit
 	Cov        *gpu.Tensor // [B, N, 3]: as SplatForm says, in the grid's unit
-	Feature    *gpu.Tensor // [B, N, C]
+	Feature    *gpu.Tensor // [B, N, C], float32, float16 or bfloat16, as the image will be
 	Opacity    *gpu.Tensor // [B, N]; nil is 1
 	Background *gpu.Tensor // [B, C]; nil is 0
 	Depth      *gpu.Tensor // [B, N] >= 0, SplatAlpha alone: nearest first, ties in list order; nil is list order
 }
 
-// SplatGrads are the gradients of SplatParams, in their shapes; Opacity and
+// SplatGrads are the gradients of SplatParams, in their shapes and dtypes; Opacity and
 // Background are nil where the parameter was. The order by depth has none.
 type SplatGrads struct {
 	Mean, Cov, Feature, Opacity, Background *gpu.Tensor
@@ -142,8 +142,9 @@ func (e *SplatDataError) Error() string {
 //	g = o·exp(-q),  q = (A·dx² + D·dy²)/2 + B·dx·dy,  [[A, B], [B, D]] = [[a, b], [b, c]]⁻¹
 //
 // within its support and 0 beyond, and cfg.Mode makes the image [B, H, W, C] of
-// the values and features. All tensors are float32 and on one device, where the
-// image will be. sigma below a thousandth of a pixel and |ρ| above 1 - 1e-4 are
+// the values and features. All tensors are on one device, where the image will
+// be, and float32, but that features and image may both be float16 or bfloat16:
+// sums are float32 and rounded once. sigma below a thousandth of a pixel and |ρ| above 1 - 1e-4 are
 // raised or lowered to that.
 //
 // The image and aux come with a *SplatDataError when parameters are not finite,
@@ -158,12 +159,12 @@ func SplatForward(cfg SplatConfig, p SplatParams, h, w int) (*gpu.Tensor, *Splat
 	}
 	aux := &SplatAux{cfg: cfg, p: p, size: size}
 	dev := p.Mean.Device()
-	image := dev.Empty(size.imageShape(cfg.Planar)...)
+	image := dev.New(p.Feature.DType(), size.imageShape(cfg.Planar)...)
 	aux.image = image
 	if dev.CUDA() {
 		err = aux.forwardCUDA(image)
 	} else {
-		aux.forwardCPU(image)
+		err = aux.forwardCPU(image)
 	}
 	if err != nil {
 		image.Free()
@@ -223,7 +224,7 @@ func SplatBackward(aux *SplatAux, dImage, dCoverage *gpu.Tensor) (*SplatGrads, e
 		return nil, err
 	}
 	dev, s := aux.p.Mean.Device(), aux.size
-	g := &SplatGrads{Mean: dev.Empty(s.b, s.n, 2), Cov: dev.Empty(s.b, s.n, 3), Feature: dev.Empty(s.b, s.n, s.c)}
+	g := &SplatGrads{Mean: dev.Empty(s.b, s.n, 2), Cov: dev.Empty(s.b, s.n, 3), Feature: dev.New(aux.p.Feature.DType(), s.b, s.n, s.c)}
 	if aux.p.Opacity != nil {
 		g.Opacity = dev.Empty(s.b, s.n)
 	}
@@ -237,8 +238,7 @@ func SplatBackward(aux *SplatAux, dImage, dCoverage *gpu.Tensor) (*SplatGrads, e
 		}
 		return g, nil
 	}
-	aux.backwardCPU(g, dImage, dCoverage)
-	return g, nil
+	return g, aux.backwardCPU(g, dImage, dCoverage)
 }
 
 // freeAll frees the tensors that are there.

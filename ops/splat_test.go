@@ -189,27 +189,34 @@ func compare(t *testing.T, dev *gpu.Device, tol float64, change func(*ops.SplatC
 			continue
 		}
 		got, n := floats(t, q.got), len(q.of(s))
+		// The components of a covariance have different units: each is held against its own largest.
+		parts := 1
+		if q.name == "cov" {
+			parts = 3
+		}
 		for b, s := range scenes {
-			// The components of a covariance have different units: each is held against its own largest.
-			parts := 1
-			if q.name == "cov" {
-				parts = 3
-			}
-			for part := range parts {
-				scale := 0.0
-				for i := part; i < n; i += parts {
-					scale = math.Max(scale, math.Abs(q.of(s)[i]))
-				}
-				for i := part; i < n; i += parts {
-					if d := math.Abs(float64(got[b*n+i]) - q.of(s)[i]); !(d <= tol*1e-4*scale+1e-30) {
-						t.Errorf("image %d: gradient of %s[%d] is %g, want %g, largest %g", b, q.name, i, got[b*n+i], q.of(s)[i], scale)
-						return
-					}
-				}
-			}
+			closeBy(t, fmt.Sprintf("image %d: gradient of %s", b, q.name), got[b*n:][:n], q.of(s), parts, tol*1e-4)
 		}
 	}
 	g.Free()
+}
+
+// closeBy holds got to within tol of the largest of want; element i is one of
+// the kind i % parts, which has a largest of its own.
+func closeBy(t *testing.T, what string, got []float32, want []float64, parts int, tol float64) {
+	t.Helper()
+	for part := range parts {
+		scale := 0.0
+		for i := part; i < len(want); i += parts {
+			scale = math.Max(scale, math.Abs(want[i]))
+		}
+		for i := part; i < len(want); i += parts {
+			if d := math.Abs(float64(got[i]) - want[i]); !(d <= tol*scale+1e-30) {
+				t.Errorf("%s[%d] is %g, want %g, largest %g", what, i, got[i], want[i], scale)
+				return
+			}
+		}
+	}
 }
 
 func floats(t *testing.T, x *gpu.Tensor) []float32 {
@@ -228,6 +235,9 @@ func planar(v []float32, b, pixels, c int) []float32 {
 	}
 	return out
 }
+
+// interleaved is planar's inverse for one image.
+func interleaved(v []float32, pixels, c int) []float32 { return planar(v, 1, c, pixels) }
 
 func TestSplatEveryKind(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {

@@ -31,23 +31,27 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 	if len(mean) != 3 || len(feature) != 3 {
 		return s, splatError("Mean has shape %v and Feature %v; want [B, N, 2] and [B, N, C]", mean, feature)
 	}
+	if dt := p.Feature.DType(); dt != gpu.Float32 && !dt.Half() {
+		return s, splatError("Feature is %v; want float32, float16 or bfloat16", dt)
+	}
 	s = splatSize{b: mean[0], n: mean[1], c: feature[2], h: h, w: w}
 	for _, t := range []struct {
 		name  string
 		t     *gpu.Tensor
+		dt    gpu.DType
 		shape []int
 	}{
-		{"Mean", p.Mean, []int{s.b, s.n, 2}},
-		{"Cov", p.Cov, []int{s.b, s.n, 3}},
-		{"Feature", p.Feature, []int{s.b, s.n, s.c}},
-		{"Opacity", p.Opacity, []int{s.b, s.n}},
-		{"Background", p.Background, []int{s.b, s.c}},
-		{"Depth", p.Depth, []int{s.b, s.n}},
+		{"Mean", p.Mean, gpu.Float32, []int{s.b, s.n, 2}},
+		{"Cov", p.Cov, gpu.Float32, []int{s.b, s.n, 3}},
+		{"Feature", p.Feature, p.Feature.DType(), []int{s.b, s.n, s.c}},
+		{"Opacity", p.Opacity, gpu.Float32, []int{s.b, s.n}},
+		{"Background", p.Background, gpu.Float32, []int{s.b, s.c}},
+		{"Depth", p.Depth, gpu.Float32, []int{s.b, s.n}},
 	} {
 		if t.t == nil {
 			continue
 		}
-		if err := wantTensor("SplatForward", t.name, t.t, p.Mean.Device(), t.shape); err != nil {
+		if err := wantTensor("SplatForward", t.name, t.t, p.Mean.Device(), t.dt, t.shape); err != nil {
 			return s, err
 		}
 	}
@@ -97,10 +101,10 @@ func checkSplatConfig(cfg *SplatConfig) error {
 	return nil
 }
 
-// wantTensor tells how t differs from a float32 tensor of the shape on dev.
-func wantTensor(op, name string, t *gpu.Tensor, dev *gpu.Device, shape []int) error {
-	if t.DType() != gpu.Float32 {
-		return fmt.Errorf("ops: %s: %s is %v; want float32", op, name, t.DType())
+// wantTensor tells how t differs from a tensor of the dtype and shape on dev.
+func wantTensor(op, name string, t *gpu.Tensor, dev *gpu.Device, dt gpu.DType, shape []int) error {
+	if t.DType() != dt {
+		return fmt.Errorf("ops: %s: %s is %v; want %v", op, name, t.DType(), dt)
 	}
 	if t.Device() != dev {
 		return fmt.Errorf("ops: %s: %s is on %v, Mean on %v; move it with To", op, name, t.Device(), dev)
@@ -123,7 +127,7 @@ func (a *SplatAux) checkGrads(dImage, dCoverage *gpu.Tensor) error {
 	}
 	s := a.size
 	dev := a.p.Mean.Device()
-	if err := wantTensor(op, "the gradient of the image", dImage, dev, s.imageShape(a.cfg.Planar)); err != nil {
+	if err := wantTensor(op, "the gradient of the image", dImage, dev, a.p.Feature.DType(), s.imageShape(a.cfg.Planar)); err != nil {
 		return err
 	}
 	if dCoverage == nil {
@@ -132,7 +136,7 @@ func (a *SplatAux) checkGrads(dImage, dCoverage *gpu.Tensor) error {
 	if a.cfg.Mode != SplatAlpha {
 		return errors.New("ops: SplatBackward: a gradient of the coverage; only SplatAlpha has one")
 	}
-	return wantTensor(op, "the gradient of the coverage", dCoverage, dev, []int{s.b, s.h, s.w})
+	return wantTensor(op, "the gradient of the coverage", dCoverage, dev, gpu.Float32, []int{s.b, s.h, s.w})
 }
 
 // splatFault is why a Gaussian is left out; splat2d_prepare.cu has the same numbers.

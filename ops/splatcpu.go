@@ -21,9 +21,10 @@ type splatCPU struct {
 	canvas *cpu.SplatCanvas
 	splats []cpu.Splat // [B, N]
 	bad    splatFaults
-	bands  int     // of an image
-	ids    []int32 // Gaussians of an image that reach a band, in drawing order, band after band
-	start  []int   // [B·bands + 1]: where in ids a band starts
+	bands  int       // of an image
+	ids    []int32   // Gaussians of an image that reach a band, in drawing order, band after band
+	start  []int     // [B·bands + 1]: where in ids a band starts
+	f      []float32 // features [B, N, C]
 	z      []float32
 	light  cpu.SplatLight
 }
@@ -38,12 +39,40 @@ func (a *SplatAux) band(i int) (image, y0, y1 int) {
 	return image, y0, min(y0+splatBand, a.size.h)
 }
 
-func (a *SplatAux) forwardCPU(image *gpu.Tensor) {
+// float32s is a tensor's storage, or where that is 16 bits wide a widened copy.
+func float32s(t *gpu.Tensor) ([]float32, error) {
+	if t.DType() == gpu.Float32 {
+		return t.F32(), nil
+	}
+	return t.Floats()
+}
+
+// put stores v from element at on, rounded to t's dtype.
+func put(t *gpu.Tensor, at int, v []float32) {
+	if t.DType() == gpu.Float32 {
+		copy(t.F32()[at:], v)
+		return
+	}
+	narrow := gpu.FloatToF16
+	if t.DType() == gpu.BFloat16 {
+		narrow = gpu.FloatToBF16
+	}
+	out := t.U16()[at:][:len(v)]
+	for i, x := range v {
+		out[i] = narrow(x)
+	}
+}
+
+func (a *SplatAux) forwardCPU(image *gpu.Tensor) error {
 	size := a.size
 	s := &splatCPU{x: newSplatAxis(a.cfg.Grid, size.w, a.cfg.LowPass), y: newSplatAxis(a.cfg.Grid, size.h, a.cfg.LowPass)}
 	s.canvas = cpu.NewSplatCanvas(s.x.at, s.y.at)
 	s.bands = ceil(size.h, splatBand)
 	a.cpu = s
+	var err error
+	if s.f, err = float32s(a.p.Feature); err != nil {
+		return err
+	}
 	a.prepareCPU()
 	a.sortIntoBands()
 	plane := size.h * s.canvas.Stride
@@ -53,13 +82,14 @@ func (a *SplatAux) forwardCPU(image *gpu.Tensor) {
 	case SplatAlpha:
 		s.light.Left, s.light.Last = make([]float32, size.b*plane), make([]int32, size.b*plane)
 	}
-	cpu.Each(size.b*s.bands, func(_ *cpu.Worker, i int) { a.drawBand(image.F32(), i) })
+	cpu.Each(size.b*s.bands, func(_ *cpu.Worker, i int) { a.drawBand(image, i) })
+	return nil
 }
 
 // prepareCPU makes every Gaussian ready and finds the faults.
 func (a *SplatAux) prepareCPU() {
 	s, n, c := a.cpu, a.size.b*a.size.n, a.size.c
-	mean, cov, feature := a.p.Mean.F32(), a.p.Cov.F32(), a.p.Feature.F32()
+	mean, cov, feature := a.p.Mean.F32(), a.p.Cov.F32(), s.f
 	var opacity, depth []float32
 	if a.p.Opacity != nil {
 		opacity = a.p.Opacity.F32()
@@ -177,11 +207,11 @@ func lend(n int) ([]float32, func()) {
 }
 
 // drawBand draws one band of one image.
-func (a *SplatAux) drawBand(out []float32, i int) {
+func (a *SplatAux) drawBand(out *gpu.Tensor, i int) {
 	s, size, stride := a.cpu, a.size, a.cpu.canvas.Stride
 	image, y0, y1 := a.band(i)
 	splats, ids := s.splats[image*size.n:][:size.n], s.list(i)
-	f := a.p.Feature.F32()[image*size.n*size.c:][:size.n*size.c]
+	f := s.f[image*size.n*size.c:][:size.n*size.c]
 	plane := (y1 - y0) * stride
 	at := (image*size.h + y0) * stride
 	acc, giveBack := lend(size.c * plane)
@@ -220,12 +250,20 @@ func (a *SplatAux) drawBand(out []float32, i int) {
 		}
 	}
 	if !a.cfg.Planar {
-		s.canvas.Interleave(out[(image*size.h+y0)*size.w*size.c:], acc, size.c, y1-y0, plane)
+		at := (image*size.h + y0) * size.w * size.c
+		if out.DType() == gpu.Float32 {
+			s.canvas.Interleave(out.F32()[at:], acc, size.c, y1-y0, plane)
+			return
+		}
+		pixels, giveBack := lend((y1 - y0) * size.w * size.c)
+		defer giveBack()
+		s.canvas.Interleave(pixels, acc, size.c, y1-y0, plane)
+		put(out, at, pixels)
 		return
 	}
 	for k := range size.c {
 		for y := y0; y < y1; y++ {
-			copy(out[((image*size.c+k)*size.h+y)*size.w:][:size.w], acc[k*plane+(y-y0)*stride:])
+			put(out, ((image*size.c+k)*size.h+y)*size.w, acc[k*plane+(y-y0)*stride:][:size.w])
 		}
 	}
 }

@@ -7,15 +7,22 @@ import (
 
 // backwardCPU takes the gradients: of the features and the six sums of every
 // Gaussian, then the chain to the parameters.
-func (a *SplatAux) backwardCPU(g *SplatGrads, dImage, dCoverage *gpu.Tensor) {
+func (a *SplatAux) backwardCPU(g *SplatGrads, dImage, dCoverage *gpu.Tensor) error {
 	size := a.size
+	v, err := float32s(dImage)
+	if err != nil {
+		return err
+	}
+	df, giveFeatures := lend(g.Feature.Len())
+	defer giveFeatures()
 	sums, giveBack := lend(size.b * size.n * cpu.SplatSums)
 	defer giveBack()
 	if a.cfg.Mode == SplatAlpha {
-		a.gatherAlpha(g, sums, dImage, dCoverage)
-	} else {
-		a.gather(g, sums, dImage)
+		a.gatherAlpha(g, sums, df, v, dCoverage)
+	} else if err := a.gather(g, sums, df, v); err != nil {
+		return err
 	}
+	put(g.Feature, 0, df)
 	cov, s := a.p.Cov.F32(), a.cpu
 	dMean, dCov := g.Mean.F32(), g.Cov.F32()
 	n := size.b * size.n
@@ -34,11 +41,12 @@ func (a *SplatAux) backwardCPU(g *SplatGrads, dImage, dCoverage *gpu.Tensor) {
 			}
 		}
 	})
+	return nil
 }
 
 // bandGradient puts the gradient of one band's pixels into planes of c channels, plane floats apart.
-func (a *SplatAux) bandGradient(planes []float32, dImage *gpu.Tensor, image, y0, y1, plane int) {
-	size, stride, v := a.size, a.cpu.canvas.Stride, dImage.F32()
+func (a *SplatAux) bandGradient(planes, v []float32, image, y0, y1, plane int) {
+	size, stride := a.size, a.cpu.canvas.Stride
 	if !a.cfg.Planar {
 		a.cpu.canvas.Planes(planes, v[(image*size.h+y0)*size.w*size.c:], size.c, y1-y0, plane)
 		return
@@ -94,14 +102,18 @@ func (b *backgroundSums) store(a *SplatAux, g *SplatGrads) {
 }
 
 // gather is the gradient of the order-free modes.
-func (a *SplatAux) gather(g *SplatGrads, sums []float32, dImage *gpu.Tensor) {
+func (a *SplatAux) gather(g *SplatGrads, sums, df, dImage []float32) error {
 	s, size, stride := a.cpu, a.size, a.cpu.canvas.Stride
 	plane := size.h * stride
 	v, giveBack := lend(size.b * size.c * plane)
 	defer giveBack()
-	var offset []float32
+	var offset, drawn []float32
 	if a.cfg.Mode == SplatNormalised {
 		var giveBack func()
+		var err error
+		if drawn, err = float32s(a.image); err != nil {
+			return err
+		}
 		offset, giveBack = lend(size.b * plane)
 		defer giveBack()
 	}
@@ -115,11 +127,11 @@ func (a *SplatAux) gather(g *SplatGrads, sums []float32, dImage *gpu.Tensor) {
 			return
 		}
 		at := image*plane + y0*stride
-		a.divide(planes, offset[at:], s.z[at:], image, y0, y1, plane)
+		a.divide(planes, offset[at:], s.z[at:], drawn, image, y0, y1, plane)
 		bg.add(a, i, planes, y1-y0, plane, func(int) float32 { return a.cfg.Eps })
 	})
 	bg.store(a, g)
-	f, df := a.p.Feature.F32(), g.Feature.F32()
+	f := s.f
 	chunks := ceil(size.n, splatChunk)
 	cpu.Each(size.b*chunks, func(w *cpu.Worker, i int) {
 		image, lo := i/chunks, i%chunks*splatChunk
@@ -131,11 +143,12 @@ func (a *SplatAux) gather(g *SplatGrads, sums []float32, dImage *gpu.Tensor) {
 		s.canvas.Gather(w, s.splats[first:][:size.n], lo, min(lo+splatChunk, size.n), f[first*size.c:], size.c,
 			v[image*size.c*plane:], off, sums[first*cpu.SplatSums:], df[first*size.c:])
 	})
+	return nil
 }
 
-// divide takes a band of SplatNormalised to SplatAdditive: v becomes v/(Z + ε), offset Σ v·F.
-func (a *SplatAux) divide(v, offset, z []float32, image, y0, y1, plane int) {
-	size, stride, f := a.size, a.cpu.canvas.Stride, a.image.F32()
+// divide takes a band of SplatNormalised to SplatAdditive: v becomes v/(Z + ε), offset Σ v·F with the image f.
+func (a *SplatAux) divide(v, offset, z, f []float32, image, y0, y1, plane int) {
+	size, stride := a.size, a.cpu.canvas.Stride
 	for y := range y1 - y0 {
 		for x := range size.w {
 			j := y*stride + x
@@ -155,13 +168,13 @@ func (a *SplatAux) divide(v, offset, z []float32, image, y0, y1, plane int) {
 
 // gatherAlpha is the gradient of SplatAlpha: the bands write a slot for each of
 // their Gaussians, and the slots are added up in the bands' order.
-func (a *SplatAux) gatherAlpha(g *SplatGrads, sums []float32, dImage, dCoverage *gpu.Tensor) {
+func (a *SplatAux) gatherAlpha(g *SplatGrads, sums, df, dImage []float32, dCoverage *gpu.Tensor) {
 	s, size, stride := a.cpu, a.size, a.cpu.canvas.Stride
 	width := cpu.SplatSums + size.c
 	slots, giveBack := lend(len(s.ids) * width)
 	defer giveBack()
 	bg := a.newBackgroundSums()
-	f, df := a.p.Feature.F32(), g.Feature.F32()
+	f := s.f
 	cpu.Each(size.b*s.bands, func(w *cpu.Worker, i int) {
 		image, y0, y1 := a.band(i)
 		plane := (y1 - y0) * stride
@@ -188,7 +201,6 @@ func (a *SplatAux) gatherAlpha(g *SplatGrads, sums []float32, dImage, dCoverage 
 			v, left, behind, s.light.Last[at:], slots[s.start[i]*width:])
 	})
 	bg.store(a, g)
-	clear(df)
 	cpu.Each(size.b, func(_ *cpu.Worker, image int) {
 		for i := s.start[image*s.bands]; i < s.start[(image+1)*s.bands]; i++ {
 			id, slot := image*size.n+int(s.ids[i]), slots[i*width:][:width]

@@ -48,6 +48,11 @@ func (s splatSize) tiles() int {
 	return ceil(s.h, splatTile) * ceil(s.w, splatTile)
 }
 
+// stored is how the kernels call the dtype of features and image.
+func (a *SplatAux) stored() int32 {
+	return byDType[int32](a.p.Feature.DType(), 0, 0, 1, 2)
+}
+
 func bit(b bool) int32 {
 	if b {
 		return 1
@@ -91,14 +96,15 @@ func (a *SplatAux) prepareCUDA() (tiles, depths *gpu.Tensor) {
 	n := size.b * size.n
 	g.place, g.shape, g.box = dev.Empty(n, 4), dev.Empty(n, 4), dev.New(gpu.Int32, n, 4)
 	g.feature = dev.Empty(n, size.padded())
-	tiles = dev.New(gpu.Int32, n)
+	tiles = dev.Zeros(gpu.Int32, n)
 	if a.p.Depth != nil {
 		depths = dev.New(gpu.Int32, n)
 	}
-	kernels.Splat2dPrepareF32(dev.Stream(), cuda.Grid1(n, 128, 128), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), tiles.Ptr(), ptr(depths),
-		g.info.Ptr()+infoFault*wordSize, g.info.Ptr()+infoFaults*wordSize, a.p.Mean.Ptr(), a.p.Cov.Ptr(), a.p.Feature.Ptr(), ptr(a.p.Opacity), ptr(a.p.Depth),
+	kernels.Splat2dPadF32(dev.Stream(), cuda.Grid1(n*size.padded(), 1024, 256), g.feature.Ptr(), tiles.Ptr(), a.p.Feature.Ptr(), a.stored(), int32(size.c), int32(size.padded()), int32(n))
+	kernels.Splat2dPrepareF32(dev.Stream(), cuda.Grid1(n, 128, 128), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), tiles.Ptr(), ptr(depths),
+		g.info.Ptr()+infoFault*wordSize, g.info.Ptr()+infoFaults*wordSize, a.p.Mean.Ptr(), a.p.Cov.Ptr(), ptr(a.p.Opacity), ptr(a.p.Depth),
 		int32(a.cfg.Form), int32(a.cfg.Support.kind), a.cfg.Support.size, bit(a.cfg.Grid == SplatCorners), a.cfg.LowPass, a.cfg.LowPass,
-		int32(size.w), int32(size.h), int32(size.c), int32(size.padded()), int32(n))
+		int32(size.w), int32(size.h), int32(n))
 	return tiles, depths
 }
 
@@ -179,7 +185,7 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 		}
 		grid := cuda.Grid{X: size.b * size.tiles(), Y: ceil(size.c, block), Z: 1, BX: 256}
 		draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.left), ptr(g.coverage), ptr(g.last), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
-			ptr(g.entries), ptr(g.ranges), ptr(g.owner), a.cfg.Eps, int32(a.cfg.Mode), corners, planar, w, h, c, cp, n)
+			ptr(g.entries), ptr(g.ranges), ptr(g.owner), a.cfg.Eps, int32(a.cfg.Mode), corners, planar, a.stored(), w, h, c, cp, n)
 		return
 	}
 	grid := cuda.Grid{X: size.b * size.tiles(), Y: 1, Z: 1, BX: 64}
@@ -189,7 +195,7 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 			draw = kernels.Splat2dAlpha8F32
 		}
 		draw(s, grid, image.Ptr(), g.left.Ptr(), g.coverage.Ptr(), g.last.Ptr(), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
-			ptr(g.entries), ptr(g.ranges), ptr(g.owner), corners, planar, w, h, c, n)
+			ptr(g.entries), ptr(g.ranges), ptr(g.owner), corners, planar, a.stored(), w, h, c, n)
 		return
 	}
 	draw := kernels.Splat2dSum4F32
@@ -197,7 +203,7 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 		draw = kernels.Splat2dSum8F32
 	}
 	draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
-		ptr(g.entries), ptr(g.ranges), a.cfg.Eps, bit(a.cfg.Mode == SplatNormalised), corners, planar, w, h, c, n)
+		ptr(g.entries), ptr(g.ranges), a.cfg.Eps, bit(a.cfg.Mode == SplatNormalised), corners, planar, a.stored(), w, h, c, n)
 }
 
 // coverageCUDA is a copy, so that it is the caller's.

@@ -36,17 +36,24 @@ func (a *SplatAux) backwardCUDA(grads *SplatGrads, dImage, dCoverage *gpu.Tensor
 	if n == 0 {
 		return dev.Err()
 	}
-	sums := dev.Empty(n, splatMoments)
+	sums, df := dev.Empty(n, splatMoments), grads.Feature
 	defer sums.Free()
+	if a.stored() != 0 {
+		df = dev.Empty(grads.Feature.Shape()...)
+		defer df.Free()
+	}
 	switch {
 	case a.cfg.Mode != SplatAlpha:
-		a.gatherCUDA(sums, grads.Feature, v, offset)
+		a.gatherCUDA(sums, df, v, offset)
 	case a.cfg.Fast:
 		s.Memset(sums.Ptr(), 0, 4*sums.Len())
-		s.Memset(grads.Feature.Ptr(), 0, 4*grads.Feature.Len())
-		a.alphaFastCUDA(sums, grads.Feature, v, dCoverage)
+		s.Memset(df.Ptr(), 0, 4*df.Len())
+		a.alphaFastCUDA(sums, df, v, dCoverage)
 	default:
-		a.alphaCUDA(sums, grads.Feature, v, dCoverage)
+		a.alphaCUDA(sums, df, v, dCoverage)
+	}
+	if df != grads.Feature {
+		kernels.Splat2dNarrowF32(s, cuda.Grid1(df.Len(), 256, 256), grads.Feature.Ptr(), df.Ptr(), a.stored(), int64(df.Len()))
 	}
 	kernels.Splat2dChainF32(s, cuda.Grid1(n, 128, 128), grads.Mean.Ptr(), grads.Cov.Ptr(), ptr(grads.Opacity), sums.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), a.p.Cov.Ptr(),
 		int32(a.cfg.Form), bit(a.cfg.Grid == SplatCorners), a.cfg.LowPass, a.cfg.LowPass, int32(size.w), int32(size.h), int32(n))
@@ -61,11 +68,11 @@ func (a *SplatAux) foldCUDA(dImage *gpu.Tensor) (v, offset *gpu.Tensor) {
 	var z, image cuda.Ptr
 	if a.cfg.Mode == SplatNormalised {
 		z, image, offset = a.gpu.z.Ptr(), a.image.Ptr(), dev.Empty(pixels)
-	} else if !a.cfg.Planar && size.c%4 == 0 {
+	} else if !a.cfg.Planar && size.c%4 == 0 && a.stored() == 0 {
 		return dImage, nil
 	}
 	v = dev.Empty(pixels, size.padded())
-	kernels.Splat2dFoldF32(dev.Stream(), cuda.Grid1(pixels, 256, 256), v.Ptr(), ptr(offset), dImage.Ptr(), z, image, a.cfg.Eps, bit(a.cfg.Planar),
+	kernels.Splat2dFoldF32(dev.Stream(), cuda.Grid1(pixels, 256, 256), v.Ptr(), ptr(offset), dImage.Ptr(), z, image, a.cfg.Eps, bit(a.cfg.Planar), a.stored(),
 		int32(size.c), int32(size.padded()), int64(size.h)*int64(size.w), int64(pixels))
 	return v, offset
 }

@@ -9,7 +9,11 @@ import (
 )
 
 // picture is a batch of images of Gaussians with sigmas of 2 to 8 pixels, cut at three of them.
-type picture struct{ b, n, c, side int }
+// dt is the dtype of features and image.
+type picture struct {
+	b, n, c, side int
+	dt            gpu.DType
+}
 
 func (p picture) params(dev *gpu.Device, depth bool) ops.SplatParams {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -24,7 +28,7 @@ func (p picture) params(dev *gpu.Device, depth bool) ops.SplatParams {
 		opacity[i], z[i] = 0.2+0.7*r.Float32(), r.Float32()
 	}
 	s := ops.SplatParams{
-		Mean: dev.From(mean, p.b, p.n, 2), Cov: dev.From(cov, p.b, p.n, 3), Feature: dev.From(feature, p.b, p.n, p.c), Opacity: dev.From(opacity, p.b, p.n),
+		Mean: dev.From(mean, p.b, p.n, 2), Cov: dev.From(cov, p.b, p.n, 3), Feature: dev.FromAs(p.dt, feature, p.b, p.n, p.c), Opacity: dev.From(opacity, p.b, p.n),
 	}
 	background := make([]float32, p.b*p.c)
 	for i := range background {
@@ -47,16 +51,20 @@ func (p picture) pixels() float64 {
 
 func init() {
 	for name, p := range map[string]picture{
-		"picture":    {16, 4096, 3, 512},
-		"tokens":     {64, 256, 16, 128},
-		"features8":  {16, 1024, 8, 256},
-		"features32": {16, 1024, 32, 256},
-		"features64": {16, 1024, 64, 256},
+		"picture":    {16, 4096, 3, 512, gpu.Float32},
+		"tokens":     {64, 256, 16, 128, gpu.Float32},
+		"features8":  {16, 1024, 8, 256, gpu.Float32},
+		"features32": {16, 1024, 32, 256, gpu.Float32},
+		"features64": {16, 1024, 64, 256, gpu.Float32},
+		"tokensf16":  {64, 256, 16, 128, gpu.Float16},
 	} {
 		if tiny {
 			p.b, p.n, p.side = 1, 20, 24
 		}
 		registerSplat("additive."+name, p, ops.SplatAdditive, false)
+		if p.dt != gpu.Float32 {
+			continue
+		}
 		registerSplat("alpha."+name, p, ops.SplatAlpha, false)
 		registerSplat("alpha.fast."+name, p, ops.SplatAlpha, true)
 		if p.c == 3 {
@@ -78,7 +86,7 @@ func (p picture) width() int {
 func registerSplat(name string, p picture, mode ops.SplatMode, fast bool) {
 	cfg := ops.SplatConfig{Form: ops.SplatCholesky, Mode: mode, Support: ops.SplatBox(3), Deferred: true, Fast: fast}
 	alpha := mode == ops.SplatAlpha
-	bytes := 4 * float64(p.b) * (float64(p.n)*float64(6+p.c) + float64(p.side*p.side*p.c))
+	bytes := float64(p.b) * (float64(p.n*24) + float64(p.dt.Size()*p.c*(p.n+p.side*p.side)))
 	c := float64(p.c)
 	draw, back := "splat2d_sum", "splat2d_gather"
 	switch {
@@ -119,7 +127,7 @@ func registerSplatBackward(name, kernel, sh string, p picture, cfg ops.SplatConf
 			if err != nil {
 				return nil, err
 			}
-			v := normal(dev, gpu.Float32, p.b, p.side, p.side, p.c)
+			v := normal(dev, p.dt, p.b, p.side, p.side, p.c)
 			return func() {
 				g, err := ops.SplatBackward(aux, v, nil)
 				must(err)
