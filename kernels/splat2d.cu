@@ -21,22 +21,26 @@
 
 inline namespace thisfile {
 
-constexpr int threads = 64, warps = threads / 32, batch = 64, rows = 4;
+// A tile's threads, who hold a column of pixels each, `apart` rows from one another, and take in that many Gaussians at a
+// time.
+template <int SIDE> struct Block {
+    static constexpr int apart = 4, rows = SIDE / apart, threads = SIDE * apart, warps = threads / 32, batch = threads;
+};
 
 // A Gaussian of the batch; the mask says which columns and rows of the tile its box has.
-template <int C> struct Batch {
+template <int C, int batch> struct Batch {
     float4 place[batch], shape[batch];
     float feature[batch][C];
 };
 
 // Loads entry i of the list into slot threadIdx.x.
-template <int C>
-__device__ __forceinline__ void load(Batch<C>& b, const splat::Scene& s, size_t g, int tx, int ty)
+template <int C, int SIDE>
+__device__ __forceinline__ void load(Batch<C, Block<SIDE>::batch>& b, const splat::Scene& s, size_t g, int tx, int ty)
 {
     const int t = threadIdx.x;
     b.place[t] = s.place[g];
     float4 shape = s.shape[g];
-    shape.w = __uint_as_float(splat::tileMask(s.box[g], tx, ty));
+    shape.w = __uint_as_float(splat::tileMask<SIDE>(s.box[g], tx, ty));
     b.shape[t] = shape;
 #pragma unroll
     for (int k = 0; k < C; k += 4)
@@ -44,32 +48,33 @@ __device__ __forceinline__ void load(Batch<C>& b, const splat::Scene& s, size_t 
             *reinterpret_cast<const float4*>(s.feature + g * C + k);
 }
 
-template <int C> struct Tile {
-    int image, tx, ty, column, row; // this thread's pixels: (tx + column, ty + row + 4 r)
+template <int C, int SIDE> struct Tile {
+    static constexpr int rows = Block<SIDE>::rows, apart = Block<SIDE>::apart;
+    int image, tx, ty, column, row; // this thread's pixels: (tx + column, ty + row + apart r)
     float px, py[rows];
 
     __device__ __forceinline__ int place(int width, int height, int corners)
     {
-        const int across = (width + splat::side - 1) / splat::side;
-        const int tiles = across * ((height + splat::side - 1) / splat::side);
+        const int across = (width + SIDE - 1) / SIDE;
+        const int tiles = across * ((height + SIDE - 1) / SIDE);
         image = blockIdx.x / tiles;
         const int t = blockIdx.x - image * tiles;
-        tx = t % across * splat::side;
-        ty = t / across * splat::side;
-        column = threadIdx.x & 15;
-        row = threadIdx.x >> 4;
+        tx = t % across * SIDE;
+        ty = t / across * SIDE;
+        column = threadIdx.x % SIDE;
+        row = threadIdx.x / SIDE;
         px = splat::Axis(width, corners)(tx + column);
         const splat::Axis vertical(height, corners);
 #pragma unroll
         for (int r = 0; r < rows; r++)
-            py[r] = vertical(ty + row + 4 * r);
+            py[r] = vertical(ty + row + apart * r);
         return blockIdx.x;
     }
     // Writes a pixel's C values; those beyond c are padding.
     __device__ __forceinline__ void store(void* image_, const float* v, int r, int width, int height, int c,
                                           int planar, int stored) const
     {
-        const int x = tx + column, y = ty + row + 4 * r;
+        const int x = tx + column, y = ty + row + apart * r;
         if (x >= width || y >= height) return;
         const size_t pixels = (size_t)width * height, p = (size_t)y * width + x;
         if (!planar && c == C) {
@@ -88,17 +93,19 @@ template <int C> struct Tile {
     }
 };
 
-template <int C>
+template <int C, int SIDE = splat::side>
 __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s, const float* background,
                                     float eps, int normalised, int corners, int planar, int stored, int width,
                                     int height, int c)
 {
+    constexpr int rows = Block<SIDE>::rows, apart = Block<SIDE>::apart, batch = Block<SIDE>::batch;
+    constexpr int warps = Block<SIDE>::warps;
     __shared__ splat::Found<warps> found;
-    __shared__ Batch<C> b;
-    Tile<C> t;
+    __shared__ Batch<C, batch> b;
+    Tile<C, SIDE> t;
     const int tile = t.place(width, height, corners);
-    splat::TileList<warps> list;
-    list.find(found, s, t.image, tile, t.tx, t.ty);
+    splat::TileList<warps, SIDE> list;
+    list.find(found, s, t.image, tile, t.tx, t.ty, {width, corners}, {height, corners});
     __syncthreads();
     list.close();
     float acc[rows][C], weight[rows];
@@ -112,7 +119,7 @@ __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s
     for (int first = 0; first < list.length; first += batch) {
         const int here = min(batch, list.length - first);
         if ((int)threadIdx.x < here)
-            load<C>(b, s, list.gaussian(list.value(first + threadIdx.x)), t.tx, t.ty);
+            load<C, SIDE>(b, s, list.gaussian(list.value(first + threadIdx.x)), t.tx, t.ty);
         __syncthreads();
         for (int j = 0; j < here; j++) {
             const float4 place = b.place[j], shape = b.shape[j];
@@ -128,8 +135,8 @@ __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s
             for (int r = 0; r < rows; r++) {
                 float u;
                 const float q = splat::distance(place, shape.x, t.px - place.x, t.py[r] - place.y, u);
-                if ((mask >> (16 + t.row + 4 * r) & 1u) && q <= shape.z) {
-                    const float g = shape.y * __expf(-q);
+                if ((mask >> (16 + t.row + apart * r) & 1u) && q <= shape.z) {
+                    const float g = __fmul_rn(shape.y, __expf(-q)); // the same bits for tiles of any side
                     weight[r] += g;
 #pragma unroll
                     for (int k = 0; k < C; k++)
@@ -150,7 +157,7 @@ __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s
 #pragma unroll
             for (int k = 0; k < C; k++)
                 acc[r][k] = fmaf(eps, bg[k], acc[r][k]) * over;
-            const int x = t.tx + t.column, y = t.ty + t.row + 4 * r;
+            const int x = t.tx + t.column, y = t.ty + t.row + apart * r;
             if (x < width && y < height) z[((size_t)t.image * height + y) * width + x] = weight[r];
         } else {
 #pragma unroll
@@ -162,17 +169,19 @@ __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s
 }
 
 // Front to back. The light that is left at a pixel, and the place in the tile's list after its last Gaussian.
-template <int C>
+template <int C, int SIDE = splat::side>
 __device__ __forceinline__ void alpha(void* image, float* left, float* coverage, int* last,
                                       const splat::Scene& s, const float* background, int corners, int planar,
                                       int stored, int width, int height, int c)
 {
+    constexpr int rows = Block<SIDE>::rows, apart = Block<SIDE>::apart, batch = Block<SIDE>::batch;
+    constexpr int warps = Block<SIDE>::warps;
     __shared__ splat::Found<warps> found;
-    __shared__ Batch<C> b;
-    Tile<C> t;
+    __shared__ Batch<C, batch> b;
+    Tile<C, SIDE> t;
     const int tile = t.place(width, height, corners);
-    splat::TileList<warps> list;
-    list.find(found, s, t.image, tile, t.tx, t.ty);
+    splat::TileList<warps, SIDE> list;
+    list.find(found, s, t.image, tile, t.tx, t.ty, {width, corners}, {height, corners});
     __syncthreads();
     list.close();
     float acc[rows][C], light[rows];
@@ -182,7 +191,7 @@ __device__ __forceinline__ void alpha(void* image, float* left, float* coverage,
     for (int r = 0; r < rows; r++) {
         light[r] = 1;
         final[r] = 0;
-        if (t.tx + t.column < width && t.ty + t.row + 4 * r < height) open |= 1u << r;
+        if (t.tx + t.column < width && t.ty + t.row + apart * r < height) open |= 1u << r;
 #pragma unroll
         for (int k = 0; k < C; k++)
             acc[r][k] = 0;
@@ -191,7 +200,7 @@ __device__ __forceinline__ void alpha(void* image, float* left, float* coverage,
         if (!__syncthreads_or(open != 0)) break; // no one looks at the batch before any more
         const int here = min(batch, list.length - first);
         if ((int)threadIdx.x < here)
-            load<C>(b, s, list.gaussian(list.value(first + threadIdx.x)), t.tx, t.ty);
+            load<C, SIDE>(b, s, list.gaussian(list.value(first + threadIdx.x)), t.tx, t.ty);
         __syncthreads();
         for (int j = 0; j < here && open; j++) {
             const float4 place = b.place[j], shape = b.shape[j];
@@ -202,7 +211,7 @@ __device__ __forceinline__ void alpha(void* image, float* left, float* coverage,
                 float u;
                 const float q = splat::distance(place, shape.x, t.px - place.x, t.py[r] - place.y, u);
                 const float a = fminf(shape.y * __expf(-q), splat::alphaCap);
-                if (!(mask >> (16 + t.row + 4 * r) & 1u) || !(q <= shape.z) || !(open >> r & 1u) ||
+                if (!(mask >> (16 + t.row + apart * r) & 1u) || !(q <= shape.z) || !(open >> r & 1u) ||
                     !(a >= splat::alphaLeast))
                     continue;
                 const float then = light[r] * (1 - a);
@@ -221,7 +230,7 @@ __device__ __forceinline__ void alpha(void* image, float* left, float* coverage,
     }
 #pragma unroll
     for (int r = 0; r < rows; r++) {
-        const int x = t.tx + t.column, y = t.ty + t.row + 4 * r;
+        const int x = t.tx + t.column, y = t.ty + t.row + apart * r;
         if (x >= width || y >= height) continue;
         const size_t p = ((size_t)t.image * height + y) * width + x;
         left[p] = light[r];
@@ -260,6 +269,43 @@ extern "C" __global__ void __launch_bounds__(64, 12)
     sum<8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
 }
 EXPORT(splat2d_sum8_f32)
+
+// splat2d_small - drawing two-dimensional Gaussians of a few pixels, in tiles of 8 x 8.
+//
+//     as splat2d, and the same bits
+//
+// kernels  splat2d_small4_f32 splat2d_small8_f32
+// shapes   as splat2d's, with tiles of 8 x 8 pixels.
+// params   as splat2d's.
+// launch   grid B * tiles, block 32, shared 0. A thread 2 pixels of a column, 4 rows apart; 32 Gaussians at a time.
+// bound    f32: as splat2d's. A Gaussian of s x s pixels is evaluated at (s + 8)^2 of them, in large tiles at (s + 16)^2.
+// expect   regs <= 72, shared <= 6500, occupancy >= 34, has MUFU.EX2 LDS.128, not LDL STL
+// repro    yes
+// twin     as splat2d's.
+// source   Own derivation.
+extern "C" __global__ void __launch_bounds__(32, 28)
+    splat2d_small4_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
+                     const int4* __restrict__ box, const float* __restrict__ feature,
+                     const float* __restrict__ background, const unsigned* __restrict__ entries,
+                     const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
+                     int stored, int width, int height, int c, int n)
+{
+    const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 4};
+    sum<4, 8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
+}
+EXPORT(splat2d_small4_f32)
+
+extern "C" __global__ void __launch_bounds__(32, 24)
+    splat2d_small8_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
+                     const int4* __restrict__ box, const float* __restrict__ feature,
+                     const float* __restrict__ background, const unsigned* __restrict__ entries,
+                     const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
+                     int stored, int width, int height, int c, int n)
+{
+    const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 8};
+    sum<8, 8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
+}
+EXPORT(splat2d_small8_f32)
 
 // splat2d_alpha - the same, front to back.
 //

@@ -1,11 +1,12 @@
 // splat2d_emit - an entry for every tile that a Gaussian touches.
 //
-//     keys[e] = image * tiles + tile, owner[e] = the Gaussian, for e from offsets[i] on, i in the order given
+//     keys[e] = image * tiles + tile, owner[e] = the Gaussian, for e from offsets[i] on, i in the order given; a tile that
+//     the Gaussian's ellipse does not reach has none (columnsOf in splat2d.h)
 //
 // kernels  splat2d_emit
 // shapes   keys, owner: M uint32, M = offsets[n]; offsets: n + 1 uint32 (scan_exclusive_u32 of the tiles of
-//          splat2d_prepare); box: n int4; order: n int32, the Gaussians front to back, or null; n = B * perImage.
-// params   width, height of the images in pixels.
+//          splat2d_prepare); place, shape, box: n; order: n int32, the Gaussians front to back, or null; n = B * perImage.
+// params   width, height of the images in pixels; corners; side of a tile, 16 or 8.
 // launch   grid ceil(n / 256), block 256, shared 0. The threads of a block share out its entries, so that one large
 //          Gaussian does not hold up one thread.
 // bound    memory: 8 M + 24 n bytes. Goal: 50 % of peak bandwidth from M = 2^22 on.
@@ -21,16 +22,16 @@ constexpr int threads = 256;
 
 extern "C" __global__ void __launch_bounds__(256)
     splat2d_emit(unsigned* __restrict__ keys, unsigned* __restrict__ owner, const unsigned* __restrict__ offsets,
-                 const int4* __restrict__ box, const int* __restrict__ order, int width, int height, int perImage,
-                 int n)
+                 const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
+                 const int* __restrict__ order, int corners, int side, int width, int height, int perImage, int n)
 {
     __shared__ unsigned start[threads + 1];
     const int first = blockIdx.x * threads, here = min(threads, n - first);
     for (int j = threadIdx.x; j <= here; j += threads)
         start[j] = offsets[first + j];
     __syncthreads();
-    const int across = (width + splat::side - 1) / splat::side;
-    const unsigned tiles = (unsigned)across * ((height + splat::side - 1) / splat::side);
+    const int across = (width + side - 1) / side;
+    const unsigned tiles = (unsigned)across * ((height + side - 1) / side);
     for (unsigned e = start[0] + threadIdx.x; e < start[here]; e += threads) {
         int lo = 0, hi = here; // start[lo] <= e < start[hi]
         while (hi - lo > 1) {
@@ -42,8 +43,13 @@ extern "C" __global__ void __launch_bounds__(256)
         }
         const int g = order ? order[first + lo] : first + lo;
         const int4 b = box[g];
-        const int x0 = b.x / splat::side, columns = (b.z - 1) / splat::side - x0 + 1;
-        const int k = (int)(e - start[lo]), y = b.y / splat::side + k / columns, x = x0 + k % columns;
+        int k = (int)(e - start[lo]), y = b.y / side, x;
+        for (;; y++) {
+            const int2 c = splat::columnsOf(place[g], shape[g], b, y * side, side, {width, corners}, {height, corners});
+            x = c.x + k;
+            if (x < c.y) break;
+            k -= c.y - c.x;
+        }
         keys[e] = (unsigned)(g / perImage) * tiles + (unsigned)(y * across + x);
         owner[e] = (unsigned)g;
     }

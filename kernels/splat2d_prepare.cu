@@ -4,12 +4,12 @@
 //     extents s sqrt(a), s sqrt(c), where the support is a box or an ellipse of s, or the level s = tau
 //
 // kernels  splat2d_prepare_f32
-// shapes   place, shape: n float4; box: n int4; tiles: n uint32, not 0 where splat2d_pad found a feature that is not
-//          finite, then the tiles that a box touches; depthKey: n uint32, or null; fault: 1 uint64, all ones before,
+// shapes   place, shape: n float4; box: n int4; spoiled: n uint32, not 0 where splat2d_pad found a feature that
+//          is not finite; depthKey: n uint32, or null; fault: 1 uint64, all ones before,
 //          the first faulty Gaussian << 8 | why; faults: 1 uint32, zero before, how many. mean: [n, 2]; cov:
 //          [n, 3]; opacity, depth: n or null; all float32.
-// params   form 0 cholesky, 1 rs, 2 sigmarho; support 0 level, 1 box, 2 ellipse, of size; corners 0 or 1; lowX,
-//          lowY >= 0 are added to a and c.
+// params   form 0 cholesky, 1 rs, 2 sigmarho; support 0 level, 1 box, 2 ellipse, of size; corners 0 or 1; tight: leave out
+//          tiles that the ellipse does not reach; lowX, lowY >= 0 are added to a and c.
 // launch   grid ceil(n / 128), block 128, shared 0. A thread a Gaussian.
 // bound    memory: 84 n bytes; about 150 double flops a Gaussian.
 // expect   regs <= 80, shared <= 0, occupancy >= 37, not LDL STL
@@ -45,9 +45,9 @@ __device__ __forceinline__ void within(float mean, float extent, int n, bool cor
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_prepare_f32(float4* __restrict__ place, float4* __restrict__ shape, int4* __restrict__ box,
-                        unsigned* __restrict__ tiles, unsigned* __restrict__ depthKey, unsigned long long* fault, unsigned* faults,
+                        const unsigned* __restrict__ spoiled, unsigned* __restrict__ depthKey, unsigned long long* fault, unsigned* faults,
                         const float* __restrict__ mean, const float* __restrict__ cov,
-                        const float* __restrict__ opacity, const float* __restrict__ depth, int form, int support, float size, int corners,
+                        const float* __restrict__ opacity, const float* __restrict__ depth, int form, int support, float size, int corners, int tight,
                         float lowX, float lowY, int width, int height, int n)
 {
     const long long i = (long long)blockIdx.x * threads + threadIdx.x;
@@ -66,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(128)
     else
         why = splat::covariance(s, form, v0, v1, v2, stepX, stepY, (double)lowX * stepX * stepX,
                                 (double)lowY * stepY * stepY);
-    if (why == splat::faultNone && tiles[i]) why = splat::faultFeature;
+    if (why == splat::faultNone && spoiled[i]) why = splat::faultFeature;
     unsigned key = 0;
     if (depth) {
         const float d = depth[i];
@@ -87,25 +87,77 @@ extern "C" __global__ void __launch_bounds__(128)
     if (support != 1) reach *= 1 + 1e-5; // q decides; the box only has to hold the ellipse
     const bool ok = why == splat::faultNone; // else no number that could spread
     place[i] = ok ? make_float4(x, y, (float)(-s.b / s.c), (float)(s.c / (2 * s.det))) : make_float4(0, 0, 0, 1);
-    shape[i] = ok ? make_float4((float)(1 / (2 * s.c)), o, qmax, 0) : make_float4(1, 0, 0, 0);
+    shape[i] = ok ? make_float4((float)(1 / (2 * s.c)), o, qmax, tight ? qmax * 1.0001f : INFINITY)
+                  : make_float4(1, 0, 0, 0);
     int4 b = make_int4(0, 0, 0, 0);
     if (drawn) {
         within(x, (float)(reach * sqrt(s.a)), width, corners, b.x, b.z);
         within(y, (float)(reach * sqrt(s.c)), height, corners, b.y, b.w);
         if (b.x >= b.z || b.y >= b.w) b = make_int4(0, 0, 0, 0);
     }
-    unsigned touched = 0;
-    if (b.x < b.z)
-        touched = (unsigned)((b.z - 1) / splat::side - b.x / splat::side + 1) *
-                  (unsigned)((b.w - 1) / splat::side - b.y / splat::side + 1);
     if (why != splat::faultNone) {
         atomicMin(fault, (unsigned long long)i << 8 | (unsigned)why);
         atomicAdd(faults, 1u);
     }
     box[i] = b;
-    tiles[i] = touched;
 }
 EXPORT(splat2d_prepare_f32)
+
+// splat2d_count - how many tiles each Gaussian may draw in, and how wide the Gaussians are.
+//
+//     tiles[i] = sum over its rows of tiles of the columns that columnsOf of splat2d.h gives, for tiles of 16 pixels; small[i]
+//     for tiles of 8
+//
+// kernels  splat2d_count
+// shapes   tiles: n uint32; small: n uint32 or null, then drawn and spread are not written either; drawn: 1 uint32, zero
+//          before, the Gaussians with a pixel; spread: 1 uint64, zero before, the sum of their boxes' widths and heights;
+//          place, shape, box: n.
+// launch   grid ceil(n / 128), block 128, shared 0. A thread a Gaussian.
+// bound    memory: 56 n bytes; about 60 flops for each row of tiles of a box.
+// expect   regs <= 64, shared <= 0, occupancy >= 50, not LDL STL
+// repro    yes
+// twin     ops.SplatForward; no tile with a pixel that is drawn is left out.
+// source   The idea of exact intersection: Hanson et al. 2025, Speedy-Splat, arXiv 2412.00578. Own derivation.
+inline namespace thisfile {
+
+__device__ __forceinline__ unsigned countTiles(float4 place, float4 shape, int4 box, int side, splat::Axis across,
+                                               splat::Axis down)
+{
+    unsigned sum = 0;
+    for (int ty = box.y / side * side; ty < box.w; ty += side) {
+        const int2 c = splat::columnsOf(place, shape, box, ty, side, across, down);
+        sum += (unsigned)(c.y - c.x);
+    }
+    return sum;
+}
+
+} // namespace thisfile
+
+extern "C" __global__ void __launch_bounds__(128)
+    splat2d_count(unsigned* __restrict__ tiles, unsigned* __restrict__ small, unsigned* drawn,
+                  unsigned long long* spread, const float4* __restrict__ place, const float4* __restrict__ shape,
+                  const int4* __restrict__ box, int corners, int width, int height, int n)
+{
+    const long long i = (long long)blockIdx.x * threads + threadIdx.x;
+    int4 b = make_int4(0, 0, 0, 0);
+    if (i < n) {
+        b = box[i];
+        const bool some = b.x < b.z;
+        const splat::Axis across(width, corners), down(height, corners);
+        tiles[i] = some ? countTiles(place[i], shape[i], b, 16, across, down) : 0;
+        if (small) small[i] = some ? countTiles(place[i], shape[i], b, 8, across, down) : 0;
+    }
+    if (!small) return;
+    const unsigned wide = (unsigned)(b.z - b.x), high = (unsigned)(b.w - b.y); // 32 of them may be beyond 32 bits
+    const unsigned count = __popc(__ballot_sync(~0u, wide > 0));
+    const unsigned low = __reduce_add_sync(~0u, (wide & 0xffffu) + (high & 0xffffu));
+    const unsigned upper = __reduce_add_sync(~0u, (wide >> 16) + (high >> 16));
+    if ((threadIdx.x & 31) == 0 && count > 0) {
+        atomicAdd(drawn, count);
+        atomicAdd(spread, ((unsigned long long)upper << 16) + low);
+    }
+}
+EXPORT(splat2d_count)
 
 // splat2d_pad - features in float, each Gaussian's padded to a multiple of four.
 //

@@ -26,14 +26,15 @@ template <int WARPS> struct Found {
 };
 
 // The list of one tile. All threads call find and then __syncthreads.
-template <int WARPS> struct TileList {
+template <int WARPS, int SIDE = side> struct TileList {
     Found<WARPS>* found;
     const unsigned* entries;
     const unsigned* owner;
     size_t base; // the image's first Gaussian
     int length, run;
 
-    __device__ __forceinline__ void find(Found<WARPS>& f, const Scene& s, int image, int tile, int tx, int ty)
+    __device__ __forceinline__ void find(Found<WARPS>& f, const Scene& s, int image, int tile, int tx, int ty,
+                                         Axis across, Axis down)
     {
         base = (size_t)image * s.n;
         owner = s.owner;
@@ -52,7 +53,15 @@ template <int WARPS> struct TileList {
         int count = 0;
         for (int first = warp * run; first < end; first += 32) {
             const int i = first + lane;
-            const bool hit = i < end && tileMask(s.box[base + i], tx, ty) != 0;
+            bool hit = false;
+            if (i < end) {
+                const int4 box = s.box[base + i];
+                hit = tileMask<SIDE>(box, tx, ty) != 0;
+                if (hit) {
+                    const int2 c = columnsOf(s.place[base + i], s.shape[base + i], box, ty, SIDE, across, down);
+                    hit = c.x <= tx / SIDE && tx / SIDE < c.y;
+                }
+            }
             const unsigned hits = __ballot_sync(0xffffffffu, hit);
             if (hit) f.ids[warp * run + count + __popc(hits & ((1u << lane) - 1))] = (unsigned short)i;
             count += __popc(hits);

@@ -53,7 +53,7 @@ __device__ __forceinline__ void draw(void* image, float* z, float* left, float* 
     const int column = threadIdx.x & 15, row = threadIdx.x >> 4, c0 = blockIdx.y * CP;
     const float px = splat::Axis(width, corners)(tx + column), py = splat::Axis(height, corners)(ty + row);
     splat::TileList<warps> list;
-    list.find(found, s, image_, blockIdx.x, tx, ty);
+    list.find(found, s, image_, blockIdx.x, tx, ty, {width, corners}, {height, corners});
     __syncthreads();
     list.close();
     const int group = threadIdx.x % groups, run = threadIdx.x / groups; // features 4 group.., pixels tp run..

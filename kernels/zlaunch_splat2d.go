@@ -52,6 +52,54 @@ func Splat2dSum8F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape,
 	stream.Launch(cuda.Func{Module: "splat2d", Name: "splat2d_sum8_f32"}, grid, &args)
 }
 
+// Splat2dSmall4F32 queues splat2d_small4_f32 of splat2d.cu: drawing two-dimensional Gaussians of a few pixels, in tiles of 8 x 8.
+func Splat2dSmall4F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape, box, feature, background, entries, ranges cuda.Ptr, eps float32, normalised, corners, planar, stored, width, height, c, n int32) {
+	var args cuda.Args
+	args.Ptr(image)
+	args.Ptr(z)
+	args.Ptr(place)
+	args.Ptr(shape)
+	args.Ptr(box)
+	args.Ptr(feature)
+	args.Ptr(background)
+	args.Ptr(entries)
+	args.Ptr(ranges)
+	args.F32(eps)
+	args.I32(normalised)
+	args.I32(corners)
+	args.I32(planar)
+	args.I32(stored)
+	args.I32(width)
+	args.I32(height)
+	args.I32(c)
+	args.I32(n)
+	stream.Launch(cuda.Func{Module: "splat2d", Name: "splat2d_small4_f32"}, grid, &args)
+}
+
+// Splat2dSmall8F32 queues splat2d_small8_f32 of splat2d.cu: drawing two-dimensional Gaussians of a few pixels, in tiles of 8 x 8.
+func Splat2dSmall8F32(stream *cuda.Stream, grid cuda.Grid, image, z, place, shape, box, feature, background, entries, ranges cuda.Ptr, eps float32, normalised, corners, planar, stored, width, height, c, n int32) {
+	var args cuda.Args
+	args.Ptr(image)
+	args.Ptr(z)
+	args.Ptr(place)
+	args.Ptr(shape)
+	args.Ptr(box)
+	args.Ptr(feature)
+	args.Ptr(background)
+	args.Ptr(entries)
+	args.Ptr(ranges)
+	args.F32(eps)
+	args.I32(normalised)
+	args.I32(corners)
+	args.I32(planar)
+	args.I32(stored)
+	args.I32(width)
+	args.I32(height)
+	args.I32(c)
+	args.I32(n)
+	stream.Launch(cuda.Func{Module: "splat2d", Name: "splat2d_small8_f32"}, grid, &args)
+}
+
 // Splat2dAlpha4F32 queues splat2d_alpha4_f32 of splat2d.cu: the same, front to back.
 func Splat2dAlpha4F32(stream *cuda.Stream, grid cuda.Grid, image, left, coverage, last, place, shape, box, feature, background, entries, ranges, owner cuda.Ptr, corners, planar, stored, width, height, c, n int32) {
 	var args cuda.Args

@@ -5,13 +5,17 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dEmit queues splat2d_emit of splat2d_list.cu: an entry for every tile that a Gaussian touches.
-func Splat2dEmit(stream *cuda.Stream, grid cuda.Grid, keys, owner, offsets, box, order cuda.Ptr, width, height, perImage, n int32) {
+func Splat2dEmit(stream *cuda.Stream, grid cuda.Grid, keys, owner, offsets, place, shape, box, order cuda.Ptr, corners, side, width, height, perImage, n int32) {
 	var args cuda.Args
 	args.Ptr(keys)
 	args.Ptr(owner)
 	args.Ptr(offsets)
+	args.Ptr(place)
+	args.Ptr(shape)
 	args.Ptr(box)
 	args.Ptr(order)
+	args.I32(corners)
+	args.I32(side)
 	args.I32(width)
 	args.I32(height)
 	args.I32(perImage)

@@ -5,12 +5,12 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dPrepareF32 queues splat2d_prepare_f32 of splat2d_prepare.cu: Gaussians made ready to draw: the record of splat2d.h and checks.
-func Splat2dPrepareF32(stream *cuda.Stream, grid cuda.Grid, place, shape, box, tiles, depthKey, fault, faults, mean, cov, opacity, depth cuda.Ptr, form, support int32, size float32, corners int32, lowX, lowY float32, width, height, n int32) {
+func Splat2dPrepareF32(stream *cuda.Stream, grid cuda.Grid, place, shape, box, spoiled, depthKey, fault, faults, mean, cov, opacity, depth cuda.Ptr, form, support int32, size float32, corners, tight int32, lowX, lowY float32, width, height, n int32) {
 	var args cuda.Args
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
-	args.Ptr(tiles)
+	args.Ptr(spoiled)
 	args.Ptr(depthKey)
 	args.Ptr(fault)
 	args.Ptr(faults)
@@ -22,12 +22,30 @@ func Splat2dPrepareF32(stream *cuda.Stream, grid cuda.Grid, place, shape, box, t
 	args.I32(support)
 	args.F32(size)
 	args.I32(corners)
+	args.I32(tight)
 	args.F32(lowX)
 	args.F32(lowY)
 	args.I32(width)
 	args.I32(height)
 	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_prepare", Name: "splat2d_prepare_f32"}, grid, &args)
+}
+
+// Splat2dCount queues splat2d_count of splat2d_prepare.cu: how many tiles each Gaussian may draw in, and how wide the Gaussians are.
+func Splat2dCount(stream *cuda.Stream, grid cuda.Grid, tiles, small, drawn, spread, place, shape, box cuda.Ptr, corners, width, height, n int32) {
+	var args cuda.Args
+	args.Ptr(tiles)
+	args.Ptr(small)
+	args.Ptr(drawn)
+	args.Ptr(spread)
+	args.Ptr(place)
+	args.Ptr(shape)
+	args.Ptr(box)
+	args.I32(corners)
+	args.I32(width)
+	args.I32(height)
+	args.I32(n)
+	stream.Launch(cuda.Func{Module: "splat2d_prepare", Name: "splat2d_count"}, grid, &args)
 }
 
 // Splat2dPadF32 queues splat2d_pad_f32 of splat2d_prepare.cu: features in float, each Gaussian's padded to a multiple of four.

@@ -77,6 +77,14 @@ type SplatConfig struct {
 	Eps     float32 // ε of SplatNormalised; 0 is 1e-6
 	LowPass float32 // added to a and c, in pixels²: 0.3 keeps thin Gaussians from falling between pixels
 	Planar  bool    // images are [B, C, H, W] instead of [B, H, W, C]
+	// Tile is the side of the tiles that a GPU sorts Gaussians into, 16 or 8; 0
+	// leaves the choice: 8 for SplatAdditive and SplatNormalised of more than 2048
+	// Gaussians and up to 8 features whose boxes have a mean side below 8 pixels, else
+	// 16. 8 is for the same modes and features. It changes the time alone, no bit.
+	Tile int
+	// LooseTiles lists Gaussians in all tiles of their boxes, also in those that
+	// their ellipses do not reach. It changes the time alone: for measurements.
+	LooseTiles bool
 	// Fast lets the GPU sum gradients of SplatAlpha with atomics, in no fixed
 	// order. Everything else is reproducible bit by bit either way.
 	Fast bool

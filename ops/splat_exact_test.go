@@ -154,8 +154,7 @@ func TestSplatSortedEqualsTested(t *testing.T) {
 			s.mean[2*2048] = -1000
 			v := oracle.Normal(9, k.h*k.w*c)
 			sorted := render(t, s.config(), params(dev, s), k.h, k.w, v)
-			s.n--
-			s.mean, s.cov, s.opacity, s.feature = s.mean[:2*s.n], s.cov[:3*s.n], s.opacity[:s.n], s.feature[:c*s.n]
+			s.keep(2048)
 			tested := render(t, s.config(), params(dev, s), k.h, k.w, v)
 			for i, n := range []int{2 * s.n, 3 * s.n, c * s.n, s.n, c} {
 				sorted.grads[i] = sorted.grads[i][:n]

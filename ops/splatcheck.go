@@ -11,8 +11,12 @@ import (
 // maxSplat bounds Gaussians, pixels and tiles: kernels count them in 32 bits.
 const maxSplat = math.MaxInt32
 
-// splatTile is the side of the tiles that Gaussians are sorted into.
-const splatTile = 16
+// The sides of the tiles that Gaussians are sorted into; splatSmall where their
+// boxes are narrower than that on average.
+const (
+	splatTile  = 16
+	splatSmall = 8
+)
 
 func splatError(format string, args ...any) error {
 	return fmt.Errorf("ops: SplatForward: "+format, args...)
@@ -58,6 +62,9 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 	if p.Depth != nil && cfg.Mode != SplatAlpha {
 		return s, splatError("Depth is for SplatAlpha; the other modes have no order")
 	}
+	if cfg.Tile == splatSmall && !smallTiles(cfg, s) {
+		return s, splatError("tiles of 8 for mode %d and %d features; they are for SplatAdditive and SplatNormalised of at most 8", cfg.Mode, s.c)
+	}
 	least := 1
 	if cfg.Grid == SplatCorners {
 		least = 2
@@ -65,7 +72,7 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 	if s.c < 1 || h < least || w < least {
 		return s, splatError("%d channels, %d x %d pixels; want at least 1 and %d x %d", s.c, h, w, least, least)
 	}
-	tiles := ceil(h, splatTile) * ceil(w, splatTile)
+	tiles := ceil(h, splatSmall) * ceil(w, splatSmall)
 	for _, q := range []struct {
 		what string
 		a, b int
@@ -76,6 +83,10 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 	}
 	return s, nil
 }
+
+// smallTiles tells whether tiles of 8 x 8 can be drawn. They are for the modes
+// whose gradients do not go by tiles.
+func smallTiles(cfg *SplatConfig, s splatSize) bool { return cfg.Mode != SplatAlpha && s.c <= 8 }
 
 func checkSplatConfig(cfg *SplatConfig) error {
 	if cfg.Support == (SplatSupport{}) {
@@ -93,6 +104,8 @@ func checkSplatConfig(cfg *SplatConfig) error {
 		return splatError("unknown grid %d", cfg.Grid)
 	case cfg.Support.kind > ellipseSupport || !(size > 0) || size > math.MaxFloat32:
 		return splatError("a support of %g; want > 0 and finite", size)
+	case cfg.Tile != 0 && cfg.Tile != splatTile && cfg.Tile != splatSmall:
+		return splatError("tiles of %d; want 8, 16 or 0 for a choice", cfg.Tile)
 	case !(cfg.Eps > 0) || cfg.Eps > math.MaxFloat32:
 		return splatError("Eps is %g; want > 0 and finite", cfg.Eps)
 	case !(cfg.LowPass >= 0) || cfg.LowPass > math.MaxFloat32:

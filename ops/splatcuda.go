@@ -20,33 +20,37 @@ const (
 type splatGPU struct {
 	place, shape, box, feature *gpu.Tensor // ready to draw, as splat2d.h says
 	z, left, coverage, last    *gpu.Tensor
-	info                       *gpu.Tensor // fault (2 words), faults, -, entries (2 words)
+	info                       *gpu.Tensor // what the words below say
 	bad                        splatFaults
 	checked                    bool
+	side                       int // of a tile
 
 	// The sorted list of tiles' Gaussians; nil where tiles test all boxes.
 	entries, owner, ranges, offsets, order *gpu.Tensor
-	m                                      int // entries
+	finer                                  *gpu.Tensor // offsets for tiles of the other side
+	m                                      int         // entries
 }
 
 // The words of info.
 const (
-	infoFault  = 0
-	infoFaults = 2
-	infoTotal  = 4
-	infoWords  = 6
+	infoFault  = 0 // two: the first faulty Gaussian and why
+	infoFaults = 2 // how many
+	infoDrawn  = 3 // Gaussians with a pixel
+	infoTotal  = 4 // two: entries of the list of tiles of 16
+	infoSmall  = 6 // two: of 8
+	infoSpread = 8 // two: the widths and heights of all boxes
+	infoWords  = 10
 )
 
 func (g *splatGPU) free() {
-	freeAll(g.place, g.shape, g.box, g.feature, g.z, g.left, g.coverage, g.last, g.info, g.entries, g.owner, g.ranges, g.offsets, g.order)
+	freeAll(g.place, g.shape, g.box, g.feature, g.z, g.left, g.coverage, g.last, g.info, g.entries, g.owner, g.ranges, g.offsets, g.finer, g.order)
 }
 
 // padded is the number of channels rounded up to whole float4.
 func (s splatSize) padded() int { return (s.c + 3) &^ 3 }
 
-func (s splatSize) tiles() int {
-	return ceil(s.h, splatTile) * ceil(s.w, splatTile)
-}
+// tiles is how many tiles an image has.
+func (g *splatGPU) tiles(s splatSize) int { return ceil(s.h, g.side) * ceil(s.w, g.side) }
 
 // stored is how the kernels call the dtype of features and image.
 func (a *SplatAux) stored() int32 {
@@ -62,18 +66,20 @@ func bit(b bool) int32 {
 
 func (a *SplatAux) forwardCUDA(image *gpu.Tensor) error {
 	size, dev := a.size, a.p.Mean.Device()
-	g := &splatGPU{}
+	g := &splatGPU{side: splatTile}
+	if a.cfg.Tile != 0 {
+		g.side = a.cfg.Tile
+	}
 	a.gpu = g
 	if size.c > splatChannels {
 		return splatError("%d channels; at most %d on a GPU: draw them in parts", size.c, splatChannels)
 	}
 	n := size.b * size.n
-	g.info = dev.FromInt32([]int32{-1, -1, 0, 0, 0, 0}, infoWords)
+	g.info = dev.FromInt32(append([]int32{-1, -1}, make([]int32, infoWords-2)...), infoWords)
 	if n > 0 {
-		tiles, depths := a.prepareCUDA()
-		defer freeAll(tiles)
+		depths := a.prepareCUDA()
 		if a.cfg.Mode == SplatAlpha || size.n > splatFewest {
-			if err := a.sortCUDA(tiles, depths); err != nil {
+			if err := a.sortCUDA(depths); err != nil {
 				return err
 			}
 		} else {
@@ -90,27 +96,28 @@ func (a *SplatAux) forwardCUDA(image *gpu.Tensor) error {
 	return dev.Err()
 }
 
-// prepareCUDA makes the records, and the tiles and depths that sorting needs.
-func (a *SplatAux) prepareCUDA() (tiles, depths *gpu.Tensor) {
+// prepareCUDA makes the records, and the depths that sorting needs.
+func (a *SplatAux) prepareCUDA() (depths *gpu.Tensor) {
 	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
 	n := size.b * size.n
 	g.place, g.shape, g.box = dev.Empty(n, 4), dev.Empty(n, 4), dev.New(gpu.Int32, n, 4)
 	g.feature = dev.Empty(n, size.padded())
-	tiles = dev.Zeros(gpu.Int32, n)
+	spoiled := dev.Zeros(gpu.Int32, n)
+	defer spoiled.Free()
 	if a.p.Depth != nil {
 		depths = dev.New(gpu.Int32, n)
 	}
-	kernels.Splat2dPadF32(dev.Stream(), cuda.Grid1(n*size.padded(), 1024, 256), g.feature.Ptr(), tiles.Ptr(), a.p.Feature.Ptr(), a.stored(), int32(size.c), int32(size.padded()), int32(n))
-	kernels.Splat2dPrepareF32(dev.Stream(), cuda.Grid1(n, 128, 128), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), tiles.Ptr(), ptr(depths),
+	kernels.Splat2dPadF32(dev.Stream(), cuda.Grid1(n*size.padded(), 1024, 256), g.feature.Ptr(), spoiled.Ptr(), a.p.Feature.Ptr(), a.stored(), int32(size.c), int32(size.padded()), int32(n))
+	kernels.Splat2dPrepareF32(dev.Stream(), cuda.Grid1(n, 128, 128), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), spoiled.Ptr(), ptr(depths),
 		g.info.Ptr()+infoFault*wordSize, g.info.Ptr()+infoFaults*wordSize, a.p.Mean.Ptr(), a.p.Cov.Ptr(), ptr(a.p.Opacity), ptr(a.p.Depth),
-		int32(a.cfg.Form), int32(a.cfg.Support.kind), a.cfg.Support.size, bit(a.cfg.Grid == SplatCorners), a.cfg.LowPass, a.cfg.LowPass,
+		int32(a.cfg.Form), int32(a.cfg.Support.kind), a.cfg.Support.size, bit(a.cfg.Grid == SplatCorners), bit(!a.cfg.LooseTiles && a.cfg.Support.kind != boxSupport), a.cfg.LowPass, a.cfg.LowPass,
 		int32(size.w), int32(size.h), int32(n))
-	return tiles, depths
+	return depths
 }
 
 // sortCUDA lists each tile's Gaussians in drawing order. It waits for the GPU
 // once, to learn how long the list is.
-func (a *SplatAux) sortCUDA(tiles, depths *gpu.Tensor) error {
+func (a *SplatAux) sortCUDA(depths *gpu.Tensor) error {
 	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
 	s, n := dev.Stream(), size.b*size.n
 	if depths != nil {
@@ -118,7 +125,17 @@ func (a *SplatAux) sortCUDA(tiles, depths *gpu.Tensor) error {
 		keys, g.order = radixSort(dev, depths, nil, n, 32)
 		keys.Free()
 	}
-	g.offsets = exclusiveSum(dev, tiles, g.order, g.info.Ptr()+infoTotal*wordSize, n)
+	tiles, small := dev.New(gpu.Int32, n), (*gpu.Tensor)(nil)
+	if a.cfg.Tile == 0 && smallTiles(&a.cfg, size) || a.cfg.Tile == splatSmall {
+		small = dev.New(gpu.Int32, n)
+	}
+	defer freeAll(tiles, small)
+	corners, word := bit(a.cfg.Grid == SplatCorners), func(i cuda.Ptr) cuda.Ptr { return g.info.Ptr() + i*wordSize }
+	kernels.Splat2dCount(s, cuda.Grid1(n, 128, 128), tiles.Ptr(), ptr(small), word(infoDrawn), word(infoSpread), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), corners, int32(size.w), int32(size.h), int32(n))
+	g.offsets = exclusiveSum(dev, tiles, g.order, word(infoTotal), n)
+	if small != nil {
+		g.finer = exclusiveSum(dev, small, g.order, word(infoSmall), n)
+	}
 	total, err := a.readInfo()
 	if err != nil {
 		return err
@@ -127,15 +144,15 @@ func (a *SplatAux) sortCUDA(tiles, depths *gpu.Tensor) error {
 		return splatError("%d pairs of a Gaussian and a tile; at most %d: draw fewer images at a time", total, maxSorted)
 	}
 	g.m = int(total)
-	g.ranges = dev.Zeros(gpu.Int32, size.b*size.tiles(), 2)
+	g.ranges = dev.Zeros(gpu.Int32, size.b*g.tiles(size), 2)
 	g.owner = dev.New(gpu.Int32, max(g.m, 1))
 	if g.m == 0 {
 		g.entries = dev.New(gpu.Int32, 1)
 		return nil
 	}
 	keys := dev.New(gpu.Int32, g.m)
-	kernels.Splat2dEmit(s, cuda.Grid1(n, 256, 256), keys.Ptr(), g.owner.Ptr(), g.offsets.Ptr(), g.box.Ptr(), ptr(g.order), int32(size.w), int32(size.h), int32(size.n), int32(n))
-	width := bits.Len(uint(size.b*size.tiles() - 1))
+	kernels.Splat2dEmit(s, cuda.Grid1(n, 256, 256), keys.Ptr(), g.owner.Ptr(), g.offsets.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), ptr(g.order), corners, int32(g.side), int32(size.w), int32(size.h), int32(size.n), int32(n))
+	width := bits.Len(uint(size.b*g.tiles(size) - 1))
 	var values *gpu.Tensor
 	if a.cfg.Mode != SplatAlpha { // order-free: the list is of Gaussians, and nothing is kept by entry
 		values, g.owner = g.owner, nil
@@ -146,7 +163,7 @@ func (a *SplatAux) sortCUDA(tiles, depths *gpu.Tensor) error {
 	return nil
 }
 
-// readInfo waits for the GPU and takes over what info says.
+// readInfo waits for the GPU and takes over what info says, with the choice of the tiles' side.
 func (a *SplatAux) readInfo() (total uint64, err error) {
 	words := a.gpu.info.To(gpu.CPU())
 	if err := a.gpu.info.Device().Err(); err != nil {
@@ -157,6 +174,12 @@ func (a *SplatAux) readInfo() (total uint64, err error) {
 	a.gpu.checked = true
 	if first := pair(infoFault); w[infoFaults] != 0 {
 		a.gpu.bad = splatFaults{first: int(first >> 8), fault: splatFault(first & 0xff), count: int(uint32(w[infoFaults]))}
+	}
+	if g := a.gpu; g.finer != nil {
+		if a.cfg.Tile == splatSmall || pair(infoSpread) < 2*splatSmall*uint64(uint32(w[infoDrawn])) {
+			g.side, g.offsets, g.finer = splatSmall, g.finer, g.offsets
+			return pair(infoSmall), nil
+		}
 	}
 	return pair(infoTotal), nil
 }
@@ -183,12 +206,12 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 		case size.c <= 32:
 			draw, block = kernels.Splat2dWide32F32, 32
 		}
-		grid := cuda.Grid{X: size.b * size.tiles(), Y: ceil(size.c, block), Z: 1, BX: 256}
+		grid := cuda.Grid{X: size.b * g.tiles(size), Y: ceil(size.c, block), Z: 1, BX: 256}
 		draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.left), ptr(g.coverage), ptr(g.last), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
 			ptr(g.entries), ptr(g.ranges), ptr(g.owner), a.cfg.Eps, int32(a.cfg.Mode), corners, planar, a.stored(), w, h, c, cp, n)
 		return
 	}
-	grid := cuda.Grid{X: size.b * size.tiles(), Y: 1, Z: 1, BX: 64}
+	grid := cuda.Grid{X: size.b * g.tiles(size), Y: 1, Z: 1, BX: 4 * g.side}
 	if a.cfg.Mode == SplatAlpha {
 		draw := kernels.Splat2dAlpha4F32
 		if size.c > 4 {
@@ -199,7 +222,12 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 		return
 	}
 	draw := kernels.Splat2dSum4F32
-	if size.c > 4 {
+	switch small := g.side == splatSmall; {
+	case small && size.c > 4:
+		draw = kernels.Splat2dSmall8F32
+	case small:
+		draw = kernels.Splat2dSmall4F32
+	case size.c > 4:
 		draw = kernels.Splat2dSum8F32
 	}
 	draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,

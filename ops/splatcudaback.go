@@ -127,7 +127,7 @@ func (a *SplatAux) alphaCUDA(sums, df, v, dCoverage *gpu.Tensor) {
 		back := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32){
 			kernels.Splat2dAlphaback4F32, kernels.Splat2dAlphaback8F32, kernels.Splat2dAlphaback16F32, kernels.Splat2dAlphaback32F32, kernels.Splat2dAlphaback64F32,
 		}[i]
-		back(s, cuda.Grid{X: size.b * size.tiles(), Y: blocks, Z: 1, BX: 256}, slots.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), g.entries.Ptr(), g.owner.Ptr(), g.ranges.Ptr(),
+		back(s, cuda.Grid{X: size.b * g.tiles(size), Y: blocks, Z: 1, BX: 256}, slots.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), g.entries.Ptr(), g.owner.Ptr(), g.ranges.Ptr(),
 			v.Ptr(), ptr(a.p.Background), ptr(dCoverage), g.left.Ptr(), g.last.Ptr(), bit(a.cfg.Grid == SplatCorners), int32(size.w), int32(size.h), int32(size.c), int32(cp))
 	}
 	kernels.Splat2dTotalF32(s, cuda.Grid1(n, 8, 256), sums.Ptr(), df.Ptr(), slots.Ptr(), g.offsets.Ptr(), ptr(g.order), int32(size.c), int32(cp), int32(n))
@@ -143,6 +143,6 @@ func (a *SplatAux) alphaFastCUDA(sums, df, v, dCoverage *gpu.Tensor) {
 	back := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32){
 		kernels.Splat2dAlphafast4F32, kernels.Splat2dAlphafast8F32, kernels.Splat2dAlphafast16F32, kernels.Splat2dAlphafast32F32, kernels.Splat2dAlphafast64F32,
 	}[i]
-	back(dev.Stream(), cuda.Grid{X: size.b * size.tiles(), Y: blocks, Z: 1, BX: 256}, sums.Ptr(), df.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), g.entries.Ptr(), g.owner.Ptr(), g.ranges.Ptr(),
+	back(dev.Stream(), cuda.Grid{X: size.b * g.tiles(size), Y: blocks, Z: 1, BX: 256}, sums.Ptr(), df.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(), g.entries.Ptr(), g.owner.Ptr(), g.ranges.Ptr(),
 		v.Ptr(), ptr(a.p.Background), ptr(dCoverage), g.left.Ptr(), g.last.Ptr(), bit(a.cfg.Grid == SplatCorners), int32(size.w), int32(size.h), int32(size.c), int32(size.padded()))
 }

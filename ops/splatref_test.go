@@ -85,6 +85,12 @@ func newScene(seed uint64, k sceneKind) *scene {
 	return s
 }
 
+// keep leaves the first n Gaussians.
+func (s *scene) keep(n int) {
+	s.n = n
+	s.mean, s.cov, s.opacity, s.depth, s.feature = s.mean[:2*n], s.cov[:3*n], s.opacity[:n], s.depth[:n], s.feature[:s.c*n]
+}
+
 func f32of(x float64) float64 { return float64(float32(x)) }
 
 func f32s(x []float64) []float32 {

@@ -13,6 +13,7 @@ import (
 type picture struct {
 	b, n, c, side int
 	dt            gpu.DType
+	least, most   float32 // sigmas; 0: 2 to 8
 }
 
 func (p picture) params(dev *gpu.Device, depth bool) ops.SplatParams {
@@ -41,22 +42,33 @@ func (p picture) params(dev *gpu.Device, depth bool) ops.SplatParams {
 	return s
 }
 
-func (p picture) sigma(r *rand.Rand) float32 { return 2 + 6*r.Float32() }
+func (p picture) sigmas() (least, most float32) {
+	if p.most == 0 {
+		return 2, 8
+	}
+	return p.least, p.most
+}
+
+func (p picture) sigma(r *rand.Rand) float32 {
+	least, most := p.sigmas()
+	return least + (most-least)*r.Float32()
+}
 
 // pixels is how many pixels all Gaussians' boxes have, as expected: 36 sigma_x sigma_y each.
 func (p picture) pixels() float64 {
-	const meanSigma = 5
-	return float64(p.b*p.n) * min(36*meanSigma*meanSigma, float64(p.side*p.side))
+	least, most := p.sigmas()
+	sigma := float64(least+most) / 2
+	return float64(p.b*p.n) * min(36*sigma*sigma, float64(p.side*p.side))
 }
 
 func init() {
 	for name, p := range map[string]picture{
-		"picture":    {16, 4096, 3, 512, gpu.Float32},
-		"tokens":     {64, 256, 16, 128, gpu.Float32},
-		"features8":  {16, 1024, 8, 256, gpu.Float32},
-		"features32": {16, 1024, 32, 256, gpu.Float32},
-		"features64": {16, 1024, 64, 256, gpu.Float32},
-		"tokensf16":  {64, 256, 16, 128, gpu.Float16},
+		"picture":    {b: 16, n: 4096, c: 3, side: 512, dt: gpu.Float32},
+		"tokens":     {b: 64, n: 256, c: 16, side: 128, dt: gpu.Float32},
+		"features8":  {b: 16, n: 1024, c: 8, side: 256, dt: gpu.Float32},
+		"features32": {b: 16, n: 1024, c: 32, side: 256, dt: gpu.Float32},
+		"features64": {b: 16, n: 1024, c: 64, side: 256, dt: gpu.Float32},
+		"tokensf16":  {b: 64, n: 256, c: 16, side: 128, dt: gpu.Float16},
 	} {
 		if tiny {
 			p.b, p.n, p.side = 1, 20, 24
@@ -67,6 +79,9 @@ func init() {
 		}
 		registerSplat("alpha."+name, p, ops.SplatAlpha, false)
 		registerSplat("alpha.fast."+name, p, ops.SplatAlpha, true)
+		if name == "picture" {
+			registerSplatTiles(p)
+		}
 		if p.c == 3 {
 			registerSplat("normalised."+name, p, ops.SplatNormalised, false)
 		}
@@ -86,8 +101,6 @@ func (p picture) width() int {
 func registerSplat(name string, p picture, mode ops.SplatMode, fast bool) {
 	cfg := ops.SplatConfig{Form: ops.SplatCholesky, Mode: mode, Support: ops.SplatBox(3), Deferred: true, Fast: fast}
 	alpha := mode == ops.SplatAlpha
-	bytes := float64(p.b) * (float64(p.n*24) + float64(p.dt.Size()*p.c*(p.n+p.side*p.side)))
-	c := float64(p.c)
 	draw, back := "splat2d_sum", "splat2d_gather"
 	switch {
 	case fast:
@@ -99,15 +112,19 @@ func registerSplat(name string, p picture, mode ops.SplatMode, fast bool) {
 		draw = "splat2d_wide"
 	}
 	draw, back = fmt.Sprintf("%s%d_f32", draw, p.width()), fmt.Sprintf("%s%d_f32", back, p.width())
-	sh := shape(p.b, p.n, p.c) + " on " + shape(p.side, p.side)
-	registerSplatBackward(name, back, sh, p, cfg, bytes)
+	registerSplatBackward(name, back, p, cfg)
 	if fast { // it changes the backward pass alone
 		return
 	}
-	register(Case{
-		Name: "splat.forward." + name, Kernel: draw, Shape: sh, Peak: "f32", Bytes: bytes, Flops: (14 + 2*c) * p.pixels(),
+	register(p.forward(name, draw, cfg))
+}
+
+// forward is the case of drawing p; kernel is the one that draws.
+func (p picture) forward(name, kernel string, cfg ops.SplatConfig) Case {
+	return Case{
+		Name: "splat.forward." + name, Kernel: kernel, Shape: p.shape(), Peak: "f32", Bytes: p.bytes(), Flops: (14 + 2*float64(p.c)) * p.pixels(),
 		Setup: func(dev *gpu.Device) (func(), error) {
-			params := p.params(dev, alpha)
+			params := p.params(dev, cfg.Mode == ops.SplatAlpha)
 			return func() {
 				image, aux, err := ops.SplatForward(cfg, params, p.side, p.side)
 				must(err)
@@ -115,12 +132,36 @@ func registerSplat(name string, p picture, mode ops.SplatMode, fast bool) {
 				aux.Free()
 			}, nil
 		},
-	})
+	}
 }
 
-func registerSplatBackward(name, kernel, sh string, p picture, cfg ops.SplatConfig, bytes float64) {
+func (p picture) shape() string { return shape(p.b, p.n, p.c) + " on " + shape(p.side, p.side) }
+
+// bytes is what the Gaussians and the image take.
+func (p picture) bytes() float64 {
+	return float64(p.b) * (float64(p.n*24) + float64(p.dt.Size()*p.c*(p.n+p.side*p.side)))
+}
+
+// registerSplatTiles adds what tiles are worth: a fit of 70000 small Gaussians to a photograph in tiles of either
+// side, and with Gaussians in all tiles of their boxes.
+func registerSplatTiles(p picture) {
+	p.b, p.n, p.side = 1, size(70000, 2060), size(614, 24) // as many pixels as 768 x 512
+	p.least, p.most = 0.5, 1.5
+	for name, cfg := range map[string]ops.SplatConfig{
+		"8": {Tile: 8}, "16": {Tile: 16}, "loose": {Tile: 16, LooseTiles: true},
+	} {
+		kernel := "splat2d_sum4_f32"
+		if cfg.Tile == 8 {
+			kernel = "splat2d_small4_f32"
+		}
+		cfg.Support, cfg.Deferred = ops.SplatLevel(1./255), true
+		register(p.forward("additive.photograph.tiles"+name, kernel, cfg))
+	}
+}
+
+func registerSplatBackward(name, kernel string, p picture, cfg ops.SplatConfig) {
 	register(Case{
-		Name: "splat.backward." + name, Kernel: kernel, Shape: sh, Peak: "f32", Bytes: 2 * bytes, Flops: (20 + 4*float64(p.c)) * p.pixels(),
+		Name: "splat.backward." + name, Kernel: kernel, Shape: p.shape(), Peak: "f32", Bytes: 2 * p.bytes(), Flops: (20 + 4*float64(p.c)) * p.pixels(),
 		Setup: func(dev *gpu.Device) (func(), error) {
 			params := p.params(dev, cfg.Mode == ops.SplatAlpha)
 			_, aux, err := ops.SplatForward(cfg, params, p.side, p.side)

@@ -1,0 +1,16 @@
+package ops
+
+import "github.com/fidlab/fidlab/gpu"
+
+// SplatTileLists are the Gaussians of every tile of a sorted list, and the side of the tiles.
+func SplatTileLists(a *SplatAux) (side int, lists [][]int32, err error) {
+	g := a.gpu
+	e, r := g.entries.To(gpu.CPU()), g.ranges.To(gpu.CPU())
+	if err := g.entries.Device().Err(); err != nil {
+		return 0, nil, err
+	}
+	for i := range g.tiles(a.size) * a.size.b {
+		lists = append(lists, e.I32()[r.I32()[2*i]:r.I32()[2*i+1]])
+	}
+	return g.side, lists, nil
+}
