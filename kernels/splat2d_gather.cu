@@ -6,7 +6,7 @@
 // shapes   sums: [n, 6]; df: [n, c]; large: n uint32 and larges: 1 uint32, zero before: the Gaussians of more than 1024
 //          pixels, which splat2d_gather_large does; place, shape, box: n; feature: [n, cp]; v: [B, height, width, cp]
 //          and offset: [B, height, width] or null, from splat2d_fold. n = B * perImage.
-// params   cp <= 4, 8, 16, 32, or any with 64.
+// params   cp <= 4, 8, 16, 32, or any with 64; Gaussians of more than `most` pixels are left to splat2d_cover.
 // launch   grid (ceil(n / 4), ceil(cp / 64) for gather64, else 1), block 128, shared 16 cp bytes. A warp a Gaussian, lanes over
 //          the pixels of its box; sums by shuffles. No atomics on floats: the order of each sum is fixed.
 // bound    f32: (20 + 4 c) flops and an exp for each pixel of each box; v comes from L2. Goal: 40 %.
@@ -22,9 +22,9 @@ extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather4_f32(float* sums, float* df, unsigned* large, unsigned* larges, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int n)
+                       int cp, int perImage, int most, int n)
 {
-    splat::gather<4>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, n);
+    splat::gather<4>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather4_f32)
 
@@ -32,9 +32,9 @@ extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather8_f32(float* sums, float* df, unsigned* large, unsigned* larges, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int n)
+                       int cp, int perImage, int most, int n)
 {
-    splat::gather<8>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, n);
+    splat::gather<8>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather8_f32)
 
@@ -42,9 +42,9 @@ extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather16_f32(float* sums, float* df, unsigned* large, unsigned* larges, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int n)
+                       int cp, int perImage, int most, int n)
 {
-    splat::gather<16>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, n);
+    splat::gather<16>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather16_f32)
 
@@ -52,9 +52,9 @@ extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather32_f32(float* sums, float* df, unsigned* large, unsigned* larges, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int n)
+                       int cp, int perImage, int most, int n)
 {
-    splat::gather<32>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, n);
+    splat::gather<32>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather32_f32)
 
@@ -62,8 +62,8 @@ extern "C" __global__ void __launch_bounds__(128, 3)
     splat2d_gather64_f32(float* sums, float* df, unsigned* large, unsigned* larges, const float4* __restrict__ place,
                        const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int n)
+                       int cp, int perImage, int most, int n)
 {
-    splat::gather<64>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, n);
+    splat::gather<64>(sums, df, large, larges, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather64_f32)

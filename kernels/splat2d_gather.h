@@ -99,13 +99,14 @@ __device__ __forceinline__ void write(float* sums, float* df, size_t g, int j, f
 template <int CP>
 __device__ __forceinline__ void gather(float* sums, float* df, unsigned* large, unsigned* larges,
                                        const float4* place, const float4* shape, const int4* box,
-                                       const float* feature, View w, size_t area, int c, int perImage, int n)
+                                       const float* feature, View w, size_t area, int c, int perImage, int most, int n)
 {
     DYNAMIC_SHARED(float, features); // [gatherWarps][cp]
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, c0 = blockIdx.y * CP;
     const long long g = (long long)blockIdx.x * gatherWarps + warp;
     if (g >= n) return;
     const int4 b = box[g];
+    if ((long long)(b.z - b.x) * (b.w - b.y) > most) return; // splat2d_cover's
     const int across = b.z - b.x, pixels = across * (b.w - b.y);
     // A product beyond 31 bits is large all the more.
     if ((long long)across * (b.w - b.y) > small) {

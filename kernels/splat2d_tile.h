@@ -37,33 +37,38 @@ template <int WARPS, int SIDE = side> struct TileList {
                                          Axis across, Axis down)
     {
         base = (size_t)image * s.n;
-        owner = s.owner;
-        found = &f;
-        entries = nullptr;
-        run = length = 0;
         if (s.entries) {
+            owner = s.owner;
+            found = &f;
+            run = 0;
             const int2 r = s.ranges[tile];
             entries = s.entries + r.x;
             length = r.y - r.x;
             return;
         }
+        search(f, base, s.n, [&](int i) {
+            const int4 box = s.box[base + i];
+            if (tileMask<SIDE>(box, tx, ty) == 0) return false;
+            const int2 c = columnsOf(s.place[base + i], s.shape[base + i], box, ty, SIDE, across, down);
+            return c.x <= tx / SIDE && tx / SIDE < c.y;
+        });
+    }
+    // Lists those of an image's n <= 2048 Gaussians for which hit(i) is true, in order.
+    template <class Hit> __device__ __forceinline__ void search(Found<WARPS>& f, size_t start, int n, Hit hit)
+    {
+        base = start;
+        owner = nullptr;
+        found = &f;
+        entries = nullptr;
         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-        run = (s.n + 32 * WARPS - 1) / (32 * WARPS) * 32;
-        const int end = min((warp + 1) * run, s.n);
+        run = (n + 32 * WARPS - 1) / (32 * WARPS) * 32;
+        const int end = min((warp + 1) * run, n);
         int count = 0;
         for (int first = warp * run; first < end; first += 32) {
             const int i = first + lane;
-            bool hit = false;
-            if (i < end) {
-                const int4 box = s.box[base + i];
-                hit = tileMask<SIDE>(box, tx, ty) != 0;
-                if (hit) {
-                    const int2 c = columnsOf(s.place[base + i], s.shape[base + i], box, ty, SIDE, across, down);
-                    hit = c.x <= tx / SIDE && tx / SIDE < c.y;
-                }
-            }
-            const unsigned hits = __ballot_sync(0xffffffffu, hit);
-            if (hit) f.ids[warp * run + count + __popc(hits & ((1u << lane) - 1))] = (unsigned short)i;
+            const bool is = i < end && hit(i);
+            const unsigned hits = __ballot_sync(0xffffffffu, is);
+            if (is) f.ids[warp * run + count + __popc(hits & ((1u << lane) - 1))] = (unsigned short)i;
             count += __popc(hits);
         }
         if (lane == 0) f.count[warp] = count;

@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dGather4F32 queues splat2d_gather4_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, n int32) {
+func Splat2dGather4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
@@ -23,12 +23,13 @@ func Splat2dGather4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
 	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_gather", Name: "splat2d_gather4_f32"}, grid, &args)
 }
 
 // Splat2dGather8F32 queues splat2d_gather8_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, n int32) {
+func Splat2dGather8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
@@ -46,12 +47,13 @@ func Splat2dGather8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
 	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_gather", Name: "splat2d_gather8_f32"}, grid, &args)
 }
 
 // Splat2dGather16F32 queues splat2d_gather16_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, n int32) {
+func Splat2dGather16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
@@ -69,12 +71,13 @@ func Splat2dGather16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, la
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
 	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_gather", Name: "splat2d_gather16_f32"}, grid, &args)
 }
 
 // Splat2dGather32F32 queues splat2d_gather32_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, n int32) {
+func Splat2dGather32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
@@ -92,12 +95,13 @@ func Splat2dGather32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, la
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
 	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_gather", Name: "splat2d_gather32_f32"}, grid, &args)
 }
 
 // Splat2dGather64F32 queues splat2d_gather64_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, n int32) {
+func Splat2dGather64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
@@ -115,6 +119,7 @@ func Splat2dGather64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, la
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
 	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_gather", Name: "splat2d_gather64_f32"}, grid, &args)
 }

@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"math"
+
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/kernels"
@@ -98,15 +100,19 @@ func (a *SplatAux) gatherCUDA(sums, df, v, offset *gpu.Tensor) {
 	large, larges := dev.New(gpu.Int32, n), dev.Zeros(gpu.Int32, 1)
 	defer freeAll(large, larges)
 	i, blocks := size.splatWidth()
-	gather := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32){
+	gather := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32){
 		kernels.Splat2dGather4F32, kernels.Splat2dGather8F32, kernels.Splat2dGather16F32, kernels.Splat2dGather32F32, kernels.Splat2dGather64F32,
 	}[i]
 	rest := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32){
 		kernels.Splat2dLarge4F32, kernels.Splat2dLarge8F32, kernels.Splat2dLarge16F32, kernels.Splat2dLarge32F32, kernels.Splat2dLarge64F32,
 	}[i]
-	corners := bit(a.cfg.Grid == SplatCorners)
+	corners, most := bit(a.cfg.Grid == SplatCorners), math.MaxInt32
+	if size.coverBytes() <= splatCover {
+		most = size.h * size.w / 4
+		a.coverCUDA(sums, df, v, offset, most)
+	}
 	gather(s, cuda.Grid{X: (n + 3) / 4, Y: blocks, Z: 1, BX: 128, Shared: 4 * 4 * cp}, sums.Ptr(), df.Ptr(), large.Ptr(), larges.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
-		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n), int32(n))
+		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n), int32(most), int32(n))
 	warps := 16
 	if splatWidths[i] == 64 {
 		warps = 8
@@ -114,6 +120,51 @@ func (a *SplatAux) gatherCUDA(sums, df, v, offset *gpu.Tensor) {
 	shared := 4*cp + 4*warps*(splatMoments+splatWidths[i])
 	rest(s, cuda.Grid{X: min(n, fewBlocks), Y: blocks, Z: 1, BX: 32 * warps, Shared: shared}, sums.Ptr(), df.Ptr(), large.Ptr(), larges.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
 		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n))
+}
+
+// splatCover bounds the memory for the shares of an image's Gaussians that cover
+// much of it, and of all images that are done at a time.
+const splatCover = 1 << 28
+
+// coverBytes is what these shares take of an image, math.MaxInt where coverCUDA is
+// not for the size. It does not depend on the batch: nor does an image's gradient.
+func (s splatSize) coverBytes() int {
+	if s.c < 16 || s.c > 64 || s.n > splatFewest {
+		return math.MaxInt
+	}
+	return ceil(s.h, splatTile) * s.n * (splatMoments + s.padded()) * 4
+}
+
+// coverCUDA sums the gradients of Gaussians of more than most pixels as products
+// of matrices: every row of tiles leaves its share, and these are added up in order.
+func (a *SplatAux) coverCUDA(sums, df, v, offset *gpu.Tensor, most int) {
+	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
+	s, cp, rows := dev.Stream(), size.padded(), ceil(size.h, splatTile)
+	cover, block := kernels.Splat2dCover64F32, 64
+	switch {
+	case cp <= 16:
+		cover, block = kernels.Splat2dCover16F32, 256
+	case cp <= 32:
+		cover, block = kernels.Splat2dCover32F32, 128
+	}
+	step := min(size.b, splatCover/size.coverBytes())
+	parts := dev.Empty(step*rows*size.n, splatMoments+cp)
+	defer parts.Free()
+	for image := 0; image < size.b; image += step {
+		here := min(step, size.b-image)
+		from := func(t *gpu.Tensor, each int) cuda.Ptr { // image's first, each bytes an image
+			if t == nil {
+				return 0
+			}
+			return t.Ptr() + cuda.Ptr(image*each)
+		}
+		pixels := size.h * size.w
+		place, shape, box := from(g.place, 16*size.n), from(g.shape, 16*size.n), from(g.box, 16*size.n)
+		cover(s, cuda.Grid{X: here * rows, Y: ceil(size.n, 16), Z: 1, BX: block}, parts.Ptr(), place, shape, box, from(g.feature, 4*cp*size.n), from(v, 4*cp*pixels), from(offset, 4*pixels),
+			bit(a.cfg.Grid == SplatCorners), int32(size.w), int32(size.h), int32(cp), int32(size.n), int32(most))
+		kernels.Splat2dCovertotalF32(s, cuda.Grid1(here*size.n, 8, 256), from(sums, 4*splatMoments*size.n), from(df, 4*size.c*size.n), parts.Ptr(), shape, box,
+			int32(size.h), int32(size.c), int32(cp), int32(size.n), int32(most), int32(here*size.n))
+	}
 }
 
 // alphaCUDA lets every tile write its share for each of its Gaussians, and adds the shares up in the tiles' order.

@@ -55,6 +55,12 @@ var mutations = []mutation{
 		kernels: "splat2d_large.*", detector: "result",
 	},
 	{
+		name: "splat-cover", kind: "missing __syncwarp", file: "splat2d_cover.h",
+		old:     "        __syncwarp(); // e and v of all pixels are here\n",
+		new:     "",
+		kernels: "splat2d_cover.*", detector: "tsan",
+	},
+	{
 		name: "splat-furthest", kind: "missing __syncthreads", file: "splat2d_alphaback.h",
 		old:     "    if (threadIdx.x == 0) furthest = 0;\n    __syncthreads();",
 		new:     "    if (threadIdx.x == 0) furthest = 0;",
