@@ -15,7 +15,7 @@ const char* primitiveName(Primitive p)
         "__ballot_sync", "__match_any_sync", "__match_all_sync", "__reduce_add_sync",
         "__reduce_min_sync", "__reduce_max_sync", "__reduce_min_sync", "__reduce_max_sync",
         "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync", "mma16816<half>",
-        "mma16816<bf16>", "mma1688f64", "ldmatrix2", "ldmatrix4", "ldmatrix2Trans", "ldmatrix4Trans",
+        "mma16816<bf16>", "mma1688tf32", "mma1688f64", "ldmatrix2", "ldmatrix4", "ldmatrix2Trans", "ldmatrix4Trans",
     };
     return names[static_cast<int>(p)];
 }
@@ -94,6 +94,32 @@ template <class T> void combineMma(Fiber* lanes, unsigned)
         for (int t = 0; t < 4; t++)
             copyBytes(&lanes[(row & 7) * 4 + t].out[row >> 3], &r[2 * t], 8);
     }
+}
+
+// The same for tf32, 8 deep: the lower 13 bits of an operand count for nothing, and a product of the rest, 11 bits by
+// 11, is exact in float.
+void combineMmaTf32(Fiber* lanes, unsigned)
+{
+    const auto value = [](uint64_t reg, int hi) {
+        const uint32_t u = static_cast<uint32_t>(reg >> (32 * hi)) & ~0x1fffu;
+        return bitCast<float>(u);
+    };
+    float a[16][8], b[8][8];
+    for (int l = 0; l < 32; l++) {
+        const int g = l >> 2, t = l & 3;
+        for (int i = 0; i < 4; i++)
+            a[g + 8 * (i & 1)][t + 4 * (i >> 1)] = value(lanes[l].in[i >> 1], i & 1);
+        for (int i = 0; i < 2; i++)
+            b[t + 4 * i][g] = value(lanes[l].in[2], i);
+    }
+    for (int row = 0; row < 16; row++)
+        for (int t = 0; t < 4; t++) {
+            float r[2] = {0, 0};
+            for (int k = 0; k < 8; k++)
+                for (int i = 0; i < 2; i++)
+                    r[i] = fmaf(a[row][k], b[k][2 * t + i], r[i]);
+            copyBytes(&lanes[(row & 7) * 4 + t].out[row >> 3], r, 8);
+        }
 }
 
 void combineMmaDouble(Fiber* lanes, unsigned)
@@ -240,7 +266,10 @@ void mma(Primitive which, float d[4], const unsigned a[4], const unsigned b[2], 
     f->in[0] = a[0] | static_cast<uint64_t>(a[1]) << 32;
     f->in[1] = a[2] | static_cast<uint64_t>(a[3]) << 32;
     f->in[2] = b[0] | static_cast<uint64_t>(b[1]) << 32;
-    meet(which, ~0u, at, false, which == Primitive::mmaHalf ? combineMma<half> : combineMma<bf16>);
+    meet(which, ~0u, at, false,
+         which == Primitive::mmaHalf   ? combineMma<half>
+         : which == Primitive::mmaBf16 ? combineMma<bf16>
+                                       : combineMmaTf32);
     float sum[4];
     __builtin_memcpy(sum, f->out, sizeof sum);
     for (int i = 0; i < 4; i++)

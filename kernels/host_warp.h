@@ -7,7 +7,7 @@ namespace host {
 enum class Primitive : unsigned char {
     none, syncthreads, syncthreadsCount, syncwarp, shuffle, ballot, matchAny, matchAll,
     reduceAdd, reduceMin, reduceMax, reduceMinUnsigned, reduceMaxUnsigned, reduceAnd, reduceOr,
-    reduceXor, mmaHalf, mmaBf16, mmaDouble, ldmatrix2, ldmatrix4, ldmatrix2Trans, ldmatrix4Trans,
+    reduceXor, mmaHalf, mmaBf16, mmaTf32, mmaDouble, ldmatrix2, ldmatrix4, ldmatrix2Trans, ldmatrix4Trans,
 };
 
 enum class Shuffle { index, up, down, exclusiveOr };
@@ -133,6 +133,15 @@ inline void mma16816(float d[4], const unsigned a[4], const unsigned b[2], HOST_
     static_assert(std::is_same_v<T, half> || std::is_same_v<T, bf16>, "mma16816 takes half or bf16");
     host::mma(std::is_same_v<T, half> ? host::Primitive::mmaHalf : host::Primitive::mmaBf16, d, a, b,
               HOST_HERE);
+}
+inline unsigned toTf32(float x)
+{
+    const unsigned u = host::bitCast<unsigned>(x);
+    return (u & 0x7fffffffu) > 0x7f800000u ? u : (u + 0x1000u) & ~0x1fffu; // a NaN stays one
+}
+inline void mma1688tf32(float d[4], const unsigned a[4], const unsigned b[2], HOST_AT)
+{
+    host::mma(host::Primitive::mmaTf32, d, a, b, HOST_HERE);
 }
 inline void mma1688f64(double d[4], const double a[4], const double b[2], HOST_AT)
 {

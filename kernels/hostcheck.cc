@@ -2,7 +2,7 @@
 
 // Kernels that show one primitive each, for the tests of the host build. They use nothing but
 // device.h, so that the same file also compiles with nvcc.
-#include "device.h"
+#include "device_tf32.h"
 
 namespace {
 
@@ -85,6 +85,21 @@ extern "C" __global__ void check_mma_bf16(float* d, const bf16* a, const bf16* b
     multiply(d, a, b, how);
 }
 EXPORT(check_mma_bf16)
+
+// d = a b of tf32: floats as they are with how 0, rounded with how 1.
+extern "C" __global__ void check_mma_tf32(float* d, const float* a, const float* b, int how)
+{
+    const int l = threadIdx.x, g = l >> 2, t = l & 3;
+    const auto operand = [&](float x) { return how ? toTf32(x) : __float_as_uint(x); };
+    const unsigned ra[4] = {operand(a[g * 8 + t]), operand(a[(g + 8) * 8 + t]), operand(a[g * 8 + t + 4]),
+                            operand(a[(g + 8) * 8 + t + 4])};
+    const unsigned rb[2] = {operand(b[t * 8 + g]), operand(b[(t + 4) * 8 + g])};
+    float r[4] = {0, 0, 0, 0};
+    mma1688tf32(r, ra, rb);
+    for (int i = 0; i < 4; i++)
+        d[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = r[i];
+}
+EXPORT(check_mma_tf32)
 
 extern "C" __global__ void check_ldmatrix(unsigned* out, const unsigned short* in, int how)
 {

@@ -59,6 +59,41 @@ func TestMma(t *testing.T) {
 	}
 }
 
+// TestMmaTf32: operands cut to 10 bits of fraction, or rounded to them with ties
+// away from 0, against float64; device_tf32.h has the fragments.
+func TestMmaTf32(t *testing.T) {
+	cut := func(x float32) float64 { return float64(math.Float32frombits(math.Float32bits(x) &^ 0x1fff)) }
+	rounded := func(x float32) float64 {
+		f, e := math.Frexp(math.Abs(float64(x))) // in [1/2, 1): 11 bits
+		return math.Copysign(math.Ldexp(math.Floor(f*2048+0.5), e-11), float64(x))
+	}
+	for how, operand := range []func(float32) float64{cut, rounded} {
+		eachOrder(t, func(t *testing.T) {
+			s := open(t)
+			rng := rand.New(rand.NewPCG(8, uint64(how)))
+			a, b := make([]float32, 16*8), make([]float32, 8*8)
+			for _, m := range [][]float32{a, b} {
+				for i := range m {
+					m[i] = float32(rng.NormFloat64())
+				}
+			}
+			a[3], a[4], a[5] = 1+0x1p-11, -1-0x1p-11, 1+0x1p-11-0x1p-23 // two ties and just below one
+			d := s.Alloc(4 * 16 * 8)
+			run(s, "check_mma_tf32", 1, 32, 0, d, upload(s, a), upload(s, b), how)
+			for i, got := range download[float32](t, s, d, 16*8) {
+				want, scale := 0.0, 0.0
+				for k := range 8 {
+					p := operand(a[i/8*8+k]) * operand(b[k*8+i%8])
+					want, scale = want+p, scale+math.Abs(p)
+				}
+				if !(math.Abs(float64(got)-want) <= 8*math.Exp2(-24)*scale) {
+					t.Fatalf("way %d: d[%d][%d] = %g, want %g", how, i/8, i%8, got, want)
+				}
+			}
+		})
+	}
+}
+
 // TestLdmatrix: the fragments as the PTX manual's figures show them.
 func TestLdmatrix(t *testing.T) {
 	in := make([]uint16, 32*8)

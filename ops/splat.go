@@ -88,6 +88,12 @@ type SplatConfig struct {
 	// Fast lets the GPU sum gradients of SplatAlpha with atomics, in no fixed
 	// order. Everything else is reproducible bit by bit either way.
 	Fast bool
+	// TF32 lets a GPU draw more than eight features of SplatAdditive and
+	// SplatNormalised on tensor cores, with g and the features rounded to 10 bits of
+	// fraction: an image is within 2^-10·Σ g·|f| of the one without. Gradients are
+	// computed in float32, those of SplatNormalised from that image. Elsewhere it
+	// changes nothing.
+	TF32 bool
 	// Deferred leaves the check of the parameters' values to SplatAux.Check, so
 	// that SplatForward need not wait for the GPU.
 	Deferred bool

@@ -198,6 +198,19 @@ func (a *SplatAux) drawCUDA(image *gpu.Tensor) {
 	s, corners, planar := dev.Stream(), bit(a.cfg.Grid == SplatCorners), bit(a.cfg.Planar)
 	w, h, c, cp, n := int32(size.w), int32(size.h), int32(size.c), int32(size.padded()), int32(size.n)
 	bg := ptr(a.p.Background)
+	if size.c > 8 && a.cfg.TF32 && a.cfg.Mode != SplatAlpha {
+		draw, block := kernels.Splat2dTensor64Tf32, 64
+		switch {
+		case size.c <= 16:
+			draw, block = kernels.Splat2dTensor16Tf32, 16
+		case size.c <= 32:
+			draw, block = kernels.Splat2dTensor32Tf32, 32
+		}
+		grid := cuda.Grid{X: size.b * g.tiles(size), Y: ceil(size.c, block), Z: 1, BX: 256}
+		draw(s, grid, image.Ptr(), ptr(g.z), ptr(g.place), ptr(g.shape), ptr(g.box), ptr(g.feature), bg,
+			ptr(g.entries), ptr(g.ranges), a.cfg.Eps, bit(a.cfg.Mode == SplatNormalised), corners, planar, a.stored(), w, h, c, cp, n)
+		return
+	}
 	if size.c > 8 {
 		draw, block := kernels.Splat2dWide64F32, 64
 		switch {

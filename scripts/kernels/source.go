@@ -165,12 +165,14 @@ func parse(file, text string, bad *problems) *source {
 }
 
 var (
-	exportCall   = regexp.MustCompile(`\bEXPORT\(\s*(\w+)\s*\)`)
-	includeLine  = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]*(\S.*)$`)
-	rawAsm       = regexp.MustCompile(`\b(asm|__asm__|__asm)\b`)
-	anonymous    = regexp.MustCompile(`\bnamespace\s*\{`)
-	launchBounds = regexp.MustCompile(`^\s*__launch_bounds__\s*\(`)
-	firstWord    = regexp.MustCompile(`^\s*(\w+)\s*`)
+	exportCall  = regexp.MustCompile(`\bEXPORT\(\s*(\w+)\s*\)`)
+	includeLine = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*include[ \t]*(\S.*)$`)
+	rawAsm      = regexp.MustCompile(`\b(asm|__asm__|__asm)\b`)
+	// Beside device.h, what few kernels want of the machine may have a header of its own, with its model in host_*.h.
+	machineHeader = regexp.MustCompile(`^kernels/device_[a-z0-9]+\.h$`)
+	anonymous     = regexp.MustCompile(`\bnamespace\s*\{`)
+	launchBounds  = regexp.MustCompile(`^\s*__launch_bounds__\s*\(`)
+	firstWord     = regexp.MustCompile(`^\s*(\w+)\s*`)
 )
 
 // plain blanks the comments and applies the rules of every file of a kernel: ASCII, no raw
@@ -182,8 +184,8 @@ func plain(file, text string, bad *problems) string {
 		}
 	}
 	code := blankComments(text)
-	if m := rawAsm.FindStringIndex(code); m != nil {
-		bad.add(file, lineOf(code, m[0]), "raw asm; only device.h has it, so that every kernel also runs on the host device")
+	if m := rawAsm.FindStringIndex(code); m != nil && !machineHeader.MatchString(file) {
+		bad.add(file, lineOf(code, m[0]), "raw asm; only device.h and device_*.h have it, so that every kernel also runs on the host device")
 	}
 	if m := anonymous.FindStringIndex(code); m != nil {
 		bad.add(file, lineOf(code, m[0]), "an anonymous namespace; write inline namespace thisfile, since nvcc names shared arrays of an anonymous one after the folder")
@@ -241,7 +243,7 @@ func includes(file, code string, bad *problems) []string {
 			list = append(list, name)
 			continue
 		}
-		bad.add(file, lineOf(code, m[0]), "#include %s; a kernel includes device.h and its family's headers in kernels/ only", what)
+		bad.add(file, lineOf(code, m[0]), "#include %s; a kernel includes device.h, device_*.h and its family's headers in kernels/ only", what)
 	}
 	return list
 }
