@@ -70,9 +70,16 @@ func SplatLevel(tau float32) SplatSupport { return SplatSupport{levelSupport, ta
 // SplatConfig says how Gaussians become an image. The zero value is Cholesky
 // factors in pixels, added up down to a value of 1e-4.
 type SplatConfig struct {
-	Form    SplatForm
-	Mode    SplatMode
-	Grid    SplatGrid
+	Form SplatForm
+	Mode SplatMode
+	Grid SplatGrid
+	// RawMean and RawCov say that Mean and Cov are variables without bounds, as an
+	// optimiser or a network has them; gradients are theirs. RawCov makes them into
+	// the form's numbers: SplatCholesky l11 + 0.5, l21, l22 + 0.5; SplatRS
+	// |sx + 0.5|, |sy + 0.5|, 2π·sigmoid(θ); SplatSigmaRho sigmoid, sigmoid,
+	// 2·sigmoid - 1.
+	RawMean SplatRawMean
+	RawCov  bool
 	Support SplatSupport
 	Eps     float32 // ε of SplatNormalised; 0 is 1e-6
 	LowPass float32 // added to a and c, in pixels²: 0.3 keeps thin Gaussians from falling between pixels
@@ -101,8 +108,8 @@ type SplatConfig struct {
 
 // SplatParams are B images of N Gaussians with C features each.
 type SplatParams struct {
-	Mean       *gpu.Tensor // [B, N, 2]: x, y in the grid's unit
-	Cov        *gpu.Tensor // [B, N, 3]: as SplatForm says, in the grid's unit
+	Mean       *gpu.Tensor // [B, N, 2]: x, y in the grid's unit, or as RawMean says
+	Cov        *gpu.Tensor // [B, N, 3]: as SplatForm says, in the grid's unit, or as RawCov says
 	Feature    *gpu.Tensor // [B, N, C], float32, float16 or bfloat16, as the image will be
 	Opacity    *gpu.Tensor // [B, N]; nil is 1
 	Background *gpu.Tensor // [B, C]; nil is 0
@@ -219,6 +226,9 @@ func (a *SplatAux) Coverage() *gpu.Tensor {
 func (a *SplatAux) Free() {
 	if a.gpu != nil {
 		a.gpu.free()
+		if a.cfg.raw() {
+			freeAll(a.gpu.mean, a.gpu.cov)
+		}
 	}
 	a.cpu, a.gpu, a.image = nil, nil, nil
 }

@@ -61,41 +61,46 @@ func (s *scene) upstream(t *testing.T, seed uint64) (v, vc []float64) {
 func TestSplatOracleGradients(t *testing.T) {
 	everyKind(t, func(t *testing.T, k sceneKind) {
 		k.n, k.c, k.h, k.w, k.lowPass = 5, 2, 12, 17, 0.1
-		s := newScene(3, k)
-		v, vc := s.upstream(t, 5)
-		s.back(v, vc)
-		loss := func(at *[]float64) func(x []float64) float64 {
-			keep := *at
-			return func(x []float64) float64 {
-				*at = x
-				s.draw()
-				*at = keep
-				sum := 0.0
-				for i, f := range s.image {
-					sum += v[i] * f
-				}
-				if s.mode == ops.SplatAlpha {
-					for p, f := range s.coverage {
-						sum += vc[p] * f
-					}
-				}
-				return sum
-			}
-		}
-		for _, q := range []struct {
-			name   string
-			at     *[]float64
-			formal []float64
-		}{{"mean", &s.mean, s.dMean}, {"cov", &s.cov, s.dCov}, {"opacity", &s.opacity, s.dOpacity}, {"feature", &s.feature, s.dFeature}, {"background", &s.bg, s.dBg}} {
-			want := oracle.Grad(t, *q.at, 1e-6, loss(q.at))
-			scale := largest(want)
-			for i, g := range q.formal {
-				if !(math.Abs(g-want[i]) <= 1e-6*scale+1e-9) {
-					t.Errorf("%s[%d]: %g by formula, %g by differences, largest %g", q.name, i, g, want[i], scale)
-				}
-			}
-		}
+		checkGradients(t, newScene(3, k))
 	})
+}
+
+// checkGradients holds the oracle's formulas against central differences.
+func checkGradients(t *testing.T, s *scene) {
+	t.Helper()
+	v, vc := s.upstream(t, 5)
+	s.back(v, vc)
+	loss := func(at *[]float64) func(x []float64) float64 {
+		keep := *at
+		return func(x []float64) float64 {
+			*at = x
+			s.draw()
+			*at = keep
+			sum := 0.0
+			for i, f := range s.image {
+				sum += v[i] * f
+			}
+			if s.mode == ops.SplatAlpha {
+				for p, f := range s.coverage {
+					sum += vc[p] * f
+				}
+			}
+			return sum
+		}
+	}
+	for _, q := range []struct {
+		name   string
+		at     *[]float64
+		formal []float64
+	}{{"mean", &s.mean, s.dMean}, {"cov", &s.cov, s.dCov}, {"opacity", &s.opacity, s.dOpacity}, {"feature", &s.feature, s.dFeature}, {"background", &s.bg, s.dBg}} {
+		want := oracle.Grad(t, *q.at, 1e-6, loss(q.at))
+		scale := largest(want)
+		for i, g := range q.formal {
+			if !(math.Abs(g-want[i]) <= 1e-6*scale+1e-9) {
+				t.Errorf("%s[%d]: %g by formula, %g by differences, largest %g", q.name, i, g, want[i], scale)
+			}
+		}
+	}
 }
 
 func largest(x []float64) float64 {

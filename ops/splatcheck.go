@@ -100,6 +100,8 @@ func checkSplatConfig(cfg *SplatConfig) error {
 		return splatError("unknown form %d", cfg.Form)
 	case cfg.Mode > SplatAlpha:
 		return splatError("unknown mode %d", cfg.Mode)
+	case cfg.RawMean > SplatMeanSigmoid:
+		return splatError("unknown raw mean %d", cfg.RawMean)
 	case cfg.Grid > SplatCorners:
 		return splatError("unknown grid %d", cfg.Grid)
 	case cfg.Support.kind > ellipseSupport || !(size > 0) || size > math.MaxFloat32:

@@ -25,8 +25,10 @@ type splatCPU struct {
 	ids    []int32   // Gaussians of an image that reach a band, in drawing order, band after band
 	start  []int     // [B·bands + 1]: where in ids a band starts
 	f      []float32 // features [B, N, C]
-	z      []float32
-	light  cpu.SplatLight
+
+	mean, cov []float32 // as they are drawn
+	z         []float32
+	light     cpu.SplatLight
 }
 
 func (s *splatCPU) list(b int) []int32 { return s.ids[s.start[b]:s.start[b+1]] }
@@ -89,7 +91,8 @@ func (a *SplatAux) forwardCPU(image *gpu.Tensor) error {
 // prepareCPU makes every Gaussian ready and finds the faults.
 func (a *SplatAux) prepareCPU() {
 	s, n, c := a.cpu, a.size.b*a.size.n, a.size.c
-	mean, cov, feature := a.p.Mean.F32(), a.p.Cov.F32(), s.f
+	a.activateCPU()
+	mean, cov, feature := s.mean, s.cov, s.f
 	var opacity, depth []float32
 	if a.p.Opacity != nil {
 		opacity = a.p.Opacity.F32()

@@ -23,7 +23,7 @@ func (a *SplatAux) backwardCPU(g *SplatGrads, dImage, dCoverage *gpu.Tensor) err
 		return err
 	}
 	put(g.Feature, 0, df)
-	cov, s := a.p.Cov.F32(), a.cpu
+	cov, s := a.cpu.cov, a.cpu
 	dMean, dCov := g.Mean.F32(), g.Cov.F32()
 	n := size.b * size.n
 	cpu.Each((n+splatPrep-1)/splatPrep, func(_ *cpu.Worker, chunk int) {
@@ -41,6 +41,9 @@ func (a *SplatAux) backwardCPU(g *SplatGrads, dImage, dCoverage *gpu.Tensor) err
 			}
 		}
 	})
+	if a.cfg.raw() {
+		a.slopeCPU(g)
+	}
 	return nil
 }
 

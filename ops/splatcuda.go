@@ -20,6 +20,7 @@ const (
 type splatGPU struct {
 	place, shape, box, feature *gpu.Tensor // ready to draw, as splat2d.h says
 	z, left, coverage, last    *gpu.Tensor
+	mean, cov                  *gpu.Tensor // as they are drawn: the parameters' own where those are not raw
 	info                       *gpu.Tensor // what the words below say
 	bad                        splatFaults
 	checked                    bool
@@ -102,6 +103,7 @@ func (a *SplatAux) prepareCUDA() (depths *gpu.Tensor) {
 	n := size.b * size.n
 	g.place, g.shape, g.box = dev.Empty(n, 4), dev.Empty(n, 4), dev.New(gpu.Int32, n, 4)
 	g.feature = dev.Empty(n, size.padded())
+	a.activateCUDA()
 	spoiled := dev.Zeros(gpu.Int32, n)
 	defer spoiled.Free()
 	if a.p.Depth != nil {
@@ -109,7 +111,7 @@ func (a *SplatAux) prepareCUDA() (depths *gpu.Tensor) {
 	}
 	kernels.Splat2dPadF32(dev.Stream(), cuda.Grid1(n*size.padded(), 1024, 256), g.feature.Ptr(), spoiled.Ptr(), a.p.Feature.Ptr(), a.stored(), int32(size.c), int32(size.padded()), int32(n))
 	kernels.Splat2dPrepareF32(dev.Stream(), cuda.Grid1(n, 128, 128), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), spoiled.Ptr(), ptr(depths),
-		g.info.Ptr()+infoFault*wordSize, g.info.Ptr()+infoFaults*wordSize, a.p.Mean.Ptr(), a.p.Cov.Ptr(), ptr(a.p.Opacity), ptr(a.p.Depth),
+		g.info.Ptr()+infoFault*wordSize, g.info.Ptr()+infoFaults*wordSize, g.mean.Ptr(), g.cov.Ptr(), ptr(a.p.Opacity), ptr(a.p.Depth),
 		int32(a.cfg.Form), int32(a.cfg.Support.kind), a.cfg.Support.size, bit(a.cfg.Grid == SplatCorners), bit(!a.cfg.LooseTiles && a.cfg.Support.kind != boxSupport), a.cfg.LowPass, a.cfg.LowPass,
 		int32(size.w), int32(size.h), int32(n))
 	return depths

@@ -57,8 +57,11 @@ func (a *SplatAux) backwardCUDA(grads *SplatGrads, dImage, dCoverage *gpu.Tensor
 	if df != grads.Feature {
 		kernels.Splat2dNarrowF32(s, cuda.Grid1(df.Len(), 256, 256), grads.Feature.Ptr(), df.Ptr(), a.stored(), int64(df.Len()))
 	}
-	kernels.Splat2dChainF32(s, cuda.Grid1(n, 128, 128), grads.Mean.Ptr(), grads.Cov.Ptr(), ptr(grads.Opacity), sums.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), a.p.Cov.Ptr(),
+	kernels.Splat2dChainF32(s, cuda.Grid1(n, 128, 128), grads.Mean.Ptr(), grads.Cov.Ptr(), ptr(grads.Opacity), sums.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.cov.Ptr(),
 		int32(a.cfg.Form), bit(a.cfg.Grid == SplatCorners), a.cfg.LowPass, a.cfg.LowPass, int32(size.w), int32(size.h), int32(n))
+	if a.cfg.raw() {
+		a.rawCUDA(kernels.Splat2dSlopeF32, grads.Mean, grads.Cov)
+	}
 	return dev.Err()
 }
 

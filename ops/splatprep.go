@@ -18,12 +18,14 @@ type splatAxis struct {
 	at      []float32 // pixels' positions
 	step    float64
 	lowPass float64 // variance to add
+
+	half, centre float64 // half an image and its middle, in the grid's unit
 }
 
 func newSplatAxis(grid SplatGrid, n int, lowPass float32) splatAxis {
-	x := splatAxis{at: make([]float32, n), step: 1}
+	x := splatAxis{at: make([]float32, n), step: 1, half: float64(n) / 2, centre: float64(n) / 2}
 	if grid == SplatCorners {
-		x.step = 2 / float64(n-1)
+		x.step, x.half, x.centre = 2/float64(n-1), 1, 0
 	}
 	for i := range x.at {
 		if grid == SplatCorners {

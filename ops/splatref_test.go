@@ -26,12 +26,14 @@ type scene struct {
 	image, coverage                        []float64
 	risky                                  []bool // pixels within rounding of an edge or a threshold
 	noBackground, noOpacity, noDepth       bool
+	rawMean                                ops.SplatRawMean
+	rawCov                                 bool
 }
 
 // config is the scene's configuration for the code under test.
 func (s *scene) config() ops.SplatConfig {
 	sup := map[string]func(float32) ops.SplatSupport{"box": ops.SplatBox, "ellipse": ops.SplatEllipse, "level": ops.SplatLevel}[s.support]
-	return ops.SplatConfig{Form: s.form, Mode: s.mode, Grid: s.grid, Support: sup(float32(s.size)), Eps: float32(s.eps), LowPass: float32(s.lowPass)}
+	return ops.SplatConfig{Form: s.form, Mode: s.mode, Grid: s.grid, Support: sup(float32(s.size)), Eps: float32(s.eps), LowPass: float32(s.lowPass), RawMean: s.rawMean, RawCov: s.rawCov}
 }
 
 // sceneKind is what random scenes are made of.
@@ -111,7 +113,7 @@ func (s *scene) pos(i, n int) (at, step float64) {
 
 // covariance is a, b, c by the definition.
 func (s *scene) covariance(i int) (a, b, c float64) {
-	u, v, w := s.cov[3*i], s.cov[3*i+1], s.cov[3*i+2]
+	u, v, w := s.numbers(i)
 	switch s.form {
 	case ops.SplatCholesky:
 		a, b, c = u*u, u*v, v*v+w*w
@@ -142,7 +144,8 @@ func (s *scene) hits(x, y int, order []int, conics [][6]float64) (list []hit) {
 	fy, _ := s.pos(y, s.h)
 	for _, i := range order {
 		k := conics[i]
-		dx, dy, o := fx-s.mean[2*i], fy-s.mean[2*i+1], s.opacity[i]
+		mx, my := s.place(i)
+		dx, dy, o := fx-mx, fy-my, s.opacity[i]
 		q := (k[0]*dx*dx+k[2]*dy*dy)/2 + k[1]*dx*dy
 		inside := false
 		edge := func(v, limit float64) bool {
@@ -302,7 +305,7 @@ func (s *scene) back(v, vc []float64) {
 		ga := -(da*a*a + db*a*b + dd*b*b)
 		gb := -(2*da*a*b + db*(a*d+b*b) + 2*dd*b*d)
 		gc := -(da*b*b + db*b*d + dd*d*d)
-		u, v, w := s.cov[3*i], s.cov[3*i+1], s.cov[3*i+2]
+		u, v, w := s.numbers(i)
 		out := s.dCov[3*i:]
 		switch s.form {
 		case ops.SplatCholesky:
@@ -315,6 +318,7 @@ func (s *scene) back(v, vc []float64) {
 		default:
 			out[0], out[1], out[2] = 2*u*ga+w*v*gb, 2*v*gc+w*u*gb, u*v*gb
 		}
+		s.chainRaw(i)
 	}
 }
 
