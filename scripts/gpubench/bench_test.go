@@ -104,7 +104,7 @@ func TestComparison(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	r := &report{Device: "NVIDIA H100 80GB HBM3", Figures: "H100 SXM", Peaks: h100, Limits: peaks{"memory": 3e12}, Reps: 30, Results: []result{
 		{Name: "a", Shape: "4x5", Peak: "memory", Bytes: 3.35e9, Cold: 2000, Hot: 1500, Reached: 0.5, Limit: 0.558, Goal: 0.8},
-		{Name: "b", Shape: "6", Peak: "bf16", Bytes: 1, Flops: 989e9, Cold: 1, Hot: 1250, Reached: 0.8, Goal: 0.7, TorchUS: 1000, Ratio: 0.8, Peer: "flash"},
+		{Name: "b", Shape: "6", Peak: "bf16", Bytes: 1, Flops: 989e9, Cold: 1, Hot: 1250, Reached: 0.8, Goal: 0.7, TorchUS: 1000, Ratio: 0.8, Peer: "flash", Plain: "a"},
 		{Name: "c", Error: "it broke"},
 	}}
 	got := r.markdown()
@@ -112,6 +112,7 @@ func TestMarkdown(t *testing.T) {
 		"Roofline by the figures of H100 SXM: 3.35 TB/s, 989 TFLOP/s",
 		"| a | 4x5 | 2000.0 | 1500.0 | 1.68e+03 |  | memory | 50.0 % | 55.8 % | 80 % missed |  |  |  |\n",
 		"| b | 6 | 1.0 | 1250.0 | 8e-07 | 791 | bf16 | 80.0 % |  | 70 % | 1000.0 | 0.80 | flash |\n",
+		"- b is 1.6 times as fast as a\n",
 		"- c: it broke\n",
 	} {
 		if !strings.Contains(got, want) {

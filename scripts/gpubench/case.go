@@ -20,6 +20,9 @@ type Case struct {
 	Peak   string  // what bounds it: "memory", or the units "f32", "f64", "f64t" (tensor cores), "f16", "bf16"
 	Goal   float64 // fraction of the roofline that the contract promises; 0 for none
 
+	// Plain is the case of the same work by plain loops, over whose time this one's is reported; "" for none.
+	Plain string
+
 	// Torch is what the peer times beside it, an operation and its sizes, or "":
 	//
 	//	sdpa b=4 h=16 hk=16 q=2048 k=2048 d=64 dtype=bf16 causal=1 pass=fwd   (or fwdbwd; bias=1: with a bias for each head)

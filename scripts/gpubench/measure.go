@@ -36,6 +36,7 @@ type result struct {
 	TorchUS  float64 `json:"torch_us,omitempty"`
 	Peer     string  `json:"peer,omitempty"`  // what of torch was fastest
 	Ratio    float64 `json:"ratio,omitempty"` // the peer's time over ours
+	Plain    string  `json:"plain,omitempty"` // the case of plain loops
 	Error    string  `json:"error,omitempty"`
 
 	Launches []launch `json:"launches,omitempty"`
@@ -124,7 +125,7 @@ func spread(sorted []float64) float64 {
 
 // measure times one case.
 func (t *timer) measure(c Case, p peaks) (r result) {
-	r = result{Name: c.Name, Kernel: c.Kernel, Shape: c.Shape, Peak: c.Peak, Bytes: c.Bytes, Flops: c.Flops, Goal: c.Goal, Torch: c.Torch}
+	r = result{Name: c.Name, Kernel: c.Kernel, Shape: c.Shape, Peak: c.Peak, Bytes: c.Bytes, Flops: c.Flops, Goal: c.Goal, Torch: c.Torch, Plain: c.Plain}
 	defer func() {
 		runtime.GC()                  // gives the operands' memory back
 		if p := recover(); p != nil { // a case with shapes that its operation refuses costs its own row only

@@ -104,6 +104,7 @@ func (r *report) markdown() string {
 	for _, x := range r.Results {
 		b.WriteString(x.row())
 	}
+	b.WriteString(r.againstPlain())
 	b.WriteString(r.byKernel())
 	if failed := r.failed(); len(failed) > 0 {
 		b.WriteString("\nNot measured:\n\n")
@@ -120,6 +121,22 @@ func some(format string, v float64) string {
 		return ""
 	}
 	return fmt.Sprintf(format, v)
+}
+
+// againstPlain says how many times as fast as plain loops the cases are that have such a case beside them.
+func (r *report) againstPlain() string {
+	var b strings.Builder
+	for _, x := range r.Results {
+		for _, p := range r.Results {
+			if x.Plain != "" && x.Plain == p.Name && x.time() > 0 && p.time() > 0 {
+				fmt.Fprintf(&b, "- %s is %.3g times as fast as %s\n", x.Name, p.time()/x.time(), p.Name)
+			}
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\nAgainst plain loops:\n\n" + b.String()
 }
 
 func (x result) row() string {
