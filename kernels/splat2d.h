@@ -17,6 +17,7 @@ constexpr int side = 16;             // of a tile, where nothing else is said
 constexpr float alphaCap = 0.99f;    // alpha is at most this
 constexpr float alphaLeast = 1.f / 255.f; // skipped below
 constexpr float alphaEnd = 1e-4f;    // a pixel is closed before its light falls to this
+constexpr float farthest = 1e-30f;    // a sum of weights below this is splat2d_far's, where that is asked for
 constexpr int moments = 6;           // sums of t, t u, t dy, t u^2, t u dy, t dy^2 with t = exp(-q) dL/dg, u = dx + k dy
 
 // Where the pixels of an axis of n sit: i + 0.5, or with corners 2 i / (n - 1) - 1.

@@ -8,6 +8,7 @@
 // shapes   out: [B, height, width, cp], cp = c rounded up to 4; offset, z: [B, height, width] or null; v, image:
 //          [B, height, width, c], planar [B, c, height, width], by stored 0 float32, 1 float16, 2 bfloat16; image
 //          is read where z is given.
+// params   where z < least the gradient is 0: those pixels are splat2d_farback's.
 // launch   grid ceil(B height width / 256), block 256, shared 0. A thread a pixel.
 // bound    memory: 4 (c + cp) bytes a pixel, normalised 4 (2 c + cp + 2). Goal: 50 % of peak bandwidth.
 // expect   regs <= 48, shared <= 0, occupancy >= 62, not LDL STL
@@ -18,13 +19,13 @@
 
 extern "C" __global__ void __launch_bounds__(256)
     splat2d_fold_f32(float* __restrict__ out, float* __restrict__ offset, const void* __restrict__ v,
-                     const float* __restrict__ z, const void* __restrict__ image, float eps, int planar, int stored, int c, int cp,
+                     const float* __restrict__ z, const void* __restrict__ image, float eps, float least, int planar, int stored, int c, int cp,
                      long long area, long long n)
 {
     const long long p = (long long)blockIdx.x * 256 + threadIdx.x;
     if (p >= n) return;
     const long long b = p / area, first = planar ? b * area * c + (p - b * area) : p * c, next = planar ? area : 1;
-    const float over = z ? 1.f / (z[p] + eps) : 1.f;
+    const float over = !z ? 1.f : z[p] < least ? 0.f : 1.f / (z[p] + eps);
     float dot = 0;
     for (int k = 0; k < cp; k += 4) {
         float t[4];

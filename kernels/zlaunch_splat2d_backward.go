@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dFoldF32 queues splat2d_fold_f32 of splat2d_backward.cu: the gradient of an image as the Gaussians' gradients want it: channel-last, padded, for
-func Splat2dFoldF32(stream *cuda.Stream, grid cuda.Grid, out, offset, v, z, image cuda.Ptr, eps float32, planar, stored, c, cp int32, area, n int64) {
+func Splat2dFoldF32(stream *cuda.Stream, grid cuda.Grid, out, offset, v, z, image cuda.Ptr, eps, least float32, planar, stored, c, cp int32, area, n int64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(offset)
@@ -13,6 +13,7 @@ func Splat2dFoldF32(stream *cuda.Stream, grid cuda.Grid, out, offset, v, z, imag
 	args.Ptr(z)
 	args.Ptr(image)
 	args.F32(eps)
+	args.F32(least)
 	args.I32(planar)
 	args.I32(stored)
 	args.I32(c)

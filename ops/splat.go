@@ -82,8 +82,11 @@ type SplatConfig struct {
 	RawCov  bool
 	Support SplatSupport
 	Eps     float32 // ε of SplatNormalised; 0 is 1e-6
-	LowPass float32 // added to a and c, in pixels²: 0.3 keeps thin Gaussians from falling between pixels
-	Planar  bool    // images are [B, C, H, W] instead of [B, H, W, C]
+	// ExactFar leaves ε out of SplatNormalised: F = Σ gᵢ·fᵢ / Σ gᵢ wherever a Gaussian
+	// reaches, however small its g, and bg where none does.
+	ExactFar bool
+	LowPass  float32 // added to a and c, in pixels²: 0.3 keeps thin Gaussians from falling between pixels
+	Planar   bool    // images are [B, C, H, W] instead of [B, H, W, C]
 	// Tile is the side of the tiles that a GPU sorts Gaussians into, 16 or 8; 0
 	// leaves the choice: 8 for SplatAdditive and SplatNormalised of more than 2048
 	// Gaussians and up to 8 features whose boxes have a mean side below 8 pixels, else

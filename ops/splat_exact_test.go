@@ -83,6 +83,21 @@ func TestSplatExact(t *testing.T) {
 			g := float64(n) * math.Exp(-0.5)
 			near(t, "normalised, a sigma away", at(r, 10, 8, 1), -3*g/(g+1e-6))
 		}
+		same := one(dev, 3) // of constant features, whatever their places: constant within the support
+		same.Mean, cfg.ExactFar = dev.From([]float32{6, 7, 9.5, 8, 12, 11}, 1, 3, 2), true
+		r = render(t, cfg, same, 18, 20, nil)
+		for _, at2 := range [][2]int{{2, 3}, {8, 8}, {16, 15}, {11, 4}} {
+			near(t, "constant features", at(r, at2[0], at2[1], 1), -3)
+		}
+		cfg.ExactFar = false
+		point := one(dev, 1) // a sigma of 1e-4 pixels is held at 1e-3: one pixel, no gradient
+		point.Cov = dev.From([]float32{1e-4, 1e-4, 0.3}, 1, 1, 3)
+		r = render(t, ops.SplatConfig{Form: ops.SplatRS, Support: ops.SplatEllipse(3)}, point, 18, 20, make([]float32, 18*20*2))
+		near(t, "at a point", at(r, 8, 8, 0), 2)
+		near(t, "beside it", at(r, 9, 8, 0), 0)
+		if g := r.grads[1]; g[0] != 0 || g[1] != 0 {
+			t.Errorf("sigmas that are held have gradients %v", g)
+		}
 		p := one(dev, 1)
 		p.Opacity, p.Background = dev.From([]float32{0}, 1, 1), dev.From([]float32{5, 7}, 1, 2)
 		r = render(t, ops.SplatConfig{Mode: ops.SplatAlpha}, p, 18, 20, nil)

@@ -295,6 +295,9 @@ func TestSplatOptions(t *testing.T) {
 			t.Run(mode+"/none", func(t *testing.T) { compare(t, dev, 1, nil, newScene(23, none), newScene(24, none)) })
 			one := k
 			one.h, one.w = 1, 1
+			row := k
+			row.h, row.w = 1, 37
+			t.Run(mode+"/one row", func(t *testing.T) { compare(t, dev, 1, nil, newScene(28, row)) })
 			t.Run(mode+"/one pixel", func(t *testing.T) { compare(t, dev, 1, nil, newScene(27, one)) })
 		}
 	})

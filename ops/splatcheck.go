@@ -63,7 +63,7 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 		return s, splatError("Depth is for SplatAlpha; the other modes have no order")
 	}
 	if cfg.Tile == splatSmall && !smallTiles(cfg, s) {
-		return s, splatError("tiles of 8 for mode %d and %d features; they are for SplatAdditive and SplatNormalised of at most 8", cfg.Mode, s.c)
+		return s, splatError("tiles of 8 for mode %d and %d features; they are for SplatAdditive and SplatNormalised of at most 8, without ExactFar", cfg.Mode, s.c)
 	}
 	least := 1
 	if cfg.Grid == SplatCorners {
@@ -85,14 +85,16 @@ func checkSplat(cfg *SplatConfig, p *SplatParams, h, w int) (splatSize, error) {
 }
 
 // smallTiles tells whether tiles of 8 x 8 can be drawn. They are for the modes
-// whose gradients do not go by tiles.
-func smallTiles(cfg *SplatConfig, s splatSize) bool { return cfg.Mode != SplatAlpha && s.c <= 8 }
+// whose gradients do not go by tiles; ExactFar draws by large ones again.
+func smallTiles(cfg *SplatConfig, s splatSize) bool {
+	return cfg.Mode != SplatAlpha && s.c <= 8 && !cfg.ExactFar
+}
 
 func checkSplatConfig(cfg *SplatConfig) error {
 	if cfg.Support == (SplatSupport{}) {
 		cfg.Support = SplatLevel(1e-4)
 	}
-	if cfg.Eps == 0 {
+	if cfg.Eps == 0 && !cfg.ExactFar {
 		cfg.Eps = 1e-6
 	}
 	switch size := cfg.Support.size; {
@@ -106,9 +108,13 @@ func checkSplatConfig(cfg *SplatConfig) error {
 		return splatError("unknown grid %d", cfg.Grid)
 	case cfg.Support.kind > ellipseSupport || !(size > 0) || size > math.MaxFloat32:
 		return splatError("a support of %g; want > 0 and finite", size)
+	case cfg.ExactFar && cfg.Mode != SplatNormalised:
+		return splatError("ExactFar with mode %d; it is for SplatNormalised", cfg.Mode)
 	case cfg.Tile != 0 && cfg.Tile != splatTile && cfg.Tile != splatSmall:
 		return splatError("tiles of %d; want 8, 16 or 0 for a choice", cfg.Tile)
-	case !(cfg.Eps > 0) || cfg.Eps > math.MaxFloat32:
+	case cfg.ExactFar && cfg.Eps != 0:
+		return splatError("ExactFar with Eps %g; it has no epsilon", cfg.Eps)
+	case !(cfg.Eps >= 0) || cfg.Eps > math.MaxFloat32:
 		return splatError("Eps is %g; want > 0 and finite", cfg.Eps)
 	case !(cfg.LowPass >= 0) || cfg.LowPass > math.MaxFloat32:
 		return splatError("LowPass is %g; want >= 0 and finite", cfg.LowPass)

@@ -26,7 +26,8 @@ type splatCPU struct {
 	start  []int     // [B·bands + 1]: where in ids a band starts
 	f      []float32 // features [B, N, C]
 
-	mean, cov []float32 // as they are drawn
+	mean, cov []float32  // as they are drawn
+	far       []farPixel // ExactFar, as z
 	z         []float32
 	light     cpu.SplatLight
 }
@@ -83,6 +84,9 @@ func (a *SplatAux) forwardCPU(image *gpu.Tensor) error {
 		s.z = make([]float32, size.b*plane)
 	case SplatAlpha:
 		s.light.Left, s.light.Last = make([]float32, size.b*plane), make([]int32, size.b*plane)
+	}
+	if a.cfg.ExactFar {
+		s.far = make([]farPixel, size.b*plane)
 	}
 	cpu.Each(size.b*s.bands, func(_ *cpu.Worker, i int) { a.drawBand(image, i) })
 	return nil
@@ -239,6 +243,9 @@ func (a *SplatAux) drawBand(out *gpu.Tensor, i int) {
 			for j, zj := range z {
 				acc[k*plane+j] = (acc[k*plane+j] + rest) / (zj + a.cfg.Eps)
 			}
+		}
+		if a.cfg.ExactFar {
+			a.drawFar(acc, z, s.far[at:], image, y0, y1, ids)
 		}
 	case SplatAlpha:
 		l := cpu.SplatLight{Left: s.light.Left[at:][:plane], Last: s.light.Last[at:][:plane], Open: make([]int32, plane)}

@@ -130,8 +130,13 @@ func (a *SplatAux) gather(g *SplatGrads, sums, df, dImage []float32) error {
 			return
 		}
 		at := image*plane + y0*stride
+		if a.cfg.ExactFar {
+			bg.add(a, i, planes, y1-y0, plane, func(j int) float32 { return s.far[at+j].none() })
+		}
 		a.divide(planes, offset[at:], s.z[at:], drawn, image, y0, y1, plane)
-		bg.add(a, i, planes, y1-y0, plane, func(int) float32 { return a.cfg.Eps })
+		if !a.cfg.ExactFar {
+			bg.add(a, i, planes, y1-y0, plane, func(int) float32 { return a.cfg.Eps })
+		}
 	})
 	bg.store(a, g)
 	f := s.f
@@ -146,6 +151,9 @@ func (a *SplatAux) gather(g *SplatGrads, sums, df, dImage []float32) error {
 		s.canvas.Gather(w, s.splats[first:][:size.n], lo, min(lo+splatChunk, size.n), f[first*size.c:], size.c,
 			v[image*size.c*plane:], off, sums[first*cpu.SplatSums:], df[first*size.c:])
 	})
+	if a.cfg.ExactFar {
+		a.gatherFar(sums, df, dImage, drawn)
+	}
 	return nil
 }
 
@@ -156,6 +164,9 @@ func (a *SplatAux) divide(v, offset, z, f []float32, image, y0, y1, plane int) {
 		for x := range size.w {
 			j := y*stride + x
 			d, sum := 1/(z[j]+a.cfg.Eps), float32(0)
+			if z[j] < a.farthest() {
+				d = 0
+			}
 			at, next := ((image*size.h+y0+y)*size.w+x)*size.c, 1
 			if a.cfg.Planar {
 				at, next = (image*size.c*size.h+y0+y)*size.w+x, size.h*size.w

@@ -20,6 +20,7 @@ const (
 type splatGPU struct {
 	place, shape, box, feature *gpu.Tensor // ready to draw, as splat2d.h says
 	z, left, coverage, last    *gpu.Tensor
+	far, none                  *gpu.Tensor // ExactFar: the offset and the sum of weights of far pixels; 1 where no Gaussian reaches
 	mean, cov                  *gpu.Tensor // as they are drawn: the parameters' own where those are not raw
 	info                       *gpu.Tensor // what the words below say
 	bad                        splatFaults
@@ -44,7 +45,7 @@ const (
 )
 
 func (g *splatGPU) free() {
-	freeAll(g.place, g.shape, g.box, g.feature, g.z, g.left, g.coverage, g.last, g.info, g.entries, g.owner, g.ranges, g.offsets, g.finer, g.order)
+	freeAll(g.place, g.shape, g.box, g.feature, g.z, g.left, g.coverage, g.last, g.far, g.none, g.info, g.entries, g.owner, g.ranges, g.offsets, g.finer, g.order)
 }
 
 // padded is the number of channels rounded up to whole float4.
@@ -94,6 +95,9 @@ func (a *SplatAux) forwardCUDA(image *gpu.Tensor) error {
 		g.left, g.coverage, g.last = dev.Empty(size.b, size.h, size.w), dev.Empty(size.b, size.h, size.w), dev.New(gpu.Int32, size.b, size.h, size.w)
 	}
 	a.drawCUDA(image)
+	if a.cfg.ExactFar {
+		a.farCUDA(image)
+	}
 	return dev.Err()
 }
 

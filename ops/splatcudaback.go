@@ -27,13 +27,13 @@ func (a *SplatAux) backwardCUDA(grads *SplatGrads, dImage, dCoverage *gpu.Tensor
 	if bytes := g.m * (splatMoments + size.padded()) * 4; a.cfg.Mode == SplatAlpha && !a.cfg.Fast && bytes > splatSlots {
 		return errSplatSlots(bytes)
 	}
-	v, offset := a.foldCUDA(dImage)
+	v, offset := a.foldCUDA(dImage, a.cfg.Mode == SplatNormalised)
 	if v != dImage {
 		defer v.Free()
 	}
 	defer freeAll(offset)
 	if grads.Background != nil {
-		a.backgroundCUDA(grads.Background, v)
+		a.backgroundCUDA(grads.Background, v, dImage)
 	}
 	if n == 0 {
 		return dev.Err()
@@ -47,6 +47,9 @@ func (a *SplatAux) backwardCUDA(grads *SplatGrads, dImage, dCoverage *gpu.Tensor
 	switch {
 	case a.cfg.Mode != SplatAlpha:
 		a.gatherCUDA(sums, df, v, offset)
+		if a.cfg.ExactFar {
+			a.farbackCUDA(sums, df, dImage)
+		}
 	case a.cfg.Fast:
 		s.Memset(sums.Ptr(), 0, 4*sums.Len())
 		s.Memset(df.Ptr(), 0, 4*df.Len())
@@ -65,35 +68,41 @@ func (a *SplatAux) backwardCUDA(grads *SplatGrads, dImage, dCoverage *gpu.Tensor
 	return dev.Err()
 }
 
-// foldCUDA is the image's gradient channel-last and padded, divided in
-// SplatNormalised; dImage itself where it is that already.
-func (a *SplatAux) foldCUDA(dImage *gpu.Tensor) (v, offset *gpu.Tensor) {
+// foldCUDA is the image's gradient channel-last and padded, on demand divided as
+// SplatNormalised has it; dImage itself where it is that already.
+func (a *SplatAux) foldCUDA(dImage *gpu.Tensor, divide bool) (v, offset *gpu.Tensor) {
 	size, dev := a.size, a.p.Mean.Device()
 	pixels := size.b * size.h * size.w
 	var z, image cuda.Ptr
-	if a.cfg.Mode == SplatNormalised {
+	if divide {
 		z, image, offset = a.gpu.z.Ptr(), a.image.Ptr(), dev.Empty(pixels)
 	} else if !a.cfg.Planar && size.c%4 == 0 && a.stored() == 0 {
 		return dImage, nil
 	}
 	v = dev.Empty(pixels, size.padded())
-	kernels.Splat2dFoldF32(dev.Stream(), cuda.Grid1(pixels, 256, 256), v.Ptr(), ptr(offset), dImage.Ptr(), z, image, a.cfg.Eps, bit(a.cfg.Planar), a.stored(),
+	kernels.Splat2dFoldF32(dev.Stream(), cuda.Grid1(pixels, 256, 256), v.Ptr(), ptr(offset), dImage.Ptr(), z, image, a.cfg.Eps, a.farthest(), bit(a.cfg.Planar), a.stored(),
 		int32(size.c), int32(size.padded()), int64(size.h)*int64(size.w), int64(pixels))
 	return v, offset
 }
 
-func (a *SplatAux) backgroundCUDA(out, v *gpu.Tensor) {
+func (a *SplatAux) backgroundCUDA(out, v, dImage *gpu.Tensor) {
 	size, dev := a.size, a.p.Mean.Device()
 	const slice = 4096 // pixels of a block
 	area, cp := size.h*size.w, size.padded()
 	slices := ceil(area, slice)
 	parts := dev.Empty(size.b, slices, cp)
 	defer parts.Free()
-	scale := float32(1)
-	if a.cfg.Mode == SplatNormalised {
+	scale, weight := float32(1), a.gpu.left
+	switch {
+	case a.cfg.ExactFar: // what no Gaussian reaches shows the background alone
+		weight = a.gpu.none
+		if v, _ = a.foldCUDA(dImage, false); v != dImage {
+			defer v.Free()
+		}
+	case a.cfg.Mode == SplatNormalised:
 		scale = a.cfg.Eps
 	}
-	kernels.Splat2dBackgroundF32(dev.Stream(), cuda.Grid{X: slices, Y: size.b, Z: (cp + 255) / 256, BX: 256}, parts.Ptr(), v.Ptr(), ptr(a.gpu.left), int64(area), int32(cp))
+	kernels.Splat2dBackgroundF32(dev.Stream(), cuda.Grid{X: slices, Y: size.b, Z: (cp + 255) / 256, BX: 256}, parts.Ptr(), v.Ptr(), ptr(weight), int64(area), int32(cp))
 	kernels.Splat2dBackgroundTotalF32(dev.Stream(), cuda.Grid{X: (size.c + 255) / 256, Y: size.b, Z: 1, BX: 256}, out.Ptr(), parts.Ptr(), scale, int32(slices), int32(size.c), int32(cp))
 }
 

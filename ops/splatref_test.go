@@ -236,6 +236,9 @@ func (s *scene) draw() {
 				out[k] += s.bg[k]
 			case ops.SplatNormalised:
 				out[k] = (out[k] + s.eps*s.bg[k]) / (z + s.eps)
+				if z+s.eps == 0 { // no Gaussian and no epsilon
+					out[k] = s.bg[k]
+				}
 			case ops.SplatAlpha:
 				out[k] += t * s.bg[k]
 			}
@@ -261,6 +264,9 @@ func (s *scene) back(v, vc []float64) {
 			t *= 1 - h.alpha
 		}
 		left := map[ops.SplatMode]float64{ops.SplatAdditive: 1, ops.SplatNormalised: s.eps / z, ops.SplatAlpha: t}[s.mode]
+		if z == 0 {
+			left = 1
+		}
 		behind := make([]float64, s.c)
 		for k := range behind {
 			s.dBg[k] += left * vp[k]
