@@ -95,24 +95,22 @@ __device__ __forceinline__ void write(float* sums, float* df, size_t g, int j, f
     }
 }
 
-// Gaussians of at most `small` pixels, one a warp; the others are put on a list.
+// How many pixels a box has: more than 31 bits hold, perhaps.
+__device__ __forceinline__ long long boxPixels(int4 b) { return (long long)(b.z - b.x) * (b.w - b.y); }
+
+// Gaussians of at most `small` pixels, one a warp; the others are gatherLarge's, and those of more than `most`
+// splat2d_cover's.
 template <int CP>
-__device__ __forceinline__ void gather(float* sums, float* df, unsigned* large, unsigned* larges,
-                                       const float4* place, const float4* shape, const int4* box,
-                                       const float* feature, View w, size_t area, int c, int perImage, int most, int n)
+__device__ __forceinline__ void gather(float* sums, float* df, const float4* place, const float4* shape,
+                                       const int4* box, const float* feature, View w, size_t area, int c, int perImage, int most, int n)
 {
     DYNAMIC_SHARED(float, features); // [gatherWarps][cp]
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, c0 = blockIdx.y * CP;
     const long long g = (long long)blockIdx.x * gatherWarps + warp;
     if (g >= n) return;
     const int4 b = box[g];
-    if ((long long)(b.z - b.x) * (b.w - b.y) > most) return; // splat2d_cover's
+    if (boxPixels(b) > min(small, most)) return;
     const int across = b.z - b.x, pixels = across * (b.w - b.y);
-    // A product beyond 31 bits is large all the more.
-    if ((long long)across * (b.w - b.y) > small) {
-        if (lane == 0 && c0 == 0) large[atomicAdd(larges, 1u)] = (unsigned)g;
-        return;
-    }
     float* f = features + warp * w.cp;
     for (int k = lane; k < w.cp; k += 32)
         f[k] = feature[g * w.cp + k];
@@ -132,43 +130,59 @@ __device__ __forceinline__ void gather(float* sums, float* df, unsigned* large, 
     total<CP>(sum, [&](int j, float value) { write(sums, df, g, j, value, s.y, c0, c); });
 }
 
-// The listed ones, a block each: warps take rows in turn, and their sums are added in order.
+// The large ones. Block i has the Gaussians i, i + grid, i + 2 grid, ... and does those of them that are large one after the
+// other: warps take rows in turn, and their sums are added in order.
 template <int CP, int WARPS>
-__device__ __forceinline__ void gatherLarge(float* sums, float* df, const unsigned* large, const unsigned* larges,
-                                            const float4* place, const float4* shape, const int4* box,
-                                            const float* feature, View w, size_t area, int c, int perImage)
+__device__ __forceinline__ void gatherLarge(float* sums, float* df, const float4* place, const float4* shape,
+                                            const int4* box, const float* feature, View w, size_t area, int c,
+                                            int perImage, int most, int n)
 {
     DYNAMIC_SHARED(float, features); // [cp], then [WARPS][moments + CP]
+    __shared__ unsigned large[32 * WARPS]; // by warp, of its 32 Gaussians
+    __shared__ int counts[WARPS];
     constexpr int values = moments + CP;
     float* parts = features + w.cp;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, c0 = blockIdx.y * CP;
     const View whole = w;
-    const unsigned count = *larges;
-    for (unsigned i = blockIdx.x; i < count; i += gridDim.x) {
-        const size_t g = large[i];
-        for (int k = threadIdx.x; k < w.cp; k += 32 * WARPS)
-            features[k] = feature[g * w.cp + k];
-        __syncthreads();
-        const size_t plane = g / perImage * area;
-        w.v = whole.v + plane * w.cp;
-        if (w.offset) w.offset = whole.offset + plane;
-        const float4 p = place[g], s = shape[g];
-        const int4 b = box[g];
-        Gathered<CP> sum;
-        clear(sum);
-        for (int y = b.y + warp; y < b.w; y += WARPS)
-#pragma unroll 1
-            for (int x = b.x + lane; x < b.z; x += 32)
-                visit<CP>(sum, w, p, s, features, c0, x, y);
-        total<CP>(sum, [&](int j, float value) { parts[warp * values + j] = value; });
-        __syncthreads();
-        for (int j = threadIdx.x; j < values; j += 32 * WARPS) {
-            float value = 0;
-            for (int k = 0; k < WARPS; k++)
-                value += parts[k * values + j];
-            write(sums, df, g, j, value, s.y, c0, c);
+    for (long long first = blockIdx.x; first < n; first += 32ll * WARPS * gridDim.x) {
+        const long long mine = first + (long long)threadIdx.x * gridDim.x;
+        bool is = false;
+        if (mine < n) {
+            const long long pixels = boxPixels(box[mine]);
+            is = pixels > small && pixels <= most;
         }
+        const unsigned hits = __ballot_sync(0xffffffffu, is);
+        if (is) large[32 * warp + __popc(hits & ((1u << lane) - 1))] = (unsigned)mine;
+        if (lane == 0) counts[warp] = __popc(hits);
         __syncthreads();
+        for (int list = 0; list < WARPS; list++)
+            for (int i = 0; i < counts[list]; i++) {
+                const size_t g = large[32 * list + i];
+                for (int k = threadIdx.x; k < w.cp; k += 32 * WARPS)
+                    features[k] = feature[g * w.cp + k];
+                __syncthreads();
+                const size_t plane = g / perImage * area;
+                w.v = whole.v + plane * w.cp;
+                if (w.offset) w.offset = whole.offset + plane;
+                const float4 p = place[g], s = shape[g];
+                const int4 b = box[g];
+                Gathered<CP> sum;
+                clear(sum);
+                for (int y = b.y + warp; y < b.w; y += WARPS)
+#pragma unroll 1
+                    for (int x = b.x + lane; x < b.z; x += 32)
+                        visit<CP>(sum, w, p, s, features, c0, x, y);
+                total<CP>(sum, [&](int j, float value) { parts[warp * values + j] = value; });
+                __syncthreads();
+                for (int j = threadIdx.x; j < values; j += 32 * WARPS) {
+                    float value = 0;
+                    for (int k = 0; k < WARPS; k++)
+                        value += parts[k * values + j];
+                    write(sums, df, g, j, value, s.y, c0, c);
+                }
+                __syncthreads();
+            }
+        __syncthreads(); // large is free again
     }
 }
 

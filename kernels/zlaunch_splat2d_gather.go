@@ -5,12 +5,10 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dGather4F32 queues splat2d_gather4_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
+func Splat2dGather4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -29,12 +27,10 @@ func Splat2dGather4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 }
 
 // Splat2dGather8F32 queues splat2d_gather8_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
+func Splat2dGather8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -53,12 +49,10 @@ func Splat2dGather8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 }
 
 // Splat2dGather16F32 queues splat2d_gather16_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
+func Splat2dGather16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -77,12 +71,10 @@ func Splat2dGather16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, la
 }
 
 // Splat2dGather32F32 queues splat2d_gather32_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
+func Splat2dGather32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -101,12 +93,10 @@ func Splat2dGather32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, la
 }
 
 // Splat2dGather64F32 queues splat2d_gather64_f32 of splat2d_gather.cu: the gradients of additive and normalised blending, small Gaussians.
-func Splat2dGather64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
+func Splat2dGather64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)

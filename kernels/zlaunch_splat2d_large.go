@@ -5,12 +5,10 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Splat2dLarge4F32 queues splat2d_large4_f32 of splat2d_large.cu: the gradients of additive and normalised blending, the Gaussians that splat2d_gather left over.
-func Splat2dLarge4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage int32) {
+func Splat2dLarge4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -23,16 +21,16 @@ func Splat2dLarge4F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larg
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
+	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_large", Name: "splat2d_large4_f32"}, grid, &args)
 }
 
 // Splat2dLarge8F32 queues splat2d_large8_f32 of splat2d_large.cu: the gradients of additive and normalised blending, the Gaussians that splat2d_gather left over.
-func Splat2dLarge8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage int32) {
+func Splat2dLarge8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -45,16 +43,16 @@ func Splat2dLarge8F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larg
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
+	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_large", Name: "splat2d_large8_f32"}, grid, &args)
 }
 
 // Splat2dLarge16F32 queues splat2d_large16_f32 of splat2d_large.cu: the gradients of additive and normalised blending, the Gaussians that splat2d_gather left over.
-func Splat2dLarge16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage int32) {
+func Splat2dLarge16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -67,16 +65,16 @@ func Splat2dLarge16F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
+	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_large", Name: "splat2d_large16_f32"}, grid, &args)
 }
 
 // Splat2dLarge32F32 queues splat2d_large32_f32 of splat2d_large.cu: the gradients of additive and normalised blending, the Gaussians that splat2d_gather left over.
-func Splat2dLarge32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage int32) {
+func Splat2dLarge32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -89,16 +87,16 @@ func Splat2dLarge32F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
+	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_large", Name: "splat2d_large32_f32"}, grid, &args)
 }
 
 // Splat2dLarge64F32 queues splat2d_large64_f32 of splat2d_large.cu: the gradients of additive and normalised blending, the Gaussians that splat2d_gather left over.
-func Splat2dLarge64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, larges, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage int32) {
+func Splat2dLarge64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, place, shape, box, feature, v, offset cuda.Ptr, corners, width, height, c, cp, perImage, most, n int32) {
 	var args cuda.Args
 	args.Ptr(sums)
 	args.Ptr(df)
-	args.Ptr(large)
-	args.Ptr(larges)
 	args.Ptr(place)
 	args.Ptr(shape)
 	args.Ptr(box)
@@ -111,5 +109,7 @@ func Splat2dLarge64F32(stream *cuda.Stream, grid cuda.Grid, sums, df, large, lar
 	args.I32(c)
 	args.I32(cp)
 	args.I32(perImage)
+	args.I32(most)
+	args.I32(n)
 	stream.Launch(cuda.Func{Module: "splat2d_large", Name: "splat2d_large64_f32"}, grid, &args)
 }

@@ -109,13 +109,11 @@ func (a *SplatAux) backgroundCUDA(out, v, dImage *gpu.Tensor) {
 func (a *SplatAux) gatherCUDA(sums, df, v, offset *gpu.Tensor) {
 	g, size, dev := a.gpu, a.size, a.p.Mean.Device()
 	s, n, cp := dev.Stream(), size.b*size.n, size.padded()
-	large, larges := dev.New(gpu.Int32, n), dev.Zeros(gpu.Int32, 1)
-	defer freeAll(large, larges)
 	i, blocks := size.splatWidth()
-	gather := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32){
+	gather := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32){
 		kernels.Splat2dGather4F32, kernels.Splat2dGather8F32, kernels.Splat2dGather16F32, kernels.Splat2dGather32F32, kernels.Splat2dGather64F32,
 	}[i]
-	rest := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32){
+	rest := [...]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32){
 		kernels.Splat2dLarge4F32, kernels.Splat2dLarge8F32, kernels.Splat2dLarge16F32, kernels.Splat2dLarge32F32, kernels.Splat2dLarge64F32,
 	}[i]
 	corners, most := bit(a.cfg.Grid == SplatCorners), math.MaxInt32
@@ -123,15 +121,15 @@ func (a *SplatAux) gatherCUDA(sums, df, v, offset *gpu.Tensor) {
 		most = size.h * size.w / 4
 		a.coverCUDA(sums, df, v, offset, most)
 	}
-	gather(s, cuda.Grid{X: (n + 3) / 4, Y: blocks, Z: 1, BX: 128, Shared: 4 * 4 * cp}, sums.Ptr(), df.Ptr(), large.Ptr(), larges.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
+	gather(s, cuda.Grid{X: (n + 3) / 4, Y: blocks, Z: 1, BX: 128, Shared: 4 * 4 * cp}, sums.Ptr(), df.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
 		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n), int32(most), int32(n))
 	warps := 16
 	if splatWidths[i] == 64 {
 		warps = 8
 	}
 	shared := 4*cp + 4*warps*(splatMoments+splatWidths[i])
-	rest(s, cuda.Grid{X: min(n, fewBlocks), Y: blocks, Z: 1, BX: 32 * warps, Shared: shared}, sums.Ptr(), df.Ptr(), large.Ptr(), larges.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
-		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n))
+	rest(s, cuda.Grid{X: min(n, fewBlocks), Y: blocks, Z: 1, BX: 32 * warps, Shared: shared}, sums.Ptr(), df.Ptr(), g.place.Ptr(), g.shape.Ptr(), g.box.Ptr(), g.feature.Ptr(),
+		v.Ptr(), ptr(offset), corners, int32(size.w), int32(size.h), int32(size.c), int32(cp), int32(size.n), int32(most), int32(n))
 }
 
 // splatCover bounds the memory for the shares of an image's Gaussians that cover

@@ -50,8 +50,8 @@ var mutations = []mutation{
 	},
 	{
 		name: "splat-large", kind: "missing __syncthreads", file: "splat2d_gather.h",
-		old:     "        __syncthreads();\n        const size_t plane = g / perImage * area;",
-		new:     "        const size_t plane = g / perImage * area;",
+		old:     "                __syncthreads();\n                const size_t plane = g / perImage * area;",
+		new:     "                const size_t plane = g / perImage * area;",
 		kernels: "splat2d_large.*", detector: "result",
 	},
 	{
