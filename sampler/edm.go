@@ -31,7 +31,10 @@ func (s EDM) Check(g *diffusion.Grid) error {
 	if err := s.check(s.Name()); err != nil || s.Euler {
 		return err
 	}
-	return heunStart(s, g)
+	if g != nil && g.Space == diffusion.FlowSpace {
+		return nil
+	}
+	return finiteStart(s, g)
 }
 
 // NFE is Heun's, or one per step.

@@ -1,8 +1,6 @@
 package sampler
 
 import (
-	"fmt"
-
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 )
@@ -21,13 +19,11 @@ func (Heun) Name() string { return "heun" }
 
 // Check refuses infinite noise unless the states are scaled for the flow: the
 // straight line in sigma has no start there.
-func (s Heun) Check(g *diffusion.Grid) error { return heunStart(s, g) }
-
-func heunStart(s Solver, g *diffusion.Grid) error {
-	if g != nil && g.Space != diffusion.FlowSpace && len(g.Steps) > 0 && g.Steps[0].From.A == 0 {
-		return fmt.Errorf("sampler: %s: grid %s starts at infinite sigma, where its steps in sigma have no length; use a flow path, a lower start, or ddim or dpm++2m", s.Name(), g.Name)
+func (s Heun) Check(g *diffusion.Grid) error {
+	if g != nil && g.Space == diffusion.FlowSpace {
+		return nil
 	}
-	return nil
+	return finiteStart(s, g)
 }
 
 // Rises is true: the formula has no direction.

@@ -47,3 +47,11 @@ func needSteps(s Solver, g *diffusion.Grid, order int) error {
 	return fmt.Errorf("sampler: %s: grid %s has %d of the %d steps that its order needs; take more steps, or a solver of lower order (ddim)",
 		s.Name(), g.Name, len(g.Steps), order)
 }
+
+// finiteStart refuses grids that start at infinite sigma.
+func finiteStart(s Solver, g *diffusion.Grid) error {
+	if g == nil || len(g.Steps) == 0 || g.Steps[0].From.A > 0 {
+		return nil
+	}
+	return fmt.Errorf("sampler: %s: grid %s starts at infinite sigma, where its steps in sigma have no length; take a lower start, a flow path with heun, or ddim or dpm++2m", s.Name(), g.Name)
+}
