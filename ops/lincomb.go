@@ -3,6 +3,7 @@ package ops
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
@@ -40,6 +41,58 @@ func LinCombFinite(out *gpu.Tensor, coeffs []float64, xs ...*gpu.Tensor) bool {
 	bad := newIndex(dev.Stream())
 	launchLinComb(out, bad, coeffs, xs)
 	return takeIndex(dev.Stream(), bad) < 0
+}
+
+// LinCombThen is LinComb(mid, first, a, b) and then LinCombFinite(out, second,
+// xs...), of which mid may be one, with no pass over memory between them: on the
+// CPU the second reads what the first has just written. All have one length,
+// dtype and device.
+func LinCombThen(mid *gpu.Tensor, first []float64, a, b *gpu.Tensor, out *gpu.Tensor, second []float64, xs ...*gpu.Tensor) (finite bool) {
+	ab := [2]*gpu.Tensor{a, b}
+	checkLinComb("LinCombThen", mid, first, ab[:])
+	checkLinComb("LinCombThen", out, second, xs)
+	sameLen("LinCombThen", mid, xs)
+	if out.Device().CUDA() {
+		launchLinComb(mid, 0, first, ab[:])
+		return LinCombFinite(out, second, xs...)
+	}
+	call, _ := thenCalls.Get().(*thenCall)
+	if call == nil {
+		call = &thenCall{}
+		call.each = call.chunk
+	}
+	call.mid, call.out, call.ab, call.k = mid, out, ab, len(xs)
+	call.bad.Store(false)
+	copy(call.first[:], first)
+	copy(call.second[:], second)
+	copy(call.xs[:], xs)
+	cpu.Join((out.Len()+cpu.VecChunk-1)/cpu.VecChunk, call.each)
+	finite = !call.bad.Load()
+	call.mid, call.out, call.ab, call.xs = nil, nil, [2]*gpu.Tensor{}, [maxTerms]*gpu.Tensor{}
+	thenCalls.Put(call)
+	return finite
+}
+
+// thenCall is LinCombThen on the CPU, pooled with its closure.
+type thenCall struct {
+	mid, out *gpu.Tensor
+	first    [2]float64
+	ab       [2]*gpu.Tensor
+	second   [maxTerms]float64
+	xs       [maxTerms]*gpu.Tensor
+	k        int
+	bad      atomic.Bool
+	each     func(w *cpu.Worker, i int)
+}
+
+var thenCalls sync.Pool
+
+func (c *thenCall) chunk(_ *cpu.Worker, i int) {
+	lo, hi := i*cpu.VecChunk, min((i+1)*cpu.VecChunk, c.out.Len())
+	lincombRange(c.mid, c.first[:], c.ab[:], lo, hi)
+	if !lincombRange(c.out, c.second[:c.k], c.xs[:c.k], lo, hi) {
+		c.bad.Store(true)
+	}
 }
 
 // LinCombRows is LinComb with coefficients of each sample: row b of the tensors

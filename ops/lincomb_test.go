@@ -204,3 +204,43 @@ func BenchmarkLinComb(b *testing.B) {
 		})
 	}
 }
+
+// Both sums of one call against their formulas, the second made of the first's
+// result, over its own operands too.
+func TestLinCombThen(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for _, dt := range linearDTypes {
+			for _, n := range []int{0, 1, 255, 32768, 100003} {
+				a, av := linearInput(t, dev, dt, 1, n)
+				b, bv := linearInput(t, dev, dt, 2, n)
+				old, ov := linearInput(t, dev, dt, 3, n)
+				mid := a.Like()
+				if n > 1 {
+					if !ops.LinCombThen(mid, []float64{0.5, -2}, a, b, a, []float64{1.5, 0.25, -1}, a, mid, old) {
+						t.Errorf("%v n=%d: finite results are refused", dt, n)
+					}
+				} else {
+					ops.LinCombThen(mid, []float64{0.5, -2}, a, b, a, []float64{1.5, 0.25, -1}, a, mid, old)
+				}
+				m := read64(t, mid)
+				for i, got := range m {
+					if want, bound := combination(dt, []float64{0.5, -2}, [][]float64{av, bv}, i); !(math.Abs(got-want) <= bound) {
+						t.Fatalf("%v n=%d: the first sum's element %d is %v, want %v", dt, n, i, got, want)
+					}
+				}
+				for i, got := range read64(t, a) {
+					if want, bound := combination(dt, []float64{1.5, 0.25, -1}, [][]float64{av, m, ov}, i); !(math.Abs(got-want) <= bound) {
+						t.Fatalf("%v n=%d: the second sum's element %d is %v, want %v", dt, n, i, got, want)
+					}
+				}
+				if n == 0 {
+					continue
+				}
+				b.Rows(n-1, n).Copy(dev.FromAs(dt, []float32{float32(math.NaN())}, 1))
+				if ops.LinCombThen(mid, []float64{0.5, -2}, old, b, a, []float64{1, 1}, a, mid) {
+					t.Errorf("%v n=%d: a NaN in the last element is not seen", dt, n)
+				}
+			}
+		}
+	})
+}

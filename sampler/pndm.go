@@ -90,7 +90,7 @@ func (s *pndm) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	if n, _ := s.startSteps(); i >= n {
 		return s.later.Step(e, x, g, i)
 	}
-	if _, err := s.later.look(e, x, g, i); err != nil {
+	if _, err := s.later.look(e, x, g, i, false); err != nil {
 		return err
 	}
 	from, to := g.Steps[i].From, g.Steps[i].To

@@ -93,6 +93,7 @@ type table struct {
 	unit      []float64     // [n, 2], of x and D_0 in N_0
 	raw       *gpu.Tensor   // what the denoiser said in this step, where it is not D_0 …
 	ax, af    float64       // … which is ax·x + af·raw
+	mid       [2]float64    // of x and raw in what is kept
 	z         *gpu.Tensor
 	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
 	churn     func(diffusion.Point) float64
@@ -107,7 +108,7 @@ type table struct {
 }
 
 func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	shared, err := t.look(e, x, g, i)
+	shared, err := t.look(e, x, g, i, t.corrector == nil)
 	if err != nil {
 		return err
 	}
@@ -128,8 +129,9 @@ func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 }
 
 // look evaluates the denoiser at x in step i and puts what it says in front of
-// the kept. It tells whether all images are at the same level.
-func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) (shared bool, err error) {
+// the kept; with late, what is kept may be left to combine. It tells whether all
+// images are at the same level.
+func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int, late bool) (shared bool, err error) {
 	shared, err = e.levels(x, g, i, t.from, t.to)
 	if err != nil {
 		return shared, err
@@ -150,7 +152,7 @@ func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) (shared b
 	if t.fresh != nil {
 		into = t.fresh
 	}
-	if t.raw = nil; shared && e.den.raw != nil && t.corrector == nil {
+	if t.raw = nil; late && shared && e.den.raw != nil {
 		return shared, t.lookRaw(e, x)
 	}
 	if shared {
@@ -173,19 +175,15 @@ func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) (shared b
 }
 
 // lookRaw is look for a denoiser that says f with D_0 = ax·x + af·f. What is
-// kept of D or N is one pass over memory away, and nothing is where none is.
+// kept of D or N is made on the way to the new state, and nothing is where none is.
 func (t *table) lookRaw(e *Eval, x *gpu.Tensor) (err error) {
 	if t.raw, t.ax, t.af, err = e.askRaw(x, t.from[0]); err != nil {
 		return err
 	}
-	c := [2]float64{t.ax, t.af}
-	switch p := t.from[0]; {
-	case t.fresh != nil:
-		c[0], c[1] = (1-p.A*t.ax)/p.B, -p.A*t.af/p.B
-	case len(t.d) == 1:
-		return nil
+	t.mid = [2]float64{t.ax, t.af}
+	if p := t.from[0]; t.fresh != nil {
+		t.mid = [2]float64{(1 - p.A*t.ax) / p.B, -p.A * t.af / p.B}
 	}
-	ops.LinComb(t.d[0], c[:], x, t.raw)
 	return nil
 }
 
@@ -287,5 +285,11 @@ func (t *table) combine(e *Eval, x, state *gpu.Tensor, shared, correct bool) err
 	if t.z != nil {
 		add(t.c[k-1], t.z, false)
 	}
-	return e.update(t.from[0], t.denoised(), x, t.k, t.terms...)
+	if t.raw == nil || len(t.d) == 1 && t.fresh == nil {
+		return e.update(t.from[0], t.denoised(), x, t.k, t.terms...)
+	}
+	if ops.LinCombThen(t.d[0], t.mid[:], x, t.raw, x, t.k, t.terms...) {
+		return nil
+	}
+	return e.blame(t.from[0], t.raw, x)
 }

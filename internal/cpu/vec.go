@@ -11,6 +11,9 @@ const (
 	linOperands = 8
 	// vecChunk is how many elements a worker takes at a time.
 	vecChunk = 1 << 15
+	// VecChunk is vecChunk for callers that put several functions together: of
+	// that many elements a linear combination runs where it is called.
+	VecChunk = vecChunk
 )
 
 // linear is a linear combination on its way to the workers; reused, so that a
@@ -102,7 +105,7 @@ func linComb[T float32 | float64](op string, pool *sync.Pool, w *Worker, out []T
 func eachChunk(w *Worker, n int, f func(w *Worker, chunk int)) {
 	chunks := (n + vecChunk - 1) / vecChunk
 	if w == nil && chunks > 1 {
-		Each(chunks, f)
+		Join(chunks, f)
 		return
 	}
 	for i := range chunks {

@@ -53,13 +53,20 @@ type job struct {
 	next    atomic.Int64
 	running sync.WaitGroup
 	failed  atomic.Pointer[Panic]
+
+	// Of a call in which the caller works too: it waits for the indices that
+	// others have taken, not for workers that wake up when none is left.
+	joined   bool
+	finished atomic.Int64  // indices that are done
+	holders  atomic.Int64  // who may still look at the job
+	last     chan struct{} // tells the caller that the last index is done
 }
 
 var (
 	setup   sync.Mutex
 	threads int // what SetThreads asked for; 0 is the default
 	shared  atomic.Pointer[pool]
-	jobPool = sync.Pool{New: func() any { return new(job) }}
+	jobPool = sync.Pool{New: func() any { return &job{last: make(chan struct{}, 1)} }}
 )
 
 // SetThreads sets the number of workers, W; 0 stands for the default,
@@ -114,6 +121,11 @@ func (p *pool) work(w *Worker, up func()) {
 	p.tids[w.ID].Store(threadID())
 	up()
 	for j := range p.jobs {
+		if j.joined {
+			j.help(w)
+			j.drop()
+			continue
+		}
 		p.run(w, j)
 	}
 	runtime.UnlockOSThread()
@@ -151,10 +163,64 @@ func (p *pool) run(w *Worker, j *job) {
 	done = true
 }
 
-func (p *pool) each(n int, f func(w *Worker, i int)) {
-	if n <= 0 {
-		return
+// help calls j's function for indices until none is left. The function is our
+// own, must not panic and gets no worker from the caller.
+func (j *job) help(w *Worker) {
+	for {
+		i := j.next.Add(1) - 1
+		if i >= j.n {
+			return
+		}
+		j.f(w, int(i))
+		if j.finished.Add(1) == j.n {
+			j.last <- struct{}{}
+		}
 	}
+}
+
+// drop is each holder's last look at j.
+func (j *job) drop() {
+	if j.holders.Add(-1) == 0 {
+		j.f, j.joined = nil, false
+		jobPool.Put(j)
+	}
+}
+
+// Join is Each for short calls: the caller takes indices itself while workers
+// wake up, which can take longer than the work. f must not need its worker, which
+// is nil where the caller runs it, and must not panic.
+func Join(n int, f func(w *Worker, i int)) {
+	if n > 0 {
+		thePool().join(n, f)
+	}
+}
+
+func (p *pool) join(n int, f func(w *Worker, i int)) {
+	p.notOnWorker()
+	j := jobPool.Get().(*job)
+	j.f, j.n, j.joined = f, int64(n), true
+	j.next.Store(0)
+	j.finished.Store(0)
+	helpers := min(n-1, len(p.tids)-1)
+	j.holders.Store(int64(1 + helpers))
+	for i := range helpers {
+		select {
+		case p.jobs <- j:
+		default: // all are busy, and more calls wait for them
+			j.holders.Add(int64(i - helpers))
+			helpers = i
+		}
+		if i == helpers {
+			break
+		}
+	}
+	j.help(nil)
+	<-j.last
+	j.drop()
+}
+
+// notOnWorker panics on a worker, where waiting for workers might never end.
+func (p *pool) notOnWorker() {
 	if id := threadID(); id != 0 {
 		for i := range p.tids {
 			if p.tids[i].Load() == id {
@@ -162,6 +228,13 @@ func (p *pool) each(n int, f func(w *Worker, i int)) {
 			}
 		}
 	}
+}
+
+func (p *pool) each(n int, f func(w *Worker, i int)) {
+	if n <= 0 {
+		return
+	}
+	p.notOnWorker()
 	j := jobPool.Get().(*job)
 	j.f, j.n = f, int64(n)
 	j.next.Store(0)

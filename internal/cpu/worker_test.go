@@ -148,3 +148,47 @@ func BenchmarkDo(b *testing.B) {
 		Do(func(*Worker) {})
 	}
 }
+
+// Join does every index once, whoever takes it, also when many call at once and
+// when all workers are busy; a worker may not call it.
+func TestJoin(t *testing.T) {
+	release := make(chan struct{})
+	var busy sync.WaitGroup
+	busy.Add(Workers())
+	hold := release
+	go Each(Workers(), func(*Worker, int) {
+		busy.Done()
+		<-hold
+	})
+	busy.Wait()
+	var callers sync.WaitGroup
+	call := func() {
+		defer callers.Done()
+		for n := range 40 {
+			seen := make([]atomic.Int32, n)
+			Join(n, func(_ *Worker, i int) { seen[i].Add(1) })
+			for i := range seen {
+				if c := seen[i].Load(); c != 1 {
+					t.Errorf("index %d of %d was done %d times", i, n, c)
+				}
+			}
+		}
+	}
+	for range 2 { // all workers are busy, then none
+		for range 8 {
+			callers.Add(1)
+			go call()
+		}
+		callers.Wait()
+		if release != nil {
+			close(release)
+			release = nil
+		}
+	}
+	defer func() {
+		if recover() == nil && threadID() != 0 {
+			t.Error("Join on a worker did not panic")
+		}
+	}()
+	Do(func(*Worker) { Join(2, func(*Worker, int) {}) })
+}
