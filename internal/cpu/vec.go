@@ -10,7 +10,7 @@ const (
 	// linOperands is how many operands one native pass of a linear combination takes.
 	linOperands = 8
 	// vecChunk is how many elements a worker takes at a time.
-	vecChunk = 1 << 15
+	vecChunk = 1 << 14
 	// VecChunk is vecChunk for callers that put several functions together: of
 	// that many elements a linear combination runs where it is called.
 	VecChunk = vecChunk
