@@ -14,7 +14,7 @@ enum { NO_DEVICE = 100, NOT_SUPPORTED = 801, MAX_ARGS = 48 };
 static int unavailable(void) { return NO_DEVICE; }
 static int unsupported(void) { return NOT_SUPPORTED; }
 
-#define X(f) __attribute__((visibility("hidden"))) void *slot_##f = (void *)unavailable;
+#define X(f) __attribute__((visibility("hidden"))) void* slot_##f = (void*)unavailable;
 #include "driver_list.h"
 #undef X
 
@@ -26,13 +26,15 @@ static int unsupported(void) { return NOT_SUPPORTED; }
 #else
 #error "the driver's trampolines are written for x86-64 and aarch64; build without the tag native"
 #endif
-#define X(f) __asm__(".text\n.globl " #f "\n.type " #f ",%function\n.balign 16\n" #f ":\n" JUMP(f) ".size " #f ",.-" #f "\n");
+#define X(f)                                                                                       \
+    __asm__(".text\n.globl " #f "\n.type " #f ",%function\n.balign 16\n" #f                        \
+            ":\n" JUMP(f) ".size " #f ",.-" #f "\n");
 #include "driver_list.h"
 #undef X
 
 static const struct {
-	const char *name;
-	void **slot;
+    const char* name;
+    void** slot;
 } table[] = {
 #define X(f) {#f, &slot_##f},
 #include "driver_list.h"
@@ -43,75 +45,85 @@ enum { ENTRIES = sizeof table / sizeof *table };
 
 // The host device of the tests, which package kernels defines under the tag
 // hostdev: the address of the named entry point, or NULL for one it lacks.
-__attribute__((weak)) void *fidlab_host_driver(const char *name);
+__attribute__((weak)) void* fidlab_host_driver(const char* name);
 
 // gorgonia.org/cu calls cuInit when its package is initialised and ends the
 // process unless it succeeds; whether there is a device is Open's to say.
-int cuInit(unsigned flags) {
-	(void)flags;
-	return 0;
+int cuInit(unsigned flags)
+{
+    (void)flags;
+    return 0;
 }
 
-static int open_host(char *why, size_t n) {
-	if (fidlab_host_driver == NULL) {
-		snprintf(why, n, "FIDLAB_HOST_DEVICE is set, but this binary has no host device: build it with the tag hostdev");
-		return 1;
-	}
-	for (size_t i = 0; i < ENTRIES; i++) {
-		void *f = fidlab_host_driver(table[i].name);
-		*table[i].slot = f != NULL ? f : (void *)unsupported;
-	}
-	return 0;
+static int open_host(char* why, size_t n)
+{
+    if (fidlab_host_driver == NULL) {
+        snprintf(why, n,
+                 "FIDLAB_HOST_DEVICE is set, but this binary has no host device: build it with the "
+                 "tag hostdev");
+        return 1;
+    }
+    for (size_t i = 0; i < ENTRIES; i++) {
+        void* f = fidlab_host_driver(table[i].name);
+        *table[i].slot = f != NULL ? f : (void*)unsupported;
+    }
+    return 0;
 }
 
-int fidlab_driver_open(int host, char *why, size_t n) {
-	if (host) {
-		return open_host(why, n);
-	}
-	void *lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-	if (lib == NULL) {
-		snprintf(why, n, "libcuda.so.1 not found (no NVIDIA driver is installed here)");
-		return 1;
-	}
-	// Without these there is not even a list of devices.
-	static const char *const basic[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet",
-		"cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
-	for (size_t i = 0; i < sizeof basic / sizeof *basic; i++) {
-		if (dlsym(lib, basic[i]) == NULL) {
-			snprintf(why, n, "libcuda.so.1 lacks a function that every driver has; reinstall the NVIDIA driver");
-			return 1;
-		}
-	}
-	int rc = ((int (*)(unsigned))dlsym(lib, "cuInit"))(0);
-	if (rc == NO_DEVICE) {
-		snprintf(why, n, "the NVIDIA driver is installed but sees no GPU");
-		return 1;
-	}
-	if (rc != 0) {
-		snprintf(why, n, "cuInit returned error %d; see nvidia-smi", rc);
-		return 1;
-	}
-	for (size_t i = 0; i < ENTRIES; i++) {
-		void *f = dlsym(lib, table[i].name);
-		*table[i].slot = f != NULL ? f : (void *)unsupported;
-	}
-	return 0;
+int fidlab_driver_open(int host, char* why, size_t n)
+{
+    if (host) {
+        return open_host(why, n);
+    }
+    void* lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (lib == NULL) {
+        snprintf(why, n, "libcuda.so.1 not found (no NVIDIA driver is installed here)");
+        return 1;
+    }
+    // Without these there is not even a list of devices.
+    static const char* const basic[] = {
+        "cuInit",          "cuDriverGetVersion",   "cuDeviceGetCount",   "cuDeviceGet",
+        "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+    for (size_t i = 0; i < sizeof basic / sizeof *basic; i++) {
+        if (dlsym(lib, basic[i]) == NULL) {
+            snprintf(
+                why, n,
+                "libcuda.so.1 lacks a function that every driver has; reinstall the NVIDIA driver");
+            return 1;
+        }
+    }
+    int rc = ((int (*)(unsigned))dlsym(lib, "cuInit"))(0);
+    if (rc == NO_DEVICE) {
+        snprintf(why, n, "the NVIDIA driver is installed but sees no GPU");
+        return 1;
+    }
+    if (rc != 0) {
+        snprintf(why, n, "cuInit returned error %d; see nvidia-smi", rc);
+        return 1;
+    }
+    for (size_t i = 0; i < ENTRIES; i++) {
+        void* f = dlsym(lib, table[i].name);
+        *table[i].slot = f != NULL ? f : (void*)unsupported;
+    }
+    return 0;
 }
 
 // The two calls of a launch, with their types.
-extern int cuCtxSetCurrent(void *ctx);
-extern int cuLaunchKernel(void *fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-	unsigned shared, void *stream, void **args, void **extra);
+extern int cuCtxSetCurrent(void* ctx);
+extern int cuLaunchKernel(void* fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                          unsigned bz, unsigned shared, void* stream, void** args, void** extra);
 
-int fidlab_launch(void *ctx, void *fn, void *stream, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-	unsigned bz, unsigned shared, unsigned long long *args, int count) {
-	void *p[MAX_ARGS];
-	for (int i = 0; i < count && i < MAX_ARGS; i++) {
-		p[i] = &args[i];
-	}
-	int rc = cuCtxSetCurrent(ctx);
-	if (rc != 0) {
-		return rc;
-	}
-	return cuLaunchKernel(fn, gx, gy, gz, bx, by, bz, shared, stream, p, NULL);
+int fidlab_launch(void* ctx, void* fn, void* stream, unsigned gx, unsigned gy, unsigned gz,
+                  unsigned bx, unsigned by, unsigned bz, unsigned shared, unsigned long long* args,
+                  int count)
+{
+    void* p[MAX_ARGS];
+    for (int i = 0; i < count && i < MAX_ARGS; i++) {
+        p[i] = &args[i];
+    }
+    int rc = cuCtxSetCurrent(ctx);
+    if (rc != 0) {
+        return rc;
+    }
+    return cuLaunchKernel(fn, gx, gy, gz, bx, by, bz, shared, stream, p, NULL);
 }

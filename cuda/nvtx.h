@@ -6,5 +6,5 @@ int fidlab_nvtx_open(void);
 
 // fidlab_nvtx_start begins a range of that name and returns its number, which
 // fidlab_nvtx_end ends.
-unsigned long long fidlab_nvtx_start(const char *name);
+unsigned long long fidlab_nvtx_start(const char* name);
 void fidlab_nvtx_end(unsigned long long id);

@@ -140,10 +140,20 @@ func TestTimesAtTheEnds(t *testing.T) {
 		path        string
 		sigma, time float64
 	}{
-		{"vp", 0, 0}, {"vp", inf, 999}, {"vp-sde", 0, 1e-3}, {"vp-sde", inf, 1}, {"ve", 0, 0},
-		{"edm", 0, math.Log(0.002) / 4}, {"edm", 1e9, math.Log(80) / 4},
-		{"trigflow", 0, 0}, {"trigflow", 0.5, math.Pi / 4}, {"trigflow", inf, math.Pi / 2},
-		{"flow", 0, 0}, {"flow", inf, 1}, {"flow-reversed", 0, 1}, {"flow-reversed", inf, 0},
+		{"vp", 0, 0},
+		{"vp", inf, 999},
+		{"vp-sde", 0, 1e-3},
+		{"vp-sde", inf, 1},
+		{"ve", 0, 0},
+		{"edm", 0, math.Log(0.002) / 4},
+		{"edm", 1e9, math.Log(80) / 4},
+		{"trigflow", 0, 0},
+		{"trigflow", 0.5, math.Pi / 4},
+		{"trigflow", inf, math.Pi / 2},
+		{"flow", 0, 0},
+		{"flow", inf, 1},
+		{"flow-reversed", 0, 1},
+		{"flow-reversed", inf, 0},
 	} {
 		if got := must(t, c.path).Time(c.sigma); !near(got, c.time, 1e-15) {
 			t.Errorf("%s: time of sigma %g is %g, want %g", c.path, c.sigma, got, c.time)

@@ -107,9 +107,6 @@ __device__ __forceinline__ const float* biasOf(const float* bias, int biasBatch,
 
 // What is subtracted from a query's scores in place of lse. A query that saw no key
 // has only scores of -inf; they stay it.
-__device__ __forceinline__ float finite(float lse)
-{
-    return lse == -INFINITY ? 0.f : lse;
-}
+__device__ __forceinline__ float finite(float lse) { return lse == -INFINITY ? 0.f : lse; }
 
 } // namespace attention

@@ -12,14 +12,8 @@ namespace attention {
 constexpr int PAD = 4;   // rows that are read in groups of four along the row
 constexpr int PAD_P = 8; // rows of held scores, which are also written by single values
 
-__device__ __forceinline__ int laneY()
-{
-    return (threadIdx.x & 31) >> 3;
-}
-__device__ __forceinline__ int laneX()
-{
-    return threadIdx.x & 7;
-}
+__device__ __forceinline__ int laneY() { return (threadIdx.x & 31) >> 3; }
+__device__ __forceinline__ int laneX() { return threadIdx.x & 7; }
 
 // Copies rows [0, valid) x columns [0, d) of src into a tile and zero-fills the
 // rest of it. Aligned rows go through cp.async, for which the caller commits and

@@ -77,8 +77,8 @@ template <class T> struct Column {
 
 // One 64 x 64 tile of the scatter of rows [first, end) of one set.
 template <class T>
-__device__ __forceinline__ void scatterTile(double* out, const T* x, const double* mean, int n, int d,
-                                            int tiles, int splits, int chunk)
+__device__ __forceinline__ void scatterTile(double* out, const T* x, const double* mean, int n,
+                                            int d, int tiles, int splits, int chunk)
 {
     __shared__ __align__(16) double as[2][Centred::size], bs[2][Centred::size];
     int block = blockIdx.x, ti, tj;
@@ -140,28 +140,32 @@ __device__ __forceinline__ void scatterTile(double* out, const T* x, const doubl
 // repro    yes
 // twin     ops.Moments; with moments_mean |mean - exact| <= u (|mean| + (N + 4) avg |x - x0|), u = 2^-53.
 extern "C" __global__ void __launch_bounds__(256)
-    moments_sum_f32(double* partial, double* mean, const float* x, int n, int d, int chunks, int across)
+    moments_sum_f32(double* partial, double* mean, const float* x, int n, int d, int chunks,
+                    int across)
 {
     columnSums(partial, mean, x, n, d, chunks, across);
 }
 EXPORT(moments_sum_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    moments_sum_f64(double* partial, double* mean, const double* x, int n, int d, int chunks, int across)
+    moments_sum_f64(double* partial, double* mean, const double* x, int n, int d, int chunks,
+                    int across)
 {
     columnSums(partial, mean, x, n, d, chunks, across);
 }
 EXPORT(moments_sum_f64)
 
 extern "C" __global__ void __launch_bounds__(256)
-    moments_sum_f16(double* partial, double* mean, const half* x, int n, int d, int chunks, int across)
+    moments_sum_f16(double* partial, double* mean, const half* x, int n, int d, int chunks,
+                    int across)
 {
     columnSums(partial, mean, x, n, d, chunks, across);
 }
 EXPORT(moments_sum_f16)
 
 extern "C" __global__ void __launch_bounds__(256)
-    moments_sum_bf16(double* partial, double* mean, const bf16* x, int n, int d, int chunks, int across)
+    moments_sum_bf16(double* partial, double* mean, const bf16* x, int n, int d, int chunks,
+                     int across)
 {
     columnSums(partial, mean, x, n, d, chunks, across);
 }
@@ -236,7 +240,7 @@ EXPORT(moments_scatter_f16)
 
 extern "C" __global__ void __launch_bounds__(128, 3)
     moments_scatter_bf16(double* out, const bf16* x, const double* mean, int n, int d, int tiles,
-                        int splits, int chunk)
+                         int splits, int chunk)
 {
     scatterTile(out, x, mean, n, d, tiles, splits, chunk);
 }
@@ -274,7 +278,8 @@ extern "C" __global__ void __launch_bounds__(256)
     const int up = blockIdx.y * 32 + threadIdx.x; // the mirrored tile, rows along threadIdx.y
     for (int i = threadIdx.y; i < 32; i += 8) {
         const int r = blockIdx.x * 32 + i;
-        if (up < d && r < up) scatter[set * size + static_cast<size_t>(r) * d + up] = tile[threadIdx.x][i];
+        if (up < d && r < up)
+            scatter[set * size + static_cast<size_t>(r) * d + up] = tile[threadIdx.x][i];
     }
 }
 EXPORT(moments_reduce_f64)
@@ -295,8 +300,8 @@ EXPORT(moments_reduce_f64)
 // repro    yes
 // twin     ops.MergeMoments; each rounds three times or four.
 extern "C" __global__ void __launch_bounds__(256)
-    moments_merge_f64(double* scatter, const double* other, const double* mean, const double* om, int d,
-                      long long total, double weight, int keep)
+    moments_merge_f64(double* scatter, const double* other, const double* mean, const double* om,
+                      int d, long long total, double weight, int keep)
 {
     const long long i = blockIdx.x * 256ll + threadIdx.x;
     if (i >= total) return;

@@ -107,7 +107,8 @@ __device__ __forceinline__ void finite(unsigned long long* bad, const T* x, long
     // The block's end of the tensor, or something is wrong in this thread's vectors: one by one.
 #pragma unroll 1
     for (int j = 0; j < PER * V; j++) {
-        const long long e = first + (static_cast<long long>(j / V) * THREADS + threadIdx.x) * V + j % V;
+        const long long e =
+            first + (static_cast<long long>(j / V) * THREADS + threadIdx.x) * V + j % V;
         if (e < n && probe<T>(widen(x[e])) != 0) {
             atomicMin(bad, static_cast<unsigned long long>(e));
             return;

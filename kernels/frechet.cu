@@ -8,7 +8,8 @@ struct Careful {
     __device__ __forceinline__ void add(double x)
     {
         const double t = __dadd_rn(sum, x);
-        low += fabs(sum) >= fabs(x) ? __dadd_rn(__dsub_rn(sum, t), x) : __dadd_rn(__dsub_rn(x, t), sum);
+        low += fabs(sum) >= fabs(x) ? __dadd_rn(__dsub_rn(sum, t), x)
+                                    : __dadd_rn(__dsub_rn(x, t), sum);
         sum = t;
     }
     __device__ __forceinline__ double value() const { return sum + low; }
@@ -61,7 +62,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     // The second covariance's eigenvalues, only to know that they are not negative.
     int fault2 = jacobiLoad(b, cov2, d, asymmetry, reduce);
     __syncthreads();
-    if (fault2 == faultNone && !jacobi<double, false>(b, nullptr, d, turn, reduce)) fault2 = notConverged;
+    if (fault2 == faultNone && !jacobi<double, false>(b, nullptr, d, turn, reduce))
+        fault2 = notConverged;
     int fault1 = jacobiLoad(a, cov1, d, asymmetry, reduce);
     for (int i = tid; i < n * d; i += threads)
         v[i / d * ld + i % d] = i / d == i % d ? 1 : 0;
@@ -146,7 +148,9 @@ extern "C" __global__ void __launch_bounds__(256)
     apart = blockMax(apart, reduce);
     if (threadIdx.x != 0) return;
     most[blockIdx.x] = size;
-    faults[blockIdx.x] = size != size ? notFinite : apart > asymmetry * size ? notSymmetric : faultNone;
+    faults[blockIdx.x] = size != size               ? notFinite
+                         : apart > asymmetry * size ? notSymmetric
+                                                    : faultNone;
 }
 EXPORT(cholesky_check_f64)
 
@@ -257,7 +261,8 @@ EXPORT(cholesky_panel_f64)
 // expect   regs <= 32, shared <= 0, occupancy >= 75, not LDL STL
 // repro    yes
 // twin     ops.Frechet.
-extern "C" __global__ void __launch_bounds__(256) cholesky_upper_f64(double* a, int d, long long total)
+extern "C" __global__ void __launch_bounds__(256)
+    cholesky_upper_f64(double* a, int d, long long total)
 {
     const long long i = blockIdx.x * 256ll + threadIdx.x;
     if (i >= total) return;

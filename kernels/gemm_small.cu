@@ -5,7 +5,8 @@ inline namespace thisfile {
 // Bits of the parameter flags.
 constexpr int transA = 1; // A is stored k x m
 constexpr int transB = 2; // B is stored k x n
-constexpr int lower = 4;  // C is symmetric: its tiles on and below the diagonal are made, and mirrored
+constexpr int lower =
+    4; // C is symmetric: its tiles on and below the diagonal are made, and mirrored
 
 // What one block needs to know of its matrices.
 template <class T> struct Job {
@@ -97,7 +98,8 @@ __device__ __forceinline__ void load(double* to, const double* from, int ld, int
 }
 
 template <bool aAlongK, bool bAlongK>
-__device__ __forceinline__ void products(double (&acc)[4][4][4], double* shared, const Job<double>& job)
+__device__ __forceinline__ void products(double (&acc)[4][4][4], double* shared,
+                                         const Job<double>& job)
 {
     double* const as = shared; // two stages of A, then two of B
     double* const bs = shared + 2 * stageA;
@@ -105,8 +107,10 @@ __device__ __forceinline__ void products(double (&acc)[4][4][4], double* shared,
     const int steps = job.alpha == 0 ? 0 : (job.k + depth - 1) / depth;
     auto fetch = [&](int s) {
         if (s < steps) {
-            load<rows, aAlongK>(as + (s & 1) * stageA, job.a, job.lda, job.row0, job.m, s * depth, job.k);
-            load<cols, bAlongK>(bs + (s & 1) * stageB, job.b, job.ldb, job.col0, job.n, s * depth, job.k);
+            load<rows, aAlongK>(as + (s & 1) * stageA, job.a, job.lda, job.row0, job.m, s * depth,
+                                job.k);
+            load<cols, bAlongK>(bs + (s & 1) * stageB, job.b, job.ldb, job.col0, job.n, s * depth,
+                                job.k);
         }
         copyAsyncCommit();
     };
@@ -157,7 +161,8 @@ __device__ __forceinline__ void take(float (&v)[4], const float* from, int ld, i
     const int tid = threadIdx.x;
     const int r = row0 + (alongK ? tid / 2 : tid % 32 * 4);
     const int step = k0 + (alongK ? tid % 2 * 4 : tid / 32);
-    const size_t at = alongK ? static_cast<size_t>(r) * ld + step : static_cast<size_t>(step) * ld + r;
+    const size_t at =
+        alongK ? static_cast<size_t>(r) * ld + step : static_cast<size_t>(step) * ld + r;
     const bool in = r < nrows && step < k;
     if (ld % 4 == 0) {
         const float4 x = in ? *reinterpret_cast<const float4*>(from + at) : make_float4(0, 0, 0, 0);
@@ -215,8 +220,10 @@ __device__ __forceinline__ void products(float (&acc)[8][8], float* shared, cons
             float a[8], b[8];
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                const float4 x = *reinterpret_cast<const float4*>(&as[k * stride + 64 * h + 4 * ty]);
-                const float4 y = *reinterpret_cast<const float4*>(&bs[k * stride + 64 * h + 4 * tx]);
+                const float4 x =
+                    *reinterpret_cast<const float4*>(&as[k * stride + 64 * h + 4 * ty]);
+                const float4 y =
+                    *reinterpret_cast<const float4*>(&bs[k * stride + 64 * h + 4 * tx]);
                 a[4 * h] = x.x, a[4 * h + 1] = x.y, a[4 * h + 2] = x.z, a[4 * h + 3] = x.w;
                 b[4 * h] = y.x, b[4 * h + 1] = y.y, b[4 * h + 2] = y.z, b[4 * h + 3] = y.w;
             }
@@ -312,7 +319,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                    long long strideA, long long strideB, long long strideC, int flags, int tiles)
 {
     Job<float> job = {a, b, d, c, 0, 0, m, n, k, lda, ldb, ldc, 0, 0, false};
-    if (!place<float, f32::edge, f32::edge>(job, strideA, strideB, strideC, alpha, beta, flags, tiles))
+    if (!place<float, f32::edge, f32::edge>(job, strideA, strideB, strideC, alpha, beta, flags,
+                                            tiles))
         return;
     f32::run(job, flags);
 }

@@ -174,9 +174,11 @@ void switchTo(Fiber* from, Fiber* next)
             }
         }
         char line[512];
-        const bool warp = f.waits != Primitive::syncthreads && f.waits != Primitive::syncthreadsCount;
-        snprintf(line, sizeof line, "\n    thread %u,%u,%u and %d more wait at %s, %s:%d", f.index.x,
-                 f.index.y, f.index.z, n - 1, primitiveName(f.waits), f.at.file, f.at.line);
+        const bool warp =
+            f.waits != Primitive::syncthreads && f.waits != Primitive::syncthreadsCount;
+        snprintf(line, sizeof line, "\n    thread %u,%u,%u and %d more wait at %s, %s:%d",
+                 f.index.x, f.index.y, f.index.z, n - 1, primitiveName(f.waits), f.at.file,
+                 f.at.line);
         text += line;
         if (warp) {
             snprintf(line, sizeof line, " for the lanes %08x of warp %d; %08x are there", f.mask,
@@ -220,7 +222,8 @@ void openBarrier()
     for (int i = 1; i < s.waitingCount; i++) {
         const Fiber& f = *s.waiting[i];
         if (f.at.line != first.at.line || strcmp(f.at.file, first.at.file))
-            die("divergent barrier: thread %u,%u,%u is at %s, %s:%d, and thread %u,%u,%u at %s, %s:%d",
+            die("divergent barrier: thread %u,%u,%u is at %s, %s:%d, and thread %u,%u,%u at %s, "
+                "%s:%d",
                 f.index.x, f.index.y, f.index.z, primitiveName(f.waits), f.at.file, f.at.line,
                 first.index.x, first.index.y, first.index.z, primitiveName(first.waits),
                 first.at.file, first.at.line);

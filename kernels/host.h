@@ -75,7 +75,7 @@ void launch(const Kernel* k, dim3 grid, dim3 block, size_t shared, void** parame
 template <auto f> struct Bind;
 template <class... A, void (*f)(A...)> struct Bind<f> {
     static_assert(((sizeof(A) <= 8) && ...), "a kernel parameter has at most 8 bytes");
-    static_assert(((std::is_pointer_v<A> || std::is_arithmetic_v<A>)&&...),
+    static_assert(((std::is_pointer_v<A> || std::is_arithmetic_v<A>) && ...),
                   "a kernel parameter is a pointer or a number");
     template <size_t... i> static void spread(void** p, std::index_sequence<i...>)
     {

@@ -49,8 +49,8 @@ struct Fiber : Thread {
 
     unsigned barriers = 0; // of the block, that it has come to
     void* tsan = nullptr;
-    void* fakeStack = nullptr;      // AddressSanitizer's
-    char arrives = 0, wakes = 0;    // ThreadSanitizer orders by these addresses
+    void* fakeStack = nullptr;   // AddressSanitizer's
+    char arrives = 0, wakes = 0; // ThreadSanitizer orders by these addresses
 };
 
 struct Warp {
@@ -67,7 +67,7 @@ const char* primitiveName(Primitive p);
 bool inShared(const void* p, size_t n);
 void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
 void copyBytes(void* to, const void* from, size_t n);
-unsigned char* takeShared(size_t n);    // a block's dynamic shared memory
+unsigned char* takeShared(size_t n); // a block's dynamic shared memory
 void giveShared(unsigned char* p);
 void forgetAccesses(void* p, size_t n); // with HOST_TSAN only
 

@@ -23,8 +23,8 @@ unsigned char* takeShared(size_t n)
 {
     void* p = nullptr;
 #if defined(HOST_TSAN)
-    static void* const kept = mmap(nullptr, 256 << 10, PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    static void* const kept =
+        mmap(nullptr, 256 << 10, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     p = n ? kept : nullptr;
     if (p == MAP_FAILED || n > 256 << 10) die("no %zu bytes of shared memory", n);
 #else

@@ -13,10 +13,7 @@ static std::map<std::string, Kernel>& table()
     return t;
 }
 
-void add(const Kernel& k)
-{
-    table()[k.name] = k;
-}
+void add(const Kernel& k) { table()[k.name] = k; }
 
 const Kernel* find(const char* name)
 {

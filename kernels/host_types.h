@@ -25,24 +25,16 @@ struct dim3 {
 };
 
 #define HOST_VECTOR1(T, name)                                                                      \
-    struct name##1 {                                                                               \
-        T x;                                                                                       \
-    };                                                                                             \
+    struct name##1 { T x; };                                                                       \
     inline name##1 make_##name##1(T x) { return {x}; }
 #define HOST_VECTOR2(T, name)                                                                      \
-    struct alignas(2 * sizeof(T)) name##2 {                                                        \
-        T x, y;                                                                                    \
-    };                                                                                             \
+    struct alignas(2 * sizeof(T)) name##2 { T x, y; };                                             \
     inline name##2 make_##name##2(T x, T y) { return {x, y}; }
 #define HOST_VECTOR3(T, name)                                                                      \
-    struct name##3 {                                                                               \
-        T x, y, z;                                                                                 \
-    };                                                                                             \
+    struct name##3 { T x, y, z; };                                                                 \
     inline name##3 make_##name##3(T x, T y, T z) { return {x, y, z}; }
 #define HOST_VECTOR4(T, name)                                                                      \
-    struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) name##4 {                              \
-        T x, y, z, w;                                                                              \
-    };                                                                                             \
+    struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) name##4 { T x, y, z, w; };             \
     inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 #define HOST_VECTORS(T, name)                                                                      \
     HOST_VECTOR1(T, name) HOST_VECTOR2(T, name) HOST_VECTOR3(T, name) HOST_VECTOR4(T, name)
@@ -87,10 +79,7 @@ template <class To, class From> inline To bitCast(From x)
 
 inline float toFloat(float x) { return x; }
 inline float toFloat(half x) { return static_cast<float>(host::bitCast<_Float16>(x.bits)); }
-inline float toFloat(bf16 x)
-{
-    return host::bitCast<float>(static_cast<uint32_t>(x.bits) << 16);
-}
+inline float toFloat(bf16 x) { return host::bitCast<float>(static_cast<uint32_t>(x.bits) << 16); }
 
 template <class T> inline T fromFloat(float x);
 template <> inline float fromFloat<float>(float x) { return x; }

@@ -11,11 +11,30 @@ namespace host {
 const char* primitiveName(Primitive p)
 {
     static const char* const names[] = {
-        "none", "__syncthreads", "__syncthreads_{count,and,or}", "__syncwarp", "__shfl_sync",
-        "__ballot_sync", "__match_any_sync", "__match_all_sync", "__reduce_add_sync",
-        "__reduce_min_sync", "__reduce_max_sync", "__reduce_min_sync", "__reduce_max_sync",
-        "__reduce_and_sync", "__reduce_or_sync", "__reduce_xor_sync", "mma16816<half>",
-        "mma16816<bf16>", "mma1688tf32", "mma1688f64", "ldmatrix2", "ldmatrix4", "ldmatrix2Trans", "ldmatrix4Trans",
+        "none",
+        "__syncthreads",
+        "__syncthreads_{count,and,or}",
+        "__syncwarp",
+        "__shfl_sync",
+        "__ballot_sync",
+        "__match_any_sync",
+        "__match_all_sync",
+        "__reduce_add_sync",
+        "__reduce_min_sync",
+        "__reduce_max_sync",
+        "__reduce_min_sync",
+        "__reduce_max_sync",
+        "__reduce_and_sync",
+        "__reduce_or_sync",
+        "__reduce_xor_sync",
+        "mma16816<half>",
+        "mma16816<bf16>",
+        "mma1688tf32",
+        "mma1688f64",
+        "ldmatrix2",
+        "ldmatrix4",
+        "ldmatrix2Trans",
+        "ldmatrix4Trans",
     };
     return names[static_cast<int>(p)];
 }
@@ -318,7 +337,8 @@ void ldmatrix(Primitive which, unsigned* r, const void* row, Site at)
 
 void copyAsync(void* shared, const void* global, int bytes, bool valid, Site at)
 {
-    const uintptr_t s = reinterpret_cast<uintptr_t>(shared), g = reinterpret_cast<uintptr_t>(global);
+    const uintptr_t s = reinterpret_cast<uintptr_t>(shared),
+                    g = reinterpret_cast<uintptr_t>(global);
     if ((s | (valid ? g : 0)) & (bytes - 1))
         die("copyAsync%d, %s:%d: an address is not aligned to %d bytes", bytes, at.file, at.line,
             bytes);

@@ -5,9 +5,30 @@
 namespace host {
 
 enum class Primitive : unsigned char {
-    none, syncthreads, syncthreadsCount, syncwarp, shuffle, ballot, matchAny, matchAll,
-    reduceAdd, reduceMin, reduceMax, reduceMinUnsigned, reduceMaxUnsigned, reduceAnd, reduceOr,
-    reduceXor, mmaHalf, mmaBf16, mmaTf32, mmaDouble, ldmatrix2, ldmatrix4, ldmatrix2Trans, ldmatrix4Trans,
+    none,
+    syncthreads,
+    syncthreadsCount,
+    syncwarp,
+    shuffle,
+    ballot,
+    matchAny,
+    matchAll,
+    reduceAdd,
+    reduceMin,
+    reduceMax,
+    reduceMinUnsigned,
+    reduceMaxUnsigned,
+    reduceAnd,
+    reduceOr,
+    reduceXor,
+    mmaHalf,
+    mmaBf16,
+    mmaTf32,
+    mmaDouble,
+    ldmatrix2,
+    ldmatrix4,
+    ldmatrix2Trans,
+    ldmatrix4Trans,
 };
 
 enum class Shuffle { index, up, down, exclusiveOr };
@@ -28,7 +49,8 @@ void copyAsyncWait(int pending);
 void yield(); // lets the other threads of the block run
 [[noreturn]] void trap(Site at);
 
-template <class T> inline T shuffleValue(Shuffle how, unsigned mask, T v, int by, int width, Site at)
+template <class T>
+inline T shuffleValue(Shuffle how, unsigned mask, T v, int by, int width, Site at)
 {
     static_assert(sizeof v <= 8 && std::is_trivially_copyable_v<T>, "a shuffle moves 8 bytes");
     uint64_t bits = 0;
@@ -48,7 +70,7 @@ template <class T> inline uint64_t bitsOf(T v)
 
 // The two last parameters of the functions below are the caller's place.
 #define HOST_AT const char *file = __builtin_FILE(), int line = __builtin_LINE()
-#define HOST_HERE \
+#define HOST_HERE                                                                                  \
     host::Site { file, line }
 
 inline void __syncthreads(HOST_AT)
@@ -130,9 +152,10 @@ HOST_REDUCE(unsigned, __reduce_xor_sync, reduceXor)
 template <class T>
 inline void mma16816(float d[4], const unsigned a[4], const unsigned b[2], HOST_AT)
 {
-    static_assert(std::is_same_v<T, half> || std::is_same_v<T, bf16>, "mma16816 takes half or bf16");
-    host::mma(std::is_same_v<T, half> ? host::Primitive::mmaHalf : host::Primitive::mmaBf16, d, a, b,
-              HOST_HERE);
+    static_assert(std::is_same_v<T, half> || std::is_same_v<T, bf16>,
+                  "mma16816 takes half or bf16");
+    host::mma(std::is_same_v<T, half> ? host::Primitive::mmaHalf : host::Primitive::mmaBf16, d, a,
+              b, HOST_HERE);
 }
 inline unsigned toTf32(float x)
 {

@@ -61,7 +61,8 @@ __device__ void loadRows(unsigned* out, const unsigned short* in, int count, F l
         out[4 * l + i] = r[i];
 }
 
-template <class T> __device__ void shuffled(T* out, const T* in, int how, int by, int width, unsigned mask)
+template <class T>
+__device__ void shuffled(T* out, const T* in, int how, int by, int width, unsigned mask)
 {
     const int l = threadIdx.x;
     if (!(mask >> l & 1)) return;
@@ -91,8 +92,8 @@ extern "C" __global__ void check_mma_tf32(float* d, const float* a, const float*
 {
     const int l = threadIdx.x, g = l >> 2, t = l & 3;
     const auto operand = [&](float x) { return how ? toTf32(x) : __float_as_uint(x); };
-    const unsigned ra[4] = {operand(a[g * 8 + t]), operand(a[(g + 8) * 8 + t]), operand(a[g * 8 + t + 4]),
-                            operand(a[(g + 8) * 8 + t + 4])};
+    const unsigned ra[4] = {operand(a[g * 8 + t]), operand(a[(g + 8) * 8 + t]),
+                            operand(a[g * 8 + t + 4]), operand(a[(g + 8) * 8 + t + 4])};
     const unsigned rb[2] = {operand(b[t * 8 + g]), operand(b[(t + 4) * 8 + g])};
     float r[4] = {0, 0, 0, 0};
     mma1688tf32(r, ra, rb);
@@ -267,29 +268,29 @@ extern "C" __global__ void check_mistake(float* out, int which)
     __shared__ __align__(16) float tile[64];
     const int i = threadIdx.x;
     tile[i] = 1;
-    if (which == 0 && i < 32) __syncthreads();           // the others end
-    if (which == 1) {                                    // two different barriers
+    if (which == 0 && i < 32) __syncthreads(); // the others end
+    if (which == 1) {                          // two different barriers
         if (i < 32)
             __syncthreads();
         else
             __syncthreads();
     }
-    if (which == 2) {                                    // a barrier against a shuffle
+    if (which == 2) { // a barrier against a shuffle
         if (i == 5)
             __syncthreads();
         else
             tile[i] += __shfl_sync(0xffffffffu, tile[i], 0);
     }
-    if (which == 3) __syncwarp(0xfu << 8);               // the mask lacks the caller
-    if (which == 4) {                                    // two primitives in one warp
+    if (which == 3) __syncwarp(0xfu << 8); // the mask lacks the caller
+    if (which == 4) {                      // two primitives in one warp
         if (i % 2)
             tile[i] += __shfl_sync(0xffffffffu, tile[i], 0);
         else
             __syncwarp();
     }
-    if (which == 5) copyAsync16(&tile[i % 16 * 4 + 1], out);  // not aligned
-    if (which == 6) copyAsync16(out, out);               // the destination is not shared
-    if (which == 7) out[64] = 1;                         // one past the end
+    if (which == 5) copyAsync16(&tile[i % 16 * 4 + 1], out); // not aligned
+    if (which == 6) copyAsync16(out, out);                   // the destination is not shared
+    if (which == 7) out[64] = 1;                             // one past the end
     if (which == 8) __trap();
     out[i] = tile[i];
 }

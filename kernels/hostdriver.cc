@@ -132,26 +132,29 @@ int cuDeviceGetAttribute(int* v, int attribute, int device)
     if (device < 0 || device >= deviceCount()) return invalidDevice;
     const bool hopper = capabilityMajor() == 9;
     switch (attribute) {
-    case 1: *v = 1024; break;               // threads of a block
-    case 2: case 3: *v = 1024; break;       // its x, y
-    case 4: *v = 64; break;                 // its z
-    case 5: *v = 2147483647; break;         // grid x
-    case 6: case 7: *v = 65535; break;      // grid y, z
-    case 8: *v = 48 << 10; break;           // shared memory of a block
-    case 10: *v = 32; break;                // lanes of a warp
-    case 12: case 82: *v = 65536; break;    // registers of a block, of a multiprocessor
-    case 13: *v = 1410000; break;           // clock, kHz
+    case 1: *v = 1024; break; // threads of a block
+    case 2:
+    case 3: *v = 1024; break;       // its x, y
+    case 4: *v = 64; break;         // its z
+    case 5: *v = 2147483647; break; // grid x
+    case 6:
+    case 7: *v = 65535; break;    // grid y, z
+    case 8: *v = 48 << 10; break; // shared memory of a block
+    case 10: *v = 32; break;      // lanes of a warp
+    case 12:
+    case 82: *v = 65536; break;              // registers of a block, of a multiprocessor
+    case 13: *v = 1410000; break;            // clock, kHz
     case 16: *v = hopper ? 132 : 108; break; // multiprocessors
-    case 36: *v = 1215000; break;           // memory clock, kHz
-    case 37: *v = 5120; break;              // bus, bits
-    case 38: *v = 40 << 20; break;          // level-2 cache
-    case 39: *v = 2048; break;              // threads of a multiprocessor
-    case 75: *v = hopper ? 9 : 8; break;    // capability
+    case 36: *v = 1215000; break;            // memory clock, kHz
+    case 37: *v = 5120; break;               // bus, bits
+    case 38: *v = 40 << 20; break;           // level-2 cache
+    case 39: *v = 2048; break;               // threads of a multiprocessor
+    case 75: *v = hopper ? 9 : 8; break;     // capability
     case 76: *v = 0; break;
     case 81: *v = hopper ? 228 << 10 : 164 << 10; break; // shared memory of a multiprocessor
-    case 97: *v = sharedLimit(); break;     // of a block that asks for it
-    case 106: *v = 32; break;               // blocks of a multiprocessor
-    case 111: *v = 1024; break;             // shared memory that the system takes of a block
+    case 97: *v = sharedLimit(); break;                  // of a block that asks for it
+    case 106: *v = 32; break;                            // blocks of a multiprocessor
+    case 111: *v = 1024; break; // shared memory that the system takes of a block
     default: *v = 0;
     }
     return success;
@@ -403,14 +406,34 @@ int cuGetErrorString(int status, const char** text)
 #define E(f) {#f, reinterpret_cast<void*>(f)}
 #define E2(f) {#f "_v2", reinterpret_cast<void*>(f)}
 const Entry deviceEntries[] = {
-    E(cuDriverGetVersion), E(cuDeviceGetCount), E(cuDeviceGet), E(cuDeviceGetName),
-    E2(cuDeviceTotalMem), E(cuDeviceGetAttribute), E(cuDeviceCanAccessPeer),
-    E(cuDevicePrimaryCtxRetain), E2(cuDevicePrimaryCtxRelease), E2(cuDevicePrimaryCtxSetFlags),
-    E(cuDevicePrimaryCtxGetState), E(cuCtxSetCurrent), E(cuCtxGetCurrent), E2(cuCtxPushCurrent),
-    E2(cuCtxPopCurrent), E(cuCtxGetDevice), E(cuCtxSynchronize), E(cuModuleLoadData),
-    E(cuModuleLoadDataEx), E(cuModuleLoadFatBinary), E(cuModuleUnload), E(cuModuleGetFunction),
-    E(cuFuncGetAttribute), E(cuFuncSetAttribute), E(cuFuncSetCacheConfig),
-    E(cuOccupancyMaxActiveBlocksPerMultiprocessor), E(cuLaunchKernel), E(cuGetErrorString),
+    E(cuDriverGetVersion),
+    E(cuDeviceGetCount),
+    E(cuDeviceGet),
+    E(cuDeviceGetName),
+    E2(cuDeviceTotalMem),
+    E(cuDeviceGetAttribute),
+    E(cuDeviceCanAccessPeer),
+    E(cuDevicePrimaryCtxRetain),
+    E2(cuDevicePrimaryCtxRelease),
+    E2(cuDevicePrimaryCtxSetFlags),
+    E(cuDevicePrimaryCtxGetState),
+    E(cuCtxSetCurrent),
+    E(cuCtxGetCurrent),
+    E2(cuCtxPushCurrent),
+    E2(cuCtxPopCurrent),
+    E(cuCtxGetDevice),
+    E(cuCtxSynchronize),
+    E(cuModuleLoadData),
+    E(cuModuleLoadDataEx),
+    E(cuModuleLoadFatBinary),
+    E(cuModuleUnload),
+    E(cuModuleGetFunction),
+    E(cuFuncGetAttribute),
+    E(cuFuncSetAttribute),
+    E(cuFuncSetCacheConfig),
+    E(cuOccupancyMaxActiveBlocksPerMultiprocessor),
+    E(cuLaunchKernel),
+    E(cuGetErrorString),
     {nullptr, nullptr},
 };
 

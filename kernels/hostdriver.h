@@ -49,7 +49,8 @@ constexpr size_t guardSize = 256;
 
 struct Function {
     const host::Kernel* kernel;
-    int dynamicShared = 48 << 10; // the most that a launch may ask for, as cuFuncSetAttribute set it
+    int dynamicShared =
+        48 << 10; // the most that a launch may ask for, as cuFuncSetAttribute set it
 };
 
 struct Module {
@@ -82,7 +83,7 @@ struct State {
     Context contexts[8];
     std::map<uintptr_t, Buffer> buffers; // by address
     size_t used = 0;                     // device memory, bytes
-    int lost = 0;                        // the status of a kernel that failed; every call returns it
+    int lost = 0; // the status of a kernel that failed; every call returns it
     std::set<Module*> modules;
     std::set<Stream*> streams;
     std::set<Event*> events;

@@ -245,11 +245,12 @@ void checkGuards(const char* what)
 #define E(f) {#f, reinterpret_cast<void*>(f)}
 #define E2(f) {#f "_v2", reinterpret_cast<void*>(f)}
 const Entry memoryEntries[] = {
-    E2(cuMemGetInfo), E2(cuMemAlloc), E2(cuMemFree), E(cuMemAllocAsync), E(cuMemFreeAsync),
-    E(cuMemHostAlloc), E(cuMemFreeHost), E2(cuMemGetAddressRange), E2(cuMemcpyHtoDAsync),
-    E2(cuMemcpyDtoHAsync), E2(cuMemcpyDtoDAsync), E2(cuMemcpyHtoD), E2(cuMemcpyDtoH),
-    E2(cuMemcpyDtoD), E(cuMemcpyPeerAsync), E(cuMemsetD8Async), E(cuMemsetD16Async),
-    E(cuMemsetD32Async), E2(cuMemsetD8), E2(cuMemsetD32), {nullptr, nullptr},
+    E2(cuMemGetInfo),      E2(cuMemAlloc),        E2(cuMemFree),         E(cuMemAllocAsync),
+    E(cuMemFreeAsync),     E(cuMemHostAlloc),     E(cuMemFreeHost),      E2(cuMemGetAddressRange),
+    E2(cuMemcpyHtoDAsync), E2(cuMemcpyDtoHAsync), E2(cuMemcpyDtoDAsync), E2(cuMemcpyHtoD),
+    E2(cuMemcpyDtoH),      E2(cuMemcpyDtoD),      E(cuMemcpyPeerAsync),  E(cuMemsetD8Async),
+    E(cuMemsetD16Async),   E(cuMemsetD32Async),   E2(cuMemsetD8),        E2(cuMemsetD32),
+    {nullptr, nullptr},
 };
 
 } // namespace hostdriver

@@ -73,7 +73,8 @@ int cuStreamWaitEvent(void* stream, void* event, unsigned)
     Event* e = eventOf(event);
     if (!s || !e) return invalidHandle;
     if (e->capture && e->capture != s->capture) {
-        if (s->capture || s == &defaultStream) return captureUnsupported; // two captures would merge
+        if (s->capture || s == &defaultStream)
+            return captureUnsupported; // two captures would merge
         s->capture = e->capture;
     }
     return success;
@@ -218,11 +219,26 @@ int perform(void* stream, std::function<int()> work)
 #define E(f) {#f, reinterpret_cast<void*>(f)}
 #define E2(f) {#f "_v2", reinterpret_cast<void*>(f)}
 const Entry streamEntries[] = {
-    E(cuStreamCreate), E(cuStreamCreateWithPriority), E2(cuStreamDestroy), E(cuStreamSynchronize),
-    E(cuStreamQuery), E(cuStreamWaitEvent), E(cuEventCreate), E2(cuEventDestroy), E(cuEventRecord),
-    E(cuEventSynchronize), E(cuEventQuery), E(cuEventElapsedTime), E2(cuEventElapsedTime),
-    E2(cuStreamBeginCapture), E(cuStreamEndCapture), E(cuStreamIsCapturing),
-    E(cuGraphInstantiateWithFlags), E(cuGraphDestroy), E(cuGraphExecDestroy), E(cuGraphLaunch),
+    E(cuStreamCreate),
+    E(cuStreamCreateWithPriority),
+    E2(cuStreamDestroy),
+    E(cuStreamSynchronize),
+    E(cuStreamQuery),
+    E(cuStreamWaitEvent),
+    E(cuEventCreate),
+    E2(cuEventDestroy),
+    E(cuEventRecord),
+    E(cuEventSynchronize),
+    E(cuEventQuery),
+    E(cuEventElapsedTime),
+    E2(cuEventElapsedTime),
+    E2(cuStreamBeginCapture),
+    E(cuStreamEndCapture),
+    E(cuStreamIsCapturing),
+    E(cuGraphInstantiateWithFlags),
+    E(cuGraphDestroy),
+    E(cuGraphExecDestroy),
+    E(cuGraphLaunch),
     {nullptr, nullptr},
 };
 

@@ -117,8 +117,9 @@ void Record::finish()
         if (changed) data.append(reinterpret_cast<char*>(s.at), s.size);
     }
     FILE* f = fopen((path + ".tmp").c_str(), "wb");
-    if (!f || fwrite((head + "data\n" + data).data(), 1, head.size() + 5 + data.size(), f) !=
-                  head.size() + 5 + data.size() ||
+    if (!f ||
+        fwrite((head + "data\n" + data).data(), 1, head.size() + 5 + data.size(), f) !=
+            head.size() + 5 + data.size() ||
         fclose(f) || rename((path + ".tmp").c_str(), path.c_str())) {
         fprintf(stderr, "host device: FIDLAB_HOST_RECORD: %s cannot be written\n", path.c_str());
         abort();

@@ -44,7 +44,7 @@ class Record {
         std::string before;
     };
     const host::Kernel& kernel;
-    std::string path; // empty: this launch is not recorded
+    std::string path;       // empty: this launch is not recorded
     std::string head, tail; // the lines before and after the time
     std::vector<Saved> saved;
     double started = 0; // microseconds

@@ -113,9 +113,11 @@ void launches()
     EXPECT(launch(f, 2, 64, 256, nullptr), 1);
     EXPECT(launch(f, 2, 64, (48 << 10) + 1, parameters), 1);
     EXPECT(call("cuLaunchKernel", f, 1u, 65536u, 1u, 64u, 1u, 1u, 256u, none, parameters,
-                (void**)nullptr), 1);
-    EXPECT(call("cuLaunchKernel", f, 1u, 1u, 1u, 8u, 1u, 65u, 256u, none, parameters,
-                (void**)nullptr), 1);
+                (void**)nullptr),
+           1);
+    EXPECT(
+        call("cuLaunchKernel", f, 1u, 1u, 1u, 8u, 1u, 65u, 256u, none, parameters, (void**)nullptr),
+        1);
     EXPECT(call("cuFuncSetAttribute", f, 8, (163 << 10) + 1), 1);
     EXPECT(call("cuFuncSetAttribute", f, 8, 100 << 10), 0);
     EXPECT(launch(f, 2, 64, (48 << 10) + 1, parameters), 0);

@@ -75,7 +75,8 @@ __device__ __forceinline__ void eigh(T* values, T* vectors, int* faults, const T
 // source   cyclic Jacobi in the circle order (Brent and Luk 1985), stopping relative to the diagonal
 //          (Demmel and Veselic 1992). Own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    jacobi_eigh_f32(float* values, float* vectors, int* faults, const float* a, int d, double asymmetry)
+    jacobi_eigh_f32(float* values, float* vectors, int* faults, const float* a, int d,
+                    double asymmetry)
 {
     eigh(values, vectors, faults, a, d, asymmetry);
 }

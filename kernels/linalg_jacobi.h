@@ -134,7 +134,14 @@ __device__ __forceinline__ bool jacobi(T* a, T* v, int d, JacobiRotations<T>& tu
 }
 
 // What is wrong with a matrix; ops/matrices.go has the same numbers.
-enum MatrixFault { faultNone = 0, notFinite = 1, notSymmetric = 2, notPositive = 3, singular = 4, notConverged = 5 };
+enum MatrixFault {
+    faultNone = 0,
+    notFinite = 1,
+    notSymmetric = 2,
+    notPositive = 3,
+    singular = 4,
+    notConverged = 5
+};
 
 // Loads the d x d matrix `from` into shared memory for jacobi, as (A + A^T) / 2, and says what is
 // wrong with it. The bye's row and column are zero.

@@ -114,7 +114,8 @@ __device__ __forceinline__ void whole(T* out, unsigned long long* bad, const Ter
 // c[b * k + j] is the coefficient of x_j in row b; a row takes `blocks` blocks.
 template <class T>
 __device__ __forceinline__ void rows(T* out, unsigned long long* bad, Terms<T>& t,
-                                     const double* __restrict__ c, int k, long long size, int blocks)
+                                     const double* __restrict__ c, int k, long long size,
+                                     int blocks)
 {
     const unsigned b = blockIdx.x / static_cast<unsigned>(blocks);
     const unsigned part = blockIdx.x - b * static_cast<unsigned>(blocks);
@@ -122,7 +123,7 @@ __device__ __forceinline__ void rows(T* out, unsigned long long* bad, Terms<T>& 
     for (int j = 0; j < TERMS; j++)
         if (j < k) t.c[j] = c[static_cast<long long>(b) * k + j];
     combine(out, bad, t, k, static_cast<long long>(b) * size,
-             static_cast<long long>(part) * THREADS * Vec16<T>::n, size);
+            static_cast<long long>(part) * THREADS * Vec16<T>::n, size);
 }
 
 } // namespace thisfile
@@ -147,8 +148,10 @@ __device__ __forceinline__ void rows(T* out, unsigned long long* bad, Terms<T>& 
 //          fused, rounded once (16-bit types: to float, then to the type).
 // source   own derivation.
 extern "C" __global__ void __launch_bounds__(256, 5)
-    lincomb_f32(float* out, unsigned long long* bad, const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5, const float* x6, const float* x7,
-                double c0, double c1, double c2, double c3, double c4, double c5, double c6, double c7, int k, long long n)
+    lincomb_f32(float* out, unsigned long long* bad, const float* x0, const float* x1,
+                const float* x2, const float* x3, const float* x4, const float* x5, const float* x6,
+                const float* x7, double c0, double c1, double c2, double c3, double c4, double c5,
+                double c6, double c7, int k, long long n)
 {
     const Terms<float> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {c0, c1, c2, c3, c4, c5, c6, c7}};
     whole(out, bad, t, k, n);
@@ -156,8 +159,10 @@ extern "C" __global__ void __launch_bounds__(256, 5)
 EXPORT(lincomb_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 5)
-    lincomb_f64(double* out, unsigned long long* bad, const double* x0, const double* x1, const double* x2, const double* x3, const double* x4, const double* x5, const double* x6, const double* x7,
-                double c0, double c1, double c2, double c3, double c4, double c5, double c6, double c7, int k, long long n)
+    lincomb_f64(double* out, unsigned long long* bad, const double* x0, const double* x1,
+                const double* x2, const double* x3, const double* x4, const double* x5,
+                const double* x6, const double* x7, double c0, double c1, double c2, double c3,
+                double c4, double c5, double c6, double c7, int k, long long n)
 {
     const Terms<double> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {c0, c1, c2, c3, c4, c5, c6, c7}};
     whole(out, bad, t, k, n);
@@ -165,8 +170,10 @@ extern "C" __global__ void __launch_bounds__(256, 5)
 EXPORT(lincomb_f64)
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    lincomb_f16(half* out, unsigned long long* bad, const half* x0, const half* x1, const half* x2, const half* x3, const half* x4, const half* x5, const half* x6, const half* x7,
-                double c0, double c1, double c2, double c3, double c4, double c5, double c6, double c7, int k, long long n)
+    lincomb_f16(half* out, unsigned long long* bad, const half* x0, const half* x1, const half* x2,
+                const half* x3, const half* x4, const half* x5, const half* x6, const half* x7,
+                double c0, double c1, double c2, double c3, double c4, double c5, double c6,
+                double c7, int k, long long n)
 {
     const Terms<half> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {c0, c1, c2, c3, c4, c5, c6, c7}};
     whole(out, bad, t, k, n);
@@ -174,8 +181,10 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 EXPORT(lincomb_f16)
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    lincomb_bf16(bf16* out, unsigned long long* bad, const bf16* x0, const bf16* x1, const bf16* x2, const bf16* x3, const bf16* x4, const bf16* x5, const bf16* x6, const bf16* x7,
-                double c0, double c1, double c2, double c3, double c4, double c5, double c6, double c7, int k, long long n)
+    lincomb_bf16(bf16* out, unsigned long long* bad, const bf16* x0, const bf16* x1, const bf16* x2,
+                 const bf16* x3, const bf16* x4, const bf16* x5, const bf16* x6, const bf16* x7,
+                 double c0, double c1, double c2, double c3, double c4, double c5, double c6,
+                 double c7, int k, long long n)
 {
     const Terms<bf16> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {c0, c1, c2, c3, c4, c5, c6, c7}};
     whole(out, bad, t, k, n);
@@ -197,8 +206,10 @@ EXPORT(lincomb_bf16)
 // twin     ops.LinCombRows; the same bits.
 // source   own derivation.
 extern "C" __global__ void __launch_bounds__(256, 4)
-    lincomb_rows_f32(float* out, unsigned long long* bad, const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5, const float* x6, const float* x7,
-                     const double* __restrict__ c, int k, long long size, int blocks)
+    lincomb_rows_f32(float* out, unsigned long long* bad, const float* x0, const float* x1,
+                     const float* x2, const float* x3, const float* x4, const float* x5,
+                     const float* x6, const float* x7, const double* __restrict__ c, int k,
+                     long long size, int blocks)
 {
     Terms<float> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {}};
     rows(out, bad, t, c, k, size, blocks);
@@ -206,8 +217,10 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 EXPORT(lincomb_rows_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    lincomb_rows_f64(double* out, unsigned long long* bad, const double* x0, const double* x1, const double* x2, const double* x3, const double* x4, const double* x5, const double* x6, const double* x7,
-                     const double* __restrict__ c, int k, long long size, int blocks)
+    lincomb_rows_f64(double* out, unsigned long long* bad, const double* x0, const double* x1,
+                     const double* x2, const double* x3, const double* x4, const double* x5,
+                     const double* x6, const double* x7, const double* __restrict__ c, int k,
+                     long long size, int blocks)
 {
     Terms<double> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {}};
     rows(out, bad, t, c, k, size, blocks);
@@ -215,8 +228,10 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 EXPORT(lincomb_rows_f64)
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    lincomb_rows_f16(half* out, unsigned long long* bad, const half* x0, const half* x1, const half* x2, const half* x3, const half* x4, const half* x5, const half* x6, const half* x7,
-                     const double* __restrict__ c, int k, long long size, int blocks)
+    lincomb_rows_f16(half* out, unsigned long long* bad, const half* x0, const half* x1,
+                     const half* x2, const half* x3, const half* x4, const half* x5, const half* x6,
+                     const half* x7, const double* __restrict__ c, int k, long long size,
+                     int blocks)
 {
     Terms<half> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {}};
     rows(out, bad, t, c, k, size, blocks);
@@ -224,8 +239,10 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 EXPORT(lincomb_rows_f16)
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    lincomb_rows_bf16(bf16* out, unsigned long long* bad, const bf16* x0, const bf16* x1, const bf16* x2, const bf16* x3, const bf16* x4, const bf16* x5, const bf16* x6, const bf16* x7,
-                     const double* __restrict__ c, int k, long long size, int blocks)
+    lincomb_rows_bf16(bf16* out, unsigned long long* bad, const bf16* x0, const bf16* x1,
+                      const bf16* x2, const bf16* x3, const bf16* x4, const bf16* x5,
+                      const bf16* x6, const bf16* x7, const double* __restrict__ c, int k,
+                      long long size, int blocks)
 {
     Terms<bf16> t = {{x0, x1, x2, x3, x4, x5, x6, x7}, {}};
     rows(out, bad, t, c, k, size, blocks);

@@ -98,8 +98,8 @@ __device__ __forceinline__ void expand(T* out, const T* x, const T* mean, const 
         __syncthreads();
         for (int i = threadIdx.x; i < DIRECTIONS * SAMPLES; i += THREADS) {
             const int b = i / DIRECTIONS, r = i % DIRECTIONS;
-            c[r][b] = b0 + b < rows && r < n
-                          ? coef[static_cast<long long>(b0 + b) * rank + r0 + r] : static_cast<T>(0);
+            c[r][b] = b0 + b < rows && r < n ? coef[static_cast<long long>(b0 + b) * rank + r0 + r]
+                                             : static_cast<T>(0);
         }
         __syncthreads();
         if (d >= dims) continue;

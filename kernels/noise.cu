@@ -44,7 +44,8 @@ __device__ __forceinline__ float radius(unsigned long long u)
     int top = 63 - __clzll(static_cast<long long>(m));
     if (static_cast<unsigned>((m << (63 - top)) >> 32) > 0xB504F333u) top++; // above sqrt 2
     const long long diff = static_cast<long long>(m) - (1ll << top);
-    const float d = static_cast<float>(diff) * __uint_as_float(static_cast<unsigned>(127 - top) << 23);
+    const float d =
+        static_cast<float>(diff) * __uint_as_float(static_cast<unsigned>(127 - top) << 23);
     // ln(1 + d) = d - d^2/2 + d^3 P(d), the polynomial of Cephes' logf.
     float p = 7.0376836292e-2f;
     p = fmaf(p, d, -1.1514610310e-1f);

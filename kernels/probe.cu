@@ -12,8 +12,8 @@
 #include "device.h"
 
 extern "C" __global__ void __launch_bounds__(256)
-    probe_triad_f32(float* __restrict__ y, const float* __restrict__ a, const float* __restrict__ b, float s,
-                    long long n)
+    probe_triad_f32(float* __restrict__ y, const float* __restrict__ a, const float* __restrict__ b,
+                    float s, long long n)
 {
     const long long first = blockIdx.x * 4096ll + threadIdx.x * 4;
     if (first - threadIdx.x * 4 + 4096 <= n) {
@@ -35,8 +35,7 @@ extern "C" __global__ void __launch_bounds__(256)
     for (int k = 0; k < 4; k++)
         for (int j = 0; j < 4; j++) {
             const long long i = first + 1024 * k + j;
-            if (i < n)
-                y[i] = fmaf(s, b[i], a[i]);
+            if (i < n) y[i] = fmaf(s, b[i], a[i]);
         }
 }
 EXPORT(probe_triad_f32)
@@ -53,7 +52,8 @@ EXPORT(probe_triad_f32)
 // expect   regs <= 32, shared <= 0, occupancy >= 100, FFMA >= 128, not LDL STL
 // repro    yes
 // twin     none: it measures the machine. kernels/probe_test.go holds it to the formula.
-extern "C" __global__ void __launch_bounds__(256) probe_fma_f32(float* out, float a, float b, float c, int rounds)
+extern "C" __global__ void __launch_bounds__(256)
+    probe_fma_f32(float* out, float a, float b, float c, int rounds)
 {
     float x[8];
 #pragma unroll
@@ -104,13 +104,15 @@ template <class T> __device__ __forceinline__ void chains(float* out, unsigned o
 }
 } // namespace thisfile
 
-extern "C" __global__ void __launch_bounds__(128) probe_mma_f16(float* out, unsigned one, int rounds)
+extern "C" __global__ void __launch_bounds__(128)
+    probe_mma_f16(float* out, unsigned one, int rounds)
 {
     chains<half>(out, one, rounds);
 }
 EXPORT(probe_mma_f16)
 
-extern "C" __global__ void __launch_bounds__(128) probe_mma_bf16(float* out, unsigned one, int rounds)
+extern "C" __global__ void __launch_bounds__(128)
+    probe_mma_bf16(float* out, unsigned one, int rounds)
 {
     chains<bf16>(out, one, rounds);
 }

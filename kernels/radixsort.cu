@@ -39,7 +39,8 @@ extern "C" __global__ void __launch_bounds__(256)
     }
     __syncthreads();
     for (int p = 0; p < passes; p++)
-        if (local[p][threadIdx.x]) atomicAdd(counts + p * digits + threadIdx.x, local[p][threadIdx.x]);
+        if (local[p][threadIdx.x])
+            atomicAdd(counts + p * digits + threadIdx.x, local[p][threadIdx.x]);
 }
 EXPORT(radix_histogram_u32)
 
@@ -58,7 +59,8 @@ extern "C" __global__ void __launch_bounds__(256)
     radix_starts_u32(unsigned* starts, const unsigned* counts)
 {
     __shared__ unsigned sums[warps];
-    const int at = blockIdx.x * digits + threadIdx.x, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int at = blockIdx.x * digits + threadIdx.x, lane = threadIdx.x & 31,
+              warp = threadIdx.x >> 5;
     const unsigned mine = counts[at];
     unsigned upTo = mine;
 #pragma unroll
@@ -93,13 +95,14 @@ EXPORT(radix_starts_u32)
 extern "C" __global__ void __launch_bounds__(256, 3)
     radix_pass_u32(unsigned* __restrict__ keys, unsigned* __restrict__ values,
                    const unsigned* __restrict__ keysIn, const unsigned* __restrict__ valuesIn,
-                   const unsigned* __restrict__ starts, unsigned* state, unsigned* ticket, int shift,
-                   unsigned mask, int n)
+                   const unsigned* __restrict__ starts, unsigned* state, unsigned* ticket,
+                   int shift, unsigned mask, int n)
 {
     __shared__ unsigned place, sums[warps];
-    __shared__ unsigned counts[warps][digits]; // of a warp's keys; later where they start in the block
-    __shared__ unsigned begin[digits];         // where a digit starts in the block
-    __shared__ unsigned target[digits];        // where it goes in memory, less begin
+    __shared__ unsigned counts[warps]
+                              [digits]; // of a warp's keys; later where they start in the block
+    __shared__ unsigned begin[digits];  // where a digit starts in the block
+    __shared__ unsigned target[digits]; // where it goes in memory, less begin
     __shared__ unsigned sorted[tile];
     if (threadIdx.x == 0) place = atomicAdd(ticket, 1u);
     for (int w = 0; w < warps; w++)
@@ -117,7 +120,8 @@ extern "C" __global__ void __launch_bounds__(256, 3)
 #pragma unroll
     for (int k = 0; k < each; k++) {
         const bool valid = mine + 32 * k < here;
-        const unsigned digit = valid ? key[k] >> shift & mask : digits; // beyond the end: a digit of its own
+        const unsigned digit =
+            valid ? key[k] >> shift & mask : digits; // beyond the end: a digit of its own
         const unsigned peers = __match_any_sync(0xffffffffu, digit);
         const unsigned before = __popc(peers & ((1u << lane) - 1));
         const int leader = __ffs(peers) - 1;
@@ -191,7 +195,8 @@ extern "C" __global__ void __launch_bounds__(256, 3)
 #pragma unroll
     for (int k = 0; k < each; k++)
         if (mine + 32 * k < here)
-            sorted[rank[k]] = valuesIn ? valuesIn[base + mine + 32 * k] : (unsigned)(base + mine + 32 * k);
+            sorted[rank[k]] =
+                valuesIn ? valuesIn[base + mine + 32 * k] : (unsigned)(base + mine + 32 * k);
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < each; k++) {

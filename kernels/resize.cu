@@ -42,10 +42,9 @@ struct Fixed {
 
 // DOWN: the vertical axis first. put(x, y, channel, value) stores a result.
 template <class A, bool DOWN, class Put>
-__device__ __forceinline__ void resample(const unsigned char* pix, int width,
-                                         const Axis<typename A::Weight>& h,
-                                         const Axis<typename A::Weight>& v,
-                                         typename A::Value (*mid)[PITCH], Put put)
+__device__ __forceinline__ void
+resample(const unsigned char* pix, int width, const Axis<typename A::Weight>& h,
+         const Axis<typename A::Weight>& v, typename A::Value (*mid)[PITCH], Put put)
 {
     typedef typename A::Weight Weight;
     typedef typename A::Value Value;

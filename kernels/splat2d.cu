@@ -24,7 +24,8 @@ inline namespace thisfile {
 // A tile's threads, who hold a column of pixels each, `apart` rows from one another, and take in that many Gaussians at a
 // time.
 template <int SIDE> struct Block {
-    static constexpr int apart = 4, rows = SIDE / apart, threads = SIDE * apart, warps = threads / 32, batch = threads;
+    static constexpr int apart = 4, rows = SIDE / apart, threads = SIDE * apart,
+                         warps = threads / 32, batch = threads;
 };
 
 // A Gaussian of the batch; the mask says which columns and rows of the tile its box has.
@@ -35,7 +36,8 @@ template <int C, int batch> struct Batch {
 
 // Loads entry i of the list into slot threadIdx.x.
 template <int C, int SIDE>
-__device__ __forceinline__ void load(Batch<C, Block<SIDE>::batch>& b, const splat::Scene& s, size_t g, int tx, int ty)
+__device__ __forceinline__ void load(Batch<C, Block<SIDE>::batch>& b, const splat::Scene& s,
+                                     size_t g, int tx, int ty)
 {
     const int t = threadIdx.x;
     b.place[t] = s.place[g];
@@ -71,8 +73,8 @@ template <int C, int SIDE> struct Tile {
         return blockIdx.x;
     }
     // Writes a pixel's C values; those beyond c are padding.
-    __device__ __forceinline__ void store(void* image_, const float* v, int r, int width, int height, int c,
-                                          int planar, int stored) const
+    __device__ __forceinline__ void store(void* image_, const float* v, int r, int width,
+                                          int height, int c, int planar, int stored) const
     {
         const int x = tx + column, y = ty + row + apart * r;
         if (x >= width || y >= height) return;
@@ -88,15 +90,16 @@ template <int C, int SIDE> struct Tile {
         for (int k = 0; k < C; k++)
             if (k < c)
                 splat::store(image_,
-                             planar ? ((size_t)image * c + k) * pixels + p : ((size_t)image * pixels + p) * c + k,
+                             planar ? ((size_t)image * c + k) * pixels + p
+                                    : ((size_t)image * pixels + p) * c + k,
                              v[k], stored);
     }
 };
 
 template <int C, int SIDE = splat::side>
-__device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s, const float* background,
-                                    float eps, int normalised, int corners, int planar, int stored, int width,
-                                    int height, int c)
+__device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s,
+                                    const float* background, float eps, int normalised, int corners,
+                                    int planar, int stored, int width, int height, int c)
 {
     constexpr int rows = Block<SIDE>::rows, apart = Block<SIDE>::apart, batch = Block<SIDE>::batch;
     constexpr int warps = Block<SIDE>::warps;
@@ -134,9 +137,11 @@ __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s
 #pragma unroll
             for (int r = 0; r < rows; r++) {
                 float u;
-                const float q = splat::distance(place, shape.x, t.px - place.x, t.py[r] - place.y, u);
+                const float q =
+                    splat::distance(place, shape.x, t.px - place.x, t.py[r] - place.y, u);
                 if ((mask >> (16 + t.row + apart * r) & 1u) && q <= shape.z) {
-                    const float g = __fmul_rn(shape.y, __expf(-q)); // the same bits for tiles of any side
+                    const float g =
+                        __fmul_rn(shape.y, __expf(-q)); // the same bits for tiles of any side
                     weight[r] += g;
 #pragma unroll
                     for (int k = 0; k < C; k++)
@@ -171,8 +176,8 @@ __device__ __forceinline__ void sum(void* image, float* z, const splat::Scene& s
 // Front to back. The light that is left at a pixel, and the place in the tile's list after its last Gaussian.
 template <int C, int SIDE = splat::side>
 __device__ __forceinline__ void alpha(void* image, float* left, float* coverage, int* last,
-                                      const splat::Scene& s, const float* background, int corners, int planar,
-                                      int stored, int width, int height, int c)
+                                      const splat::Scene& s, const float* background, int corners,
+                                      int planar, int stored, int width, int height, int c)
 {
     constexpr int rows = Block<SIDE>::rows, apart = Block<SIDE>::apart, batch = Block<SIDE>::batch;
     constexpr int warps = Block<SIDE>::warps;
@@ -209,10 +214,11 @@ __device__ __forceinline__ void alpha(void* image, float* left, float* coverage,
 #pragma unroll
             for (int r = 0; r < rows; r++) {
                 float u;
-                const float q = splat::distance(place, shape.x, t.px - place.x, t.py[r] - place.y, u);
+                const float q =
+                    splat::distance(place, shape.x, t.px - place.x, t.py[r] - place.y, u);
                 const float a = fminf(shape.y * __expf(-q), splat::alphaCap);
-                if (!(mask >> (16 + t.row + apart * r) & 1u) || !(q <= shape.z) || !(open >> r & 1u) ||
-                    !(a >= splat::alphaLeast))
+                if (!(mask >> (16 + t.row + apart * r) & 1u) || !(q <= shape.z) ||
+                    !(open >> r & 1u) || !(a >= splat::alphaLeast))
                     continue;
                 const float then = light[r] * (1 - a);
                 if (then <= splat::alphaEnd) {
@@ -247,11 +253,12 @@ __device__ __forceinline__ void alpha(void* image, float* left, float* coverage,
 } // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(64, 16)
-    splat2d_sum4_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                     const int4* __restrict__ box, const float* __restrict__ feature,
-                     const float* __restrict__ background, const unsigned* __restrict__ entries,
-                     const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                     int stored, int width, int height, int c, int n)
+    splat2d_sum4_f32(void* image, float* z, const float4* __restrict__ place,
+                     const float4* __restrict__ shape, const int4* __restrict__ box,
+                     const float* __restrict__ feature, const float* __restrict__ background,
+                     const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                     float eps, int normalised, int corners, int planar, int stored, int width,
+                     int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 4};
     sum<4>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
@@ -259,11 +266,12 @@ extern "C" __global__ void __launch_bounds__(64, 16)
 EXPORT(splat2d_sum4_f32)
 
 extern "C" __global__ void __launch_bounds__(64, 12)
-    splat2d_sum8_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                     const int4* __restrict__ box, const float* __restrict__ feature,
-                     const float* __restrict__ background, const unsigned* __restrict__ entries,
-                     const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                     int stored, int width, int height, int c, int n)
+    splat2d_sum8_f32(void* image, float* z, const float4* __restrict__ place,
+                     const float4* __restrict__ shape, const int4* __restrict__ box,
+                     const float* __restrict__ feature, const float* __restrict__ background,
+                     const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                     float eps, int normalised, int corners, int planar, int stored, int width,
+                     int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 8};
     sum<8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
@@ -284,11 +292,12 @@ EXPORT(splat2d_sum8_f32)
 // twin     as splat2d's.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(32, 28)
-    splat2d_small4_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                     const int4* __restrict__ box, const float* __restrict__ feature,
-                     const float* __restrict__ background, const unsigned* __restrict__ entries,
-                     const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                     int stored, int width, int height, int c, int n)
+    splat2d_small4_f32(void* image, float* z, const float4* __restrict__ place,
+                       const float4* __restrict__ shape, const int4* __restrict__ box,
+                       const float* __restrict__ feature, const float* __restrict__ background,
+                       const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                       float eps, int normalised, int corners, int planar, int stored, int width,
+                       int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 4};
     sum<4, 8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
@@ -296,11 +305,12 @@ extern "C" __global__ void __launch_bounds__(32, 28)
 EXPORT(splat2d_small4_f32)
 
 extern "C" __global__ void __launch_bounds__(32, 24)
-    splat2d_small8_f32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                     const int4* __restrict__ box, const float* __restrict__ feature,
-                     const float* __restrict__ background, const unsigned* __restrict__ entries,
-                     const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                     int stored, int width, int height, int c, int n)
+    splat2d_small8_f32(void* image, float* z, const float4* __restrict__ place,
+                       const float4* __restrict__ shape, const int4* __restrict__ box,
+                       const float* __restrict__ feature, const float* __restrict__ background,
+                       const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                       float eps, int normalised, int corners, int planar, int stored, int width,
+                       int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, 8};
     sum<8, 8>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
@@ -323,12 +333,12 @@ EXPORT(splat2d_small8_f32)
 // twin     as splat2d's.
 // source   Kerbl et al. 2023, arXiv 2308.04079; constants of gsplat. Own derivation.
 extern "C" __global__ void __launch_bounds__(64, 14)
-    splat2d_alpha4_f32(void* image, float* left, float* coverage, int* last, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box,
-                       const float* __restrict__ feature, const float* __restrict__ background,
-                       const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
-                       const unsigned* __restrict__ owner, int corners, int planar, int stored, int width, int height,
-                       int c, int n)
+    splat2d_alpha4_f32(void* image, float* left, float* coverage, int* last,
+                       const float4* __restrict__ place, const float4* __restrict__ shape,
+                       const int4* __restrict__ box, const float* __restrict__ feature,
+                       const float* __restrict__ background, const unsigned* __restrict__ entries,
+                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner,
+                       int corners, int planar, int stored, int width, int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, 4};
     alpha<4>(image, left, coverage, last, s, background, corners, planar, stored, width, height, c);
@@ -336,12 +346,12 @@ extern "C" __global__ void __launch_bounds__(64, 14)
 EXPORT(splat2d_alpha4_f32)
 
 extern "C" __global__ void __launch_bounds__(64, 10)
-    splat2d_alpha8_f32(void* image, float* left, float* coverage, int* last, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box,
-                       const float* __restrict__ feature, const float* __restrict__ background,
-                       const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
-                       const unsigned* __restrict__ owner, int corners, int planar, int stored, int width, int height,
-                       int c, int n)
+    splat2d_alpha8_f32(void* image, float* left, float* coverage, int* last,
+                       const float4* __restrict__ place, const float4* __restrict__ shape,
+                       const int4* __restrict__ box, const float* __restrict__ feature,
+                       const float* __restrict__ background, const unsigned* __restrict__ entries,
+                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner,
+                       int corners, int planar, int stored, int width, int height, int c, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, 8};
     alpha<8>(image, left, coverage, last, s, background, corners, planar, stored, width, height, c);

@@ -13,12 +13,14 @@
 
 namespace splat {
 
-constexpr int side = 16;             // of a tile, where nothing else is said
-constexpr float alphaCap = 0.99f;    // alpha is at most this
+constexpr int side = 16;                  // of a tile, where nothing else is said
+constexpr float alphaCap = 0.99f;         // alpha is at most this
 constexpr float alphaLeast = 1.f / 255.f; // skipped below
-constexpr float alphaEnd = 1e-4f;    // a pixel is closed before its light falls to this
-constexpr float farthest = 1e-30f;    // a sum of weights below this is splat2d_far's, where that is asked for
-constexpr int moments = 6;           // sums of t, t u, t dy, t u^2, t u dy, t dy^2 with t = exp(-q) dL/dg, u = dx + k dy
+constexpr float alphaEnd = 1e-4f;         // a pixel is closed before its light falls to this
+constexpr float farthest =
+    1e-30f; // a sum of weights below this is splat2d_far's, where that is asked for
+constexpr int moments =
+    6; // sums of t, t u, t dy, t u^2, t u dy, t dy^2 with t = exp(-q) dL/dg, u = dx + k dy
 
 // Where the pixels of an axis of n sit: i + 0.5, or with corners 2 i / (n - 1) - 1.
 struct Axis {
@@ -28,7 +30,10 @@ struct Axis {
         : first(corners ? 1 - n : 1), scale(corners ? __frcp_rn((float)(n - 1)) : 0.5f)
     {
     }
-    __device__ __forceinline__ float operator()(int i) const { return (float)(2 * i + first) * scale; }
+    __device__ __forceinline__ float operator()(int i) const
+    {
+        return (float)(2 * i + first) * scale;
+    }
 };
 
 // The part of a box that lies in the tile at (tx, ty), as bits: columns in the lower half, rows in
@@ -53,16 +58,17 @@ __device__ __forceinline__ bool inMask(unsigned mask, int x, int y)
 // sign. Margins of a hundredth of a pixel and of 2^-20 of all that is added are more than any rounding, the
 // drawing's too. No product may be fused with a sum here, as counting and listing are different kernels and have
 // to agree to the bit.
-__device__ __forceinline__ int2 columnsOf(float4 place, float4 shape, int4 box, int ty, int tile, Axis across,
-                                          Axis down)
+__device__ __forceinline__ int2 columnsOf(float4 place, float4 shape, int4 box, int ty, int tile,
+                                          Axis across, Axis down)
 {
     const int first = box.x / tile, end = (box.z - 1) / tile + 1;
     if (shape.w == INFINITY) return make_int2(first, end);
     const float k = place.z, p = place.w, v = shape.x, tiny = 1e-37f;
     const float top = down(max(ty, box.y)), bottom = down(min(ty + tile, box.w) - 1);
     const float tall = sqrtf(__fdividef(shape.w, v)); // half the ellipse's height
-    const float slack = __fmaf_rn(0x1p-20f, __fadd_rn(fabsf(place.y), fmaxf(fabsf(top), fabsf(bottom))),
-                                  __fmul_rn(0.02f, down.scale));
+    const float slack =
+        __fmaf_rn(0x1p-20f, __fadd_rn(fabsf(place.y), fmaxf(fabsf(top), fabsf(bottom))),
+                  __fmul_rn(0.02f, down.scale));
     const float lo = fmaxf(__fsub_rn(__fsub_rn(top, place.y), slack), -tall);
     const float hi = fminf(__fadd_rn(__fsub_rn(bottom, place.y), slack), tall);
     if (lo > hi) return make_int2(0, 0);
@@ -91,7 +97,8 @@ enum Stored { storedF32, storedF16, storedBf16 };
 __device__ __forceinline__ float load(const void* p, size_t i, int stored)
 {
     if (stored == storedF32) return static_cast<const float*>(p)[i];
-    return stored == storedF16 ? toFloat(static_cast<const half*>(p)[i]) : toFloat(static_cast<const bf16*>(p)[i]);
+    return stored == storedF16 ? toFloat(static_cast<const half*>(p)[i])
+                               : toFloat(static_cast<const bf16*>(p)[i]);
 }
 __device__ __forceinline__ void store(void* p, size_t i, float v, int stored)
 {

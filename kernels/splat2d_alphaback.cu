@@ -22,71 +22,86 @@
 #include "splat2d_alphaback.h"
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphaback4_f32(float* slots, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphaback4_f32(float* slots, const float4* __restrict__ place,
+                           const float4* __restrict__ shape, const int4* __restrict__ box,
+                           const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                           const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                           const float* __restrict__ v, const float* __restrict__ background,
+                           const float* __restrict__ dCoverage, const float* __restrict__ left,
+                           const int* __restrict__ last, int corners, int width, int height, int c,
+                           int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<4, false>(slots, nullptr, nullptr, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphaback4_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphaback8_f32(float* slots, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphaback8_f32(float* slots, const float4* __restrict__ place,
+                           const float4* __restrict__ shape, const int4* __restrict__ box,
+                           const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                           const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                           const float* __restrict__ v, const float* __restrict__ background,
+                           const float* __restrict__ dCoverage, const float* __restrict__ left,
+                           const int* __restrict__ last, int corners, int width, int height, int c,
+                           int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<8, false>(slots, nullptr, nullptr, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphaback8_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    splat2d_alphaback16_f32(float* slots, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphaback16_f32(float* slots, const float4* __restrict__ place,
+                            const float4* __restrict__ shape, const int4* __restrict__ box,
+                            const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                            const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                            const float* __restrict__ v, const float* __restrict__ background,
+                            const float* __restrict__ dCoverage, const float* __restrict__ left,
+                            const int* __restrict__ last, int corners, int width, int height, int c,
+                            int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<16, false>(slots, nullptr, nullptr, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphaback16_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphaback32_f32(float* slots, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphaback32_f32(float* slots, const float4* __restrict__ place,
+                            const float4* __restrict__ shape, const int4* __restrict__ box,
+                            const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                            const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                            const float* __restrict__ v, const float* __restrict__ background,
+                            const float* __restrict__ dCoverage, const float* __restrict__ left,
+                            const int* __restrict__ last, int corners, int width, int height, int c,
+                            int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<32, false>(slots, nullptr, nullptr, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphaback32_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphaback64_f32(float* slots, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphaback64_f32(float* slots, const float4* __restrict__ place,
+                            const float4* __restrict__ shape, const int4* __restrict__ box,
+                            const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                            const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                            const float* __restrict__ v, const float* __restrict__ background,
+                            const float* __restrict__ dCoverage, const float* __restrict__ left,
+                            const int* __restrict__ last, int corners, int width, int height, int c,
+                            int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<64, false>(slots, nullptr, nullptr, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphaback64_f32)

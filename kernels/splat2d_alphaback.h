@@ -29,7 +29,8 @@ template <int CP> struct BehindBatch {
 // Writes the moments and the features [c0, c0 + CP) of every entry to its slot; with fast adds them up where
 // they belong instead.
 template <int CP, bool fast>
-__device__ __forceinline__ void alphaBack(float* slots, float* sums, float* df, const Behind& s, int perSlot)
+__device__ __forceinline__ void alphaBack(float* slots, float* sums, float* df, const Behind& s,
+                                          int perSlot)
 {
     typedef BehindBatch<CP> Batch;
     constexpr int values = Batch::values, warps = Batch::warps;
@@ -38,7 +39,8 @@ __device__ __forceinline__ void alphaBack(float* slots, float* sums, float* df, 
     const int across = (s.width + side - 1) / side, tiles = across * ((s.height + side - 1) / side);
     const int image = blockIdx.x / tiles, tile = blockIdx.x - image * tiles;
     const int tx = tile % across * side, ty = tile / across * side;
-    const int column = threadIdx.x & 15, row = threadIdx.x >> 4, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int column = threadIdx.x & 15, row = threadIdx.x >> 4, lane = threadIdx.x & 31,
+              warp = threadIdx.x >> 5;
     const int x = tx + column, y = ty + row, c0 = blockIdx.y * CP;
     const bool inside = x < s.width && y < s.height;
     const float px = s.across(x), py = s.down(y);
@@ -103,8 +105,8 @@ __device__ __forceinline__ void alphaBack(float* slots, float* sums, float* df, 
             float u, all[values];
             const float q = distance(place, shape.x, px - place.x, dy, u);
             const float e = __expf(-q), g = shape.y * e, a = fminf(g, alphaCap);
-            const bool use = first + j < last && inMask(__float_as_uint(shape.w), column, row) && q <= shape.z &&
-                             a >= alphaLeast;
+            const bool use = first + j < last && inMask(__float_as_uint(shape.w), column, row) &&
+                             q <= shape.z && a >= alphaLeast;
             if (!__any_sync(0xffffffffu, use)) {
                 for (int k = lane; k < values; k += 32)
                     b.parts[j][warp][k] = 0;
@@ -121,7 +123,8 @@ __device__ __forceinline__ void alphaBack(float* slots, float* sums, float* df, 
                         vf = fmaf(v[k], b.feature[j][k], vf);
                     if constexpr (CP == 64) { // there may be more
                         for (int k = CP; k < s.cp; k++)
-                            vf = fmaf(s.v[p * s.cp + k], s.feature[(size_t)b.owner[j] * s.cp + k], vf);
+                            vf = fmaf(s.v[p * s.cp + k], s.feature[(size_t)b.owner[j] * s.cp + k],
+                                      vf);
                     }
                     h = g <= alphaCap ? before * vf - behind / rest : 0.f;
                     behind = fmaf(w, vf, behind);

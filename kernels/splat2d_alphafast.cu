@@ -21,71 +21,86 @@
 #include "splat2d_alphaback.h"
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphafast4_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphafast4_f32(float* sums, float* df, const float4* __restrict__ place,
+                           const float4* __restrict__ shape, const int4* __restrict__ box,
+                           const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                           const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                           const float* __restrict__ v, const float* __restrict__ background,
+                           const float* __restrict__ dCoverage, const float* __restrict__ left,
+                           const int* __restrict__ last, int corners, int width, int height, int c,
+                           int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<4, true>(nullptr, sums, df, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphafast4_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphafast8_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphafast8_f32(float* sums, float* df, const float4* __restrict__ place,
+                           const float4* __restrict__ shape, const int4* __restrict__ box,
+                           const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                           const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                           const float* __restrict__ v, const float* __restrict__ background,
+                           const float* __restrict__ dCoverage, const float* __restrict__ left,
+                           const int* __restrict__ last, int corners, int width, int height, int c,
+                           int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<8, true>(nullptr, sums, df, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphafast8_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphafast16_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphafast16_f32(float* sums, float* df, const float4* __restrict__ place,
+                            const float4* __restrict__ shape, const int4* __restrict__ box,
+                            const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                            const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                            const float* __restrict__ v, const float* __restrict__ background,
+                            const float* __restrict__ dCoverage, const float* __restrict__ left,
+                            const int* __restrict__ last, int corners, int width, int height, int c,
+                            int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<16, true>(nullptr, sums, df, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphafast16_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphafast32_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphafast32_f32(float* sums, float* df, const float4* __restrict__ place,
+                            const float4* __restrict__ shape, const int4* __restrict__ box,
+                            const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                            const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                            const float* __restrict__ v, const float* __restrict__ background,
+                            const float* __restrict__ dCoverage, const float* __restrict__ left,
+                            const int* __restrict__ last, int corners, int width, int height, int c,
+                            int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<32, true>(nullptr, sums, df, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphafast32_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_alphafast64_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const unsigned* __restrict__ entries,
-                      const unsigned* __restrict__ owner, const int2* __restrict__ ranges, const float* __restrict__ v,
-                      const float* __restrict__ background, const float* __restrict__ dCoverage,
-                      const float* __restrict__ left, const int* __restrict__ last, int corners, int width, int height,
-                      int c, int cp)
+    splat2d_alphafast64_f32(float* sums, float* df, const float4* __restrict__ place,
+                            const float4* __restrict__ shape, const int4* __restrict__ box,
+                            const float* __restrict__ feature, const unsigned* __restrict__ entries,
+                            const unsigned* __restrict__ owner, const int2* __restrict__ ranges,
+                            const float* __restrict__ v, const float* __restrict__ background,
+                            const float* __restrict__ dCoverage, const float* __restrict__ left,
+                            const int* __restrict__ last, int corners, int width, int height, int c,
+                            int cp)
 {
-    const splat::Behind s = {place, shape, box, feature, entries, owner, ranges, v, background, dCoverage, left, last,
-                             {width, corners}, {height, corners}, width, height, c, cp};
+    const splat::Behind s = {
+        place,     shape, box,  feature,          entries,           owner, ranges, v, background,
+        dCoverage, left,  last, {width, corners}, {height, corners}, width, height, c, cp};
     splat::alphaBack<64, true>(nullptr, sums, df, s, splat::moments + cp);
 }
 EXPORT(splat2d_alphafast64_f32)

@@ -18,13 +18,15 @@
 #include "splat2d_covariance.h"
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_fold_f32(float* __restrict__ out, float* __restrict__ offset, const void* __restrict__ v,
-                     const float* __restrict__ z, const void* __restrict__ image, float eps, float least, int planar, int stored, int c, int cp,
-                     long long area, long long n)
+    splat2d_fold_f32(float* __restrict__ out, float* __restrict__ offset,
+                     const void* __restrict__ v, const float* __restrict__ z,
+                     const void* __restrict__ image, float eps, float least, int planar, int stored,
+                     int c, int cp, long long area, long long n)
 {
     const long long p = (long long)blockIdx.x * 256 + threadIdx.x;
     if (p >= n) return;
-    const long long b = p / area, first = planar ? b * area * c + (p - b * area) : p * c, next = planar ? area : 1;
+    const long long b = p / area, first = planar ? b * area * c + (p - b * area) : p * c,
+                    next = planar ? area : 1;
     const float over = !z ? 1.f : z[p] < least ? 0.f : 1.f / (z[p] + eps);
     float dot = 0;
     for (int k = 0; k < cp; k += 4) {
@@ -32,7 +34,8 @@ extern "C" __global__ void __launch_bounds__(256)
 #pragma unroll
         for (int m = 0; m < 4; m++) {
             t[m] = k + m < c ? splat::load(v, first + (k + m) * next, stored) * over : 0.f;
-            if (z && k + m < c) dot = fmaf(t[m], splat::load(image, first + (k + m) * next, stored), dot);
+            if (z && k + m < c)
+                dot = fmaf(t[m], splat::load(image, first + (k + m) * next, stored), dot);
         }
         *reinterpret_cast<float4*>(out + p * cp + k) = make_float4(t[0], t[1], t[2], t[3]);
     }
@@ -51,7 +54,8 @@ EXPORT(splat2d_fold_f32)
 // twin     ops.SplatBackward.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_narrow_f32(void* __restrict__ out, const float* __restrict__ in, int stored, long long n)
+    splat2d_narrow_f32(void* __restrict__ out, const float* __restrict__ in, int stored,
+                       long long n)
 {
     const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
     if (i < n) splat::store(out, i, in[i], stored);
@@ -73,13 +77,14 @@ EXPORT(splat2d_narrow_f32)
 // twin     ops.SplatBackward.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_background_f32(float* __restrict__ parts, const float* __restrict__ v, const float* __restrict__ weight,
-                           long long area, int cp)
+    splat2d_background_f32(float* __restrict__ parts, const float* __restrict__ v,
+                           const float* __restrict__ weight, long long area, int cp)
 {
     __shared__ float sums[256];
     const int k0 = blockIdx.z * 256, here = min(256, cp - k0), lanes = 256 / here;
     const int k = threadIdx.x % here, lane = threadIdx.x / here;
-    const long long first = blockIdx.x * 4096ll, end = min(first + 4096, area), base = blockIdx.y * area;
+    const long long first = blockIdx.x * 4096ll, end = min(first + 4096, area),
+                    base = blockIdx.y * area;
     float sum = 0;
     if (lane < lanes)
         for (long long p = first + lane; p < end; p += lanes)
@@ -94,8 +99,8 @@ extern "C" __global__ void __launch_bounds__(256)
 EXPORT(splat2d_background_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_background_total_f32(float* __restrict__ dbg, const float* __restrict__ parts, float scale, int slices, int c,
-                                 int cp)
+    splat2d_background_total_f32(float* __restrict__ dbg, const float* __restrict__ parts,
+                                 float scale, int slices, int c, int cp)
 {
     const int k = blockIdx.x * 256 + threadIdx.x;
     if (k >= c) return;
@@ -121,10 +126,11 @@ EXPORT(splat2d_background_total_f32)
 // twin     ops.SplatBackward; |gpu - float64| <= 1e-4 of the largest.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(128)
-    splat2d_chain_f32(float* __restrict__ dMean, float* __restrict__ dCov, float* __restrict__ dOpacity,
-                      const float* __restrict__ sums, const float4* __restrict__ place, const float4* __restrict__ shape,
-                      const int4* __restrict__ box, const float* __restrict__ cov, int form, int corners, float lowX, float lowY,
-                      int width, int height, int n)
+    splat2d_chain_f32(float* __restrict__ dMean, float* __restrict__ dCov,
+                      float* __restrict__ dOpacity, const float* __restrict__ sums,
+                      const float4* __restrict__ place, const float4* __restrict__ shape,
+                      const int4* __restrict__ box, const float* __restrict__ cov, int form,
+                      int corners, float lowX, float lowY, int width, int height, int n)
 {
     const long long i = (long long)blockIdx.x * 128 + threadIdx.x;
     if (i >= n) return;
@@ -145,7 +151,8 @@ extern "C" __global__ void __launch_bounds__(128)
     const double rr = -o * (4 * p * p * k * k * suu + 8 * p * k * v * suy + 4 * v * v * syy);
     double ga = -tt / 2, gb = -tr, gc = -rr / 2;
     double c0 = cov[3 * i], c1 = cov[3 * i + 1], c2 = cov[3 * i + 2];
-    const double stepX = corners ? 2.0 / (width - 1) : 1.0, stepY = corners ? 2.0 / (height - 1) : 1.0;
+    const double stepX = corners ? 2.0 / (width - 1) : 1.0,
+                 stepY = corners ? 2.0 / (height - 1) : 1.0;
     const double lowA = (double)lowX * stepX * stepX, lowC = (double)lowY * stepY * stepY;
     splat::Covariance s;
     splat::covariance(s, form, c0, c1, c2, stepX, stepY, lowA, lowC);

@@ -7,7 +7,17 @@
 namespace splat {
 
 enum Form { cholesky, rs, sigmarho };
-enum Fault { faultNone, faultMean, faultCov, faultOpacity, faultFeature, faultDepth, faultSigma, faultRho, faultSize };
+enum Fault {
+    faultNone,
+    faultMean,
+    faultCov,
+    faultOpacity,
+    faultFeature,
+    faultDepth,
+    faultSigma,
+    faultRho,
+    faultSize
+};
 
 constexpr double sigmaLeast = 1e-3, rhoMost = 1 - 1e-4, detLeast = 1e-12;
 

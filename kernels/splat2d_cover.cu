@@ -20,35 +20,41 @@
 #include "splat2d_cover.h"
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    splat2d_cover16_f32(float* __restrict__ parts, const float4* __restrict__ place, const float4* __restrict__ shape,
-                        const int4* __restrict__ box, const float* __restrict__ feature, const float* __restrict__ v,
-                        const float* __restrict__ offset, int corners, int width, int height, int cp, int perImage,
-                        int most)
+    splat2d_cover16_f32(float* __restrict__ parts, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height,
+                        int cp, int perImage, int most)
 {
-    splat::cover<16>(parts, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, height,
-                     cp, perImage, most);
+    splat::cover<16>(parts, place, shape, box, feature,
+                     {v, offset, width, cp, {width, corners}, {height, corners}}, height, cp,
+                     perImage, most);
 }
 EXPORT(splat2d_cover16_f32)
 
 extern "C" __global__ void __launch_bounds__(128, 3)
-    splat2d_cover32_f32(float* __restrict__ parts, const float4* __restrict__ place, const float4* __restrict__ shape,
-                        const int4* __restrict__ box, const float* __restrict__ feature, const float* __restrict__ v,
-                        const float* __restrict__ offset, int corners, int width, int height, int cp, int perImage,
-                        int most)
+    splat2d_cover32_f32(float* __restrict__ parts, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height,
+                        int cp, int perImage, int most)
 {
-    splat::cover<32>(parts, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, height,
-                     cp, perImage, most);
+    splat::cover<32>(parts, place, shape, box, feature,
+                     {v, offset, width, cp, {width, corners}, {height, corners}}, height, cp,
+                     perImage, most);
 }
 EXPORT(splat2d_cover32_f32)
 
 extern "C" __global__ void __launch_bounds__(64, 4)
-    splat2d_cover64_f32(float* __restrict__ parts, const float4* __restrict__ place, const float4* __restrict__ shape,
-                        const int4* __restrict__ box, const float* __restrict__ feature, const float* __restrict__ v,
-                        const float* __restrict__ offset, int corners, int width, int height, int cp, int perImage,
-                        int most)
+    splat2d_cover64_f32(float* __restrict__ parts, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height,
+                        int cp, int perImage, int most)
 {
-    splat::cover<64>(parts, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, height,
-                     cp, perImage, most);
+    splat::cover<64>(parts, place, shape, box, feature,
+                     {v, offset, width, cp, {width, corners}, {height, corners}}, height, cp,
+                     perImage, most);
 }
 EXPORT(splat2d_cover64_f32)
 
@@ -66,9 +72,10 @@ EXPORT(splat2d_cover64_f32)
 // twin     as splat2d_cover's.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_covertotal_f32(float* __restrict__ sums, float* __restrict__ df, const float* __restrict__ parts,
-                           const float4* __restrict__ shape, const int4* __restrict__ box, int height, int c, int cp,
-                           int perImage, int most, int n)
+    splat2d_covertotal_f32(float* __restrict__ sums, float* __restrict__ df,
+                           const float* __restrict__ parts, const float4* __restrict__ shape,
+                           const int4* __restrict__ box, int height, int c, int cp, int perImage,
+                           int most, int n)
 {
     const long long g = (long long)blockIdx.x * 8 + (threadIdx.x >> 5);
     if (g >= n) return;

@@ -39,16 +39,19 @@ template <int CP> struct Cover {
 
 // parts[(image rows + row) perImage + i][0..6 + cp) of the covering Gaussians i of this block: its row of tiles' share.
 template <int CP>
-__device__ __forceinline__ void cover(float* parts, const float4* place, const float4* shape, const int4* box,
-                                      const float* feature, View w, int height, int cp, int perImage, int most)
+__device__ __forceinline__ void cover(float* parts, const float4* place, const float4* shape,
+                                      const int4* box, const float* feature, View w, int height,
+                                      int cp, int perImage, int most)
 {
     typedef CoverShape<CP> Shape;
-    constexpr int warps = Shape::warps, gt = Shape::gt, ft = Shape::ft, across = CP / ft, values = moments + CP;
+    constexpr int warps = Shape::warps, gt = Shape::gt, ft = Shape::ft, across = CP / ft,
+                  values = moments + CP;
     static_assert(together / gt * across == 32, "a warp's lanes make all sums");
     static_assert(32 * (CP + 4) >= together * values, "the sums fit where v was");
     __shared__ Cover<CP> b;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int rows = (height + side - 1) / side, image = blockIdx.x / rows, ty = (blockIdx.x - image * rows) * side;
+    const int rows = (height + side - 1) / side, image = blockIdx.x / rows,
+              ty = (blockIdx.x - image * rows) * side;
     const size_t base = (size_t)image * perImage;
     TileList<warps> list;
     list.search(b.found, base, perImage, [&](int i) { return covers(box[base + i], most); });
@@ -113,10 +116,12 @@ __device__ __forceinline__ void cover(float* parts, const float4* place, const f
                 const float dy = py - p.y;
                 float u;
                 const float q = distance(p, s.x, px - p.x, dy, u);
-                const bool use = (x >= r.x) & (x < r.z) & (y >= r.y) & (y < r.w) & (q <= s.z); // no branches
+                const bool use =
+                    (x >= r.x) & (x < r.z) & (y >= r.y) & (y < r.w) & (q <= s.z); // no branches
                 const float falloff = __expf(-q);
                 e[m] = use ? falloff : 0.f;
-                const float t = e[m] * h[j], tu = t * u, td = t * dy; // of 0: 0, as u and dy are finite
+                const float t = e[m] * h[j], tu = t * u,
+                            td = t * dy; // of 0: 0, as u and dy are finite
                 all[8 * m] = t;
                 all[8 * m + 1] = tu;
                 all[8 * m + 2] = td;
@@ -126,7 +131,8 @@ __device__ __forceinline__ void cover(float* parts, const float4* place, const f
                 all[8 * m + 6] = all[8 * m + 7] = 0;
             }
             sums[group] += warpSums(all);
-            *reinterpret_cast<float4*>(&b.e[warp][lane][4 * group]) = make_float4(e[0], e[1], e[2], e[3]);
+            *reinterpret_cast<float4*>(&b.e[warp][lane][4 * group]) =
+                make_float4(e[0], e[1], e[2], e[3]);
         }
         __syncwarp(); // e and v of all pixels are here
 #pragma unroll 4

@@ -18,11 +18,13 @@
 #include "splat2d_far.h"
 
 extern "C" __global__ void __launch_bounds__(256, 3)
-    splat2d_far_f32(void* image, float2* __restrict__ far, float* __restrict__ none, const float* __restrict__ z,
-                    const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
+    splat2d_far_f32(void* image, float2* __restrict__ far, float* __restrict__ none,
+                    const float* __restrict__ z, const float4* __restrict__ place,
+                    const float4* __restrict__ shape, const int4* __restrict__ box,
                     const float* __restrict__ feature, const float* __restrict__ background,
-                    const unsigned* __restrict__ entries, const int2* __restrict__ ranges, int corners, int planar,
-                    int stored, int width, int height, int c, int cp, int n)
+                    const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                    int corners, int planar, int stored, int width, int height, int c, int cp,
+                    int n)
 {
     constexpr int warps = 8;
     __shared__ splat::Found<warps> found;
@@ -56,7 +58,8 @@ extern "C" __global__ void __launch_bounds__(256, 3)
         if (near < INFINITY)
             for (int i = 0; i < list.length; i++) {
                 const size_t g = list.value(i);
-                const float w = splat::weight(shape[g].y, splat::reached(place[g], shape[g], box[g], x, y, px, py), near);
+                const float w = splat::weight(
+                    shape[g].y, splat::reached(place[g], shape[g], box[g], x, y, px, py), near);
                 sum += w;
 #pragma unroll
                 for (int m = 0; m < 8; m++)
@@ -92,11 +95,12 @@ EXPORT(splat2d_far_f32)
 // twin     ops.SplatBackward with ExactFar; |gpu - float64| <= 1e-3 of the largest.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(128)
-    splat2d_farback_f32(float* sums, float* df, const float2* __restrict__ far, const float* __restrict__ z,
-                        const float4* __restrict__ place, const float4* __restrict__ shape,
-                        const int4* __restrict__ box, const float* __restrict__ feature, const void* __restrict__ v,
-                        const void* __restrict__ image, int corners, int planar, int stored, int width, int height,
-                        int c, int cp, int perImage, int n)
+    splat2d_farback_f32(float* sums, float* df, const float2* __restrict__ far,
+                        const float* __restrict__ z, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const void* __restrict__ v,
+                        const void* __restrict__ image, int corners, int planar, int stored,
+                        int width, int height, int c, int cp, int perImage, int n)
 {
     const long long g = (long long)blockIdx.x * 4 + (threadIdx.x >> 5);
     if (g >= n) return;
@@ -120,7 +124,8 @@ extern "C" __global__ void __launch_bounds__(128)
         float h = 0;
         for (int k = 0; k < c; k++) {
             const size_t e = splat::element(picture, p, k, c, area, planar);
-            h = fmaf(splat::load(v, e, stored), feature[g * cp + k] - splat::load(image, e, stored), h);
+            h = fmaf(splat::load(v, e, stored), feature[g * cp + k] - splat::load(image, e, stored),
+                     h);
         }
         const float t = __fdividef(splat::weight(1, q, f.x) * h, f.y);
         m[0] += t;
@@ -145,9 +150,10 @@ extern "C" __global__ void __launch_bounds__(128)
             const float2 f = far[base + p];
             const float q = splat::reached(at, s, b, x, y, across(x), down(y));
             if (q == INFINITY || f.x == INFINITY) continue;
-            sum += __fdividef(splat::weight(s.y, q, f.x) *
-                                  splat::load(v, splat::element(picture, p, k, c, area, planar), stored),
-                              f.y);
+            sum += __fdividef(
+                splat::weight(s.y, q, f.x) *
+                    splat::load(v, splat::element(picture, p, k, c, area, planar), stored),
+                f.y);
         }
         sum = warpSum(sum);
         if (lane == 0) df[g * c + k] += sum;

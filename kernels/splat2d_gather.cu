@@ -20,50 +20,65 @@
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather4_f32(float* sums, float* df, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
-                       const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int most, int n)
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height, int c,
+                        int cp, int perImage, int most, int n)
 {
-    splat::gather<4>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
+    splat::gather<4>(sums, df, place, shape, box, feature,
+                     {v, offset, width, cp, {width, corners}, {height, corners}},
+                     (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather4_f32)
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather8_f32(float* sums, float* df, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
-                       const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int most, int n)
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height, int c,
+                        int cp, int perImage, int most, int n)
 {
-    splat::gather<8>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
+    splat::gather<8>(sums, df, place, shape, box, feature,
+                     {v, offset, width, cp, {width, corners}, {height, corners}},
+                     (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather8_f32)
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather16_f32(float* sums, float* df, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
-                       const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int most, int n)
+                         const float4* __restrict__ shape, const int4* __restrict__ box,
+                         const float* __restrict__ feature, const float* __restrict__ v,
+                         const float* __restrict__ offset, int corners, int width, int height,
+                         int c, int cp, int perImage, int most, int n)
 {
-    splat::gather<16>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
+    splat::gather<16>(sums, df, place, shape, box, feature,
+                      {v, offset, width, cp, {width, corners}, {height, corners}},
+                      (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather16_f32)
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_gather32_f32(float* sums, float* df, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
-                       const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int most, int n)
+                         const float4* __restrict__ shape, const int4* __restrict__ box,
+                         const float* __restrict__ feature, const float* __restrict__ v,
+                         const float* __restrict__ offset, int corners, int width, int height,
+                         int c, int cp, int perImage, int most, int n)
 {
-    splat::gather<32>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
+    splat::gather<32>(sums, df, place, shape, box, feature,
+                      {v, offset, width, cp, {width, corners}, {height, corners}},
+                      (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather32_f32)
 
 extern "C" __global__ void __launch_bounds__(128, 3)
     splat2d_gather64_f32(float* sums, float* df, const float4* __restrict__ place,
-                       const float4* __restrict__ shape, const int4* __restrict__ box, const float* __restrict__ feature,
-                       const float* __restrict__ v, const float* __restrict__ offset, int corners, int width, int height, int c,
-                       int cp, int perImage, int most, int n)
+                         const float4* __restrict__ shape, const int4* __restrict__ box,
+                         const float* __restrict__ feature, const float* __restrict__ v,
+                         const float* __restrict__ offset, int corners, int width, int height,
+                         int c, int cp, int perImage, int most, int n)
 {
-    splat::gather<64>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c, perImage, most, n);
+    splat::gather<64>(sums, df, place, shape, box, feature,
+                      {v, offset, width, cp, {width, corners}, {height, corners}},
+                      (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_gather64_f32)

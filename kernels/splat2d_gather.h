@@ -14,7 +14,8 @@ template <int CP> struct Gathered {
 };
 
 struct View {
-    const float *v, *offset; // the folded gradient [height, width, cp] of the image, and its offset or null
+    const float *v,
+        *offset; // the folded gradient [height, width, cp] of the image, and its offset or null
     int width, cp;
     Axis across, down;
 };
@@ -22,8 +23,8 @@ struct View {
 // One pixel. f: the Gaussian's features [cp] in shared memory; c0: the block's first feature, whose
 // sums it makes; only the block of feature 0 needs h.
 template <int CP>
-__device__ __forceinline__ void visit(Gathered<CP>& s, const View& w, float4 place, float4 shape, const float* f,
-                                      int c0, int x, int y)
+__device__ __forceinline__ void visit(Gathered<CP>& s, const View& w, float4 place, float4 shape,
+                                      const float* f, int c0, int x, int y)
 {
     const float dy = w.down(y) - place.y;
     float u;
@@ -73,7 +74,8 @@ template <int CP> __device__ __forceinline__ void clear(Gathered<CP>& s)
 }
 
 // Hands out the warp's sums: store(j, value), j < moments the six, from there on the features.
-template <int CP, class Store> __device__ __forceinline__ void total(const Gathered<CP>& s, Store store)
+template <int CP, class Store>
+__device__ __forceinline__ void total(const Gathered<CP>& s, Store store)
 {
     float all[moments + CP];
 #pragma unroll
@@ -86,7 +88,8 @@ template <int CP, class Store> __device__ __forceinline__ void total(const Gathe
 }
 
 // A Gaussian's sum j goes where it belongs.
-__device__ __forceinline__ void write(float* sums, float* df, size_t g, int j, float value, float o, int c0, int c)
+__device__ __forceinline__ void write(float* sums, float* df, size_t g, int j, float value, float o,
+                                      int c0, int c)
 {
     if (j < moments) {
         if (c0 == 0) sums[g * moments + j] = value;
@@ -96,13 +99,17 @@ __device__ __forceinline__ void write(float* sums, float* df, size_t g, int j, f
 }
 
 // How many pixels a box has: more than 31 bits hold, perhaps.
-__device__ __forceinline__ long long boxPixels(int4 b) { return (long long)(b.z - b.x) * (b.w - b.y); }
+__device__ __forceinline__ long long boxPixels(int4 b)
+{
+    return (long long)(b.z - b.x) * (b.w - b.y);
+}
 
 // Gaussians of at most `small` pixels, one a warp; the others are gatherLarge's, and those of more than `most`
 // splat2d_cover's.
 template <int CP>
-__device__ __forceinline__ void gather(float* sums, float* df, const float4* place, const float4* shape,
-                                       const int4* box, const float* feature, View w, size_t area, int c, int perImage, int most, int n)
+__device__ __forceinline__ void gather(float* sums, float* df, const float4* place,
+                                       const float4* shape, const int4* box, const float* feature,
+                                       View w, size_t area, int c, int perImage, int most, int n)
 {
     DYNAMIC_SHARED(float, features); // [gatherWarps][cp]
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, c0 = blockIdx.y * CP;
@@ -133,11 +140,11 @@ __device__ __forceinline__ void gather(float* sums, float* df, const float4* pla
 // The large ones. Block i has the Gaussians i, i + grid, i + 2 grid, ... and does those of them that are large one after the
 // other: warps take rows in turn, and their sums are added in order.
 template <int CP, int WARPS>
-__device__ __forceinline__ void gatherLarge(float* sums, float* df, const float4* place, const float4* shape,
-                                            const int4* box, const float* feature, View w, size_t area, int c,
-                                            int perImage, int most, int n)
+__device__ __forceinline__ void
+gatherLarge(float* sums, float* df, const float4* place, const float4* shape, const int4* box,
+            const float* feature, View w, size_t area, int c, int perImage, int most, int n)
 {
-    DYNAMIC_SHARED(float, features); // [cp], then [WARPS][moments + CP]
+    DYNAMIC_SHARED(float, features);       // [cp], then [WARPS][moments + CP]
     __shared__ unsigned large[32 * WARPS]; // by warp, of its 32 Gaussians
     __shared__ int counts[WARPS];
     constexpr int values = moments + CP;

@@ -18,51 +18,66 @@
 #include "splat2d_gather.h"
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-    splat2d_large4_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const float* __restrict__ v, const float* __restrict__ offset,
-                      int corners, int width, int height, int c, int cp, int perImage, int most, int n)
+    splat2d_large4_f32(float* sums, float* df, const float4* __restrict__ place,
+                       const float4* __restrict__ shape, const int4* __restrict__ box,
+                       const float* __restrict__ feature, const float* __restrict__ v,
+                       const float* __restrict__ offset, int corners, int width, int height, int c,
+                       int cp, int perImage, int most, int n)
 {
-    splat::gatherLarge<4, 16>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c,
-                           perImage, most, n);
+    splat::gatherLarge<4, 16>(sums, df, place, shape, box, feature,
+                              {v, offset, width, cp, {width, corners}, {height, corners}},
+                              (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_large4_f32)
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-    splat2d_large8_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const float* __restrict__ v, const float* __restrict__ offset,
-                      int corners, int width, int height, int c, int cp, int perImage, int most, int n)
+    splat2d_large8_f32(float* sums, float* df, const float4* __restrict__ place,
+                       const float4* __restrict__ shape, const int4* __restrict__ box,
+                       const float* __restrict__ feature, const float* __restrict__ v,
+                       const float* __restrict__ offset, int corners, int width, int height, int c,
+                       int cp, int perImage, int most, int n)
 {
-    splat::gatherLarge<8, 16>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c,
-                           perImage, most, n);
+    splat::gatherLarge<8, 16>(sums, df, place, shape, box, feature,
+                              {v, offset, width, cp, {width, corners}, {height, corners}},
+                              (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_large8_f32)
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-    splat2d_large16_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const float* __restrict__ v, const float* __restrict__ offset,
-                      int corners, int width, int height, int c, int cp, int perImage, int most, int n)
+    splat2d_large16_f32(float* sums, float* df, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height, int c,
+                        int cp, int perImage, int most, int n)
 {
-    splat::gatherLarge<16, 16>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c,
-                           perImage, most, n);
+    splat::gatherLarge<16, 16>(sums, df, place, shape, box, feature,
+                               {v, offset, width, cp, {width, corners}, {height, corners}},
+                               (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_large16_f32)
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-    splat2d_large32_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const float* __restrict__ v, const float* __restrict__ offset,
-                      int corners, int width, int height, int c, int cp, int perImage, int most, int n)
+    splat2d_large32_f32(float* sums, float* df, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height, int c,
+                        int cp, int perImage, int most, int n)
 {
-    splat::gatherLarge<32, 16>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c,
-                           perImage, most, n);
+    splat::gatherLarge<32, 16>(sums, df, place, shape, box, feature,
+                               {v, offset, width, cp, {width, corners}, {height, corners}},
+                               (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_large32_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    splat2d_large64_f32(float* sums, float* df, const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                      const float* __restrict__ feature, const float* __restrict__ v, const float* __restrict__ offset,
-                      int corners, int width, int height, int c, int cp, int perImage, int most, int n)
+    splat2d_large64_f32(float* sums, float* df, const float4* __restrict__ place,
+                        const float4* __restrict__ shape, const int4* __restrict__ box,
+                        const float* __restrict__ feature, const float* __restrict__ v,
+                        const float* __restrict__ offset, int corners, int width, int height, int c,
+                        int cp, int perImage, int most, int n)
 {
-    splat::gatherLarge<64, 8>(sums, df, place, shape, box, feature, {v, offset, width, cp, {width, corners}, {height, corners}}, (size_t)width * height, c,
-                           perImage, most, n);
+    splat::gatherLarge<64, 8>(sums, df, place, shape, box, feature,
+                              {v, offset, width, cp, {width, corners}, {height, corners}},
+                              (size_t)width * height, c, perImage, most, n);
 }
 EXPORT(splat2d_large64_f32)

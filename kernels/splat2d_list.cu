@@ -21,9 +21,11 @@ constexpr int threads = 256;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_emit(unsigned* __restrict__ keys, unsigned* __restrict__ owner, const unsigned* __restrict__ offsets,
-                 const float4* __restrict__ place, const float4* __restrict__ shape, const int4* __restrict__ box,
-                 const int* __restrict__ order, int corners, int side, int width, int height, int perImage, int n)
+    splat2d_emit(unsigned* __restrict__ keys, unsigned* __restrict__ owner,
+                 const unsigned* __restrict__ offsets, const float4* __restrict__ place,
+                 const float4* __restrict__ shape, const int4* __restrict__ box,
+                 const int* __restrict__ order, int corners, int side, int width, int height,
+                 int perImage, int n)
 {
     __shared__ unsigned start[threads + 1];
     const int first = blockIdx.x * threads, here = min(threads, n - first);
@@ -45,7 +47,8 @@ extern "C" __global__ void __launch_bounds__(256)
         const int4 b = box[g];
         int k = (int)(e - start[lo]), y = b.y / side, x;
         for (;; y++) {
-            const int2 c = splat::columnsOf(place[g], shape[g], b, y * side, side, {width, corners}, {height, corners});
+            const int2 c = splat::columnsOf(place[g], shape[g], b, y * side, side, {width, corners},
+                                            {height, corners});
             x = c.x + k;
             if (x < c.y) break;
             k -= c.y - c.x;
@@ -92,8 +95,9 @@ EXPORT(splat2d_ranges)
 // twin     ops.SplatBackward.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_total_f32(float* __restrict__ sums, float* __restrict__ df, const float* __restrict__ slots,
-                      const unsigned* __restrict__ offsets, const int* __restrict__ order, int c, int cp, int n)
+    splat2d_total_f32(float* __restrict__ sums, float* __restrict__ df,
+                      const float* __restrict__ slots, const unsigned* __restrict__ offsets,
+                      const int* __restrict__ order, int c, int cp, int n)
 {
     const long long i = (long long)blockIdx.x * 8 + (threadIdx.x >> 5);
     if (i >= n) return;

@@ -19,7 +19,8 @@
 
 extern "C" __global__ void __launch_bounds__(256)
     splat2d_naive_f32(float* image, const float* __restrict__ mean, const float* __restrict__ cov,
-                      const float* __restrict__ feature, float reach, int width, int height, int c, int n, int pixels)
+                      const float* __restrict__ feature, float reach, int width, int height, int c,
+                      int n, int pixels)
 {
     const int p = blockIdx.x * 256 + threadIdx.x;
     if (p >= pixels) return;
@@ -40,18 +41,21 @@ EXPORT(splat2d_naive_f32)
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_naive_backward_f32(float* dMean, float* dCov, float* df, const float* __restrict__ mean,
                                const float* __restrict__ cov, const float* __restrict__ feature,
-                               const float* __restrict__ v, float reach, int width, int height, int c, int n, int all)
+                               const float* __restrict__ v, float reach, int width, int height,
+                               int c, int n, int all)
 {
     const int i = blockIdx.x * 128 + threadIdx.x;
     if (i >= all) return;
     const int area = width * height;
-    const float sx = cov[3 * i], sy = cov[3 * i + 1], rho = cov[3 * i + 2], over = 1 / (1 - rho * rho);
+    const float sx = cov[3 * i], sy = cov[3 * i + 1], rho = cov[3 * i + 2],
+                over = 1 / (1 - rho * rho);
     const splat::Axis across(width, 1), down(height, 1);
     float mx = 0, my = 0, gx = 0, gy = 0, gr = 0;
     for (int at = 0; at < area; at++) {
         const float dx = across(at % width) - mean[2 * i], dy = down(at / width) - mean[2 * i + 1];
         if (fabsf(dx) > reach * sx || fabsf(dy) > reach * sy) continue;
-        const float u = dx / sx, w = dy / sy, q = u * u - 2 * rho * u * w + w * w, g = __expf(-0.5f * over * q);
+        const float u = dx / sx, w = dy / sy, q = u * u - 2 * rho * u * w + w * w,
+                    g = __expf(-0.5f * over * q);
         const size_t p = (size_t)(i / n) * area + at;
         float h = 0;
         for (int k = 0; k < c; k++) {

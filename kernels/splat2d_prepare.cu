@@ -24,12 +24,14 @@ inline namespace thisfile {
 constexpr int threads = 128;
 
 // The pixels of an axis no further than extent from mean, as drawing would decide it.
-__device__ __forceinline__ void within(float mean, float extent, int n, bool corners, int& lo, int& hi)
+__device__ __forceinline__ void within(float mean, float extent, int n, bool corners, int& lo,
+                                       int& hi)
 {
     const splat::Axis at(n, corners);
     const double first = corners ? -1.0 : 0.5;
     const double perUnit = corners ? (n - 1) * 0.5 : 1.0; // pixels
-    const double from = ((double)mean - extent - first) * perUnit, to = ((double)mean + extent - first) * perUnit;
+    const double from = ((double)mean - extent - first) * perUnit,
+                 to = ((double)mean + extent - first) * perUnit;
     int a = (int)fmin(fmax(from, 0.0), (double)n) - 1, b = (int)fmin(fmax(to, 0.0), (double)n) + 2;
     a = max(a, 0);
     b = min(b, n);
@@ -44,17 +46,21 @@ __device__ __forceinline__ void within(float mean, float extent, int n, bool cor
 } // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(128)
-    splat2d_prepare_f32(float4* __restrict__ place, float4* __restrict__ shape, int4* __restrict__ box,
-                        const unsigned* __restrict__ spoiled, unsigned* __restrict__ depthKey, unsigned long long* fault, unsigned* faults,
-                        const float* __restrict__ mean, const float* __restrict__ cov,
-                        const float* __restrict__ opacity, const float* __restrict__ depth, int form, int support, float size, int corners, int tight,
-                        float lowX, float lowY, int width, int height, int n)
+    splat2d_prepare_f32(float4* __restrict__ place, float4* __restrict__ shape,
+                        int4* __restrict__ box, const unsigned* __restrict__ spoiled,
+                        unsigned* __restrict__ depthKey, unsigned long long* fault,
+                        unsigned* faults, const float* __restrict__ mean,
+                        const float* __restrict__ cov, const float* __restrict__ opacity,
+                        const float* __restrict__ depth, int form, int support, float size,
+                        int corners, int tight, float lowX, float lowY, int width, int height,
+                        int n)
 {
     const long long i = (long long)blockIdx.x * threads + threadIdx.x;
     if (i >= n) return;
     const float x = mean[2 * i], y = mean[2 * i + 1], o = opacity ? opacity[i] : 1.f;
     const float v0 = cov[3 * i], v1 = cov[3 * i + 1], v2 = cov[3 * i + 2];
-    const double stepX = corners ? 2.0 / (width - 1) : 1.0, stepY = corners ? 2.0 / (height - 1) : 1.0;
+    const double stepX = corners ? 2.0 / (width - 1) : 1.0,
+                 stepY = corners ? 2.0 / (height - 1) : 1.0;
     int why = splat::faultNone;
     splat::Covariance s = {1, 0, 1, 1, false, false, false};
     if (!splat::finite(x) || !splat::finite(y))
@@ -84,9 +90,10 @@ extern "C" __global__ void __launch_bounds__(128)
         qmax = (float)q;
         reach = sqrt(2 * q);
     }
-    if (support != 1) reach *= 1 + 1e-5; // q decides; the box only has to hold the ellipse
+    if (support != 1) reach *= 1 + 1e-5;     // q decides; the box only has to hold the ellipse
     const bool ok = why == splat::faultNone; // else no number that could spread
-    place[i] = ok ? make_float4(x, y, (float)(-s.b / s.c), (float)(s.c / (2 * s.det))) : make_float4(0, 0, 0, 1);
+    place[i] = ok ? make_float4(x, y, (float)(-s.b / s.c), (float)(s.c / (2 * s.det)))
+                  : make_float4(0, 0, 0, 1);
     shape[i] = ok ? make_float4((float)(1 / (2 * s.c)), o, qmax, tight ? qmax * 1.0001f : INFINITY)
                   : make_float4(1, 0, 0, 0);
     int4 b = make_int4(0, 0, 0, 0);
@@ -120,8 +127,8 @@ EXPORT(splat2d_prepare_f32)
 // source   The idea of exact intersection: Hanson et al. 2025, Speedy-Splat, arXiv 2412.00578. Own derivation.
 inline namespace thisfile {
 
-__device__ __forceinline__ unsigned countTiles(float4 place, float4 shape, int4 box, int side, splat::Axis across,
-                                               splat::Axis down)
+__device__ __forceinline__ unsigned countTiles(float4 place, float4 shape, int4 box, int side,
+                                               splat::Axis across, splat::Axis down)
 {
     unsigned sum = 0;
     for (int ty = box.y / side * side; ty < box.w; ty += side) {
@@ -135,8 +142,9 @@ __device__ __forceinline__ unsigned countTiles(float4 place, float4 shape, int4 
 
 extern "C" __global__ void __launch_bounds__(128)
     splat2d_count(unsigned* __restrict__ tiles, unsigned* __restrict__ small, unsigned* drawn,
-                  unsigned long long* spread, const float4* __restrict__ place, const float4* __restrict__ shape,
-                  const int4* __restrict__ box, int corners, int width, int height, int n)
+                  unsigned long long* spread, const float4* __restrict__ place,
+                  const float4* __restrict__ shape, const int4* __restrict__ box, int corners,
+                  int width, int height, int n)
 {
     const long long i = (long long)blockIdx.x * threads + threadIdx.x;
     int4 b = make_int4(0, 0, 0, 0);
@@ -148,7 +156,8 @@ extern "C" __global__ void __launch_bounds__(128)
         if (small) small[i] = some ? countTiles(place[i], shape[i], b, 8, across, down) : 0;
     }
     if (!small) return;
-    const unsigned wide = (unsigned)(b.z - b.x), high = (unsigned)(b.w - b.y); // 32 of them may be beyond 32 bits
+    const unsigned wide = (unsigned)(b.z - b.x),
+                   high = (unsigned)(b.w - b.y); // 32 of them may be beyond 32 bits
     const unsigned count = __popc(__ballot_sync(~0u, wide > 0));
     const unsigned low = __reduce_add_sync(~0u, (wide & 0xffffu) + (high & 0xffffu));
     const unsigned upper = __reduce_add_sync(~0u, (wide >> 16) + (high >> 16));
@@ -173,8 +182,8 @@ EXPORT(splat2d_count)
 // twin     ops.SplatForward.
 // source   Own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    splat2d_pad_f32(float* __restrict__ padded, unsigned* spoiled, const void* __restrict__ feature, int stored, int c,
-                    int cp, int n)
+    splat2d_pad_f32(float* __restrict__ padded, unsigned* spoiled, const void* __restrict__ feature,
+                    int stored, int c, int cp, int n)
 {
     const long long j = (long long)blockIdx.x * 256 + threadIdx.x, quads = cp / 4;
     const long long g = j / quads;

@@ -38,15 +38,18 @@ __device__ __forceinline__ float meanSlope(float x, int raw, int n, int corners)
     return (float)(2 * half * k * sigmoidSlope(k * x));
 }
 
-constexpr float least = 1e-30f, most = 1 - 0x1p-23f; // a sigma and a |rho| that are not refused, but held by their limits
+constexpr float least = 1e-30f,
+                most =
+                    1 -
+                    0x1p-23f; // a sigma and a |rho| that are not refused, but held by their limits
 constexpr double turn = 6.28318530717958647693;
 
 } // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(128)
-    splat2d_activate_f32(float* __restrict__ outMean, float* __restrict__ outCov, const float* __restrict__ mean,
-                         const float* __restrict__ cov, int form, int rawMean, int rawCov, int corners, int width,
-                         int height, int n)
+    splat2d_activate_f32(float* __restrict__ outMean, float* __restrict__ outCov,
+                         const float* __restrict__ mean, const float* __restrict__ cov, int form,
+                         int rawMean, int rawCov, int corners, int width, int height, int n)
 {
     const long long i = (long long)blockIdx.x * 128 + threadIdx.x, m = i - 2ll * n;
     if (m < 0) outMean[i] = activateMean(mean[i], rawMean, i & 1 ? height : width, corners);
@@ -86,9 +89,9 @@ EXPORT(splat2d_activate_f32)
 // twin     ops.SplatBackward; |gpu - float64| <= 1e-4 of the largest.
 // source   As splat2d_activate's.
 extern "C" __global__ void __launch_bounds__(128)
-    splat2d_slope_f32(float* __restrict__ dMean, float* __restrict__ dCov, const float* __restrict__ mean,
-                      const float* __restrict__ cov, int form, int rawMean, int rawCov, int corners, int width,
-                      int height, int n)
+    splat2d_slope_f32(float* __restrict__ dMean, float* __restrict__ dCov,
+                      const float* __restrict__ mean, const float* __restrict__ cov, int form,
+                      int rawMean, int rawCov, int corners, int width, int height, int n)
 {
     const long long i = (long long)blockIdx.x * 128 + threadIdx.x, m = i - 2ll * n;
     if (m >= 3ll * n) return;

@@ -32,11 +32,13 @@ __device__ __forceinline__ void store2(void* p, size_t i, float a, float b, int 
 }
 
 template <int CP>
-__device__ __forceinline__ void draw(void* image, float* z, const splat::Scene& s, const float* background,
-                                     float eps, int normalised, int corners, int planar, int stored, int width,
-                                     int height, int c)
+__device__ __forceinline__ void
+draw(void* image, float* z, const splat::Scene& s, const float* background, float eps,
+     int normalised, int corners, int planar, int stored, int width, int height, int c)
 {
-    constexpr int blocks = CP / 8, row = CP + 8; // of 8 features; words of a row, so that 4 x 8 lanes have banks of their own
+    constexpr int
+        blocks = CP / 8,
+        row = CP + 8; // of 8 features; words of a row, so that 4 x 8 lanes have banks of their own
     __shared__ splat::Found<warps> found;
     __shared__ float4 place[batch], shape[batch];
     __shared__ __align__(16) unsigned feature[batch][row];
@@ -63,7 +65,8 @@ __device__ __forceinline__ void draw(void* image, float* z, const splat::Scene& 
                 const size_t id = list.gaussian(list.value(first + i));
                 v = *reinterpret_cast<const float4*>(s.feature + id * s.cp + c0 + k);
             }
-            *reinterpret_cast<uint4*>(&feature[i][k]) = make_uint4(toTf32(v.x), toTf32(v.y), toTf32(v.z), toTf32(v.w));
+            *reinterpret_cast<uint4*>(&feature[i][k]) =
+                make_uint4(toTf32(v.x), toTf32(v.y), toTf32(v.z), toTf32(v.w));
         }
         if (threadIdx.x < batch) {
             float4 p = make_float4(0, 0, 0, 1), v = make_float4(1, 0, -1, 0); // draws nothing
@@ -90,7 +93,8 @@ __device__ __forceinline__ void draw(void* image, float* z, const splat::Scene& 
                     for (int e = 0; e < 2; e++) {
                         float u, value = 0;
                         const float q = splat::distance(p, v.x, px[e] - p.x, py[m] - p.y, u);
-                        if (splat::inMask(mask, g + 8 * e, top + m) && q <= v.z) value = v.y * __expf(-q);
+                        if (splat::inMask(mask, g + 8 * e, top + m) && q <= v.z)
+                            value = v.y * __expf(-q);
                         weight[m][e] += value;
                         a[m][2 * h + e] = toTf32(value);
                     }
@@ -155,11 +159,12 @@ __device__ __forceinline__ void draw(void* image, float* z, const splat::Scene& 
 } // namespace thisfile
 
 extern "C" __global__ void __launch_bounds__(256, 3)
-    splat2d_tensor16_tf32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                          const int4* __restrict__ box, const float* __restrict__ feature,
-                          const float* __restrict__ background, const unsigned* __restrict__ entries,
-                          const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                          int stored, int width, int height, int c, int cp, int n)
+    splat2d_tensor16_tf32(void* image, float* z, const float4* __restrict__ place,
+                          const float4* __restrict__ shape, const int4* __restrict__ box,
+                          const float* __restrict__ feature, const float* __restrict__ background,
+                          const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                          float eps, int normalised, int corners, int planar, int stored, int width,
+                          int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, cp};
     draw<16>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
@@ -167,11 +172,12 @@ extern "C" __global__ void __launch_bounds__(256, 3)
 EXPORT(splat2d_tensor16_tf32)
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    splat2d_tensor32_tf32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                          const int4* __restrict__ box, const float* __restrict__ feature,
-                          const float* __restrict__ background, const unsigned* __restrict__ entries,
-                          const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                          int stored, int width, int height, int c, int cp, int n)
+    splat2d_tensor32_tf32(void* image, float* z, const float4* __restrict__ place,
+                          const float4* __restrict__ shape, const int4* __restrict__ box,
+                          const float* __restrict__ feature, const float* __restrict__ background,
+                          const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                          float eps, int normalised, int corners, int planar, int stored, int width,
+                          int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, cp};
     draw<32>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);
@@ -179,11 +185,12 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 EXPORT(splat2d_tensor32_tf32)
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    splat2d_tensor64_tf32(void* image, float* z, const float4* __restrict__ place, const float4* __restrict__ shape,
-                          const int4* __restrict__ box, const float* __restrict__ feature,
-                          const float* __restrict__ background, const unsigned* __restrict__ entries,
-                          const int2* __restrict__ ranges, float eps, int normalised, int corners, int planar,
-                          int stored, int width, int height, int c, int cp, int n)
+    splat2d_tensor64_tf32(void* image, float* z, const float4* __restrict__ place,
+                          const float4* __restrict__ shape, const int4* __restrict__ box,
+                          const float* __restrict__ feature, const float* __restrict__ background,
+                          const unsigned* __restrict__ entries, const int2* __restrict__ ranges,
+                          float eps, int normalised, int corners, int planar, int stored, int width,
+                          int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, nullptr, n, cp};
     draw<64>(image, z, s, background, eps, normalised, corners, planar, stored, width, height, c);

@@ -33,8 +33,8 @@ template <int WARPS, int SIDE = side> struct TileList {
     size_t base; // the image's first Gaussian
     int length, run;
 
-    __device__ __forceinline__ void find(Found<WARPS>& f, const Scene& s, int image, int tile, int tx, int ty,
-                                         Axis across, Axis down)
+    __device__ __forceinline__ void find(Found<WARPS>& f, const Scene& s, int image, int tile,
+                                         int tx, int ty, Axis across, Axis down)
     {
         base = (size_t)image * s.n;
         if (s.entries) {
@@ -49,12 +49,14 @@ template <int WARPS, int SIDE = side> struct TileList {
         search(f, base, s.n, [&](int i) {
             const int4 box = s.box[base + i];
             if (tileMask<SIDE>(box, tx, ty) == 0) return false;
-            const int2 c = columnsOf(s.place[base + i], s.shape[base + i], box, ty, SIDE, across, down);
+            const int2 c =
+                columnsOf(s.place[base + i], s.shape[base + i], box, ty, SIDE, across, down);
             return c.x <= tx / SIDE && tx / SIDE < c.y;
         });
     }
     // Lists those of an image's n <= 2048 Gaussians for which hit(i) is true, in order.
-    template <class Hit> __device__ __forceinline__ void search(Found<WARPS>& f, size_t start, int n, Hit hit)
+    template <class Hit>
+    __device__ __forceinline__ void search(Found<WARPS>& f, size_t start, int n, Hit hit)
     {
         base = start;
         owner = nullptr;
@@ -68,7 +70,8 @@ template <int WARPS, int SIDE = side> struct TileList {
             const int i = first + lane;
             const bool is = i < end && hit(i);
             const unsigned hits = __ballot_sync(0xffffffffu, is);
-            if (is) f.ids[warp * run + count + __popc(hits & ((1u << lane) - 1))] = (unsigned short)i;
+            if (is)
+                f.ids[warp * run + count + __popc(hits & ((1u << lane) - 1))] = (unsigned short)i;
             count += __popc(hits);
         }
         if (lane == 0) f.count[warp] = count;
@@ -93,7 +96,10 @@ template <int WARPS, int SIDE = side> struct TileList {
         }
         return (unsigned)(base + found->ids[w * run + i]);
     }
-    __device__ __forceinline__ size_t gaussian(unsigned value) const { return owner ? owner[value] : value; }
+    __device__ __forceinline__ size_t gaussian(unsigned value) const
+    {
+        return owner ? owner[value] : value;
+    }
 };
 
 } // namespace splat

@@ -38,8 +38,9 @@ template <> struct Shape<64> {
 
 template <int CP>
 __device__ __forceinline__ void draw(void* image, float* z, float* left, float* coverage, int* last,
-                                     const splat::Scene& s, const float* background, float eps, int mode,
-                                     int corners, int planar, int stored, int width, int height, int c)
+                                     const splat::Scene& s, const float* background, float eps,
+                                     int mode, int corners, int planar, int stored, int width,
+                                     int height, int c)
 {
     constexpr int tp = Shape<CP>::tp, tc = Shape<CP>::tc, groups = CP / tc;
     __shared__ splat::Found<warps> found;
@@ -51,12 +52,14 @@ __device__ __forceinline__ void draw(void* image, float* z, float* left, float* 
     const int image_ = blockIdx.x / tiles, tile = blockIdx.x - image_ * tiles;
     const int tx = tile % across * splat::side, ty = tile / across * splat::side;
     const int column = threadIdx.x & 15, row = threadIdx.x >> 4, c0 = blockIdx.y * CP;
-    const float px = splat::Axis(width, corners)(tx + column), py = splat::Axis(height, corners)(ty + row);
+    const float px = splat::Axis(width, corners)(tx + column),
+                py = splat::Axis(height, corners)(ty + row);
     splat::TileList<warps> list;
     list.find(found, s, image_, blockIdx.x, tx, ty, {width, corners}, {height, corners});
     __syncthreads();
     list.close();
-    const int group = threadIdx.x % groups, run = threadIdx.x / groups; // features 4 group.., pixels tp run..
+    const int group = threadIdx.x % groups,
+              run = threadIdx.x / groups; // features 4 group.., pixels tp run..
     float acc[tp][tc];
 #pragma unroll
     for (int i = 0; i < tp; i++)
@@ -93,7 +96,8 @@ __device__ __forceinline__ void draw(void* image, float* z, float* left, float* 
                 const float4 p = place[j], v = shape[j];
                 float u;
                 const float q = splat::distance(p, v.x, px - p.x, py - p.y, u);
-                if (splat::inMask(__float_as_uint(v.w), column, row) && q <= v.z) value = v.y * __expf(-q);
+                if (splat::inMask(__float_as_uint(v.w), column, row) && q <= v.z)
+                    value = v.y * __expf(-q);
             }
             if (mode == alphaMode) {
                 const float a = fminf(value, splat::alphaCap);
@@ -123,8 +127,10 @@ __device__ __forceinline__ void draw(void* image, float* z, float* left, float* 
                 a[i] = v.x, a[i + 1] = v.y, a[i + 2] = v.z, a[i + 3] = v.w;
             }
 #pragma unroll
-            for (int k = 0; k < tc; k += 4) { // the second four half a row on, so that a warp reads without conflicts
-                const float4 v = *reinterpret_cast<const float4*>(&feature[j][k * groups + group * 4]);
+            for (int k = 0; k < tc;
+                 k += 4) { // the second four half a row on, so that a warp reads without conflicts
+                const float4 v =
+                    *reinterpret_cast<const float4*>(&feature[j][k * groups + group * 4]);
                 f[k] = v.x, f[k + 1] = v.y, f[k + 2] = v.z, f[k + 3] = v.w;
             }
 #pragma unroll
@@ -178,10 +184,12 @@ __device__ __forceinline__ void draw(void* image, float* z, float* left, float* 
 #pragma unroll
                 for (int m = 0; m < 4; m++)
                     if (channel + m < c && x0 + i < width)
-                        splat::store4(
-                            image, ((size_t)image_ * c + channel + m) * area + (size_t)y * width + x0 + i,
-                            make_float4(acc[i][k + m], acc[i + 1][k + m], acc[i + 2][k + m], acc[i + 3][k + m]),
-                            stored);
+                        splat::store4(image,
+                                      ((size_t)image_ * c + channel + m) * area +
+                                          (size_t)y * width + x0 + i,
+                                      make_float4(acc[i][k + m], acc[i + 1][k + m],
+                                                  acc[i + 2][k + m], acc[i + 3][k + m]),
+                                      stored);
                 continue;
             }
 #pragma unroll
@@ -190,10 +198,10 @@ __device__ __forceinline__ void draw(void* image, float* z, float* left, float* 
                 const size_t p = (size_t)y * width + x0 + i + e;
                 if (!planar && (c & 3) == 0) {
                     if (channel < c)
-                        splat::store4(
-                            image, ((size_t)image_ * area + p) * c + channel,
-                            make_float4(acc[i + e][k], acc[i + e][k + 1], acc[i + e][k + 2], acc[i + e][k + 3]),
-                            stored);
+                        splat::store4(image, ((size_t)image_ * area + p) * c + channel,
+                                      make_float4(acc[i + e][k], acc[i + e][k + 1],
+                                                  acc[i + e][k + 2], acc[i + e][k + 3]),
+                                      stored);
                     continue;
                 }
 #pragma unroll
@@ -215,11 +223,13 @@ extern "C" __global__ void __launch_bounds__(256, 4)
                        const float4* __restrict__ place, const float4* __restrict__ shape,
                        const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ background, const unsigned* __restrict__ entries,
-                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner, float eps, int mode,
-                       int corners, int planar, int stored, int width, int height, int c, int cp, int n)
+                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner,
+                       float eps, int mode, int corners, int planar, int stored, int width,
+                       int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, cp};
-    draw<16>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored, width, height, c);
+    draw<16>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored,
+             width, height, c);
 }
 EXPORT(splat2d_wide16_f32)
 
@@ -228,11 +238,13 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                        const float4* __restrict__ place, const float4* __restrict__ shape,
                        const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ background, const unsigned* __restrict__ entries,
-                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner, float eps, int mode,
-                       int corners, int planar, int stored, int width, int height, int c, int cp, int n)
+                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner,
+                       float eps, int mode, int corners, int planar, int stored, int width,
+                       int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, cp};
-    draw<32>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored, width, height, c);
+    draw<32>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored,
+             width, height, c);
 }
 EXPORT(splat2d_wide32_f32)
 
@@ -241,10 +253,12 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                        const float4* __restrict__ place, const float4* __restrict__ shape,
                        const int4* __restrict__ box, const float* __restrict__ feature,
                        const float* __restrict__ background, const unsigned* __restrict__ entries,
-                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner, float eps, int mode,
-                       int corners, int planar, int stored, int width, int height, int c, int cp, int n)
+                       const int2* __restrict__ ranges, const unsigned* __restrict__ owner,
+                       float eps, int mode, int corners, int planar, int stored, int width,
+                       int height, int c, int cp, int n)
 {
     const splat::Scene s = {place, shape, box, feature, entries, ranges, owner, n, cp};
-    draw<64>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored, width, height, c);
+    draw<64>(image, z, left, coverage, last, s, background, eps, mode, corners, planar, stored,
+             width, height, c);
 }
 EXPORT(splat2d_wide64_f32)

@@ -10,10 +10,10 @@ enum State {
     stScale,    // what the matrix was divided by
     stResidual, // |I - M| in the Frobenius norm
     stSteps,
-    stFault, // MatrixFault
-    stGrowth, // by how much the small eigenvalues of M have grown
-    stMode,   // 0 done, 1 running, 2 the last update is under way
-    stNorm,   // |A|
+    stFault,   // MatrixFault
+    stGrowth,  // by how much the small eigenvalues of M have grown
+    stMode,    // 0 done, 1 running, 2 the last update is under way
+    stNorm,    // |A|
     stLargest, // lower bound of the largest eigenvalue over the scale
     stInverse, // -1 / scale
     stNormV,   // of the last power step
@@ -178,8 +178,8 @@ extern "C" __global__ void __launch_bounds__(256)
 EXPORT(sqrtm_rows_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    sqrtm_rows_f64(double* out, const double* m, const double* v, const double* wanted, double shift,
-                   int d, int total)
+    sqrtm_rows_f64(double* out, const double* m, const double* v, const double* wanted,
+                   double shift, int d, int total)
 {
     rows(out, m, v, wanted, shift, d, total);
 }
@@ -199,8 +199,9 @@ EXPORT(sqrtm_rows_f64)
 // repro    yes
 // twin     ops.Sqrtm.
 extern "C" __global__ void __launch_bounds__(256)
-    sqrtm_start_f64(double* state, double* v, const double* rows, const double* stats, const double* y,
-                    const float* y32, double asymmetry, int d, int batches, int tiles)
+    sqrtm_start_f64(double* state, double* v, const double* rows, const double* stats,
+                    const double* y, const float* y32, double asymmetry, int d, int batches,
+                    int tiles)
 {
     __shared__ double reduce[8];
     const int batch = blockIdx.x, tid = threadIdx.x;
@@ -250,7 +251,8 @@ extern "C" __global__ void __launch_bounds__(256)
     set(stResidual, INFINITY);
     set(stSteps, 0);
     set(stGrowth, 1);
-    set(stLargest, trace > 0 ? fmin(squares / trace, norm) / scale : norm / sqrt(static_cast<double>(d)) / scale);
+    set(stLargest, trace > 0 ? fmin(squares / trace, norm) / scale
+                             : norm / sqrt(static_cast<double>(d)) / scale);
     set(stNormV, 0);
 }
 EXPORT(sqrtm_start_f64)
@@ -307,7 +309,9 @@ extern "C" __global__ void __launch_bounds__(256)
     __shared__ double reduce[8];
     const int batch = blockIdx.x, tid = threadIdx.x;
     const size_t first = static_cast<size_t>(batch) * d, total = static_cast<size_t>(batches) * d;
-    auto at = [&](State row) -> double& { return state[static_cast<size_t>(row) * batches + batch]; };
+    auto at = [&](State row) -> double& {
+        return state[static_cast<size_t>(row) * batches + batch];
+    };
     const double mode = at(stMode);
     if (mode != 1) {
         if (tid == 0) { // what was done stays as it is
@@ -377,12 +381,13 @@ EXPORT(sqrtm_step_f64)
 // repro    yes
 // twin     ops.Sqrtm.
 extern "C" __global__ void __launch_bounds__(256)
-    sqrtm_power_f64(double* v, double* norm, double* squares, const double* rows, int restart, int d,
-                    int batches)
+    sqrtm_power_f64(double* v, double* norm, double* squares, const double* rows, int restart,
+                    int d, int batches)
 {
     __shared__ double reduce[8];
     const int tid = threadIdx.x;
-    const size_t first = static_cast<size_t>(blockIdx.x) * d, total = static_cast<size_t>(batches) * d;
+    const size_t first = static_cast<size_t>(blockIdx.x) * d,
+                 total = static_cast<size_t>(batches) * d;
     if (restart) {
         for (int i = tid; i < d; i += 256)
             v[first + i] = startVector(i, d);

@@ -14,10 +14,7 @@ __device__ __forceinline__ int shiftOf(int level) { return level == 0 ? 20 : lev
 __device__ __forceinline__ int binsOf(int level) { return level == 0 ? 2048 : 1024; }
 __device__ __forceinline__ int startOf(int level) { return level == 0 ? 0 : 1024 + 1024 * level; }
 
-__device__ __forceinline__ unsigned magnitude(float x)
-{
-    return __float_as_uint(x) & 0x7fffffffu;
-}
+__device__ __forceinline__ unsigned magnitude(float x) { return __float_as_uint(x) & 0x7fffffffu; }
 
 struct Choice {
     unsigned bin;   // that holds the element of the wanted rank

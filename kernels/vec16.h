@@ -58,8 +58,8 @@ template <class T> __device__ __forceinline__ double lane(const double2& v, int 
 __device__ __forceinline__ void store16(float* p, const double v[4])
 {
     __stcg(reinterpret_cast<float4*>(p),
-           make_float4(static_cast<float>(v[0]), static_cast<float>(v[1]),
-                       static_cast<float>(v[2]), static_cast<float>(v[3])));
+           make_float4(static_cast<float>(v[0]), static_cast<float>(v[1]), static_cast<float>(v[2]),
+                       static_cast<float>(v[3])));
 }
 __device__ __forceinline__ void store16(double* p, const double v[2])
 {

@@ -104,8 +104,12 @@ func TestForward(t *testing.T) {
 			for _, states := range []gpu.DType{gpu.Float32, gpu.Float64} {
 				p := &pretended{
 					in: []Port{
-						{"words", dt, []int{fixed, -1}}, {"z", dt, []int{fixed, 2, 1, 3}}, {"t", "int64", []int{fixed}},
-						{"y", "int32", []int{fixed}}, {"w", dt, []int{1}}, {"scale", dt, nil},
+						{"words", dt, []int{fixed, -1}},
+						{"z", dt, []int{fixed, 2, 1, 3}},
+						{"t", "int64", []int{fixed}},
+						{"y", "int32", []int{fixed}},
+						{"w", dt, []int{1}},
+						{"scale", dt, nil},
 					},
 					out: []Port{{"other", dt, []int{fixed}}, {"eps", dt, []int{fixed, 2, 1, 3}}},
 					answer: func(in map[string]*array, row, i int) float64 {

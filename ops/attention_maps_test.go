@@ -148,8 +148,13 @@ func TestAttentionMapsBackward(t *testing.T) {
 func TestAttentionFromMaps(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, c := range []attnCase{
-			{b: 1, h: 1, hkv: 1, d: 1, lq: 1, lk: 1}, {b: 2, h: 4, hkv: 2, d: 40, lq: 65, lk: 77}, {b: 1, h: 2, hkv: 2, d: 64, lq: 130, lk: 129},
-			{b: 2, h: 3, hkv: 1, d: 16, lq: 20, lk: 300}, {b: 1, h: 1, hkv: 1, d: 256, lq: 7, lk: 65}, {b: 2, h: 2, hkv: 1, d: 8, lq: 5, lk: 0}, {b: 2, h: 2, hkv: 1, d: 8, lq: 0, lk: 5},
+			{b: 1, h: 1, hkv: 1, d: 1, lq: 1, lk: 1},
+			{b: 2, h: 4, hkv: 2, d: 40, lq: 65, lk: 77},
+			{b: 1, h: 2, hkv: 2, d: 64, lq: 130, lk: 129},
+			{b: 2, h: 3, hkv: 1, d: 16, lq: 20, lk: 300},
+			{b: 1, h: 1, hkv: 1, d: 256, lq: 7, lk: 65},
+			{b: 2, h: 2, hkv: 1, d: 8, lq: 5, lk: 0},
+			{b: 2, h: 2, hkv: 1, d: 8, lq: 0, lk: 5},
 		} {
 			for _, dt := range attnTypes {
 				c.dt = dt

@@ -382,8 +382,10 @@ func (n *newtonSchulz) cholesky(a *gpu.Tensor) (l, flags *gpu.Tensor) {
 		kernels.CholeskyPanelF64(s, cuda.Grid{X: batch * strips, Y: 1, Z: 1, BX: panel, BY: 1, BZ: 1, Shared: 2 * 8 * panel * (panel + 1)}, l.Ptr(), flags.Ptr(), int32(d), int32(j), int32(strips))
 		below := l.Ptr() + cuda.Ptr(8*((j+panel)*d+j))
 		corner := below + cuda.Ptr(8*panel)
-		gemm{c: corner, a: below, b: below, d: corner, alpha: ones.Ptr(), m: rest, n: rest, k: panel, lda: d, ldb: d, ldc: d,
-			strideA: d * d, strideB: d * d, strideC: d * d, double: true, transB: true, symmetric: true}.launch(s, batch)
+		gemm{
+			c: corner, a: below, b: below, d: corner, alpha: ones.Ptr(), m: rest, n: rest, k: panel, lda: d, ldb: d, ldc: d,
+			strideA: d * d, strideB: d * d, strideC: d * d, double: true, transB: true, symmetric: true,
+		}.launch(s, batch)
 	}
 	kernels.CholeskyUpperF64(s, cuda.Grid1(batch*d*d, 256, 256), l.Ptr(), int32(d), int64(batch*d*d))
 	return l, flags

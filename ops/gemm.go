@@ -70,8 +70,10 @@ func GemmBatch(c, a, b *gpu.Tensor, o GemmOptions) {
 		return
 	}
 	if dev := c.Device(); dev.CUDA() {
-		g := gemm{c: c.Ptr(), a: a.Ptr(), b: b.Ptr(), m: m, n: n, k: k, double: c.DType() == gpu.Float64,
-			transA: o.TransA, transB: o.TransB, symmetric: o.Symmetric}
+		g := gemm{
+			c: c.Ptr(), a: a.Ptr(), b: b.Ptr(), m: m, n: n, k: k, double: c.DType() == gpu.Float64,
+			transA: o.TransA, transB: o.TransB, symmetric: o.Symmetric,
+		}
 		if o.D != nil {
 			g.d = o.D.Ptr()
 		}

@@ -138,8 +138,10 @@ func (n *newtonSchulz) perMatrix() cuda.Grid {
 
 // multiply sets c to alpha·op(a)·op(b) + beta·d, with rows of the state, or 0 for ones, as alpha and beta.
 func (n *newtonSchulz) multiply(c, a, b, d *gpu.Tensor, alpha, beta cuda.Ptr, transB, symmetric bool) {
-	g := gemm{c: c.Ptr(), a: a.Ptr(), b: b.Ptr(), alpha: alpha, beta: beta, m: n.d, n: n.d, k: n.d,
-		strideA: n.d * n.d, strideB: n.d * n.d, double: n.double(), transB: transB, symmetric: symmetric}
+	g := gemm{
+		c: c.Ptr(), a: a.Ptr(), b: b.Ptr(), alpha: alpha, beta: beta, m: n.d, n: n.d, k: n.d,
+		strideA: n.d * n.d, strideB: n.d * n.d, double: n.double(), transB: transB, symmetric: symmetric,
+	}
 	if d != nil {
 		g.d = d.Ptr()
 	}

@@ -37,7 +37,8 @@ func TestNormals(t *testing.T) {
 			for _, size := range []int{1, 2, 7, 8, 1023, 1026} {
 				for _, z := range []ops.Noise{
 					ops.ImageNoise(7, 0, rng.Init), ops.ImageNoise(7, 1<<47+5, rng.Step),
-					{Seed: 1<<63 | 9, Stream: 1<<32 - 1, From: 3}, {Seed: 1, Stream: 2, From: 1<<34 + 6},
+					{Seed: 1<<63 | 9, Stream: 1<<32 - 1, From: 3},
+					{Seed: 1, Stream: 2, From: 1<<34 + 6},
 				} {
 					out := dev.New(dt, 3, size)
 					ops.Normals(out, z)

@@ -36,8 +36,26 @@ func BenchmarkStep(b *testing.B) {
 	for _, c := range []struct {
 		name     string
 		operands int // tensors read and written
-	}{{"ddim", 3}, {"euler", 3}, {"ddim:eta=0.5", 4}, {"euler-a", 4}, {"heun", 3 + 4}, {"dpm++2m", 4}, {"dpm++2m-heun", 4}, {"dpm++3m", 5}, {"unipc", 5}, {"lms", 3 + 6},
-		{"dpm++2s", 3 + 4}, {"dpm-solver-3", 3 + 4 + 5}, {"dpm2", 3 + 4}, {"dpm-singlestep:order=3", 5}, {"rk4", 3 + 4 + 5 + 6}, {"dpm-solver-v3", 3 + 6 + 2 + 5}, {"ddpm", 4}, {"sde-dpm++2m", 5}} {
+	}{
+		{"ddim", 3},
+		{"euler", 3},
+		{"ddim:eta=0.5", 4},
+		{"euler-a", 4},
+		{"heun", 3 + 4},
+		{"dpm++2m", 4},
+		{"dpm++2m-heun", 4},
+		{"dpm++3m", 5},
+		{"unipc", 5},
+		{"lms", 3 + 6},
+		{"dpm++2s", 3 + 4},
+		{"dpm-solver-3", 3 + 4 + 5},
+		{"dpm2", 3 + 4},
+		{"dpm-singlestep:order=3", 5},
+		{"rk4", 3 + 4 + 5 + 6},
+		{"dpm-solver-v3", 3 + 6 + 2 + 5},
+		{"ddpm", 4},
+		{"sde-dpm++2m", 5},
+	} {
 		for _, of := range []struct {
 			side   int
 			double bool

@@ -91,8 +91,18 @@ func (a *asking) Step(e *sampler.Eval, x *gpu.Tensor, _ *diffusion.Grid, _ int) 
 // same again, two in one of the path's intervals, another churn.
 func TestBrownianDoesNotDependOnTheOrderOfQuestions(t *testing.T) {
 	a := &asking{Solver: solver(t, "euler-a"), steps: [][3]float64{
-		{3, 2, 1}, {2, 1.5, 1}, {5, 4, 1}, {3, 2, 1}, {2, 1.9999, 1}, {1.9999, 1.9997, 1}, {2, 1.9997, 1},
-		{3, 2, 0.5}, {2, -1, 0.5}, {2, -1, 1}, {-15, -15.5, 1}, {15.9, -15.9, 1},
+		{3, 2, 1},
+		{2, 1.5, 1},
+		{5, 4, 1},
+		{3, 2, 1},
+		{2, 1.9999, 1},
+		{1.9999, 1.9997, 1},
+		{2, 1.9997, 1},
+		{3, 2, 0.5},
+		{2, -1, 0.5},
+		{2, -1, 1},
+		{-15, -15.5, 1},
+		{15.9, -15.9, 1},
 	}}
 	g := build(t, "ve", diffusion.Spec{Rule: "sigmas", List: []float64{2, 1}, End: diffusion.Keep})
 	if _, err := sampler.Run(context.Background(), gaussian{0, 1}, a, g, sampler.Options{Seed: 6, First: 40, N: 2, Shape: []int{3}, Double: true, Brownian: true}); err != nil {

@@ -136,8 +136,11 @@ func TestDDPMEndNoise(t *testing.T) {
 		at   float64
 		want float64
 	}{
-		{"ddpm", 300, 0}, {"ddpm:variance=fixed_large", 300, 0}, {"ddpm:variance=fixed_large,end-noise=1", 300, b},
-		{"ddpm:variance=fixed_large,end-noise=1", 0, 0}, {"ddpm:end-noise=1", 300, 0},
+		{"ddpm", 300, 0},
+		{"ddpm:variance=fixed_large", 300, 0},
+		{"ddpm:variance=fixed_large,end-noise=1", 300, b},
+		{"ddpm:variance=fixed_large,end-noise=1", 0, 0},
+		{"ddpm:end-noise=1", 300, 0},
 	} {
 		if got := run(c.name, c.at); math.Abs(got-c.want) > 1e-14 {
 			t.Errorf("%s from time %g: last state %v, want %v", c.name, c.at, got, c.want)

@@ -104,8 +104,10 @@ func TestRunOnDevices(t *testing.T) {
 // From the same noise a GPU gives the CPU's bits with every solver.
 func TestRunHasTheCPUsBits(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
-		for _, spec := range append([]string{"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1", "midpoint", "rk4", "dopri5", "dpm-adaptive",
-			"ddpm:clip=1", "edm", "dpm2-a", "dpm++2s-a", "dpm++sde", "sde-dpm++3m", "sa-solver", "consistency"}, singlesteps...) {
+		for _, spec := range append([]string{
+			"euler", "heun", "dpm++2m", "dpm++2m-heun", "ddim", "ddim:eta=0.5", "ddim:clip=1", "midpoint", "rk4", "dopri5", "dpm-adaptive",
+			"ddpm:clip=1", "edm", "dpm2-a", "dpm++2s-a", "dpm++sde", "sde-dpm++3m", "sa-solver", "consistency",
+		}, singlesteps...) {
 			for _, double := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/f64=%t", spec, double), func(t *testing.T) {
 					g := build(t, "ve", diffusion.Spec{Rule: "karras", Steps: 5})
@@ -255,7 +257,10 @@ func TestGuidanceOnDevices(t *testing.T) {
 	_, _, cond := guideInputs()
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for i, rule := range []sampler.GuidanceRule{
-			nil, sampler.Standard{Rescale: 0.6}, sampler.Standard{From: sampler.Weak}, sampler.Multi{Weights: []float64{1, -0.5}},
+			nil,
+			sampler.Standard{Rescale: 0.6},
+			sampler.Standard{From: sampler.Weak},
+			sampler.Multi{Weights: []float64{1, -0.5}},
 			&sampler.PerpNeg{Weights: []float64{-1, -0.5}}, &sampler.Projected{Parallel: 0.3, Norm: 0.4, Momentum: -0.5},
 			sampler.Interleaved{A: sampler.Null, B: sampler.Other, WeightB: 2, Share: 0.5},
 		} {

@@ -65,7 +65,8 @@ func TestDriftOrders(t *testing.T) {
 		{"sa-solver:predictor=3,corrector=0", 1, 3},
 		{"sa-solver:predictor=1,corrector=1", 1, 1},
 		{"sa-solver:predictor=2,corrector=2", 1, 2},
-		{"sa-solver", 1, 3}, {"sa-solver:tau=0.5", 0.25, 3},
+		{"sa-solver", 1, 3},
+		{"sa-solver:tau=0.5", 0.25, 3},
 	} {
 		s := solver(t, c.name)
 		var off [2]float64

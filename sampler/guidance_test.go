@@ -350,7 +350,8 @@ func TestGuidanceRefusals(t *testing.T) {
 		"needs 3 further conditions":   {&sampler.Guided{Den: d, Weight: 2, Null: null(), Rule: sampler.Multi{Weights: []float64{1, 1, 1}}}, cond},
 		"within Run":                   {&sampler.Guided{Den: d, Weight: 0.5, Null: null(), PlusPlus: true}, cond},
 		`differ in input "text"`: {&sampler.Guided{Den: d, Weight: 2, Null: null(), Rule: sampler.Multi{Weights: []float64{1}}}, sampler.Cond{
-			Classes: cond.Classes, Inputs: cond.Inputs, Others: []sampler.Cond{{Classes: cond.Classes}}}},
+			Classes: cond.Classes, Inputs: cond.Inputs, Others: []sampler.Cond{{Classes: cond.Classes}},
+		}},
 	} {
 		if err := g.g.DenoiseAt(context.Background(), x.Like(), x, at, g.c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -89,11 +89,13 @@ func TestLearnGridFindsTheLeast(t *testing.T) {
 func onePath(t *testing.T, den gaussian, fine *diffusion.Grid, i int) float64 {
 	t.Helper()
 	var states [][]float64
-	_, err := sampler.Run(context.Background(), den, sampler.Heun{}, fine, sampler.Options{N: 8, Shape: []int{3}, Seed: 1, Double: true,
+	_, err := sampler.Run(context.Background(), den, sampler.Heun{}, fine, sampler.Options{
+		N: 8, Shape: []int{3}, Seed: 1, Double: true,
 		Trajectory: func(e sampler.Event) error {
 			states = append(states, append([]float64(nil), e.X.F64()...))
 			return nil
-		}})
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,8 +140,16 @@ func TestLowerFinal(t *testing.T) {
 		steps, left int // left is 1 in the last step
 		want        int
 	}{
-		{"never", 10, 1, 3}, {"short", 14, 1, 1}, {"short", 14, 2, 2}, {"short", 14, 3, 3}, {"short", 15, 1, 3},
-		{"always", 100, 1, 1}, {"always", 100, 2, 2}, {"always", 100, 3, 3}, {"last", 100, 1, 1}, {"last", 10, 2, 3},
+		{"never", 10, 1, 3},
+		{"short", 14, 1, 1},
+		{"short", 14, 2, 2},
+		{"short", 14, 3, 3},
+		{"short", 15, 1, 3},
+		{"always", 100, 1, 1},
+		{"always", 100, 2, 2},
+		{"always", 100, 3, 3},
+		{"last", 100, 1, 1},
+		{"last", 10, 2, 3},
 	} {
 		for _, name := range []string{"dpm++3m", "dpm-3m", "deis", "unipc:order=3,corrector=0"} {
 			sep := ":"

@@ -15,17 +15,33 @@ func TestOrderOfMultistep(t *testing.T) {
 		order float64
 		n     int
 	}{
-		{"dpm-2m", 2, 160}, {"dpm-2m:form=heun", 2, 160},
-		{"dpm++3m", 3, 320}, {"dpm-3m", 3, 640},
-		{"dpm++3m:third=published", 2, 640}, {"dpm-3m:third=published", 2, 640},
-		{"lms:order=1", 1, 160}, {"lms:order=2", 2, 160}, {"lms:order=3", 3, 160},
+		{"dpm-2m", 2, 160},
+		{"dpm-2m:form=heun", 2, 160},
+		{"dpm++3m", 3, 320},
+		{"dpm-3m", 3, 640},
+		{"dpm++3m:third=published", 2, 640},
+		{"dpm-3m:third=published", 2, 640},
+		{"lms:order=1", 1, 160},
+		{"lms:order=2", 2, 160},
+		{"lms:order=3", 3, 160},
 		{"lms", 4, 320}, // its start's error of third order is small here
-		{"deis:order=1", 1, 160}, {"deis:order=2", 2, 160}, {"deis", 3, 640},
-		{"ipndm:order=1", 1, 160}, {"ipndm:order=2", 2, 160}, {"ipndm:order=3", 2, 320}, {"ipndm", 2, 160},
-		{"pndm", 2, 160}, {"plms", 2, 160},
-		{"unipc:order=1", 2, 160}, {"unipc", 3, 320}, {"unipc:variant=bh1", 3, 320}, {"unipc:variant=vary", 3, 320},
-		{"unipc:predict=eps", 3, 320}, {"unipc:order=3", 4, 160}, // as of lms
-		{"unipc:order=1,corrector=0", 1, 160}, {"unipc:corrector=0", 2, 160},
+		{"deis:order=1", 1, 160},
+		{"deis:order=2", 2, 160},
+		{"deis", 3, 640},
+		{"ipndm:order=1", 1, 160},
+		{"ipndm:order=2", 2, 160},
+		{"ipndm:order=3", 2, 320},
+		{"ipndm", 2, 160},
+		{"pndm", 2, 160},
+		{"plms", 2, 160},
+		{"unipc:order=1", 2, 160},
+		{"unipc", 3, 320},
+		{"unipc:variant=bh1", 3, 320},
+		{"unipc:variant=vary", 3, 320},
+		{"unipc:predict=eps", 3, 320},
+		{"unipc:order=3", 4, 160}, // as of lms
+		{"unipc:order=1,corrector=0", 1, 160},
+		{"unipc:corrector=0", 2, 160},
 		{"unipc:lower-final=always", 2, 640}, // the last step alone is of first order
 	} {
 		wantOrder(t, c.name, c.order, c.n)
@@ -52,13 +68,25 @@ func TestOrderOfStarts(t *testing.T) {
 		order, own float64
 		n          int // of the gentle grid: before the error is as small as rounding
 	}{
-		{"dpm++3m", 3, 3, 320}, {"dpm-3m", 3, 3, 320}, {"dpm++3m:third=published", 2, 2, 640},
-		{"lms", 3, 4, 320}, {"lms:start=plain", 2, 4, 320}, {"lms:order=3", 3, 3, 320},
-		{"deis", 3, 3, 320}, {"deis:start=plain", 2, 3, 320},
-		{"ipndm", 2, 2, 320}, {"plms", 2, 2, 320}, {"pndm", 2, 2, 320},
-		{"unipc", 3, 3, 320}, {"unipc:order=3", 3, 4, 320}, {"unipc:order=4", 3, 5, 160}, {"unipc:order=5", 3, 6, 160},
-		{"unipc:order=3,corrector=0", 2, 3, 320}, {"unipc:order=5,corrector=0", 2, 5, 320},
-		{"unipc:order=4,predict=eps,variant=bh1", 3, 5, 160}, {"unipc:skip=0", 2, 3, 320},
+		{"dpm++3m", 3, 3, 320},
+		{"dpm-3m", 3, 3, 320},
+		{"dpm++3m:third=published", 2, 2, 640},
+		{"lms", 3, 4, 320},
+		{"lms:start=plain", 2, 4, 320},
+		{"lms:order=3", 3, 3, 320},
+		{"deis", 3, 3, 320},
+		{"deis:start=plain", 2, 3, 320},
+		{"ipndm", 2, 2, 320},
+		{"plms", 2, 2, 320},
+		{"pndm", 2, 2, 320},
+		{"unipc", 3, 3, 320},
+		{"unipc:order=3", 3, 4, 320},
+		{"unipc:order=4", 3, 5, 160},
+		{"unipc:order=5", 3, 6, 160},
+		{"unipc:order=3,corrector=0", 2, 3, 320},
+		{"unipc:order=5,corrector=0", 2, 5, 320},
+		{"unipc:order=4,predict=eps,variant=bh1", 3, 5, 160},
+		{"unipc:skip=0", 2, 3, 320},
 	} {
 		s := solver(t, c.name)
 		for _, p := range []problem{gaussianProblem, mixtureProblem(t)} {

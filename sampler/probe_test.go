@@ -161,15 +161,18 @@ func TestProbeTellsTimes(t *testing.T) {
 	}{
 		{ // the table's index, said to be told sigma
 			sampler.Convention{Net: renamed(eps, vp.Sigma), Path: vp, Pred: diffusion.PredEps},
-			sampler.Convention{Name: "time index", Net: eps, Path: vp, Pred: diffusion.PredEps}, "what fits is prediction eps on path vp, time index",
+			sampler.Convention{Name: "time index", Net: eps, Path: vp, Pred: diffusion.PredEps},
+			"what fits is prediction eps on path vp, time index",
 		},
 		{ // data at 1, said to have them at 0
 			sampler.Convention{Net: velocity, Path: flow, Pred: diffusion.PredFlow},
-			sampler.Convention{Net: velocity, Path: back, Pred: diffusion.PredFlow}, "what fits is prediction flow-reversed on path flow-reversed",
+			sampler.Convention{Net: velocity, Path: back, Pred: diffusion.PredFlow},
+			"what fits is prediction flow-reversed on path flow-reversed",
 		},
 		{ // fed as it is, said to be fed in VP scaling
 			sampler.Convention{Net: renamed(raw, vp.Sigma), Path: vp, Pred: diffusion.PredEps},
-			sampler.Convention{Net: raw, Path: diffusion.VE{Min: 0.01, Max: 150}, Pred: diffusion.PredEps}, "prediction eps on path ve",
+			sampler.Convention{Net: raw, Path: diffusion.VE{Min: 0.01, Max: 150}, Pred: diffusion.PredEps},
+			"prediction eps on path ve",
 		},
 	} {
 		o := sampler.ProbeOptions{Shape: []int{64}, Dev: 0.4, Others: []sampler.Convention{c.is}}

@@ -73,8 +73,10 @@ func TestLevelsOfSingleImages(t *testing.T) {
 			}
 		}
 	}
-	_, err := sampler.Run(context.Background(), mix, sampler.Heun{}, vp, sampler.Options{N: 1, Shape: []int{3},
-		Levels: func(int, *gpu.Tensor, []diffusion.Point, []diffusion.Point) error { return nil }})
+	_, err := sampler.Run(context.Background(), mix, sampler.Heun{}, vp, sampler.Options{
+		N: 1, Shape: []int{3},
+		Levels: func(int, *gpu.Tensor, []diffusion.Point, []diffusion.Point) error { return nil },
+	})
 	if err == nil || !strings.Contains(err.Error(), "same levels") {
 		t.Errorf("heun: %v", err)
 	}

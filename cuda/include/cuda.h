@@ -14,9 +14,9 @@
 #undef cuMemAdvise
 #undef cuMemPrefetchAsync
 #define cuCtxCreate cuCtxCreate_v2
-CUresult CUDAAPI cuCtxCreate_v2(CUcontext *, unsigned int, CUdevice);
-CUresult CUDAAPI cuGraphAddDependencies(CUgraph, const CUgraphNode *, const CUgraphNode *, size_t);
-CUresult CUDAAPI cuGraphGetEdges(CUgraph, CUgraphNode *, CUgraphNode *, size_t *);
+CUresult CUDAAPI cuCtxCreate_v2(CUcontext*, unsigned int, CUdevice);
+CUresult CUDAAPI cuGraphAddDependencies(CUgraph, const CUgraphNode*, const CUgraphNode*, size_t);
+CUresult CUDAAPI cuGraphGetEdges(CUgraph, CUgraphNode*, CUgraphNode*, size_t*);
 CUresult CUDAAPI cuMemAdvise(CUdeviceptr, size_t, CUmem_advise, CUdevice);
 CUresult CUDAAPI cuMemPrefetchAsync(CUdeviceptr, size_t, CUdevice, CUstream);
 #endif

@@ -16,15 +16,9 @@ int attn_vectors(void)
            __builtin_cpu_supports("f16c");
 }
 
-static const attn_table* table(int vectors)
-{
-    return vectors == 2 ? &attn_avx512 : &attn_avx2;
-}
+static const attn_table* table(int vectors) { return vectors == 2 ? &attn_avx512 : &attn_avx2; }
 #else
-int attn_vectors(void)
-{
-    return 0;
-}
+int attn_vectors(void) { return 0; }
 
 static const attn_table* table(int vectors)
 {

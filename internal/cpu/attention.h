@@ -52,7 +52,4 @@ enum {
 };
 
 // attn_pad is n rounded up to whole vectors.
-static inline int64_t attn_pad(int64_t n)
-{
-    return (n + 15) / 16 * 16;
-}
+static inline int64_t attn_pad(int64_t n) { return (n + 15) / 16 * 16; }

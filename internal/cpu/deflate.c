@@ -32,14 +32,8 @@ const char* deflate_open(void)
                : "it lacks libdeflate_alloc_decompressor or libdeflate_zlib_decompress";
 }
 
-const char* deflate_path(void)
-{
-    return dl_path(deflate.lib);
-}
-void* deflate_decoder(void)
-{
-    return deflate.alloc();
-}
+const char* deflate_path(void) { return dl_path(deflate.lib); }
+void* deflate_decoder(void) { return deflate.alloc(); }
 
 // 0 done, 1 damaged data, 3 more than out_size bytes (libdeflate's numbers).
 int deflate_zlib(void* decoder, const void* in, size_t in_size, void* out, size_t out_size,

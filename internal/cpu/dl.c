@@ -23,10 +23,7 @@ void* dl_open(const char* const* names)
     return NULL;
 }
 
-const char* dl_why(void)
-{
-    return why;
-}
+const char* dl_why(void) { return why; }
 
 const char* dl_path(void* lib)
 {

@@ -30,7 +30,7 @@ const char* dnn_open(void)
     DNN_FUNCTIONS(X)
     DNN_VERSIONED(X)
 #undef X
-        const dnnl_version_t* v = dnn.dnnl_version();
+    const dnnl_version_t* v = dnn.dnnl_version();
     if (v->major != DNNL_VERSION_MAJOR) {
         snprintf(text, sizeof text, "it is version %d.%d.%d, the headers were %d.x", v->major,
                  v->minor, v->patch, DNNL_VERSION_MAJOR);
@@ -52,14 +52,8 @@ const char* dnn_open(void)
     return NULL;
 }
 
-void* dnn_handle(void)
-{
-    return lib;
-}
-const char* dnn_path(void)
-{
-    return dl_path(lib);
-}
+void* dnn_handle(void) { return lib; }
+const char* dnn_path(void) { return dl_path(lib); }
 
 void dnn_version(int* major, int* minor, int* patch)
 {

@@ -56,7 +56,7 @@ extern struct dnn_table {
     DNN_FUNCTIONS(X)
     DNN_VERSIONED(X)
 #undef X
-        dnnl_engine_t engine;
+    dnnl_engine_t engine;
 } dnn __attribute__((visibility("hidden")));
 
 #endif

@@ -60,27 +60,12 @@ const char* blas_open(void)
     return NULL;
 }
 
-const char* blas_config(void)
-{
-    return blas.get_config();
-}
-const char* blas_path(void)
-{
-    return dl_path(blas.lib);
-}
-int blas_parallel(void)
-{
-    return blas.get_parallel();
-}
-void blas_threads(int n)
-{
-    blas.set_num_threads(n);
-}
+const char* blas_config(void) { return blas.get_config(); }
+const char* blas_path(void) { return dl_path(blas.lib); }
+int blas_parallel(void) { return blas.get_parallel(); }
+void blas_threads(int n) { blas.set_num_threads(n); }
 
-static CBLAS_TRANSPOSE op(int trans)
-{
-    return trans ? CblasTrans : CblasNoTrans;
-}
+static CBLAS_TRANSPOSE op(int trans) { return trans ? CblasTrans : CblasNoTrans; }
 
 void blas_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,
                 const float* b, int ldb, float beta, float* c, int ldc)
@@ -127,7 +112,8 @@ int blas_dpotrf(int n, double* a, int lda)
 int blas_dsygst(int n, double* a, int lda, const double* l, int ldl)
 {
     lapack_int kind = 2, nn = n, ld = lda, ld2 = ldl, info = 0;
-    blas.dsygst(&kind, "U", &nn, a, &ld, l, &ld2, &info LEN1); // row-major L is column-major U = L^T
+    blas.dsygst(&kind, "U", &nn, a, &ld, l, &ld2,
+                &info LEN1); // row-major L is column-major U = L^T
     return info;
 }
 

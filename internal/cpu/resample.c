@@ -103,14 +103,9 @@ CLONES void resample_rgb(const uint8_t* pix, long in_w, long out_w, long out_h, 
             double* row = ring + ready % vtaps * 4 * out_w;
             widen(in_w, pix + ready * 3 * in_w, line);
             switch (htaps) {
-            case 2:
-                along(out_w, 2, hstart, hweight, line, row);
-                break;
-            case 4:
-                along(out_w, 4, hstart, hweight, line, row);
-                break;
-            default:
-                along(out_w, htaps, hstart, hweight, line, row);
+            case 2: along(out_w, 2, hstart, hweight, line, row); break;
+            case 4: along(out_w, 4, hstart, hweight, line, row); break;
+            default: along(out_w, htaps, hstart, hweight, line, row);
             }
         }
         for (int k = 0; k < vtaps; k++)
@@ -118,14 +113,9 @@ CLONES void resample_rgb(const uint8_t* pix, long in_w, long out_w, long out_h, 
         const double* w = vweight + y * vtaps;
         float *r = dst + y * out_w, *g = r + out_w * out_h, *b = g + out_w * out_h;
         switch (vtaps) {
-        case 2:
-            down(out_w, 2, rows, w, r, g, b, scale, offset, clip);
-            break;
-        case 4:
-            down(out_w, 4, rows, w, r, g, b, scale, offset, clip);
-            break;
-        default:
-            down(out_w, vtaps, rows, w, r, g, b, scale, offset, clip);
+        case 2: down(out_w, 2, rows, w, r, g, b, scale, offset, clip); break;
+        case 4: down(out_w, 4, rows, w, r, g, b, scale, offset, clip); break;
+        default: down(out_w, vtaps, rows, w, r, g, b, scale, offset, clip);
         }
     }
 }

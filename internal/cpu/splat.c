@@ -36,11 +36,9 @@ INLINE void add(const int c, const splat* s, const int32_t* ids, long n, const f
 }
 
 CLONES void splat_add(const splat* s, const int32_t* ids, long n, const float* f, int c,
-                      const float* xs, const float* ys, float origin, float inverse, int y0,
-                      int y1, long stride, float* acc, float* z)
-{
-    BY_CHANNELS(add, c, s, ids, n, f, xs, ys, origin, inverse, y0, y1, stride, acc, z)
-}
+                      const float* xs, const float* ys, float origin, float inverse, int y0, int y1,
+                      long stride, float* acc, float* z){
+    BY_CHANNELS(add, c, s, ids, n, f, xs, ys, origin, inverse, y0, y1, stride, acc, z)}
 
 // Front to back: acc[c] += alpha T f[c], T *= 1 - alpha, until T would fall to
 // 1e-4. t starts at 1, live at -1; last is 1 + the place in ids of the last
@@ -82,11 +80,9 @@ INLINE void alpha(const int c, const splat* s, const int32_t* ids, long n, const
 
 CLONES void splat_alpha(const splat* s, const int32_t* ids, long n, const float* f, int c,
                         const float* xs, const float* ys, float origin, float inverse, int y0,
-                        int y1, long stride, float* acc, float* t, int32_t* last, int32_t* live)
-{
-    BY_CHANNELS(alpha, c, s, ids, n, f, xs, ys, origin, inverse, y0, y1, stride, acc, t, last,
-                live)
-}
+                        int y1, long stride, float* acc, float* t, int32_t* last,
+                        int32_t* live){BY_CHANNELS(alpha, c, s, ids, n, f, xs, ys, origin, inverse,
+                                                   y0, y1, stride, acc, t, last, live)}
 
 // out[y][x][k] = planes[k][y][x], planes `plane` floats apart
 INLINE void interleave(const int c, float* out, const float* planes, long width, long rows,
@@ -99,10 +95,8 @@ INLINE void interleave(const int c, float* out, const float* planes, long width,
 }
 
 CLONES void splat_interleave(float* out, const float* planes, int c, long width, long rows,
-                             long stride, long plane)
-{
-    BY_CHANNELS(interleave, c, out, planes, width, rows, stride, plane)
-}
+                             long stride, long plane){
+    BY_CHANNELS(interleave, c, out, planes, width, rows, stride, plane)}
 
 // planes[k][y][x] = in[y][x][k]
 INLINE void separate(const int c, float* planes, const float* in, long width, long rows,

@@ -12,7 +12,6 @@ typedef struct {
     int32_t x0, x1, y0, y1;
 } splat;
 
-
 // The pixels of a row that can lie within qmax, one more at either side.
 INLINE void row_range(const splat* s, float dy, float row, float origin, float inverse, int* lo,
                       int* hi)
@@ -71,37 +70,29 @@ INLINE float fold16(f16 v)
 // The usual channel counts are compiled as constants, so that their loops unroll.
 #define BY_CHANNELS(f, c, ...)                                                                     \
     switch (c) {                                                                                   \
-    case 1:                                                                                        \
-        f(1, __VA_ARGS__);                                                                         \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        f(3, __VA_ARGS__);                                                                         \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        f(4, __VA_ARGS__);                                                                         \
-        break;                                                                                     \
-    default:                                                                                       \
-        f(c, __VA_ARGS__);                                                                         \
-        break;                                                                                     \
+    case 1: f(1, __VA_ARGS__); break;                                                              \
+    case 3: f(3, __VA_ARGS__); break;                                                              \
+    case 4: f(4, __VA_ARGS__); break;                                                              \
+    default: f(c, __VA_ARGS__); break;                                                             \
     }
 
 // splat.c
 void splat_add(const splat* s, const int32_t* ids, long n, const float* f, int c, const float* xs,
                const float* ys, float origin, float inverse, int y0, int y1, long stride,
                float* acc, float* z);
-void splat_alpha(const splat* s, const int32_t* ids, long n, const float* f, int c,
-                 const float* xs, const float* ys, float origin, float inverse, int y0, int y1,
-                 long stride, float* acc, float* t, int32_t* last, int32_t* live);
+void splat_alpha(const splat* s, const int32_t* ids, long n, const float* f, int c, const float* xs,
+                 const float* ys, float origin, float inverse, int y0, int y1, long stride,
+                 float* acc, float* t, int32_t* last, int32_t* live);
 void splat_interleave(float* out, const float* planes, int c, long width, long rows, long stride,
                       long plane);
 void splat_planes(float* planes, const float* in, int c, long width, long rows, long stride,
-                      long plane);
+                  long plane);
 
 // splatback.c
 void splat_gather(const splat* s, long lo, long hi, const float* f, int c, const float* xs,
                   const float* ys, float origin, float inverse, long height, long stride,
                   const float* v, const float* offset, float* work, float* sums, float* df);
 void splat_alpha_back(const splat* s, const int32_t* ids, long n, const float* f, int c,
-                      const float* xs, const float* ys, float origin, float inverse, int y0,
-                      int y1, long stride, const float* v, float* t, float* behind,
-                      const int32_t* last, float* work, float* slots);
+                      const float* xs, const float* ys, float origin, float inverse, int y0, int y1,
+                      long stride, const float* v, float* t, float* behind, const int32_t* last,
+                      float* work, float* slots);

@@ -21,8 +21,10 @@ func splatCase(r *rand.Rand, n, w, h int) (*SplatCanvas, []Splat) {
 	s := make([]Splat, n)
 	for i := range s {
 		p := &s[i]
-		*p = Splat{X: r.Float32()*2.4 - 1.2, Y: r.Float32()*2.4 - 1.2, K: float32(r.NormFloat64()), P: float32(math.Exp(3 + r.NormFloat64())),
-			V: float32(math.Exp(2 + r.NormFloat64())), O: r.Float32() * 1.3, QMax: infinity32}
+		*p = Splat{
+			X: r.Float32()*2.4 - 1.2, Y: r.Float32()*2.4 - 1.2, K: float32(r.NormFloat64()), P: float32(math.Exp(3 + r.NormFloat64())),
+			V: float32(math.Exp(2 + r.NormFloat64())), O: r.Float32() * 1.3, QMax: infinity32,
+		}
 		a, b, c, d := r.IntN(w), 1+r.IntN(w), r.IntN(h), 1+r.IntN(h)
 		p.X0, p.X1, p.Y0, p.Y1 = int32(min(a, b)), int32(max(a, b)), int32(min(c, d)), int32(max(c, d))
 		switch i % 4 {

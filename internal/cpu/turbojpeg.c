@@ -39,18 +39,9 @@ const char* jpeg_open(void)
     return NULL;
 }
 
-const char* jpeg_path(void)
-{
-    return dl_path(tj.lib);
-}
-void* jpeg_decoder(void)
-{
-    return tj.init();
-}
-const char* jpeg_error(void* decoder)
-{
-    return tj.error(decoder);
-}
+const char* jpeg_path(void) { return dl_path(tj.lib); }
+void* jpeg_decoder(void) { return tj.init(); }
+const char* jpeg_error(void* decoder) { return tj.error(decoder); }
 
 int jpeg_header(void* decoder, const unsigned char* data, size_t size, int* width, int* height,
                 int* channels)

@@ -131,18 +131,12 @@ INLINE int lincomb64(long n, int k, double* out, const double* c, const double* 
 // A constant number of operands unrolls the inner loop.
 #define BY_COUNT(f)                                                                                \
     switch (k) {                                                                                   \
-    case 1:                                                                                        \
-        return f(n, 1, out, c, x);                                                                 \
-    case 2:                                                                                        \
-        return f(n, 2, out, c, x);                                                                 \
-    case 3:                                                                                        \
-        return f(n, 3, out, c, x);                                                                 \
-    case 4:                                                                                        \
-        return f(n, 4, out, c, x);                                                                 \
-    case 5:                                                                                        \
-        return f(n, 5, out, c, x);                                                                 \
-    default:                                                                                       \
-        return f(n, k, out, c, x);                                                                 \
+    case 1: return f(n, 1, out, c, x);                                                             \
+    case 2: return f(n, 2, out, c, x);                                                             \
+    case 3: return f(n, 3, out, c, x);                                                             \
+    case 4: return f(n, 4, out, c, x);                                                             \
+    case 5: return f(n, 5, out, c, x);                                                             \
+    default: return f(n, k, out, c, x);                                                            \
     }
 
 #if defined(__x86_64__)
@@ -176,10 +170,8 @@ int vec_lincomb32(int vectors, long n, int k, float* out, const double* c, const
 {
     const float* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
 #if defined(__x86_64__)
-    if (vectors == 2)
-        return pass32_avx512(n, k, out, c, x);
-    if (vectors == 1)
-        return pass32_avx2(n, k, out, c, x);
+    if (vectors == 2) return pass32_avx512(n, k, out, c, x);
+    if (vectors == 1) return pass32_avx2(n, k, out, c, x);
 #else
     (void)vectors;
 #endif

@@ -8,10 +8,7 @@
 typedef float f16 __attribute__((vector_size(64), aligned(4)));
 typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
 
-INLINE f16 pick(i16 mask, f16 yes, f16 no)
-{
-    return (f16)(((i16)yes & mask) | ((i16)no & ~mask));
-}
+INLINE f16 pick(i16 mask, f16 yes, f16 no) { return (f16)(((i16)yes & mask) | ((i16)no & ~mask)); }
 
 // exp of sixteen floats of [-104, 89]: x = n ln 2 + r, |r| <= ln 2 / 2, e^r by the polynomial of
 // Cephes' expf, 2^n in two factors so that neither overflows.

@@ -78,8 +78,16 @@ func writeContract(b *bytes.Buffer, c *contract) {
 	}
 	b.WriteString("| | |\n|---|---|\n")
 	for _, f := range []struct{ name, label string }{
-		{"kernels", "kernels"}, {"shapes", "shapes"}, {"params", "parameters"}, {"launch", "launch"}, {"bound", "bound"},
-		{"expect", "expected"}, {"repro", "reproducible"}, {"twin", "twin"}, {"source", "source"}, {"note", "note"},
+		{"kernels", "kernels"},
+		{"shapes", "shapes"},
+		{"params", "parameters"},
+		{"launch", "launch"},
+		{"bound", "bound"},
+		{"expect", "expected"},
+		{"repro", "reproducible"},
+		{"twin", "twin"},
+		{"source", "source"},
+		{"note", "note"},
 	} {
 		text := cell(c.fields[f.name].text)
 		if f.name == "expect" {

@@ -6,10 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-static int block_of(int layout)
-{
-    return layout == FL_BLOCK16 ? 16 : layout == FL_BLOCK8 ? 8 : 1;
-}
+static int block_of(int layout) { return layout == FL_BLOCK16 ? 16 : layout == FL_BLOCK8 ? 8 : 1; }
 
 size_t fl_bytes(const fl_tensor* t)
 {

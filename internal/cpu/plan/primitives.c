@@ -92,16 +92,11 @@ int fl_isa(void)
 static const char* status_text(dnnl_status_t s)
 {
     switch (s) {
-    case dnnl_success:
-        return NULL;
-    case dnnl_out_of_memory:
-        return "oneDNN: out of memory";
-    case dnnl_invalid_arguments:
-        return "oneDNN: invalid arguments";
-    case dnnl_unimplemented:
-        return "oneDNN: not implemented";
-    default:
-        return "oneDNN: runtime error";
+    case dnnl_success: return NULL;
+    case dnnl_out_of_memory: return "oneDNN: out of memory";
+    case dnnl_invalid_arguments: return "oneDNN: invalid arguments";
+    case dnnl_unimplemented: return "oneDNN: not implemented";
+    default: return "oneDNN: runtime error";
     }
 }
 

@@ -41,13 +41,15 @@ static void forward(void)
     memset(image, 0, sizeof(float) * (size_t)h * w * c);
     for (int i = 0; i < n; i++) {
         const float sx = cov[3 * i], sy = cov[3 * i + 1], rho = cov[3 * i + 2];
-        const float k = 1 / (1 - rho * rho), a = k / (sx * sx), b = -rho * k / (sx * sy), d = k / (sy * sy);
+        const float k = 1 / (1 - rho * rho), a = k / (sx * sx), b = -rho * k / (sx * sy),
+                    d = k / (sy * sy);
         int x0, x1, y0, y1;
         box(i, &x0, &x1, &y0, &y1);
         for (int y = y0; y < y1; y++) {
             for (int x = x0; x < x1; x++) {
                 const float dx = x + 0.5f - mean[2 * i], dy = y + 0.5f - mean[2 * i + 1];
-                const float g = opacity[i] * expf(-(0.5f * (a * dx * dx + d * dy * dy) + b * dx * dy));
+                const float g =
+                    opacity[i] * expf(-(0.5f * (a * dx * dx + d * dy * dy) + b * dx * dy));
                 float* out = image + ((size_t)y * w + x) * c;
                 for (int m = 0; m < c; m++)
                     out[m] += g * feature[i * c + m];
@@ -60,7 +62,8 @@ static void backward(void)
 {
     for (int i = 0; i < n; i++) {
         const float sx = cov[3 * i], sy = cov[3 * i + 1], rho = cov[3 * i + 2];
-        const float k = 1 / (1 - rho * rho), a = k / (sx * sx), b = -rho * k / (sx * sy), d = k / (sy * sy);
+        const float k = 1 / (1 - rho * rho), a = k / (sx * sx), b = -rho * k / (sx * sy),
+                    d = k / (sy * sy);
         int x0, x1, y0, y1;
         box(i, &x0, &x1, &y0, &y1);
         float *df = dfeature + i * c, da = 0, db = 0, dd = 0, dmx = 0, dmy = 0, dop = 0;
@@ -69,7 +72,8 @@ static void backward(void)
         for (int y = y0; y < y1; y++) {
             for (int x = x0; x < x1; x++) {
                 const float dx = x + 0.5f - mean[2 * i], dy = y + 0.5f - mean[2 * i + 1];
-                const float e = expf(-(0.5f * (a * dx * dx + d * dy * dy) + b * dx * dy)), g = opacity[i] * e;
+                const float e = expf(-(0.5f * (a * dx * dx + d * dy * dy) + b * dx * dy)),
+                            g = opacity[i] * e;
                 const float* vp = v + ((size_t)y * w + x) * c;
                 float hp = 0;
                 for (int m = 0; m < c; m++) {
@@ -119,13 +123,15 @@ int main(int argc, char** argv)
     if (!f || fread(size, sizeof size, 1, f) != 1) return 2;
     n = size[0], h = size[1], w = size[2], c = size[3];
     const size_t pixels = (size_t)h * w * c;
-    mean = floats(2 * n), cov = floats(3 * n), opacity = floats(n), feature = floats((size_t)n * c), v = floats(pixels);
+    mean = floats(2 * n), cov = floats(3 * n), opacity = floats(n), feature = floats((size_t)n * c),
+    v = floats(pixels);
     if (fread(mean, 4, 2 * n, f) != 2 * (size_t)n || fread(cov, 4, 3 * n, f) != 3 * (size_t)n ||
-        fread(opacity, 4, n, f) != (size_t)n || fread(feature, 4, (size_t)n * c, f) != (size_t)n * c ||
-        fread(v, 4, pixels, f) != pixels)
+        fread(opacity, 4, n, f) != (size_t)n ||
+        fread(feature, 4, (size_t)n * c, f) != (size_t)n * c || fread(v, 4, pixels, f) != pixels)
         return 2;
     fclose(f);
-    image = floats(pixels), dmean = floats(2 * n), dcov = floats(3 * n), dopacity = floats(n), dfeature = floats((size_t)n * c);
+    image = floats(pixels), dmean = floats(2 * n), dcov = floats(3 * n), dopacity = floats(n),
+    dfeature = floats((size_t)n * c);
     forward();
     backward();
     puts("{}");
@@ -139,8 +145,9 @@ int main(int argc, char** argv)
             const double took = now() - start;
             if (took < seconds) seconds = took;
         }
-        const double value = magnitude(image, pixels) + magnitude(dmean, 2 * n) + magnitude(dcov, 3 * n) +
-                             magnitude(dopacity, n) + magnitude(dfeature, (size_t)n * c);
+        const double value = magnitude(image, pixels) + magnitude(dmean, 2 * n) +
+                             magnitude(dcov, 3 * n) + magnitude(dopacity, n) +
+                             magnitude(dfeature, (size_t)n * c);
         printf("{\"seconds\": %.9g, \"value\": %.17g}\n", seconds, value);
         fflush(stdout);
     }

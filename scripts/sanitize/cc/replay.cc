@@ -57,7 +57,8 @@ Recording read(const char* path)
     std::ifstream in(path, std::ios::binary);
     Recording r;
     std::string line, types;
-    if (!std::getline(in, line) || line != "fidlab launch 1") fail(std::string(path) + ": no recording");
+    if (!std::getline(in, line) || line != "fidlab launch 1")
+        fail(std::string(path) + ": no recording");
     while (std::getline(in, line) && line != "data") {
         std::istringstream words(line);
         std::string word, how;
@@ -152,7 +153,8 @@ bool play(const char* path, bool loose)
     Recording r = read(path);
     const host::Kernel* k = host::find(r.kernel.c_str());
     if (!k) fail("there is no kernel " + r.kernel);
-    if (k->count != static_cast<int>(r.arguments.size())) fail(r.kernel + " has other parameters now");
+    if (k->count != static_cast<int>(r.arguments.size()))
+        fail(r.kernel + " has other parameters now");
     for (Buffer& b : r.buffers) {
         void* p = nullptr;
         if (posix_memalign(&p, 256, b.size)) fail("out of memory");
