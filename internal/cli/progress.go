@@ -96,7 +96,7 @@ func (p *progress) line(now time.Time) string {
 	}
 	s := fmt.Sprintf("%s: %d of %d %s, %.1f %s/s", p.what, p.done, p.total, p.unit, rate, p.unit)
 	if rate > 0 {
-		left := time.Duration(float64(p.total-p.done) / rate * float64(time.Second))
+		left := time.Duration(float64(max(p.total-p.done, 0)) / rate * float64(time.Second))
 		s += fmt.Sprintf(", %v left", left.Round(time.Second))
 	}
 	return s
