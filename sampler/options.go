@@ -71,7 +71,7 @@ func parseOptions(info Info, list string) (values, error) {
 			for number := range strings.SplitSeq(given, "+") {
 				n, err := strconv.Atoi(number)
 				if err != nil {
-					return v, fmt.Errorf("sampler: %s: %q; wanted %s=number+number+...", info.Name, part, k)
+					return v, fmt.Errorf("sampler: %s: %q; wanted %s=number or number+number", info.Name, part, k)
 				}
 				v.lists[k] = append(v.lists[k], n)
 			}
