@@ -68,20 +68,13 @@ func (d *Adapted) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffus
 		_, _, err := d.forward(ctx, out, x, at, c)
 		return err
 	}
-	in, _, err := d.forward(ctx, d.answer(x), x, at, c)
+	d.raw = fitting(d.raw, x)
+	in, _, err := d.forward(ctx, d.raw, x, at, c)
 	if err != nil {
 		return err
 	}
 	ops.LinCombRows(out, d.coeffs, in, d.raw)
 	return nil
-}
-
-// answer is a tensor for what the net says of x.
-func (d *Adapted) answer(x *gpu.Tensor) *gpu.Tensor {
-	if d.raw == nil || d.raw.DType() != x.DType() || d.raw.Len() != x.Len() || d.raw.Device() != x.Device() {
-		d.raw = x.Like()
-	}
-	return d.raw
 }
 
 // forward asks the net and leaves in coeffs what makes x0 of its input and its
@@ -109,9 +102,7 @@ func (d *Adapted) forward(ctx context.Context, out, x *gpu.Tensor, at []diffusio
 	}
 	in = x
 	if !same {
-		if d.scaled == nil || d.scaled.DType() != x.DType() || d.scaled.Len() != x.Len() || d.scaled.Device() != x.Device() {
-			d.scaled = x.Like()
-		}
+		d.scaled = fitting(d.scaled, x)
 		in = d.scaled
 		ops.LinCombRows(in, d.scale, x)
 	}
@@ -122,7 +113,8 @@ func (d *Adapted) forward(ctx context.Context, out, x *gpu.Tensor, at []diffusio
 // needs no pass over memory to make it.
 func (d *Adapted) unconverted(ctx context.Context, x *gpu.Tensor, at []diffusion.Point, c Cond) (f *gpu.Tensor, ax, af float64, err error) {
 	mustBatch("Adapted", x, x, len(at))
-	f = d.answer(x)
+	d.raw = fitting(d.raw, x)
+	f = d.raw
 	_, scale, err := d.forward(ctx, f, x, at, c)
 	if err != nil {
 		return nil, 0, 0, err

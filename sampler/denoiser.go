@@ -49,11 +49,7 @@ func (c Cond) pick(rows []int) Cond {
 		if out.Inputs == nil {
 			out.Inputs = map[string]*gpu.Tensor{}
 		}
-		o := t.Device().New(t.DType(), append([]int{len(rows)}, t.Shape()[1:]...)...)
-		for i, r := range rows {
-			o.Rows(i, i+1).Copy(t.Rows(r, r+1))
-		}
-		out.Inputs[name] = o
+		out.Inputs[name] = picked(t, rows)
 	}
 	return out
 }
@@ -102,6 +98,14 @@ type raw interface {
 // before it starts.
 type Checker interface {
 	Check(g *diffusion.Grid) error
+}
+
+// checkGrid asks den, if it has anything to say.
+func checkGrid(den Denoiser, g *diffusion.Grid) error {
+	if c, ok := den.(Checker); ok {
+		return c.Check(g)
+	}
+	return nil
 }
 
 // Coster is implemented by denoisers that ask their network more than once, or
@@ -153,9 +157,7 @@ func (a *asker) ask(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Poin
 		same = same && p.A == 1
 	}
 	if !same {
-		if a.scaled == nil || a.scaled.Len() != x.Len() || a.scaled.DType() != x.DType() {
-			a.scaled = x.Like()
-		}
+		a.scaled = fitting(a.scaled, x)
 		ops.LinCombRows(a.scaled, a.scales, x)
 		x = a.scaled
 	}

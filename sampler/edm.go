@@ -31,10 +31,7 @@ func (s EDM) Check(g *diffusion.Grid) error {
 	if err := s.check(s.Name()); err != nil || s.Euler {
 		return err
 	}
-	if g != nil && g.Space == diffusion.FlowSpace {
-		return nil
-	}
-	return finiteStart(s, g)
+	return checkHeun(s, g)
 }
 
 // NFE is Heun's, or one per step.

@@ -50,9 +50,7 @@ func EstimateStatistics(ctx context.Context, den Denoiser, path diffusion.Path, 
 	}
 	width := 1
 	if o.PerValue {
-		for _, d := range o.Images.Shape {
-			width *= d
-		}
+		width = sizeOf(o.Images.Shape)
 	}
 	m := &emsMeter{ctx: ctx, den: den, o: &o.Images, space: g.Space, levels: make([]moments, o.Steps+1)}
 	for i := range m.levels {

@@ -149,7 +149,7 @@ func (e *Eval) askVariance(out, variance, x *gpu.Tensor, p diffusion.Point) erro
 	if !ok {
 		return fmt.Errorf("sampler: the denoiser predicts no variance, as ddpm's learned ones need; take variance=fixed_small or fixed_large")
 	}
-	return den.DenoiseVariance(e.ctx, out, variance, x, e.count(p), e.cond)
+	return e.failed(den.DenoiseVariance(e.ctx, out, variance, x, e.count(p), e.cond), nil)
 }
 
 // askEach is ask with a point of each image.

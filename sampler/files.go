@@ -28,10 +28,7 @@ const maxRecorded = 1 << 29
 // NewRecorder makes room for the states of o's images along g. Trajectories
 // are large; one of more than 2^29 values is refused.
 func NewRecorder(g *diffusion.Grid, o Options) (*Recorder, error) {
-	size := 1
-	for _, d := range o.Shape {
-		size *= d
-	}
+	size := sizeOf(o.Shape)
 	r := &Recorder{grid: g, n: o.N, double: o.Double, shape: o.Shape, first: o.First}
 	if total := float64(len(g.Steps)+1) * float64(o.N) * float64(size); total > maxRecorded {
 		return nil, fmt.Errorf("sampler: a trajectory of %d states of %d images of %v has %.3g values; wanted at most %d: record fewer images",
@@ -96,10 +93,7 @@ func ReadStart(path string, n int, shape []int, double bool) (*gpu.Tensor, error
 	if arr.DType != tensor.F32 && arr.DType != tensor.F64 && arr.DType != tensor.F16 {
 		return nil, fmt.Errorf("%s: elements are %s; wanted float16, float32 or float64", path, arr.DType)
 	}
-	size := 1
-	for _, d := range shape {
-		size *= d
-	}
+	size := sizeOf(shape)
 	s := arr.Shape
 	fits := len(s) > 0 && (slices.Equal(s[1:], shape) || len(s) == 2 && s[1] == size)
 	if !fits || s[0] < n {

@@ -115,15 +115,6 @@ func (g *Gaussian) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []floa
 	return g.DenoiseAt(ctx, out, x, vePoints(sigma), c)
 }
 
-// vePoints are the levels of states in the variance-exploding scaling.
-func vePoints(sigma []float64) []diffusion.Point {
-	at := make([]diffusion.Point, len(sigma))
-	for i, s := range sigma {
-		at[i] = diffusion.Point{A: 1, B: s}
-	}
-	return at
-}
-
 // DenoiseAt implements PointDenoiser. Images at one level that follow each other
 // are denoised together, in pieces that are made up to one size on the CPU, so
 // that an image's bits do not depend on how many others there are.

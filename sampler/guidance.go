@@ -103,10 +103,8 @@ func (g *Guided) Check(grid *diffusion.Grid) error {
 		}
 	}
 	for _, d := range []Denoiser{g.Den, g.Weak} {
-		if c, ok := d.(Checker); ok {
-			if err := c.Check(grid); err != nil {
-				return err
-			}
+		if err := checkGrid(d, grid); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -153,7 +151,7 @@ func (g *Guided) Cost(p diffusion.Point) int {
 
 // Denoise implements Denoiser.
 func (g *Guided) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return g.DenoiseAt(ctx, out, x, atSigmas(sigma), c)
+	return g.DenoiseAt(ctx, out, x, vePoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser.
@@ -179,7 +177,7 @@ func (g *Guided) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusi
 	}
 	// Images at levels of their own, on both sides of the interval's ends.
 	for _, rows := range [][]int{on, off} {
-		px, po := pickRows(x, rows), x.Device().New(x.DType(), append([]int{len(rows)}, x.Shape()[1:]...)...)
+		px, po := picked(x, rows), withRows(x, len(rows))
 		var pat []diffusion.Point
 		for _, r := range rows {
 			pat = append(pat, at[r])
@@ -187,20 +185,9 @@ func (g *Guided) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusi
 		if err := g.DenoiseAt(ctx, po, px, pat, c.pick(rows)); err != nil {
 			return err
 		}
-		for i, r := range rows {
-			out.Rows(r, r+1).Copy(po.Rows(i, i+1))
-		}
+		scatter(out, po, rows)
 	}
 	return nil
-}
-
-// pickRows copies some samples of t.
-func pickRows(t *gpu.Tensor, rows []int) *gpu.Tensor {
-	out := t.Device().New(t.DType(), append([]int{len(rows)}, t.Shape()[1:]...)...)
-	for i, r := range rows {
-		out.Rows(i, i+1).Copy(t.Rows(r, r+1))
-	}
-	return out
 }
 
 // guide asks for all conditions and combines the answers.
@@ -230,8 +217,7 @@ func (g *Guided) guide(ctx context.Context, out, x *gpu.Tensor, at []diffusion.P
 		return err
 	}
 	if p.x == nil || p.n != n || p.sets != len(asked) || p.x.DType() != x.DType() || p.x.Device() != x.Device() {
-		shape := append([]int{n * len(asked)}, x.Shape()[1:]...)
-		p.x, p.out = x.Device().New(x.DType(), shape...), x.Device().New(x.DType(), shape...)
+		p.x, p.out = withRows(x, n*len(asked)), withRows(x, n*len(asked))
 		p.n, p.sets = n, len(asked)
 	}
 	p.at = p.at[:0]
@@ -243,9 +229,7 @@ func (g *Guided) guide(ctx context.Context, out, x *gpu.Tensor, at []diffusion.P
 		return err
 	}
 	if weak {
-		if p.weak == nil || p.weak.Len() != x.Len() || p.weak.DType() != x.DType() {
-			p.weak = x.Like()
-		}
+		p.weak = fitting(p.weak, x)
 		full := c
 		full.Others = nil
 		if err := g.weak.ask(ctx, p.weak, x, at, full); err != nil {

@@ -124,9 +124,7 @@ func (r *PerpNeg) check() error { return checkWeights("negative prompts", r.Weig
 
 // Combine implements GuidanceRule.
 func (r *PerpNeg) Combine(out *gpu.Tensor, preds []*gpu.Tensor, w []float64, _ int) error {
-	if r.d == nil || r.d.Len() != out.Len() || r.d.DType() != out.DType() {
-		r.d, r.v = out.Like(), out.Like()
-	}
+	r.d, r.v = fitting(r.d, out), fitting(r.v, out)
 	d, v := r.d, r.v
 	ops.LinComb(d, []float64{1, -1}, preds[0], preds[1])
 	ops.Guide(out, preds[0], preds[1], w, 0)
@@ -183,9 +181,7 @@ func (r *Projected) Combine(out *gpu.Tensor, preds []*gpu.Tensor, w []float64, _
 	m := r.m
 	switch {
 	case m == nil || r.Momentum == 0:
-		if m == nil || m.Len() != out.Len() || m.DType() != out.DType() {
-			m = out.Like()
-		}
+		m = fitting(m, out)
 		ops.LinComb(m, []float64{1, -1}, preds[0], preds[1])
 	case m.Len() != out.Len():
 		return fmt.Errorf("sampler: projected guidance with momentum was asked for %d images after others; use a solver that takes the batch together", len(w))

@@ -19,7 +19,10 @@ func (Heun) Name() string { return "heun" }
 
 // Check refuses infinite noise unless the states are scaled for the flow: the
 // straight line in sigma has no start there.
-func (s Heun) Check(g *diffusion.Grid) error {
+func (s Heun) Check(g *diffusion.Grid) error { return checkHeun(s, g) }
+
+// checkHeun is Check for every solver of Heun's steps.
+func checkHeun(s Solver, g *diffusion.Grid) error {
 	if g != nil && g.Space == diffusion.FlowSpace {
 		return nil
 	}

@@ -24,9 +24,7 @@ func (r *rowAsker) ask(e *Eval, d, x *gpu.Tensor, at []diffusion.Point, rows []i
 	if err := e.DenoiseRows(out, gather(r.in, x, rows), at, rows); err != nil {
 		return err
 	}
-	for i, row := range rows {
-		d.Rows(row, row+1).Copy(out.Rows(i, i+1))
-	}
+	scatter(d, out, rows)
 	return nil
 }
 

@@ -67,12 +67,3 @@ func (t *tangent) along(e *Eval, out, x, v *gpu.Tensor, at []diffusion.Point, ro
 	ops.LinCombRows(out, t.coeffs, out, plus)
 	return nil
 }
-
-// gather copies the given rows of src to the first rows of dst.
-func gather(dst, src *gpu.Tensor, rows []int) *gpu.Tensor {
-	out := dst.Rows(0, len(rows))
-	for i, r := range rows {
-		out.Rows(i, i+1).Copy(src.Rows(r, r+1))
-	}
-	return out
-}

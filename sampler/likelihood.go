@@ -56,10 +56,8 @@ func LogLikelihood(ctx context.Context, den Denoiser, path diffusion.Path, x *gp
 		return nil, err
 	}
 	g := &diffusion.Grid{Name: "likelihood", Space: path.Space(), Steps: []diffusion.Step{{From: to, To: from}}}
-	if c, ok := den.(Checker); ok {
-		if err := c.Check(g); err != nil {
-			return nil, err
-		}
+	if err := checkGrid(den, g); err != nil {
+		return nil, err
 	}
 	n := x.Shape()[0]
 	l := &Likelihood{size: x.Len() / n}

@@ -192,10 +192,7 @@ func newQuestions(o ProbeOptions) (*questions, error) {
 	if o.N < 1 || !(o.Dev > 0) || math.IsInf(o.Dev, 1) || math.IsNaN(o.Mean-o.Mean) {
 		return nil, fmt.Errorf("sampler: Probe: %d samples of data of mean %g and deviation %g; wanted finite numbers, at least one sample", o.N, o.Mean, o.Dev)
 	}
-	q := &questions{o: o, size: 1, x: gpu.CPU().Empty(append([]int{o.N}, o.Shape...)...)}
-	for _, d := range o.Shape {
-		q.size *= d
-	}
+	q := &questions{o: o, size: sizeOf(o.Shape), x: gpu.CPU().Empty(append([]int{o.N}, o.Shape...)...)}
 	if o.N*q.size < 3 {
 		return nil, fmt.Errorf("sampler: Probe: samples of shape %v; wanted some values", o.Shape)
 	}

@@ -82,10 +82,8 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 	if g.Rising() && o.Image == nil && o.State == nil {
 		return nil, fmt.Errorf("sampler: grid %s rises: it starts from images or states, and none were given", g.Name)
 	}
-	if c, ok := den.(Checker); ok {
-		if err := c.Check(g); err != nil {
-			return nil, err
-		}
+	if err := checkGrid(den, g); err != nil {
+		return nil, err
 	}
 	r, nfe := &Result{}, s.NFE(g)
 	if o.Each == nil {

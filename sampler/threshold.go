@@ -28,10 +28,7 @@ func (d *Limited) Check(g *diffusion.Grid) error {
 	if !(d.Quantile >= 0 && d.Quantile <= 1) || d.Most != 0 && !(d.Most >= 1) {
 		return fmt.Errorf("sampler: thresholding at quantile %g up to %g; wanted a quantile of 0 to 1 and a limit of at least 1", d.Quantile, d.Most)
 	}
-	if c, ok := d.Den.(Checker); ok {
-		return c.Check(g)
-	}
-	return nil
+	return checkGrid(d.Den, g)
 }
 
 // AtStep implements Stepped.
@@ -42,7 +39,7 @@ func (d *Limited) Cost(p diffusion.Point) int { return costOf(d.Den, p) }
 
 // Denoise implements Denoiser.
 func (d *Limited) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return d.DenoiseAt(ctx, out, x, atSigmas(sigma), c)
+	return d.DenoiseAt(ctx, out, x, vePoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser. What is not finite stays so.
@@ -78,13 +75,4 @@ func costOf(d Denoiser, p diffusion.Point) int {
 		return c.Cost(p)
 	}
 	return 1
-}
-
-// atSigmas are points in the variance-exploding scaling.
-func atSigmas(sigma []float64) []diffusion.Point {
-	at := make([]diffusion.Point, len(sigma))
-	for i, s := range sigma {
-		at[i] = diffusion.Point{A: 1, B: s}
-	}
-	return at
 }
