@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
 )
@@ -284,5 +285,17 @@ func TestSplitSpecs(t *testing.T) {
 		if got := splitSpecs(list); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", list, got, want)
 		}
+	}
+}
+
+// What is drawn for FID is what fidlab sample writes, planes of colour too.
+func TestKindOfPlanes(t *testing.T) {
+	k := kindOf(&model{shape: []int{3, 2, 1}, chw: true, lo: -1, hi: 1}, 1)
+	m := k.batch(0, gpu.CPU().From([]float32{-1, 1, 0, 1, 1, -1}, 1, 3, 2, 1)).pictures[0]
+	if want := []uint8{0, 128, 255, 255, 255, 0}; m.Width != 1 || m.Height != 2 || !slices.Equal(m.Pix, want) {
+		t.Errorf("%dx%d %v, want 1x2 %v", m.Width, m.Height, m.Pix, want)
+	}
+	if k := kindOf(&model{shape: []int{3, 2, 1}, latent: true}, 1); k.pictures {
+		t.Error("latents count as pictures")
 	}
 }

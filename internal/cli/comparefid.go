@@ -52,7 +52,7 @@ func (r *comparison) measureFID(ctx context.Context, a *app, entry *modelEntry) 
 	if err != nil {
 		return err
 	}
-	h, w, _, ok := pictureShape(m.shape)
+	h, w, _, ok := m.pictures()
 	switch {
 	case !ok:
 		return usagef("model %s draws arrays of shape %s, no pictures: fid has nothing to look at; use --measure error", m.name, describe(m.shape))
@@ -101,8 +101,7 @@ func (r *comparison) measureFID(ctx context.Context, a *app, entry *modelEntry) 
 // score draws and measures a cell's images; it returns the first seed's statistics.
 func (r *comparison) score(ctx context.Context, a *app, c *cell, e fid.Extractor) (first *fid.Stats, err error) {
 	o, name := r.o, r.nameOf(c)
-	kind := &sampleKind{n: o.n, shape: r.model.shape, lo: r.model.lo, hi: r.model.hi}
-	kind.h, kind.w, kind.c, kind.pictures = pictureShape(kind.shape)
+	kind := kindOf(r.model, o.n)
 	p := a.progress(name, "images", o.n*o.seeds)
 	for s := range o.seeds {
 		set := &pictureSet{name: name}

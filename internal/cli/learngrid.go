@@ -2,11 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fidlab/fidlab/report"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -89,11 +89,7 @@ func runLearnGrid(ctx context.Context, a *app, o *sampleOptions, steps, fine int
 		return err
 	}
 	file := levelsFile{Sigmas: learned.Sigmas(), Cost: cost, Model: m.name, ModelSHA256: m.sha256, Fine: g.Name, FineSteps: fine, N: o.n, Seed: o.seed, Version: version}
-	b, err := json.MarshalIndent(file, "", "  ")
-	if err != nil {
-		return err
-	}
-	write := func(w io.Writer) error { _, err := w.Write(append(b, '\n')); return err }
+	write := func(w io.Writer) error { return report.WriteJSON(w, file) }
 	if err := tensor.WriteAtomic(out.path, write, out.options()...); err != nil {
 		return err
 	}

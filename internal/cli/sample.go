@@ -314,8 +314,8 @@ func counted(run *sampleRun) string {
 
 // drawing reads what the run starts from, and sets everything up.
 func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m *model, s sampler.Solver, g *diffusion.Grid, run *sampleRun) (*drawing, error) {
-	k := &sampleKind{n: o.n, shape: m.shape, lo: m.lo, hi: m.hi, field: m.field, chw: m.chw, double: o.precision == "fp64", classes: inTurn(o.classes, o.n), noGrid: o.noGrid}
-	k.h, k.w, k.c, k.pictures = m.pictures()
+	k := kindOf(m, o.n)
+	k.double, k.classes, k.noGrid = o.precision == "fp64", inTurn(o.classes, o.n), o.noGrid
 	if o.from.invert {
 		k.pictures = false // noise is no picture
 	}
@@ -347,9 +347,9 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 		}
 		d.opt.Noise = noise.To(dev)
 	}
-	pictures := *k
-	pictures.h, pictures.w, pictures.c, pictures.pictures = m.pictures() // --image is one, whatever comes of it
-	if d.s, err = o.from.apply(ctx, a, &pictures, s, g, &d.opt); err != nil {
+	pictures := kindOf(m, o.n) // --image is one, whatever comes of it
+	pictures.double = k.double
+	if d.s, err = o.from.apply(ctx, a, pictures, s, g, &d.opt); err != nil {
 		return nil, err
 	}
 	run.Sampler = d.s.Name()

@@ -46,6 +46,13 @@ type sampleKind struct {
 	noGrid   bool
 }
 
+// kindOf is what n samples of a model become; the rest is the command's to say.
+func kindOf(m *model, n int) *sampleKind {
+	k := &sampleKind{n: n, shape: m.shape, lo: m.lo, hi: m.hi, field: m.field, chw: m.chw}
+	k.h, k.w, k.c, k.pictures = m.pictures()
+	return k
+}
+
 // pixelBytes is the size of one picture.
 func (k *sampleKind) pixelBytes() int { return 3 * k.h * k.w }
 
@@ -73,17 +80,11 @@ func (k *sampleKind) batch(first int, x *gpu.Tensor) sampleBatch {
 	if !k.keep {
 		return b
 	}
-	var buf bytes.Buffer
-	if k.double {
-		binary.Write(&buf, binary.LittleEndian, v) // to memory: no error
-	} else {
-		f := make([]float32, len(v))
-		for i, e := range v {
-			f[i] = float32(e)
-		}
-		binary.Write(&buf, binary.LittleEndian, f)
+	all := tensor.FromF64(v, len(v))
+	if !k.double {
+		all = tensor.FromF32(all.F32(), len(v))
 	}
-	b.values = buf.Bytes()
+	b.values = all.Data
 	return b
 }
 
