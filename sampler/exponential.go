@@ -26,7 +26,7 @@ func (c combo) add(k float64, d combo) combo {
 //	ε:  z =  h,  x' = (A'/A)·x - B'·(expm1(z)·m_0 + …)
 //
 // With nodes at λ + r_j·h, d_j = (m_j - m_0)/r_j, φ₂ = expm1(z)/z - 1 and
-// φ₃ = φ₂/z - 1/2, the dots are
+// φ₃ = φ₂/z - 1/2 (which are z times those of phi), the dots are
 //
 //	order 2, midpoint   ½·expm1(z)·d_1
 //	order 2, Taylor     φ₂·d_1
@@ -51,8 +51,7 @@ func (e exponential) step(nodes []diffusion.Point, states []combo, to diffusion.
 	}
 	h := math.Log(from.Sigma() / to.Sigma())
 	z := sign * h
-	phi1 := math.Expm1(z)
-	phi2 := phi1/z - 1
+	phi1, phi2 := z*phi(1, z), z*phi(2, z)
 	var d [3]combo // d[j] is d_j
 	var r [3]float64
 	m0 := e.output(nodes[0], states[0], 0)
@@ -70,7 +69,7 @@ func (e exponential) step(nodes []diffusion.Point, states []combo, to diffusion.
 	case len(nodes) == 2:
 		x = x.add(-weight*phi1/2, d[1])
 	case len(nodes) == 3 && e.taylor:
-		phi3 := (phi2/z - 0.5) * 2
+		phi3 := 2 * z * phi(3, z)
 		x = x.add(-weight*(phi2*r[2]-phi3)/(r[2]-r[1]), d[1])
 		x = x.add(weight*(phi2*r[1]-phi3)/(r[2]-r[1]), d[2])
 	case len(nodes) == 3:

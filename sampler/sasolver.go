@@ -115,10 +115,10 @@ func (s SASolver) step(c []float64, from, to diffusion.Point, at []diffusion.Poi
 		n++
 	}
 	h, q := math.Log(from.Sigma()/to.Sigma()), 1+eta
-	// J_m = ∫_0^h q·e^-q(h-t)·t^m dt = h^m - (m/q)·J_{m-1}.
-	j0 := -math.Expm1(-q * h)
-	j1 := h - j0/q
-	j2 := h*h - 2*j1/q
+	// J_m = ∫_0^h q·e^-q(h-t)·t^m dt = m!·q·h^(m+1)·φ_{m+1}(-qh).
+	j0 := q * h * phi(1, -q*h)
+	j1 := q * h * h * phi(2, -q*h)
+	j2 := 2 * q * h * h * h * phi(3, -q*h)
 	switch n {
 	case 1:
 		c[1] = whole

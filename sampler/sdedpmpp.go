@@ -91,8 +91,7 @@ func (s SDEDPMpp) Coeffs(c []float64, h *History) {
 	step := math.Log(from.Sigma() / to.Sigma())
 	r0 := math.Log(h.At[1].Sigma()/from.Sigma()) / step
 	H := (1 + s.Eta) * step
-	phi1 := -math.Expm1(-H)
-	phi2 := 1 - phi1/H
+	phi1, phi2 := H*phi(1, -H), H*phi(2, -H)
 	first := func(w float64) { // w·a
 		c[1], c[2] = c[1]+to.A*w/r0, c[2]-to.A*w/r0
 	}
@@ -105,7 +104,7 @@ func (s SDEDPMpp) Coeffs(c []float64, h *History) {
 		return
 	}
 	r1 := math.Log(h.At[2].Sigma()/h.At[1].Sigma()) / step
-	phi3 := phi2/H - 0.5
+	phi3 := -H * phi(3, -H)
 	switch s.Third {
 	case "published":
 	case "diffusers":
