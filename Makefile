@@ -43,6 +43,8 @@ bench: build ## the speed rows against the peers, measured in one run
 generate: ## write the generated files anew
 	CGO_ENABLED=0 $(GO) run ./scripts/clidoc > docs/cli.md
 	CGO_ENABLED=0 $(GO) run ./scripts/samplerdoc > docs/SAMPLERS.md
+	CGO_ENABLED=0 $(GO) run ./scripts/systemsdoc > docs/SYSTEMS.md
+	CGO_ENABLED=0 $(GO) run ./scripts/systemsdoc -pages
 
 lint: ## golangci-lint with .golangci.yml (its first build takes minutes)
 	$(TOOL) golangci-lint run ./...
@@ -75,9 +77,12 @@ kernels-check: .setup ## compile all kernels again and compare the bytes, the re
 sanitize: .setup ## every kernel under AddressSanitizer, UBSan and ThreadSanitizer, and a check that these find mistakes
 	$(GO) run ./scripts/sanitize -mutations .
 
-prove: ## the proofs of the systems, full tier
-	@echo "prove: the proof harness and the first systems come with their issue; nothing to prove yet"
-prove-short: prove
+prove: build ## the proofs of all systems, full tier, into docs/systems; an interrupted one goes on where it was
+	bin/fidlab prove all -o docs/systems --overwrite; status=$$?; $(MAKE) generate; exit $$status
+
+prove-short: build ## the proofs of all systems, a minute each; nothing is written
+	bin/fidlab prove --short all
+
 gpu-pack: .setup ## dist/gpu and dist/gpu.tar.gz: all that a GPU machine without Go needs to test and time the kernels
 	scripts/gpu/pack.sh dist/gpu
 

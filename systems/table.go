@@ -79,7 +79,7 @@ func (e *ExperimentRecord) criteria() report.Table {
 		if c.Shown {
 			verdict += " (shown only)"
 		}
-		t.Rows = append(t.Rows, []string{c.Name, c.Claim, c.what(), c.Interval(), c.bound(), verdict})
+		t.Rows = append(t.Rows, []string{c.Name, c.Claim, c.what(), c.Interval(), c.BoundText(), verdict})
 	}
 	return t
 }
@@ -117,7 +117,8 @@ func (j *Judgement) bounds() (lo, hi float64) {
 	return *j.Lo, *j.Hi
 }
 
-func (j *Judgement) bound() string {
+// BoundText is the pass line, as "≤ 0.5".
+func (j *Judgement) BoundText() string {
 	if j.AtLeast {
 		return fmt.Sprintf("≥ %g", j.Bound)
 	}

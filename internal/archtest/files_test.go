@@ -116,6 +116,7 @@ var generated = []struct {
 }{
 	{"docs/cli.md", []string{"go", "run", "./scripts/clidoc"}},
 	{"docs/SAMPLERS.md", []string{"go", "run", "./scripts/samplerdoc"}},
+	{"docs/SYSTEMS.md", []string{"go", "run", "./scripts/systemsdoc"}},
 }
 
 // TestGenerated: what is committed is what the generator prints today.
@@ -138,5 +139,15 @@ func TestGenerated(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s is stale: run make generate", g.file)
 		}
+	}
+}
+
+// TestSystemPages: the results in the systems' pages are those of their records.
+func TestSystemPages(t *testing.T) {
+	cmd := exec.Command("go", "run", "./scripts/systemsdoc", "-check")
+	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -23,7 +23,7 @@ func (t *target) flags(f *pflag.FlagSet, what string) {
 
 // check refuses a missing -o, and tells before the long work what would keep
 // the file from being written after it.
-func (t *target) check() error {
+func (t target) check() error {
 	if t.path == "" {
 		return usagef("want -o FILE, the file to write")
 	}
@@ -34,7 +34,7 @@ func (t *target) check() error {
 	return err
 }
 
-func (t *target) options() []tensor.FileOption {
+func (t target) options() []tensor.FileOption {
 	if t.overwrite {
 		return []tensor.FileOption{tensor.Overwrite}
 	}

@@ -1,0 +1,7 @@
+// Package all registers every system that is built, and the fixtures: programs
+// that want the whole catalog import it for that alone.
+package all
+
+import (
+	_ "github.com/fidlab/fidlab/systems/bases"
+)
