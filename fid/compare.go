@@ -17,19 +17,34 @@ type Options struct {
 	Interval IntervalOptions
 	Force    bool   // compare sets that were not made alike and mark the result "mixed"
 	Version  string // of fidlab, for the result
+
+	NearestK int    // neighbours of pr and dc; 0 is 3 and 5
+	Boundary string // whether a vector on a ball's boundary is in it: "inclusive" or "strict" for both; "" is as the papers' codes do, pr inclusive and dc strict
+}
+
+func (o *Options) wants(metric string) bool { return slices.Contains(o.Metrics, metric) }
+
+// comparison is one call of Compare, with what its metrics share.
+type comparison struct {
+	ref, gen *Stats
+	opt      Options
+	near     *neighbourhood
 }
 
 // Metric is one way to compare two sets.
 type Metric struct {
 	Name    string
 	Summary string // one line
-	compute func(ctx context.Context, ref, gen *Stats, opt Options) (v Value, notes []string, err error)
+	compute func(ctx context.Context, c *comparison) (v Value, notes []string, err error)
 }
 
 // metrics in the order in which they are listed.
 var metrics = []Metric{
 	{"fid", "Fréchet distance between the normal distributions fitted to both sets", computeFID},
 	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³; needs the features of both", computeKID},
+	{"pr", "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019); needs the features of both", computePR},
+	{"dc", "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020); needs the features of both", computeDC},
+	{"authpct", "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022); needs the features of both", computeAuth},
 }
 
 // Metrics lists what there is.
@@ -81,12 +96,16 @@ func Compare(ctx context.Context, ref, gen *Stats, opt Options) (*Result, error)
 	if err := res.describe(ref, gen, opt.Force); err != nil {
 		return nil, err
 	}
+	if opt.NearestK < 0 || opt.Boundary != "" && opt.Boundary != "strict" && opt.Boundary != "inclusive" {
+		return nil, fmt.Errorf("fid: %d neighbours with boundary %q; wanted 0 or more, and strict, inclusive or nothing", opt.NearestK, opt.Boundary)
+	}
 	start := time.Now()
+	c := &comparison{ref: ref, gen: gen, opt: opt}
 	for _, name := range opt.Metrics {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		v, notes, err := findMetric(name).compute(ctx, ref, gen, opt)
+		v, notes, err := findMetric(name).compute(ctx, c)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +178,8 @@ func either(a, b string) string {
 	return mixed
 }
 
-func computeFID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []string, error) {
+func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
+	ref, gen, opt := c.ref, c.gen, c.opt
 	d, err := Frechet(ref, gen)
 	if err != nil {
 		return nil, nil, err

@@ -22,17 +22,10 @@ const kidStream = 0x61d << 48
 // over 100 pairs of random subsets of 1000 of the unbiased squared MMD under
 // the kernel (x·y/d + 1)³. Smaller sets are taken whole or to the size of the
 // smaller one.
-func computeKID(ctx context.Context, ref, gen *Stats, opt Options) (Value, []string, error) {
-	if ref.Dim() != gen.Dim() {
-		return nil, nil, badInput("the reference has %d features, the generated set %d; extract both with one extractor", ref.Dim(), gen.Dim())
-	}
-	for i, s := range []*Stats{ref, gen} {
-		if s.Features == nil {
-			return nil, nil, badInput("%s: kid needs the feature vectors, and there are only statistics; give the images or an .npy of features", sides[i])
-		}
-		if s.N < 2 {
-			return nil, nil, numeric("%s: kid needs at least 2 vectors, there is %d", sides[i], s.N)
-		}
+func computeKID(ctx context.Context, c *comparison) (Value, []string, error) {
+	ref, gen, opt := c.ref, c.gen, c.opt
+	if err := needFeatures("kid", ref, gen, 2); err != nil {
+		return nil, nil, err
 	}
 	m := min(kidSubsetSize, ref.N, gen.N)
 	var notes []string

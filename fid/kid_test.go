@@ -166,11 +166,11 @@ func TestKIDOfStatisticsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, _, err := computeKID(context.Background(), a, b, Options{})
+	want, _, err := computeKID(context.Background(), &comparison{ref: a, gen: b})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, err := computeKID(context.Background(), a, back, Options{})
+	got, _, err := computeKID(context.Background(), &comparison{ref: a, gen: back})
 	if err != nil || math.Abs(got.Number()-want.Number()) > 1e-6 {
 		t.Errorf("%v from the file, %v before, %v", got, want, err)
 	}
@@ -193,7 +193,7 @@ func BenchmarkKID(b *testing.B) {
 	x := mustStats(b, draw(1, 3000, benchDim, 0), 3000, benchDim)
 	y := mustStats(b, draw(2, 3000, benchDim, 0.02), 3000, benchDim)
 	for b.Loop() {
-		if _, _, err := computeKID(context.Background(), x, y, Options{}); err != nil {
+		if _, _, err := computeKID(context.Background(), &comparison{ref: x, gen: y}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -49,6 +49,12 @@ type Skipped struct {
 // Value is the outcome of one metric; Number is its figure.
 type Value interface{ Number() float64 }
 
+// Figure is one of several numbers of a metric.
+type Figure struct {
+	Name  string
+	Value float64
+}
+
 // FIDValue is the outcome of "fid".
 type FIDValue struct {
 	Value    float64     `json:"value"`
