@@ -35,22 +35,24 @@ type comparison struct {
 type Metric struct {
 	Name    string
 	Summary string // one line
-	compute func(ctx context.Context, c *comparison) (v Value, notes []string, err error)
+	// Features tells that it needs the vectors themselves, not their statistics alone.
+	Features bool
+	compute  func(ctx context.Context, c *comparison) (v Value, notes []string, err error)
 }
 
 // metrics in the order in which they are listed.
 var metrics = []Metric{
-	{"fid", "Fréchet distance between the normal distributions fitted to both sets", computeFID},
-	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³; needs the features of both", computeKID},
-	{"kid-full", "kernel inception distance of the whole sets: unbiased MMD², kernel (x·y/d+1)³, with its standard error; needs the features of both", computeMMD("kid-full", cubic)},
-	{"kid-rbf", "unbiased MMD² of the whole sets, kernel exp(-|x-y|²/200); needs the features of both", computeMMD("kid-rbf", gaussian)},
-	{"cmmd", "1000·MMD² of vectors of length 1, kernel exp(-|x-y|²/200), as of CLIP (Jayasumana et al. 2024); needs the features of both", computeCMMD},
-	{"mind", "sliced distance over 1000 directions, as torch-fidelity's MIND; needs the features of both", computeMIND},
-	{"fid-inf", "Fréchet distance extrapolated to infinitely many generated vectors (Chong and Forsyth 2020); needs the generated set's features", computeInfinity},
-	{"pr", "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019); needs the features of both", computePR},
-	{"dc", "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020); needs the features of both", computeDC},
-	{"authpct", "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022); needs the features of both", computeAuth},
-	{"vendi", "Vendi score: how many different vectors a set is worth (Friedman and Dieng 2023); needs the features of both", computeVendi},
+	{"fid", "Fréchet distance between the normal distributions fitted to both sets", false, computeFID},
+	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³", true, computeKID},
+	{"kid-full", "kernel inception distance of the whole sets: unbiased MMD², kernel (x·y/d+1)³, with its standard error", true, computeMMD("kid-full", cubic)},
+	{"kid-rbf", "unbiased MMD² of the whole sets, kernel exp(-|x-y|²/200)", true, computeMMD("kid-rbf", gaussian)},
+	{"cmmd", "1000·MMD² of vectors of length 1, kernel exp(-|x-y|²/200), as of CLIP (Jayasumana et al. 2024)", true, computeCMMD},
+	{"mind", "sliced distance over 1000 directions, as torch-fidelity's MIND", true, computeMIND},
+	{"fid-inf", "Fréchet distance extrapolated to infinitely many generated vectors (Chong and Forsyth 2020)", true, computeInfinity},
+	{"pr", "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019)", true, computePR},
+	{"dc", "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020)", true, computeDC},
+	{"authpct", "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022)", true, computeAuth},
+	{"vendi", "Vendi score: how many different vectors a set is worth (Friedman and Dieng 2023)", true, computeVendi},
 }
 
 // Metrics lists what there is.
@@ -58,6 +60,14 @@ func Metrics() []Metric { return append([]Metric(nil), metrics...) }
 
 // ErrUnknownMetric is inside the error of a metric name that does not exist.
 var ErrUnknownMetric = errors.New("unknown metric")
+
+// NeedFeatures tells whether one of the metrics needs feature vectors.
+func NeedFeatures(names []string) bool {
+	return slices.ContainsFunc(names, func(n string) bool {
+		m := findMetric(n)
+		return m != nil && m.Features
+	})
+}
 
 // CheckMetrics returns an error around ErrUnknownMetric that lists what exists
 // when one of the names does not.

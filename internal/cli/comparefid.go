@@ -72,7 +72,7 @@ func (r *comparison) measureFID(ctx context.Context, a *app, entry *modelEntry) 
 		return err
 	}
 	if ref.src != nil {
-		got, err := a.collect(ctx, ref, e, &o.x, true)
+		got, err := a.collect(ctx, ref, e, &o.x, keeping{interval: true})
 		if err != nil {
 			return err
 		}

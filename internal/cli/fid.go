@@ -17,6 +17,8 @@ const wide = 1024
 type fidOptions struct {
 	ref, gen string
 	metrics  []string
+	nearest  int
+	boundary string
 	x        extraction
 	ci, noCI bool
 	ciLevel  float64
@@ -31,7 +33,8 @@ func newFID(a *app) *cobra.Command {
 		Short: "Compare two sets of images: FID, with its confidence interval",
 		Long: `Compare a reference set REF with a generated set GEN. The value alone goes to
 standard output: 12.3456, or one line "metric value" each when --metrics names
-several; a result that is no FID says so after the value. The interval, what
+several or one has several figures; a result that is no FID says so after the
+value. The interval, what
 was compared and the notes go to standard error; --json has everything.
 
 ` + inputHelp + `
@@ -53,6 +56,8 @@ extracted in the same way; sets that were not made alike are refused.`,
 	f := cmd.Flags()
 	f.StringSliceVar(&o.metrics, "metrics", []string{"fid"}, "compute `M,M`: "+strings.Join(metricNames(), ", "))
 	o.x.flags(cmd)
+	f.IntVar(&o.nearest, "nearest-k", 0, "balls of pr and dc reach to the `K`-th nearest neighbour; 0 is 3 and 5, as the papers have it")
+	f.StringVar(&o.boundary, "boundary", "", "whether a ball's boundary counts as in it: `RULE` inclusive or strict; default: pr inclusive, dc strict")
 	f.BoolVar(&o.ci, "ci", true, "estimate a confidence interval")
 	f.BoolVar(&o.noCI, "no-ci", false, "estimate none, which is faster")
 	f.Float64Var(&o.ciLevel, "ci-level", 0.95, "confidence `LEVEL` of the interval")
@@ -60,6 +65,7 @@ extracted in the same way; sets that were not made alike are refused.`,
 	f.StringVar(&o.report.path, "report", "", "write a page with the result to `FILE.html`")
 	f.BoolVar(&o.report.overwrite, "overwrite", false, "replace the page if it exists")
 	completes(cmd, "metrics", metricNames()...)
+	completes(cmd, "boundary", "inclusive", "strict")
 	return cmd
 }
 
@@ -79,6 +85,12 @@ func (o *fidOptions) check() error {
 		if fid.CheckMetrics([]string{m}) != nil {
 			return unknown("metric", m, metricNames())
 		}
+	}
+	if o.nearest < 0 {
+		return usagef("--nearest-k %d: want 1 or more, or 0 for the papers' numbers", o.nearest)
+	}
+	if o.boundary != "" && o.boundary != "inclusive" && o.boundary != "strict" {
+		return usagef("--boundary %q: want inclusive or strict", o.boundary)
 	}
 	if !(o.ciLevel > 0 && o.ciLevel < 1) {
 		return usagef("--ci-level %g: want a number between 0 and 1, such as 0.95", o.ciLevel)
@@ -117,7 +129,7 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	}
 	res, err := fid.Compare(ctx, ref.stats, gen.stats, fid.Options{
 		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,
-		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed},
+		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed}, NearestK: o.nearest, Boundary: o.boundary,
 	})
 	if err != nil {
 		return err
@@ -137,12 +149,19 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 		return a.printJSON(res)
 	}
 	a.sayResult(o, res)
+	note := inBrackets(extractorNote(ref, gen))
 	for _, m := range o.metrics {
+		if several, ok := res.Metrics[m].(interface{ Figures() []fid.Figure }); ok {
+			for _, f := range several.Figures() {
+				a.printf("%s %s%s\n", f.Name, valueText(f.Value), note)
+			}
+			continue
+		}
 		line := valueText(res.Metrics[m].Number())
 		if len(o.metrics) > 1 {
 			line = m + " " + line
 		}
-		a.printf("%s%s\n", line, inBrackets(extractorNote(ref, gen)))
+		a.printf("%s%s\n", line, note)
 	}
 	return nil
 }
@@ -166,7 +185,7 @@ func (a *app) collectBoth(ctx context.Context, o *fidOptions, ref, gen *input) (
 				return nil, err
 			}
 		}
-		c, err := a.collect(ctx, in, e, &o.x, o.ci && !o.noCI)
+		c, err := a.collect(ctx, in, e, &o.x, keeping{o.ci && !o.noCI, fid.NeedFeatures(o.metrics)})
 		if err != nil {
 			return nil, err
 		}
@@ -221,6 +240,22 @@ func (a *app) sayResult(o *fidOptions, r *fid.Result) {
 		if v, ok := r.Metrics[m].(fid.KIDValue); ok {
 			a.say("%s %s, standard deviation over subsets %s", m, valueText(v.Value), valueText(v.Std))
 			continue
+		}
+		switch v := r.Metrics[m].(type) {
+		case fid.MMDValue:
+			a.say("%s %s, standard error %s, kernel %s", m, valueText(v.Value), valueText(v.StdErr), v.Kernel)
+		case fid.SlicedValue:
+			a.say("%s %s, standard error over the directions %s", m, valueText(v.Value), valueText(v.StdErr))
+		case fid.InfinityValue:
+			a.say("%s %s, standard error %s: a line through %d sizes from %d to %d, residual %s", m, valueText(v.Value), valueText(v.StdErr), len(v.N), v.N[0], v.N[len(v.N)-1], valueText(v.Residual))
+		case fid.PRValue:
+			a.say("precision %s, recall %s, F1 %s: balls to neighbour %d, %s", valueText(v.Precision), valueText(v.Recall), valueText(v.F1), v.K, v.Rule)
+		case fid.DCValue:
+			a.say("density %s, coverage %s: balls to neighbour %d, %s", valueText(v.Density), valueText(v.Coverage), v.K, v.Rule)
+		case fid.AuthValue:
+			a.say("%s %s %%; %s %% of the generated are copies of a reference to the last bit", m, valueText(v.Percent), valueText(100*v.Copies))
+		case fid.VendiValue:
+			a.say("%s %s generated, %s reference", m, valueText(v.Gen), valueText(v.Ref))
 		}
 		v, ok := r.Metrics[m].(fid.FIDValue)
 		if !ok {

@@ -56,7 +56,7 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 		if err != nil {
 			return err
 		}
-		got, err := a.collect(ctx, in, e, &o.x, false)
+		got, err := a.collect(ctx, in, e, &o.x, keeping{})
 		if err != nil {
 			return err
 		}
@@ -72,12 +72,22 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 	return a.statsWritten(o.out.path, s)
 }
 
+// keeping says what feature vectors are wanted for.
+type keeping struct{ interval, metric bool }
+
+// metricBytes is what the vectors may take that a metric cannot do without:
+// 250,000 of 2048 features.
+const metricBytes = 2 << 30
+
 // collect reads a set of pictures and sets its statistics.
-func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extraction, keep bool) (*fid.Collected, error) {
+func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extraction, keep keeping) (*fid.Collected, error) {
 	p := a.progress("features of "+in.src.Describe(), "images", lengthOf(in.src, x.max))
 	defer p.End()
 	o := x.collect(p)
-	o.Keep = keep
+	o.Keep = keep.interval || keep.metric
+	if keep.metric {
+		o.FeatureBytes = metricBytes
+	}
 	s, got, err := fid.StatsOf(ctx, in.src, e, o)
 	if err != nil {
 		return nil, ofImages(e, err)
