@@ -36,7 +36,7 @@ type Collected struct {
 }
 
 // EachFeatures decodes src, extracts the features of every picture and calls
-// sink with rows of them in the order of the source, never from two goroutines
+// sink with rows of them, each with the parts of a PartExtractor after it, in the order of the source, never from two goroutines
 // at once. sink runs on worker w and does not keep rows. Memory does not grow
 // with the number of pictures as long as no single one takes far longer than
 // the others: features that are ready too early wait for it.
@@ -46,7 +46,7 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 		opt.Batch = ex.Batch()
 	}
 	q := &ordered{sink: sink, waiting: map[int][]float32{}}
-	d := ex.Info().Dim
+	d := rowOf(ex)
 	start := time.Now()
 	var mu sync.Mutex
 	var busy time.Duration
@@ -131,9 +131,9 @@ func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectO
 	if err := checkDim(info.Name, info.Dim); err != nil {
 		return nil, Collected{Skipped: []Skipped{}}, err
 	}
-	g := newGatherer(info.Dim, opt.Keep, opt.FeatureBytes)
+	g := newSplitter(ex, opt.Keep, opt.FeatureBytes)
 	if n := src.Len(); opt.Limit == 0 || n <= opt.Limit {
-		g.keep.expect(n, info.Dim)
+		g.into[0].keep.expect(n, info.Dim)
 	}
 	out, err := EachFeatures(ctx, src, ex, opt, g.add)
 	if err != nil {

@@ -19,6 +19,8 @@ type Options struct {
 	Version  string // of fidlab, for the result
 
 	NearestK int    // neighbours of pr and dc; 0 is 3 and 5
+	Splits   int    // parts of the Inception score; 0 is 10
+	InOrder  bool   // the Inception score's parts are not shuffled
 	Boundary string // whether a vector on a ball's boundary is in it: "inclusive" or "strict" for both; "" is as the papers' codes do, pr inclusive and dc strict
 }
 
@@ -37,22 +39,26 @@ type Metric struct {
 	Summary string // one line
 	// Features tells that it needs the vectors themselves, not their statistics alone.
 	Features bool
-	compute  func(ctx context.Context, c *comparison) (v Value, notes []string, err error)
+	// Parts are what else it needs to be extracted.
+	Parts   []string
+	compute func(ctx context.Context, c *comparison) (v Value, notes []string, err error)
 }
 
 // metrics in the order in which they are listed.
 var metrics = []Metric{
-	{"fid", "Fréchet distance between the normal distributions fitted to both sets", false, computeFID},
-	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³", true, computeKID},
-	{"kid-full", "kernel inception distance of the whole sets: unbiased MMD², kernel (x·y/d+1)³, with its standard error", true, computeMMD("kid-full", cubic)},
-	{"kid-rbf", "unbiased MMD² of the whole sets, kernel exp(-|x-y|²/200)", true, computeMMD("kid-rbf", gaussian)},
-	{"cmmd", "1000·MMD² of vectors of length 1, kernel exp(-|x-y|²/200), as of CLIP (Jayasumana et al. 2024)", true, computeCMMD},
-	{"mind", "sliced distance over 1000 directions, as torch-fidelity's MIND", true, computeMIND},
-	{"fid-inf", "Fréchet distance extrapolated to infinitely many generated vectors (Chong and Forsyth 2020)", true, computeInfinity},
-	{"pr", "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019)", true, computePR},
-	{"dc", "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020)", true, computeDC},
-	{"authpct", "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022)", true, computeAuth},
-	{"vendi", "Vendi score: how many different vectors a set is worth (Friedman and Dieng 2023)", true, computeVendi},
+	{"fid", "Fréchet distance between the normal distributions fitted to both sets", false, nil, computeFID},
+	{"sfid", "Fréchet distance of a part of a map that keeps its places, of the Inception network (Nash et al. 2021, as ADM)", false, []string{PartSpatial}, func(_ context.Context, c *comparison) (Value, []string, error) { return computeSFID(c) }},
+	{"is", "Inception score of the generated set (Salimans et al. 2016), as torch-fidelity: 10 parts, shuffled", false, []string{PartLogits}, computeIS},
+	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³", true, nil, computeKID},
+	{"kid-full", "kernel inception distance of the whole sets: unbiased MMD², kernel (x·y/d+1)³, with its standard error", true, nil, computeMMD("kid-full", cubic)},
+	{"kid-rbf", "unbiased MMD² of the whole sets, kernel exp(-|x-y|²/200)", true, nil, computeMMD("kid-rbf", gaussian)},
+	{"cmmd", "1000·MMD² of vectors of length 1, kernel exp(-|x-y|²/200), as of CLIP (Jayasumana et al. 2024)", true, nil, computeCMMD},
+	{"mind", "sliced distance over 1000 directions, as torch-fidelity's MIND", true, nil, computeMIND},
+	{"fid-inf", "Fréchet distance extrapolated to infinitely many generated vectors (Chong and Forsyth 2020)", true, nil, computeInfinity},
+	{"pr", "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019)", true, nil, computePR},
+	{"dc", "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020)", true, nil, computeDC},
+	{"authpct", "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022)", true, nil, computeAuth},
+	{"vendi", "Vendi score: how many different vectors a set is worth (Friedman and Dieng 2023)", true, nil, computeVendi},
 }
 
 // Metrics lists what there is.
@@ -67,6 +73,21 @@ func NeedFeatures(names []string) bool {
 		m := findMetric(n)
 		return m != nil && m.Features
 	})
+}
+
+// NeedParts lists what the metrics need to be extracted beside the features.
+func NeedParts(names []string) []string {
+	var parts []string
+	for _, n := range names {
+		if m := findMetric(n); m != nil {
+			for _, p := range m.Parts {
+				if !slices.Contains(parts, p) {
+					parts = append(parts, p)
+				}
+			}
+		}
+	}
+	return parts
 }
 
 // CheckMetrics returns an error around ErrUnknownMetric that lists what exists
@@ -111,6 +132,9 @@ func Compare(ctx context.Context, ref, gen *Stats, opt Options) (*Result, error)
 	}
 	if err := res.describe(ref, gen, opt.Force); err != nil {
 		return nil, err
+	}
+	if opt.Splits < 0 {
+		return nil, fmt.Errorf("fid: %d parts; wanted 0 or more", opt.Splits)
 	}
 	if opt.NearestK < 0 || opt.Boundary != "" && opt.Boundary != "strict" && opt.Boundary != "inclusive" {
 		return nil, fmt.Errorf("fid: %d neighbours with boundary %q; wanted 0 or more, and strict, inclusive or nothing", opt.NearestK, opt.Boundary)

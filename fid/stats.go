@@ -18,6 +18,9 @@ type Stats struct {
 	// file they are centred; Mu is their mean in either case.
 	Features   []float32
 	Provenance *Provenance // nil where a file has none
+	// Parts are the statistics of what else was extracted of the same pictures, by
+	// name: PartLogits, PartSpatial.
+	Parts map[string]*Stats
 
 	dropped bool // there were features, more than could be kept
 }
@@ -169,6 +172,21 @@ func MergeStats(parts ...*Stats) (*Stats, error) {
 		}
 	}
 	s.Provenance = mergeProvenance(parts)
+	if first.Parts[PartSpatial] != nil {
+		var maps []*Stats
+		for _, p := range parts {
+			if q := p.Parts[PartSpatial]; q != nil {
+				maps = append(maps, q)
+			}
+		}
+		if len(maps) == len(parts) { // a part without one leaves the whole without
+			joined, err := MergeStats(maps...)
+			if err != nil {
+				return nil, err
+			}
+			s.Parts = map[string]*Stats{PartSpatial: joined}
+		}
+	}
 	return s, nil
 }
 

@@ -11,13 +11,17 @@ import (
 )
 
 // The members of a statistics archive. pytorch-fid, clean-fid, EDM and ADM
-// write the first two; ADM adds mu_s and sigma_s, which are left alone.
+// write the first two; ADM adds mu_s and sigma_s, of sFID's map.
 const (
 	keyMu         = "mu"
 	keySigma      = "sigma"
+	keySpatialMu  = "mu_s"
+	keySpatial    = "sigma_s"
 	keyN          = "n"
 	keyProvenance = "provenance" // JSON as uint8
-	keyFeatures   = "features"   // float32 [n,d], centred
+
+	keySpatialFeatures = "features_s"
+	keyFeatures        = "features" // float32 [n,d], centred
 )
 
 // maxProvenance bounds the JSON that is read from a file.
@@ -35,6 +39,11 @@ func ReadStats(path string) (*Stats, error) {
 	}
 	if err := s.check(path); err != nil {
 		return nil, err
+	}
+	for _, p := range s.Parts {
+		if err := p.check(path + ": mu_s and sigma_s"); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -65,29 +74,10 @@ func readNPZ(z *tensor.NPZ) (*Stats, error) {
 	if !z.Has(keyMu) || !z.Has(keySigma) {
 		return nil, badInput("%s: statistics need the arrays mu and sigma; it has %q", z.Path(), z.Names())
 	}
-	var shapes [2][]int
-	for i, name := range []string{keyMu, keySigma} { // before anything is allocated
-		r, err := z.Open(name)
-		if err != nil {
-			return nil, &BadInputError{err}
-		}
-		shapes[i] = r.Shape()
-		r.Close()
-	}
-	if err := checkShapes(z.Path(), shapes[0], shapes[1]); err != nil {
-		return nil, err
-	}
-	d := product(shapes[0])
-	any := func([]int) bool { return true }
-	mu, err := readArray(z, keyMu, any, "")
+	s, err := readMoments(z, keyMu, keySigma)
 	if err != nil {
 		return nil, err
 	}
-	sigma, err := readArray(z, keySigma, any, "")
-	if err != nil {
-		return nil, err
-	}
-	s := &Stats{Mu: mu.F64(), Sigma: sigma.F64()}
 	if z.Has(keyN) {
 		n, err := readArray(z, keyN, func(shape []int) bool { return product(shape) == 1 }, "one number")
 		if err != nil {
@@ -97,17 +87,19 @@ func readNPZ(z *tensor.NPZ) (*Stats, error) {
 			return nil, err
 		}
 	}
-	if z.Has(keyFeatures) {
-		f, err := readArray(z, keyFeatures, func(shape []int) bool {
-			return len(shape) == 2 && shape[0] == s.N && shape[1] == d
-		}, fmt.Sprintf("[%d,%d]", s.N, d))
+	if err := s.readFeatures(z, keyFeatures); err != nil {
+		return nil, err
+	}
+	if z.Has(keySpatialMu) && z.Has(keySpatial) {
+		part, err := readMoments(z, keySpatialMu, keySpatial)
 		if err != nil {
 			return nil, err
 		}
-		s.Features = f.F32()
-		if i := notFinite(s.Features); i >= 0 {
-			return nil, numeric("%s: feature %d of row %d is %g", z.Path(), i%d, i/d, s.Features[i])
+		part.N = s.N
+		if err := part.readFeatures(z, keySpatialFeatures); err != nil {
+			return nil, err
 		}
+		s.Parts = map[string]*Stats{PartSpatial: part}
 	}
 	if z.Has(keyProvenance) {
 		p, err := readArray(z, keyProvenance, func(shape []int) bool {
@@ -122,6 +114,62 @@ func readNPZ(z *tensor.NPZ) (*Stats, error) {
 		}
 	}
 	return s, nil
+}
+
+// readMoments reads a mean and a covariance.
+func readMoments(z *tensor.NPZ, keyMu, keySigma string) (*Stats, error) {
+	var shapes [2][]int
+	for i, name := range []string{keyMu, keySigma} { // before anything is allocated
+		r, err := z.Open(name)
+		if err != nil {
+			return nil, &BadInputError{err}
+		}
+		shapes[i] = r.Shape()
+		r.Close()
+	}
+	if err := checkShapes(z.Path(), shapes[0], shapes[1]); err != nil {
+		return nil, err
+	}
+	any := func([]int) bool { return true }
+	mu, err := readArray(z, keyMu, any, "")
+	if err != nil {
+		return nil, err
+	}
+	sigma, err := readArray(z, keySigma, any, "")
+	if err != nil {
+		return nil, err
+	}
+	return &Stats{Mu: mu.F64(), Sigma: sigma.F64()}, nil
+}
+
+// readFeatures reads the vectors of statistics where there are some.
+func (s *Stats) readFeatures(z *tensor.NPZ, key string) error {
+	if !z.Has(key) {
+		return nil
+	}
+	d := s.Dim()
+	f, err := readArray(z, key, func(shape []int) bool {
+		return len(shape) == 2 && shape[0] == s.N && shape[1] == d
+	}, fmt.Sprintf("[%d,%d]", s.N, d))
+	if err != nil {
+		return err
+	}
+	s.Features = f.F32()
+	if i := notFinite(s.Features); i >= 0 {
+		return numeric("%s: feature %d of row %d is %g", z.Path(), i%d, i/d, s.Features[i])
+	}
+	return nil
+}
+
+// centred are the vectors less their mean.
+func (s *Stats) centred() *tensor.Array {
+	d := s.Dim()
+	mean := columnMeans(s.Features, d)
+	c := make([]float32, len(s.Features))
+	for i, x := range s.Features {
+		c[i] = float32(float64(x) - mean[i%d])
+	}
+	return tensor.FromF32(c, s.N, d)
 }
 
 // readArray reads a member once its shape is right, so that a wrong or huge one
@@ -162,7 +210,7 @@ func notFinite(x []float32) int {
 // WriteStats writes s to path as an .npz archive that pytorch-fid and its
 // relatives read: mu and sigma in float64, n, the provenance, and the centred
 // features in float32 when they are no more than d, so that the accurate route
-// survives. The same statistics give the same bytes. An existing file is
+// survives; sFID's map likewise, as ADM names it. The same statistics give the same bytes. An existing file is
 // refused unless tensor.Overwrite is given.
 func WriteStats(path string, s *Stats, opt ...tensor.FileOption) error {
 	d := s.Dim()
@@ -183,12 +231,15 @@ func WriteStats(path string, s *Stats, opt ...tensor.FileOption) error {
 		entries = append(entries, tensor.NPZEntry{Name: keyProvenance, Array: tensor.FromU8(b.Bytes(), b.Len())})
 	}
 	if s.lowRank() {
-		mean := columnMeans(s.Features, d)
-		c := make([]float32, len(s.Features))
-		for i, x := range s.Features {
-			c[i] = float32(float64(x) - mean[i%d])
+		entries = append(entries, tensor.NPZEntry{Name: keyFeatures, Array: s.centred()})
+	}
+	if p := s.Parts[PartSpatial]; p != nil {
+		k := p.Dim()
+		entries = append(entries, tensor.NPZEntry{Name: keySpatialMu, Array: tensor.FromF64(p.Mu, k)},
+			tensor.NPZEntry{Name: keySpatial, Array: tensor.FromF64(p.Covariance(), k, k)})
+		if p.lowRank() {
+			entries = append(entries, tensor.NPZEntry{Name: keySpatialFeatures, Array: p.centred()})
 		}
-		entries = append(entries, tensor.NPZEntry{Name: keyFeatures, Array: tensor.FromF32(c, s.N, d)})
 	}
 	return tensor.WriteNPZ(path, entries, false, opt...)
 }

@@ -12,7 +12,10 @@ import (
 
 // Options of Open. The zero value asks for each extractor's defaults.
 type Options struct {
-	Preset    string         // how pictures are resized and scaled; see Presets
+	Preset string // how pictures are resized and scaled; see Presets
+	// Parts are what to extract in the same pass: fid.PartLogits of a classifier,
+	// fid.PartSpatial of the Inception network.
+	Parts     []string
 	Tap       string         // of the Inception network: a key of Taps, default "2048"
 	Precision plan.Precision // default fp32; what this machine can't do is an error
 	Weights   string         // a weights file; "" searches, see FindInception

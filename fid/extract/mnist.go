@@ -68,7 +68,7 @@ var mnistWeights = sync.OnceValues(func() (mnistParams, error) {
 
 // mnistNet is the encoder: three convolutions and a fully connected layer whose
 // values, before any rectifier, are the features.
-func mnistNet(w mnistParams) *plan.Net {
+func mnistNet(w mnistParams, logits bool) *plan.Net {
 	conv := func(name, in string, out int) plan.Node {
 		return plan.Node{
 			Name: name, Kind: plan.Conv, In: []string{in}, Out: out, KH: 3, KW: 3, PadH: 1, PadW: 1, ReLU: true,
@@ -78,7 +78,7 @@ func mnistNet(w mnistParams) *plan.Net {
 	pool := func(name, in string) plan.Node {
 		return plan.Node{Name: name, Kind: plan.MaxPool, In: []string{in}, KH: 2, KW: 2, StrideH: 2, StrideW: 2}
 	}
-	return &plan.Net{
+	net := &plan.Net{
 		Name: "mnist", C: 1, H: mnistSide, W: mnistSide,
 		Nodes: []plan.Node{
 			conv("conv1", "input", 16), pool("pool1", "conv1"),
@@ -88,6 +88,13 @@ func mnistNet(w mnistParams) *plan.Net {
 		},
 		Outputs: []string{"feat"},
 	}
+	if logits { // of the same layer behind its rectifier
+		hidden := net.Nodes[len(net.Nodes)-1]
+		hidden.Name, hidden.ReLU = "hidden", true
+		head := plan.Node{Name: "head", Kind: plan.Linear, In: []string{"hidden"}, Out: mnistClass, Weight: w["head.weight"], Bias: w["head.bias"]}
+		net.Nodes, net.Outputs = append(net.Nodes, hidden, head), append(net.Outputs, "head")
+	}
+	return net
 }
 
 func openMNIST(o Options) (fid.Extractor, error) {
@@ -103,7 +110,14 @@ func openMNIST(o Options) (fid.Extractor, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := plan.Compile(mnistNet(weights), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
+	var parts []networkPart
+	for _, name := range o.Parts {
+		if name != fid.PartLogits {
+			return nil, fmt.Errorf("the mnist encoder has no part %q; there is %s", name, fid.PartLogits)
+		}
+		parts = []networkPart{{fid.Part{Name: name, Dim: mnistClass}, mnistClass}}
+	}
+	p, err := plan.Compile(mnistNet(weights, parts != nil), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +127,7 @@ func openMNIST(o Options) (fid.Extractor, error) {
 			Preset: "native", Precision: o.Precision.String(), Note: MNISTNote,
 		},
 		plan:  p,
+		parts: parts,
 		input: mnistSide * mnistSide,
 		load:  newMNISTLoader().load,
 	}, nil

@@ -16,20 +16,37 @@ type network struct {
 	plan  *plan.Plan
 	input int // values per image
 	// load writes img as the network's input to dst.
-	load func(dst []float32, img *imageio.Image, s *imageio.Scratch)
+	load  func(dst []float32, img *imageio.Image, s *imageio.Scratch)
+	parts []networkPart // after the features
 
 	mu   sync.Mutex
 	idle []*networkScratch
+}
+
+// networkPart is a further output of the network: its first values are a part.
+type networkPart struct {
+	fid.Part
+	all int // values that the output has
 }
 
 // networkScratch is the memory of one Features call in flight.
 type networkScratch struct {
 	input  []float32
 	resize imageio.Scratch
-	outs   [1][]float32
+	outs   [][]float32
+	rows   [][]float32 // of every output, where there are parts
 }
 
 func (n *network) Info() fid.ExtractorInfo { return n.info }
+
+// Parts implements fid.PartExtractor.
+func (n *network) Parts() []fid.Part {
+	var out []fid.Part
+	for _, p := range n.parts {
+		out = append(out, p.Part)
+	}
+	return out
+}
 
 func (n *network) Batch() int { return n.plan.Batch() }
 
@@ -37,7 +54,11 @@ func (n *network) Batch() int { return n.plan.Batch() }
 func (n *network) Close() { n.plan.Close() }
 
 func (n *network) Features(w *cpu.Worker, imgs []*imageio.Image, out []float32) error {
-	mustFit(n.info, n.Batch(), imgs, out)
+	row := n.info.Dim
+	for _, p := range n.parts {
+		row += p.Dim
+	}
+	mustFit(n.info, row, n.Batch(), imgs, out)
 	if w == nil {
 		var err error
 		cpu.Do(func(w *cpu.Worker) { err = n.Features(w, imgs, out) })
@@ -48,15 +69,31 @@ func (n *network) Features(w *cpu.Worker, imgs []*imageio.Image, out []float32) 
 	for i, img := range imgs {
 		n.load(s.input[i*n.input:][:n.input], img, &s.resize)
 	}
-	s.outs[0] = out
-	return n.plan.Run(w, s.input[:len(imgs)*n.input], s.outs[:]...)
+	if n.parts == nil {
+		s.outs[0] = out
+		return n.plan.Run(w, s.input[:len(imgs)*n.input], s.outs...)
+	}
+	for k, r := range s.rows {
+		s.outs[k] = r[:len(imgs)*n.outLen(k)]
+	}
+	if err := n.plan.Run(w, s.input[:len(imgs)*n.input], s.outs...); err != nil {
+		return err
+	}
+	for i := range imgs {
+		to := out[i*row : (i+1)*row]
+		to = to[copy(to, s.outs[0][i*n.info.Dim:(i+1)*n.info.Dim]):]
+		for k, p := range n.parts {
+			to = to[copy(to[:p.Dim], s.outs[k+1][i*p.all:]):]
+		}
+	}
+	return nil
 }
 
 // mustFit panics when a Features call does not fit the extractor.
-func mustFit(info fid.ExtractorInfo, batch int, imgs []*imageio.Image, out []float32) {
-	if len(imgs) < 1 || len(imgs) > batch || len(out) != len(imgs)*info.Dim {
+func mustFit(info fid.ExtractorInfo, row, batch int, imgs []*imageio.Image, out []float32) {
+	if len(imgs) < 1 || len(imgs) > batch || len(out) != len(imgs)*row {
 		panic(fmt.Sprintf("extract: %s: %d images and room for %d values; want 1 to %d images and %d values for each",
-			info.Name, len(imgs), len(out), batch, info.Dim))
+			info.Name, len(imgs), len(out), batch, row))
 	}
 }
 
@@ -68,11 +105,25 @@ func (n *network) take() *networkScratch {
 		n.idle = n.idle[:k-1]
 		return s
 	}
-	return &networkScratch{input: make([]float32, n.Batch()*n.input)}
+	s := &networkScratch{input: make([]float32, n.Batch()*n.input), outs: make([][]float32, 1+len(n.parts))}
+	if n.parts != nil {
+		for k := range s.outs {
+			s.rows = append(s.rows, make([]float32, n.Batch()*n.outLen(k)))
+		}
+	}
+	return s
+}
+
+// outLen is how many values output k of the network has for an image.
+func (n *network) outLen(k int) int {
+	if k == 0 {
+		return n.info.Dim
+	}
+	return n.parts[k-1].all
 }
 
 func (n *network) give(s *networkScratch) {
-	s.outs[0] = nil
+	clear(s.outs)
 	n.mu.Lock()
 	n.idle = append(n.idle, s)
 	n.mu.Unlock()

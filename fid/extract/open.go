@@ -50,6 +50,27 @@ func openRandom(o Options) (fid.Extractor, error) {
 	return newInception("random", RandomNote, hashWeights(weights), weights, o)
 }
 
+// The part of a map that sFID looks at: the first channels of the block's
+// concatenation, which are its first branch's, at all places.
+const (
+	spatialNode     = "Mixed_6d.branch1x1"
+	spatialChannels = 7
+	spatialSide     = 17
+	spatialAll      = 192
+)
+
+// inceptionPart is a further output and the node that it is of.
+func inceptionPart(name string) (networkPart, string, error) {
+	const places = spatialSide * spatialSide
+	switch name {
+	case fid.PartLogits:
+		return networkPart{fid.Part{Name: name, Dim: Taps["logits_unbiased"]}, Taps["logits_unbiased"]}, "logits_unbiased", nil
+	case fid.PartSpatial:
+		return networkPart{fid.Part{Name: name, Dim: spatialChannels * places}, spatialAll * places}, spatialNode, nil
+	}
+	return networkPart{}, "", fmt.Errorf("the Inception network has no part %q; there are %s and %s", name, fid.PartLogits, fid.PartSpatial)
+}
+
 // newInception compiles the network with checked weights.
 func newInception(name, note, sha string, weights map[string]*tensor.Array, o Options) (fid.Extractor, error) {
 	how, err := preset(o.Preset)
@@ -67,7 +88,16 @@ func newInception(name, note, sha string, weights map[string]*tensor.Array, o Op
 	if tap != "2048" {
 		name += ":" + tap
 	}
-	p, err := plan.Compile(inceptionNet(weights, tap), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
+	taps := []string{tap}
+	var parts []networkPart
+	for _, name := range o.Parts {
+		part, node, err := inceptionPart(name)
+		if err != nil {
+			return nil, err
+		}
+		parts, taps = append(parts, part), append(taps, node)
+	}
+	p, err := plan.Compile(inceptionNet(weights, taps...), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +105,7 @@ func newInception(name, note, sha string, weights map[string]*tensor.Array, o Op
 	return &network{
 		info:  fid.ExtractorInfo{Name: name, SHA256: sha, Dim: dim, Preset: how.Name, Precision: o.Precision.String(), Note: note},
 		plan:  p,
+		parts: parts,
 		input: 3 * inceptionSize * inceptionSize,
 		load: func(dst []float32, img *imageio.Image, s *imageio.Scratch) {
 			resize.Into(dst, img, how.Scale, how.Offset, s)

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/fidlab/fidlab/fid"
@@ -54,7 +55,7 @@ func (p *pixels) Info() fid.ExtractorInfo { return p.info }
 func (p *pixels) Batch() int { return p.batch }
 
 func (p *pixels) Features(_ *cpu.Worker, imgs []*imageio.Image, out []float32) error {
-	mustFit(p.info, p.batch, imgs, out)
+	mustFit(p.info, p.info.Dim, p.batch, imgs, out)
 	s, _ := p.pool.Get().(*imageio.Scratch)
 	if s == nil {
 		s = new(imageio.Scratch)
@@ -101,6 +102,8 @@ func plainOnly(o Options) error {
 		return fmt.Errorf("tap %q is for the Inception network; leave it out", o.Tap)
 	case o.Weights != "":
 		return fmt.Errorf("%s: there are no weights to read; leave the file out", o.Weights)
+	case o.Parts != nil:
+		return fmt.Errorf("%s: there is no network to take that from; take inception or mnist", strings.Join(o.Parts, ", "))
 	case o.Precision != plan.F32:
 		return fmt.Errorf("precision %v is for networks; leave it out", o.Precision)
 	}

@@ -27,6 +27,7 @@ type extraction struct {
 	max       int
 	skipBad   bool
 	force     bool
+	parts     []string // what metrics need beside the features
 }
 
 func (x *extraction) flags(cmd *cobra.Command) {
@@ -142,7 +143,7 @@ func (x *extraction) network() bool {
 // open makes the extractor. The pictures tell the size that identity needs.
 func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.Extractor, error) {
 	name, tap, _ := strings.Cut(x.features, ":")
-	o := extract.Options{Preset: x.preset, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv}
+	o := extract.Options{Preset: x.preset, Parts: x.parts, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv}
 	o.Precision, _ = precisionOf(x.precision) // checked before
 	if err := plan.Available(o.Precision); err != nil {
 		return nil, fmt.Errorf("--precision %s: %w; use fp32", x.precision, err)

@@ -19,6 +19,8 @@ type fidOptions struct {
 	metrics  []string
 	nearest  int
 	boundary string
+	splits   int
+	inOrder  bool
 	x        extraction
 	ci, noCI bool
 	ciLevel  float64
@@ -58,6 +60,8 @@ extracted in the same way; sets that were not made alike are refused.`,
 	o.x.flags(cmd)
 	f.IntVar(&o.nearest, "nearest-k", 0, "balls of pr and dc reach to the `K`-th nearest neighbour; 0 is 3 and 5, as the papers have it")
 	f.StringVar(&o.boundary, "boundary", "", "whether a ball's boundary counts as in it: `RULE` inclusive or strict; default: pr inclusive, dc strict")
+	f.IntVar(&o.splits, "is-splits", 10, "the Inception score is the mean over `N` parts")
+	f.BoolVar(&o.inOrder, "is-in-order", false, "take its parts in the order of the images, as ADM and StyleGAN do, not shuffled as torch-fidelity does")
 	f.BoolVar(&o.ci, "ci", true, "estimate a confidence interval")
 	f.BoolVar(&o.noCI, "no-ci", false, "estimate none, which is faster")
 	f.Float64Var(&o.ciLevel, "ci-level", 0.95, "confidence `LEVEL` of the interval")
@@ -88,6 +92,9 @@ func (o *fidOptions) check() error {
 	}
 	if o.nearest < 0 {
 		return usagef("--nearest-k %d: want 1 or more, or 0 for the papers' numbers", o.nearest)
+	}
+	if o.splits < 1 {
+		return usagef("--is-splits %d: want 1 or more", o.splits)
 	}
 	if o.boundary != "" && o.boundary != "inclusive" && o.boundary != "strict" {
 		return usagef("--boundary %q: want inclusive or strict", o.boundary)
@@ -120,6 +127,7 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 		return err
 	}
 	defer gen.close()
+	o.x.parts = fid.NeedParts(o.metrics)
 	read, err := a.collectBoth(ctx, o, ref, gen)
 	if err != nil {
 		return err
@@ -130,6 +138,7 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	res, err := fid.Compare(ctx, ref.stats, gen.stats, fid.Options{
 		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,
 		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed}, NearestK: o.nearest, Boundary: o.boundary,
+		Splits: o.splits, InOrder: o.inOrder,
 	})
 	if err != nil {
 		return err
@@ -242,6 +251,10 @@ func (a *app) sayResult(o *fidOptions, r *fid.Result) {
 			continue
 		}
 		switch v := r.Metrics[m].(type) {
+		case fid.SFIDValue:
+			a.say("%s %s: mean term %s, covariance term %s", m, valueText(v.Value), valueText(v.MeanTerm), valueText(v.CovTerm))
+		case fid.ISValue:
+			a.say("%s %s, standard deviation over %d parts %s, %d classes", m, valueText(v.Value), v.Splits, valueText(v.Std), v.Classes)
 		case fid.MMDValue:
 			a.say("%s %s, standard error %s, kernel %s", m, valueText(v.Value), valueText(v.StdErr), v.Kernel)
 		case fid.SlicedValue:

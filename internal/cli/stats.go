@@ -12,6 +12,7 @@ type statsOptions struct {
 	input string
 	x     extraction
 	out   target
+	sfid  bool
 }
 
 func newStats(a *app) *cobra.Command {
@@ -34,6 +35,7 @@ the file, for the exact route and the confidence interval.
 		},
 	}
 	o.x.flags(cmd)
+	cmd.Flags().BoolVar(&o.sfid, "sfid", false, "keep the statistics of sFID's map too (inception)")
 	o.out.flags(cmd.Flags(), "the statistics (.npz)")
 	return cmd
 }
@@ -44,6 +46,9 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 	}
 	if err := o.out.check(); err != nil {
 		return err
+	}
+	if o.sfid {
+		o.x.parts = []string{fid.PartSpatial}
 	}
 	in, err := a.openInput(ctx, o.input, o.x.skipBad)
 	if err != nil {
