@@ -14,27 +14,8 @@ import (
 // itself when it has no more rows than features, so K is small there and its
 // deletions only pick rows and columns of it.
 func jackknife(ctx context.Context, a, b *Stats, value float64, opt IntervalOptions) (Interval, error) {
-	if b.N < a.N {
-		a, b = b, a // the distance is symmetric
-	}
-	blocks := min(opt.Blocks, a.N/2)
-	if blocks < 2 {
-		return Interval{}, numeric("%d vectors are too few for a jackknife; at least 4 are needed", a.N)
-	}
-	j := &deleter{blocks: blocks}
-	for i, s := range []*Stats{a, b} {
-		j.sets[i] = deleted{s, columnMeans(s.Features, s.Dim()), rng.New(opt.Seed, jackknifeStream+uint64(i)).Perm(s.N)}
-	}
-	var d1, d2 []float64
-	var err error
-	switch {
-	case b.N <= b.Dim():
-		d1, d2, err = j.deleteFromProduct(ctx)
-	case a.N <= a.Dim():
-		d1, d2, err = j.deleteWithRows(ctx)
-	default:
-		d1, d2, err = j.deleteWithMatrices(ctx)
-	}
+	blocks := min(opt.Blocks, min(a.N, b.N)/2)
+	d1, d2, err := deletions(ctx, a, b, blocks, opt.Seed)
 	if err != nil {
 		return Interval{}, err
 	}
@@ -60,6 +41,35 @@ func jackknife(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 	out.Lo = max(0, centre-half)
 	out.Hi = max(0, centre+half)
 	return out, nil
+}
+
+// deletions are the distances of a and b less each block of a, then of b. The
+// blocks of a do not depend on b, so that those of one reference go with each
+// other for several generated sets.
+func deletions(ctx context.Context, a, b *Stats, blocks int, seed uint64) (d1, d2 []float64, err error) {
+	if blocks < 2 {
+		return nil, nil, numeric("%d vectors are too few for a jackknife; at least 4 are needed", min(a.N, b.N))
+	}
+	j := &deleter{blocks: blocks}
+	for i, s := range []*Stats{a, b} {
+		j.sets[i] = deleted{s, columnMeans(s.Features, s.Dim()), rng.New(seed, jackknifeStream+uint64(i)).Perm(s.N)}
+	}
+	swapped := b.N < a.N // the distance is symmetric, and the smaller set comes first
+	if swapped {
+		j.sets[0], j.sets[1] = j.sets[1], j.sets[0]
+	}
+	switch small, large := j.sets[0], j.sets[1]; {
+	case large.N <= large.Dim():
+		d1, d2, err = j.deleteFromProduct(ctx)
+	case small.N <= small.Dim():
+		d1, d2, err = j.deleteWithRows(ctx)
+	default:
+		d1, d2, err = j.deleteWithMatrices(ctx)
+	}
+	if swapped {
+		d1, d2 = d2, d1
+	}
+	return d1, d2, err
 }
 
 // biasError is how far the jackknife's bias was off, relative to itself, in

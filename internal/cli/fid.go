@@ -31,13 +31,17 @@ type fidOptions struct {
 func newFID(a *app) *cobra.Command {
 	var o fidOptions
 	cmd := &cobra.Command{
-		Use:   "fid REF GEN",
-		Short: "Compare two sets of images: FID, with its confidence interval",
+		Use:   "fid REF GEN...",
+		Short: "Compare sets of images: FID, with its confidence interval",
 		Long: `Compare a reference set REF with a generated set GEN. The value alone goes to
 standard output: 12.3456, or one line "metric value" each when --metrics names
 several or one has several figures; a result that is no FID says so after the
 value. The interval, what
 was compared and the notes go to standard error; --json has everything.
+
+Several generated sets are ranked by their FID: a table with the difference of
+each to the one before it and the interval of that difference, in which the
+chance of the reference, the same for all, drops out.
 
 ` + inputHelp + `
 
@@ -45,12 +49,16 @@ Statistics and features that say how they were made are compared with images
 extracted in the same way; sets that were not made alike are refused.`,
 		Example: `  fidlab fid real/ fake/
   fidlab fid real.npz fake.zip --json | jq .metrics.fid.value
-  fidlab fid mnist:train digits/ --report digits.html`,
-		Args: nargs("a reference and a generated set", 2, 2),
+  fidlab fid mnist:train digits/ --report digits.html
+  fidlab fid real.npy a/ b/ c/`,
+		Args: nargs("a reference and a generated set", 2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref, o.gen = args[0], args[1]
 			if cmd.Flags().Changed("ci") && o.noCI {
 				return usagef("--ci and --no-ci exclude each other")
+			}
+			if len(args) > 2 {
+				return runRank(cmd.Context(), a, &o, args[1:])
 			}
 			return runFID(cmd.Context(), a, &o)
 		},
@@ -135,11 +143,7 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
 		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
 	}
-	res, err := fid.Compare(ctx, ref.stats, gen.stats, fid.Options{
-		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,
-		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed}, NearestK: o.nearest, Boundary: o.boundary,
-		Splits: o.splits, InOrder: o.inOrder,
-	})
+	res, err := fid.Compare(ctx, ref.stats, gen.stats, o.compare())
 	if err != nil {
 		return err
 	}
@@ -160,17 +164,14 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	a.sayResult(o, res)
 	note := inBrackets(extractorNote(ref, gen))
 	for _, m := range o.metrics {
-		if several, ok := res.Metrics[m].(interface{ Figures() []fid.Figure }); ok {
-			for _, f := range several.Figures() {
-				a.printf("%s %s%s\n", f.Name, valueText(f.Value), note)
+		figures := figuresOf(m, res.Metrics[m])
+		for _, f := range figures {
+			line := valueText(f.Value)
+			if len(o.metrics) > 1 || len(figures) > 1 {
+				line = f.Name + " " + line
 			}
-			continue
+			a.printf("%s%s\n", line, note)
 		}
-		line := valueText(res.Metrics[m].Number())
-		if len(o.metrics) > 1 {
-			line = m + " " + line
-		}
-		a.printf("%s%s\n", line, note)
 	}
 	return nil
 }
