@@ -25,6 +25,10 @@ type Spec struct {
 	Terminal           float64   // of flow: where the last level is stretched to after the shift; 0 is nowhere
 	Offset             int       // of leading
 	Known              int       // of lcm: how many times the model knows; default 50
+	BaseSteps          int       // of two-level: levels of the curve that is cut; default 12
+	BaseRho            float64   // of two-level: its rho; default 10
+	Cut                int       // of two-level: the curve's last level, counted from 0; default Steps
+	RespaceRho         float64   // of two-level: rho of the times up to there; default 1.2
 	List               []float64 // of sigmas and times
 }
 
@@ -56,6 +60,11 @@ var rules = []Rule{
 	{"ays-sd15", "optimised levels of Stable Diffusion 1.5; other counts than 10 lie between them in ln sigma", "sigma 14.6, and 0.029, which end zero replaces", "Sabour, Fidler and Kreis 2024, arXiv 2404.14507"},
 	{"ays-sdxl", "optimised levels of Stable Diffusion XL", "sigma 14.6, and 0.029, which end zero replaces", "Sabour, Fidler and Kreis 2024, arXiv 2404.14507"},
 	{"ays-svd", "optimised levels of Stable Video Diffusion", "sigma 700, and 0.002, which end zero replaces", "Sabour, Fidler and Kreis 2024, arXiv 2404.14507"},
+	{"two-level", "a karras curve of BaseSteps and BaseRho, cut at level Cut; Steps+1 times evenly in t^(1/RespaceRho) from its start to there", "SigmaMax, and the cut level, which end zero replaces", "Hyperparameters are all you need, arXiv 2510.02390"},
+	{"f5", "two-level for Stable Diffusion 1.5 and XL: 5 steps, curve 8 of rho 5 cut at 6", "sigma 14.6, and 0.132 on vp-scaled, which end zero replaces", "arXiv 2510.02390"},
+	{"f6", "two-level for Stable Diffusion 1.5 and XL: 6 steps, curve 8 of rho 5 cut at 6", "sigma 14.6, and 0.132 on vp-scaled, which end zero replaces", "arXiv 2510.02390"},
+	{"f8", "two-level for Stable Diffusion 1.5: 8 steps, curve 12 of rho 7 cut at 9", "sigma 14.6, and 0.147 on vp-scaled, which end zero replaces", "arXiv 2510.02390"},
+	{"f8-sdxl", "two-level for Stable Diffusion XL: 8 steps, curve 12 of rho 12 cut at 10", "sigma 14.6, and 0.060 on vp-scaled, which end zero replaces", "arXiv 2510.02390"},
 	{"flow", "noise fractions evenly from 1 to TauMin, then Shift once, then Terminal", "pure noise, and the shifted TauMin or Terminal", "Esser et al. 2024, arXiv 2403.03206"},
 	{"sigmas", "the noise levels of a list", "as listed", ""},
 	{"times", "the path's times of a list", "as listed", ""},
@@ -90,6 +99,14 @@ func Build(p Path, s Spec) (*Grid, error) {
 		}
 		return nil, fmt.Errorf("diffusion: no grid %q%s; there are %s (lu and logsnr are names of exponential)", s.Rule, meant, strings.Join(Rules(), ", "))
 	}
+	if _, ok := twoLevelPresets[rule]; ok {
+		var err error
+		if s, err = s.preset(rule); err != nil {
+			return nil, fmt.Errorf("diffusion: grid %s: %w", rule, err)
+		}
+	} else if rule != "two-level" && (s.BaseSteps != 0 || s.BaseRho != 0 || s.Cut != 0 || s.RespaceRho != 0) {
+		return nil, fmt.Errorf("diffusion: grid %s: base %d,%g,%d and re-space rho %g; only two-level and its presets have them", rule, s.BaseSteps, s.BaseRho, s.Cut, s.RespaceRho)
+	}
 	if s.Steps < 1 {
 		return nil, fmt.Errorf("diffusion: grid %s: %d steps; wanted at least 1", rule, s.Steps)
 	}
@@ -106,6 +123,8 @@ func Build(p Path, s Spec) (*Grid, error) {
 		pts, err = optimised(p, rule, s)
 	case rule == "flow":
 		pts, err = flowTimes(p, s)
+	case rule == "two-level" || twoLevelPresets[rule].Steps != 0:
+		pts, err = twoLevel(p, s)
 	default:
 		pts, err = spaced(p, rule, s)
 	}
@@ -149,9 +168,9 @@ func finish(p Path, name string, pts []Point, s Spec) (*Grid, error) {
 }
 
 func spaced(p Path, rule string, s Spec) ([]Point, error) {
-	vp, ok := p.(*VP)
-	if !ok {
-		return nil, fmt.Errorf("path %s has no table of integer times; use karras, exponential or flow", p.Name())
+	vp, err := table(p)
+	if err != nil {
+		return nil, err
 	}
 	T := vp.Len()
 	// These visit time 0, the least sigma, themselves.
@@ -242,8 +261,7 @@ func curve(p Path, rule string, s Spec) ([]Point, error) {
 		case rule == "beta":
 			sigma = lo + (hi-lo)*mathext.InvRegIncBeta(s.Alpha, s.Beta, 1-u)
 		case rule == "karras":
-			a, b := math.Pow(hi, 1/rho), math.Pow(lo, 1/rho)
-			sigma = math.Pow(a+u*(b-a), rho)
+			sigma = power(hi, lo, i, n-1, rho)
 		case rule == "exponential":
 			sigma = math.Exp(math.Log(hi) + u*(math.Log(lo)-math.Log(hi)))
 		default: // ramp from 1 to 0

@@ -8,7 +8,7 @@ import (
 
 // VP is a variance-preserving path given by a table of betas: abar_t =
 // Π_{s≤t} (1-beta_s), x = √abar·x0 + √(1-abar)·n (Ho et al. 2020). Times
-// between the table's integers interpolate sigma linearly.
+// between the table's integers interpolate sigma linearly; SigmaBy has other rules.
 type VP struct{ sigmas []float64 }
 
 // NewVP makes the path of a beta table of at least two entries, each in (0, 1];
