@@ -1,7 +1,6 @@
 package diffusion
 
 import (
-	"fmt"
 	"math"
 	"sort"
 )
@@ -72,13 +71,4 @@ func (p *VP) TimeBy(sigma float64, b Between) float64 {
 func abar(sigma float64) (signal, noise float64) {
 	a, b := VPSpace.Scale(sigma)
 	return a * a, b * b
-}
-
-// table is p as a table of integer times, which a rule asks for.
-func table(p Path) (*VP, error) {
-	vp, ok := p.(*VP)
-	if !ok {
-		return nil, fmt.Errorf("path %s has no table of integer times; use karras, exponential or flow", p.Name())
-	}
-	return vp, nil
 }

@@ -86,6 +86,10 @@ func Rules() []string {
 // what it does at both ends; with the lists and Zero or Min the end is appended.
 func Build(p Path, s Spec) (*Grid, error) {
 	rule := strings.ToLower(s.Rule)
+	s, err := s.twoLevelFields(rule)
+	if err != nil {
+		return nil, fmt.Errorf("diffusion: grid %s: %w", rule, err)
+	}
 	switch rule {
 	case "lu", "logsnr":
 		rule = "exponential"
@@ -99,19 +103,10 @@ func Build(p Path, s Spec) (*Grid, error) {
 		}
 		return nil, fmt.Errorf("diffusion: no grid %q%s; there are %s (lu and logsnr are names of exponential)", s.Rule, meant, strings.Join(Rules(), ", "))
 	}
-	if _, ok := twoLevelPresets[rule]; ok {
-		var err error
-		if s, err = s.preset(rule); err != nil {
-			return nil, fmt.Errorf("diffusion: grid %s: %w", rule, err)
-		}
-	} else if rule != "two-level" && (s.BaseSteps != 0 || s.BaseRho != 0 || s.Cut != 0 || s.RespaceRho != 0) {
-		return nil, fmt.Errorf("diffusion: grid %s: base %d,%g,%d and re-space rho %g; only two-level and its presets have them", rule, s.BaseSteps, s.BaseRho, s.Cut, s.RespaceRho)
-	}
 	if s.Steps < 1 {
 		return nil, fmt.Errorf("diffusion: grid %s: %d steps; wanted at least 1", rule, s.Steps)
 	}
 	var pts []Point
-	var err error
 	switch {
 	case rule == "karras" || rule == "exponential" || rule == "polyexponential" || rule == "beta":
 		pts, err = curve(p, rule, s)
@@ -168,9 +163,9 @@ func finish(p Path, name string, pts []Point, s Spec) (*Grid, error) {
 }
 
 func spaced(p Path, rule string, s Spec) ([]Point, error) {
-	vp, err := table(p)
-	if err != nil {
-		return nil, err
+	vp, ok := p.(*VP)
+	if !ok {
+		return nil, fmt.Errorf("path %s has no table of integer times; use karras, exponential or flow", p.Name())
 	}
 	T := vp.Len()
 	// These visit time 0, the least sigma, themselves.

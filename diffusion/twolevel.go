@@ -26,9 +26,16 @@ func TwoLevelPreset(name string) (Spec, error) {
 	return s, nil
 }
 
-// preset fills in what a preset says, and refuses what contradicts it.
-func (s Spec) preset(name string) (Spec, error) {
-	d := twoLevelPresets[name]
+// twoLevelFields fills in what a preset says, and refuses what contradicts it, and
+// fields of two-level for any other rule.
+func (s Spec) twoLevelFields(rule string) (Spec, error) {
+	d, ok := twoLevelPresets[rule]
+	if !ok {
+		if rule != "two-level" && (s.BaseSteps != 0 || s.BaseRho != 0 || s.Cut != 0 || s.RespaceRho != 0) {
+			return s, fmt.Errorf("base %d,%g,%d and re-space rho %g; only two-level has them", s.BaseSteps, s.BaseRho, s.Cut, s.RespaceRho)
+		}
+		return s, nil
+	}
 	for _, f := range []struct {
 		what      string
 		got, want float64
@@ -61,9 +68,9 @@ func (s Spec) preset(name string) (Spec, error) {
 // that all three ask the model at the same levels. A network's time is that of
 // its level, as everywhere; c_i itself is within an index of it.
 func twoLevel(p Path, s Spec) ([]Point, error) {
-	vp, err := table(p)
-	if err != nil {
-		return nil, err
+	vp, ok := p.(*VP)
+	if !ok {
+		return nil, fmt.Errorf("path %s has no table of noise levels; take one that has, such as vp-scaled, or the grid karras", p.Name())
 	}
 	most, least := p.Range()
 	hi, lo := s.SigmaMax, s.SigmaMin

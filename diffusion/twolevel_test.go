@@ -243,12 +243,13 @@ func TestTwoLevelRefusals(t *testing.T) {
 		{vp, two(diffusion.Spec{Steps: 1500, Cut: 9}), "1501 levels between times 999 and"},
 		{short, two(diffusion.Spec{Steps: 10, BaseSteps: 12, Cut: 10}), "11 levels between times 9 and"},
 		{zt, two(diffusion.Spec{Steps: 8}), "set sigma max and min"},
-		{must(t, "ve"), two(diffusion.Spec{Steps: 8}), "path ve has no table"},
-		{must(t, "flow"), diffusion.Spec{Rule: "f8"}, "path flow has no table"},
+		{must(t, "ve"), two(diffusion.Spec{Steps: 8}), "path ve has no table of noise levels"},
+		{must(t, "flow"), diffusion.Spec{Rule: "f8"}, "path flow has no table of noise levels"},
 		{vp, diffusion.Spec{Rule: "f8", Steps: 20}, "grid f8: steps 20; it has 8"},
 		{vp, diffusion.Spec{Rule: "f5", Cut: 5}, "grid f5: cut 5; it has 6"},
 		{vp, diffusion.Spec{Rule: "f6", RespaceRho: 2}, "grid f6: re-space rho 2; it has 1.2"},
-		{vp, diffusion.Spec{Rule: "karras", Steps: 8, Cut: 5}, "only two-level and its presets"},
+		{vp, diffusion.Spec{Rule: "karras", Steps: 8, Cut: 5}, "only two-level has them"},
+		{vp, diffusion.Spec{Rule: "sigmas", List: []float64{3, 1}, RespaceRho: 1}, "only two-level has them"},
 	} {
 		if g, err := diffusion.Build(c.p, c.s); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %+v: %v, error %v, want %q", c.p.Name(), c.s, g, err, c.want)

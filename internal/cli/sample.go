@@ -39,6 +39,7 @@ type sampleOptions struct {
 	guide guideOptions
 	from  imageOptions
 	net   netOptions
+	five  fiveStepOptions
 }
 
 func newSample(a *app) *cobra.Command {
@@ -70,6 +71,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 		Args: nargs("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.etaSet = cmd.Flags().Changed("eta")
+			o.preset(cmd.Flags().Changed)
 			return runSample(cmd.Context(), a, &o)
 		},
 	}
@@ -85,6 +87,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
 	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`")
 	o.levels.flags(cmd)
+	o.five.flags(f)
 	f.Float64Var(&o.eta, "eta", 0, "noise of the samplers that have an option eta")
 	f.StringVar(&o.init, "init", "", "start from the unit noise in `F.npy`, [n, shape of a sample] or [n,d]")
 	f.StringVar(&o.trajectory.path, "trajectory", "", "write all states to `F.npz`: states [steps+1, n, shape], sigmas, a, b, times")
@@ -131,6 +134,9 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 		return nil, nil, nil, usagef("--steps: %d steps; wanted at least 1", o.steps)
 	}
 	rule.Rule, rule.Steps = o.grid, o.steps
+	if err := o.five.apply(&rule); err != nil {
+		return nil, nil, nil, err
+	}
 	if err := readLevels(o.grid, &rule); err != nil {
 		return nil, nil, nil, err
 	}
@@ -183,6 +189,7 @@ type sampleRun struct {
 	Network     int       `json:"network,omitempty"`  // of the network, where guidance asks it more often
 	Rejected    int       `json:"rejected,omitempty"` // of nfe, those of steps that were thrown away
 	Guidance    string    `json:"guidance,omitempty"`
+	FreeU       string    `json:"freeu,omitempty"`
 	Seed        uint64    `json:"seed"`
 	First       int       `json:"first"`
 	N           int       `json:"n"`
@@ -266,10 +273,16 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	if err := o.fit(m); err != nil {
 		return err
 	}
+	if err := o.five.join(m); err != nil {
+		return err
+	}
 	run := &sampleRun{
 		Version: version, Model: m.name, ModelSHA256: m.sha256, Sidecar: m.sidecar, Inputs: o.net.inputs, Sampler: s.Name(), Grid: g.Name, Path: p.Name(),
-		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
+		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), FreeU: o.five.freeU, Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
 		Init: o.init, Image: o.from.image, Mask: o.from.mask, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: dev.String(), Precision: o.precision, Notes: append([]string{}, g.Notes...),
+	}
+	if n := leftOver(m, g); n != "" {
+		run.Notes = append(run.Notes, n)
 	}
 	if dev.CUDA() {
 		run.Notes = append(run.Notes, "the model computes on the CPU: every evaluation copies the states there and back")
