@@ -63,10 +63,10 @@ func (s Spec) twoLevelFields(rule string) (Spec, error) {
 //	sigma_i = sigma(c_i)
 //
 // t(·) reads the table by ln sigma and sigma(·) by abar, as that code does. Cut
-// counts the levels of S from 0, without a zero after them. End Keep stops at
-// sigma(c_Steps) > 0; Zero replaces that level by 0, Min by the least sigma, so
-// that all three ask the model at the same levels. A network's time is that of
-// its level, as everywhere; c_i itself is within an index of it.
+// counts the levels of S from 0, without a zero after them. End Keep, that code's
+// own, stops at sigma(c_Steps) > 0. Zero and Min spread Steps levels over the same
+// times and step from the cut level to zero or the least sigma. A network's time
+// is that of its level, as everywhere; c_i itself is within an index of it.
 func twoLevel(p Path, s Spec) ([]Point, error) {
 	vp, ok := p.(*VP)
 	if !ok {
@@ -106,18 +106,13 @@ func twoLevel(p Path, s Spec) ([]Point, error) {
 	}
 	start := vp.TimeBy(hi, ByLogSigma)
 	end := vp.TimeBy(power(hi, lo, s.Cut, s.BaseSteps-1, s.BaseRho), ByLogSigma)
-	if known := int(math.Floor(start)-math.Ceil(end)) + 1; s.Steps+1 > known {
-		return nil, fmt.Errorf("%d levels between times %.4g and %.4g, of which the table has %d; wanted at most that many", s.Steps+1, start, end, known)
+	n := s.levels(false)
+	if known := int(math.Floor(start)-math.Ceil(end)) + 1; n > known {
+		return nil, fmt.Errorf("%d levels between times %.4g and %.4g, of which the table has %d; wanted at most that many", n, start, end, known)
 	}
-	pts := make([]Point, s.Steps+1)
+	pts := make([]Point, n)
 	for i := range pts {
-		pts[i] = At(p, vp.SigmaBy(power(start, end, i, s.Steps, s.RespaceRho), ByABar))
-	}
-	switch s.End {
-	case Zero:
-		pts[s.Steps] = Clean(p)
-	case Min:
-		pts[s.Steps] = At(p, lo)
+		pts[i] = At(p, vp.SigmaBy(power(start, end, i, n-1, s.RespaceRho), ByABar))
 	}
 	return pts, nil
 }

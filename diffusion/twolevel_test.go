@@ -171,16 +171,22 @@ func TestTwoLevelTraps(t *testing.T) {
 	}
 }
 
-// Every end asks the model at the same levels.
+// Ends zero and min have as many steps as keep, of which the last leads from the
+// cut level on: one level fewer over the same times.
 func TestTwoLevelEnds(t *testing.T) {
 	p := vpOf(t, "vp-scaled")
 	kept := build(t, p, diffusion.Spec{Rule: "f8", End: diffusion.Keep})
+	two := diffusion.Spec{Rule: "two-level", Steps: 7, BaseSteps: 12, BaseRho: 7, Cut: 9, End: diffusion.Keep}
+	fewer := build(t, p, two).Sigmas()
 	for end, want := range map[diffusion.End]float64{diffusion.Zero: 0, diffusion.Min: p.Sigma(0)} {
 		g := build(t, p, diffusion.Spec{Rule: "f8", End: end})
-		a, b := g.Sigmas(), kept.Sigmas()
-		if !slices.Equal(a[:8], b[:8]) || len(g.Steps) != 8 || a[8] != want {
-			t.Errorf("end %s: %v after %v, want the last to be %g", end, a, b, want)
+		if s := g.Sigmas(); !slices.Equal(s[:8], fewer) || len(g.Steps) != 8 || s[8] != want {
+			t.Errorf("end %s: %v, want %v and %g", end, s, fewer, want)
 		}
+	}
+	one := build(t, p, diffusion.Spec{Rule: "two-level", Steps: 1, Cut: 5})
+	if s := one.Sigmas(); len(s) != 2 || s[0] != p.Sigma(999) || s[1] != 0 {
+		t.Errorf("one step to zero: %v", s)
 	}
 	for i, s := range kept.Steps {
 		if c := p.TimeBy(s.From.Sigma(), diffusion.ByABar); !near(s.From.T, p.Time(s.From.Sigma()), 1e-12) || math.Abs(s.From.T-c) > 0.01 {
@@ -240,8 +246,8 @@ func TestTwoLevelRefusals(t *testing.T) {
 		{vp, two(diffusion.Spec{Steps: 8, RespaceRho: math.Inf(1)}), "re-space rho +Inf"},
 		{vp, two(diffusion.Spec{Steps: 8, SigmaMax: 20}), "the table goes from 14.614"},
 		{vp, two(diffusion.Spec{Steps: 8, SigmaMin: 1e-3}), "the table goes from 14.614"},
-		{vp, two(diffusion.Spec{Steps: 1500, Cut: 9}), "1501 levels between times 999 and"},
-		{short, two(diffusion.Spec{Steps: 10, BaseSteps: 12, Cut: 10}), "11 levels between times 9 and"},
+		{vp, two(diffusion.Spec{Steps: 1500, Cut: 9, End: diffusion.Keep}), "1501 levels between times 999 and"},
+		{short, two(diffusion.Spec{Steps: 10, BaseSteps: 12, Cut: 10, End: diffusion.Keep}), "11 levels between times 9 and"},
 		{zt, two(diffusion.Spec{Steps: 8}), "set sigma max and min"},
 		{must(t, "ve"), two(diffusion.Spec{Steps: 8}), "path ve has no table of noise levels"},
 		{must(t, "flow"), diffusion.Spec{Rule: "f8"}, "path flow has no table of noise levels"},
