@@ -216,6 +216,13 @@ func values(x *gpu.Tensor) []float64 {
 // FLOPs of an evaluation for one sample: the components' two rotations.
 func (m *Mixture) FLOPs() float64 { return 4 * float64(m.K()*m.Dims*m.Dims) }
 
+// Embedding is how samples are pictures of 14×14 values from 0 to 1: the picture
+// of z is mean + Σ_i z_i/scale·basis_i, with orthonormal basis pictures. All are
+// nil and 0 for a testbed without pictures.
+func (m *Mixture) Embedding() (mean []float64, basis [][]float64, scale float64) {
+	return m.imageMean, m.basis, m.scale
+}
+
 // Pictures are the first n samples as digits, three times enlarged; nil for a testbed without pictures.
 func (m *Mixture) Pictures(x *gpu.Tensor, n int) []*imageio.Image {
 	if m.basis == nil {
