@@ -169,7 +169,16 @@ func pixelLaw(digits *bases.Mixture) (*law, error) {
 
 // decode is an arm that decodes what it has drawn by the decoder that its settings name.
 func (l *latents) decode(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
-	r, err := l.latent.sample(ctx, d, d.Params)
+	return l.decoded(ctx, l.latent, d)
+}
+
+// show is decode with pictures.
+func (l *latents) show(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
+	return l.decoded(ctx, l.latent.showing(true), d)
+}
+
+func (l *latents) decoded(ctx context.Context, t *task, d systems.Draw) (*systems.Outcome, error) {
+	r, err := t.sample(ctx, d, d.Params)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +191,7 @@ func (l *latents) decode(ctx context.Context, d systems.Draw) (*systems.Outcome,
 	case "least squares":
 		x = l.leastSquares(x)
 	}
-	return l.latent.outcome(ctx, d, x, float64(r.NFE))
+	return t.outcome(ctx, d, x, float64(r.NFE))
 }
 
 // posterior is the mean of the latents given them with noise of deviation s.
@@ -230,7 +239,9 @@ func (l *latents) decoding(solver string, steps int, size systems.Size, tier sys
 	for _, dec := range decoders {
 		for _, end := range []string{"zero", "keep"} {
 			a := l.latent.tuned(endName(end)+", "+dec.name, dec.text, settings(base, systems.Params{"end": end, "decoder": dec.name}), last)
-			a.Run = l.decode
+			if a.Run = l.decode; solver == "dpm++2m" && steps == 8 {
+				a.Run = l.show
+			}
 			e.Arms = append(e.Arms, a)
 		}
 		zeros = append(zeros, endName("zero")+", "+dec.name)

@@ -57,6 +57,7 @@ func guidedMeasures() []systems.Measure {
 func (g *guided) experiment(w float64, size systems.Size, tier systems.Tier) systems.Experiment {
 	const steps = 8
 	base := systems.Params{"solver": solverOf(steps), "steps": steps, "guidance": w}
+	g = &guided{g.showing(w == 7.5)}
 	e := systems.Experiment{
 		Name:     fmt.Sprintf("guidance-%g", w),
 		Question: fmt.Sprintf("does the grid serve under guidance of weight %g too, in %d steps?", w, steps),
@@ -93,7 +94,10 @@ func (g *guided) experiment(w float64, size systems.Size, tier systems.Tier) sys
 func (g *guided) curves(size systems.Size, tier systems.Tier) systems.Experiment {
 	const steps = 8
 	values := []float64{1, 2, 3, 5, 7.5, 10}
-	if tier != systems.Full {
+	switch tier {
+	case systems.Tiny:
+		values = []float64{7.5}
+	case systems.Short:
 		values = []float64{1, 7.5} // both ends of what is in use
 	}
 	e := systems.Experiment{

@@ -140,7 +140,7 @@ func (t *task) outcome(ctx context.Context, d systems.Draw, x *gpu.Tensor, nfe f
 		return nil, err
 	}
 	o := &systems.Outcome{Values: map[string]float64{"fd": fd, "error": bases.RMSE(x, exact), "variance": variance}, Cost: systems.Cost{NFE: nfe}}
-	if d.First && t.law.pictures != nil {
+	if d.First && t.show && t.law.pictures != nil {
 		o.Pictures = t.law.pictures(x, 12)
 	}
 	return o, nil

@@ -18,7 +18,7 @@ func solverOf(steps int) string {
 }
 
 // candidates are the solvers that the tuned arms may choose from.
-var candidates = []string{"ddim", "dpm++2m", "dpm++3m", "unipc:variant=bh1", "unipc:variant=bh2", "deis"}
+var candidates = []string{"ddim", "dpm++2m", "dpm++2m-heun", "dpm++3m", "unipc:variant=bh1", "unipc:variant=bh2", "deis"}
 
 // solvers compares the paper's choice of grid and solver with a tuned solver on a
 // usual grid, with a grid that was learned from exact trajectories, and with the
@@ -42,8 +42,8 @@ func solvers(t *task, name string, base systems.Params, size systems.Size, tier 
 		Arms: []systems.Arm{
 			t.arm("two-level", "the paper's grid and solver, last step to zero", two),
 			t.arm("two-level, noise kept", "the paper's grid, solver and end", settings(two, systems.Params{"end": "keep"})),
-			t.tuned("two-level, solver tuned", "6 solvers on 3 two-level grids", settings(base, systems.Params{"rule": "two-level"}), onTwo),
-			t.tuned("solver tuned", "6 solvers on 3 usual grids", base, onGrids),
+			t.tuned("two-level, solver tuned", "7 solvers on 3 two-level grids", settings(base, systems.Params{"rule": "two-level"}), onTwo),
+			t.tuned("solver tuned", "7 solvers on 3 usual grids", base, onGrids),
 			learned, limit,
 		},
 		Criteria: []systems.Criterion{

@@ -51,6 +51,14 @@ type task struct {
 	name string // unique: what the exact ends are kept under
 	law  *law
 	path *diffusion.VP
+	show bool // pictures of the first seed
+}
+
+// showing is the same task, with pictures if so.
+func (t *task) showing(so bool) *task {
+	c := *t
+	c.show = so
+	return &c
 }
 
 func newTask(name string, l *law, path string) (*task, error) {
