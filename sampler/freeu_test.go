@@ -110,8 +110,18 @@ func TestFreeUAgainstTransforms(t *testing.T) {
 		h, w, r int
 		fast    bool
 	}{
-		{8, 8, 1, false}, {8, 8, 2, false}, {8, 8, 4, false}, {7, 5, 1, false}, {7, 5, 2, false}, {4, 12, 2, false}, {2, 2, 1, false}, {3, 9, 1, false},
-		{64, 64, 1, true}, {32, 48, 3, true}, {96, 64, 5, true}, {45, 77, 2, true},
+		{8, 8, 1, false},
+		{8, 8, 2, false},
+		{8, 8, 4, false},
+		{7, 5, 1, false},
+		{7, 5, 2, false},
+		{4, 12, 2, false},
+		{2, 2, 1, false},
+		{3, 9, 1, false},
+		{64, 64, 1, true},
+		{32, 48, 3, true},
+		{96, 64, 5, true},
+		{45, 77, 2, true},
 	} {
 		want := filtered
 		if c.fast {

@@ -51,7 +51,7 @@ func init() {
 		Open: []string{
 			"A trained VAE as the decoder, the paper's own setting: no trained network is shipped yet. The decoders here are in closed form.",
 			"FreeU's gain: it needs a U-Net that shows its skip features. The operation is there and tested (sampler.FreeU).",
-			"FID of Stable Diffusion 1.5 and XL on COCO: the models run as ONNX files (the command is below), the weights and prompts are the user's.",
+			"FID of Stable Diffusion 1.5 and XL on COCO: the models run as ONNX files, the weights and prompts are the user's; the page has the command.",
 			"A distilled network: its stand-in is the exact map from noise to data, the limit of distillation.",
 		},
 	})
