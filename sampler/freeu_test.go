@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/gonum/dsp/fourier"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
 )
@@ -308,4 +309,41 @@ func BenchmarkFreeU(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/planes/whole.Seconds(), "transforms")
 	b.ReportMetric(ours.Seconds()*1e6, "µs/stage")
 	b.ReportMetric(0, "ns/op")
+}
+
+// Features on a device come back as the CPU has them.
+func TestFreeUOnDevices(t *testing.T) {
+	skip, back := features(7, 2, 3, 8, 12), features(8, 2, 6, 8, 12)
+	wantSkip, wantBack := skip.Like(), back.Like()
+	wantSkip.Copy(skip)
+	wantBack.Copy(back)
+	f := &sampler.FreeU{B: []float64{1.2}, S: []float64{0.4}, Threshold: 2}
+	if err := f.Apply(0, wantBack, wantSkip); err != nil {
+		t.Fatal(err)
+	}
+	if wantSkip.F64()[0] == skip.F64()[0] || wantBack.F64()[0] == back.F64()[0] {
+		t.Fatal("nothing was re-weighted")
+	}
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		b, s := back.To(dev), skip.To(dev)
+		if dev == gpu.CPU() { // To is no copy there
+			b, s = back.Like(), skip.Like()
+			b.Copy(back)
+			s.Copy(skip)
+		}
+		if err := f.Apply(0, b, s); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range [][2]*gpu.Tensor{{b, wantBack}, {s, wantSkip}} {
+			got := make([]float64, p[0].Len())
+			if err := p[0].Read64(got); err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range p[1].F64() {
+				if got[i] != v {
+					t.Fatalf("value %d is %g, on the CPU %g", i, got[i], v)
+				}
+			}
+		}
+	})
 }
