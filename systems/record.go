@@ -37,27 +37,27 @@ type Record struct {
 
 // ExperimentRecord is an experiment's part.
 type ExperimentRecord struct {
-	Name      string       `json:"name"`
-	Question  string       `json:"question"`
-	N         int          `json:"n"`
-	Seeds     int          `json:"seeds"`
-	TuneSeeds int          `json:"tune_seeds,omitempty"`
-	Measures  []Measure    `json:"measures"`
-	Sweep     *Sweep       `json:"sweep,omitempty"`
-	Arms      []ArmRecord  `json:"arms"`
-	Criteria  []Judgement  `json:"criteria,omitempty"`
-	Notes     []string     `json:"notes,omitempty"`
+	Name      string      `json:"name"`
+	Question  string      `json:"question"`
+	N         int         `json:"n"`
+	Seeds     int         `json:"seeds"`
+	TuneSeeds int         `json:"tune_seeds,omitempty"`
+	Measures  []Measure   `json:"measures"`
+	Sweep     *Sweep      `json:"sweep,omitempty"`
+	Arms      []ArmRecord `json:"arms"`
+	Criteria  []Judgement `json:"criteria,omitempty"`
+	Notes     []string    `json:"notes,omitempty"`
 }
 
 // ArmRecord is an arm's part: one value per seed and measure, in a sweep for
 // each of its points.
 type ArmRecord struct {
-	Name   string      `json:"name"`
-	Text   string      `json:"text,omitempty"`
-	Trials int         `json:"trials,omitempty"`
-	Params Params      `json:"params,omitempty"` // that the test ran with
-	Tried  []Trial     `json:"tried,omitempty"`
-	Points []Point     `json:"points"` // one, or those of the sweep
+	Name   string  `json:"name"`
+	Text   string  `json:"text,omitempty"`
+	Trials int     `json:"trials,omitempty"`
+	Params Params  `json:"params,omitempty"` // that the test ran with
+	Tried  []Trial `json:"tried,omitempty"`
+	Points []Point `json:"points"` // one, or those of the sweep
 }
 
 // Trial is a setting and what tuning saw of it.
@@ -68,8 +68,8 @@ type Trial struct {
 
 // Point is what the seeds measured at one setting.
 type Point struct {
-	At     float64              `json:"at,omitempty"` // of the sweep
-	Values map[string][]float64 `json:"values"`       // by measure, one per seed
+	At     float64              `json:"at,omitempty"`     // of the sweep
+	Values map[string][]float64 `json:"values"`           // by measure, one per seed
 	Blocks map[string][]float64 `json:"blocks,omitempty"` // of the only seed
 	Cost   Cost                 `json:"cost"`
 }
