@@ -1,2 +1,3 @@
-// Package text reads words.
+// Package text reads words: closed vocabularies, captions as tokens, and the
+// nearest known name to a wrong one.
 package text
