@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
-// Check is a reader's answer about one item.
+// Check is a reader's answer about one item. Counts named "iou CLASS" are pixels:
+// Hits are the class's in both maps, Of in either.
 type Check struct {
 	OK     bool    `json:"ok"`               // all that was asked holds
 	Text   string  `json:"text"`             // what was read, in words
@@ -91,6 +93,24 @@ func (t *Totals) Spreads() []Spread {
 	}
 	return out
 }
+
+// MeanIoU is the mean of the shares of the counts named "iou CLASS", over the
+// classes that appear; false when there are none.
+func (t *Totals) MeanIoU() (float64, bool) {
+	sum, n := 0.0, 0
+	for _, c := range t.counts {
+		if strings.HasPrefix(c.Name, iou) && c.Of > 0 {
+			sum += float64(c.Hits) / float64(c.Of)
+			n++
+		}
+	}
+	return sum / float64(max(1, n)), n > 0
+}
+
+const iou = "iou "
+
+// IsIoU tells whether the count is one of a class's pixels.
+func (c Count) IsIoU() bool { return strings.HasPrefix(c.Name, iou) }
 
 func (c Count) String() string {
 	if c.Of == 0 {

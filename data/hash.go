@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"runtime"
 	"sync"
+
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // GoldenItems is how many items of a split its golden hash covers, or all of a
@@ -41,7 +43,8 @@ func Hash(ctx context.Context, s Served, split Split, n int) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// InOrder runs produce(i) for i < n on all processors and use(i, result) one after
+// InOrder runs produce(i) for i < n on as many goroutines as there are workers of
+// internal/cpu (fidlab's --threads) and use(i, result) one after
 // the other in the order of i. At most a few results a processor wait. The first
 // error in the order of i, or the end of ctx, stops it.
 func InOrder[T any](ctx context.Context, n int, produce func(i int) (T, error), use func(i int, v T) error) error {
@@ -49,7 +52,7 @@ func InOrder[T any](ctx context.Context, n int, produce func(i int) (T, error), 
 		v   T
 		err error
 	}
-	workers := max(1, min(runtime.GOMAXPROCS(0), n))
+	workers := max(1, min(runtime.GOMAXPROCS(0), cpu.Workers(), n))
 	window := 4 * workers
 	slots := make([]chan result, window)
 	for i := range slots {

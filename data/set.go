@@ -105,6 +105,9 @@ type Entry struct {
 	Name    string
 	About   string   // one line
 	Options []string // what Open understands, each "name=values: meaning"
+	// Golden are the hashes of the splits under DefaultSeed without options, as
+	// Hash makes them of GoldenItems items.
+	Golden map[Split]string
 	// Open makes the set under a seed with the options of its input,
 	// shapes:test?only=1. It refuses options that it does not know.
 	Open func(seed uint64, options map[string]string) (Served, error)
