@@ -184,7 +184,7 @@ func TestHash(t *testing.T) {
 	}
 	want := hex.EncodeToString(h.Sum(nil))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for _, threads := range []int{1, 2, 7} {
+	for _, threads := range []int{7, 2, 1} {
 		runtime.GOMAXPROCS(threads)
 		if got, err := Hash(t.Context(), s, Train, 777); err != nil || got != want {
 			t.Errorf("%d threads: %s, %v; want %s", threads, got, err, want)
@@ -322,5 +322,65 @@ func TestTotals(t *testing.T) {
 	}
 	if s := tot.Spreads(); len(s) != 1 || s[0] != (Spread{"centre", 200, 99.5, 197, 199}) {
 		t.Errorf("spreads %v", s)
+	}
+}
+
+func TestDamage(t *testing.T) {
+	m := &imageio.Image{Width: 7, Height: 5, Pix: make([]uint8, 105)}
+	s := FromKey(3)
+	for i := range m.Pix {
+		m.Pix[i] = uint8(s.Intn(256))
+	}
+	at := func(m *imageio.Image, x, y, c int) float64 {
+		return float64(m.Pix[3*(min(4, max(0, y))*7+min(6, max(0, x)))+c])
+	}
+	once, twice := Blurred(m, 1), Blurred(m, 2)
+	for y := range 5 {
+		for x := range 7 {
+			for c := range 3 {
+				for _, p := range [][2]*imageio.Image{{m, once}, {once, twice}} {
+					mean := 0.0
+					for k := range 9 {
+						mean += at(p[0], x+k%3-1, y+k/3-1, c) / 9
+					}
+					if got := at(p[1], x, y, c); math.Abs(got-mean) > 0.5+1e-9 {
+						t.Fatalf("blur at %d,%d channel %d: %g, want %g rounded", x, y, c, got, mean)
+					}
+				}
+			}
+		}
+	}
+	big := &imageio.Image{Width: 200, Height: 200, Pix: bytes.Repeat([]uint8{128}, 120000)}
+	n1, n2 := Noisy(big, 0.05, FromKey(1)), Noisy(big, 0.05, FromKey(1))
+	var sum, sum2 float64
+	for _, v := range n1.Pix {
+		d := float64(v) - 128
+		sum += d / 120000
+		sum2 += d * d / 120000
+	}
+	// rounding adds 1/12 to the variance
+	if want := 12.75*12.75 + 1.0/12; math.Abs(sum) > 5*12.75/math.Sqrt(120000) || math.Abs(sum2-want) > 5*want*math.Sqrt(2.0/120000) || !bytes.Equal(n1.Pix, n2.Pix) {
+		t.Errorf("noise has mean %g, variance %g, want 0 and %g, and is the same each time: %v", sum, sum2, want, bytes.Equal(n1.Pix, n2.Pix))
+	}
+	g := Given{Pictures: []Picture{{Name: "a", Image: big}, {Name: "b", Image: big}}}
+	d := Damage{Noise: 0.1, Blur: 1}.Apply(g, 4)
+	if d.Pictures[0].Image == big || g.Pictures[0].Image != big || bytes.Equal(d.Pictures[0].Image.Pix, d.Pictures[1].Image.Pix) || d.Pictures[1].Name != "b" {
+		t.Error("Apply changed what it was given, or gave two pictures the same noise")
+	}
+	for d, want := range map[Damage]string{{}: "clean", {Noise: 0.1}: "noise 0.1", {Blur: 2}: "blur 2", {Noise: 0.2, Blur: 1}: "blur 1, noise 0.2"} {
+		if d.String() != want {
+			t.Errorf("%+v is %q, want %q", d, d.String(), want)
+		}
+	}
+}
+
+func TestMeanIoU(t *testing.T) {
+	var tot Totals
+	if _, ok := tot.MeanIoU(); ok {
+		t.Error("a mean of nothing")
+	}
+	tot.Add(Check{Counts: []Count{{"iou a", 1, 4}, {"iou b", 3, 4}, {"iou c", 0, 0}, {"objects", 5, 5}}})
+	if v, ok := tot.MeanIoU(); !ok || v != 0.5 {
+		t.Errorf("mean %g, want 0.5", v)
 	}
 }

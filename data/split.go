@@ -68,6 +68,8 @@ func CheckRange(set string, split Split, from, n, size int) error {
 	switch {
 	case n < 1:
 		return Errorf("%s: n=%d; want at least 1 item", set, n)
+	case size == 0:
+		return Errorf("%s: no item of %s is left by the options; take another split or leave an option out", set, split)
 	case from < 0 || from >= size:
 		return Errorf("%s: from=%d; %s has items 0 to %d", set, from, split, size-1)
 	case n > size-from:

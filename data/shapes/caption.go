@@ -11,8 +11,8 @@ const Slots = 16
 
 // Chances of the forms of captions.
 const (
-	// sayRelation is chosen so that 30 % of the scenes of two objects tell it: it can be told of 0.683 of them.
-	sayRelation   = 0.3 / 0.683
+	// sayRelation is chosen so that 30 % of the scenes of two objects tell it: it can be told of 0.688 of them.
+	sayRelation   = 0.3 / 0.688
 	sayPosition   = 0.3
 	dropArticles  = 0.1
 	sayBackground = 0.1 // short; as often again with its pattern

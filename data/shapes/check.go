@@ -29,7 +29,7 @@ func entry(b *board, about string, options ...string) data.Entry {
 		textures = "texture=background: gray blocks instead of the pattern"
 	}
 	return data.Entry{
-		Name: b.set, About: about, Options: append(options, sizes, "style=binary|gray: no colour", textures),
+		Name: b.set, About: about, Options: append(options, sizes, "style=binary|gray: no colour", textures), Golden: golden[b.set],
 		Open: func(seed uint64, o map[string]string) (data.Served, error) { return open(b, seed, o) },
 	}
 }
@@ -173,7 +173,7 @@ func checkGlyph(m *imageio.Image, it *Item) (data.Check, error) {
 		return c, nil
 	}
 	o := it.Objects[0]
-	grades, err := GradeGlyph(it.Caption, d, 3)
+	grades, err := ScoreGlyph(it.Caption, d, 3)
 	if err != nil {
 		return data.Check{}, err
 	}
@@ -233,7 +233,24 @@ func (b *board) fromTruth(line json.RawMessage) (*Item, error) {
 	if t.Set != b.set {
 		return nil, data.Errorf("%s: the truth is of the set %q; check it with that one", b.set, t.Set)
 	}
-	style, texture := max(0, slices.Index(styleNames[:], t.Style)), max(0, slices.Index(textureNames[:], t.Texture))
+	var failed error
+	named := func(what, got string, names []string) int { // an empty one is the first
+		i := slices.Index(names, got)
+		if i < 0 && got != "" && failed == nil {
+			failed = data.Unknown(b.set, what, got, names)
+		}
+		return max(0, i)
+	}
+	style, texture := named("style", t.Style, styleNames[:]), named("texture", t.Texture, textureNames[:])
+	bg := Bg{Level: t.Background.Level, Period: t.Background.Period, Kind: BgKind(named("background", t.Background.Kind, bgNames[:]))}
+	switch {
+	case failed != nil:
+		return nil, failed
+	case bg.Level < 20 || bg.Level > 235:
+		return nil, data.Errorf("%s: the truth has a background of level %d; want 20 to 235", b.set, bg.Level)
+	case bg.Kind >= Stripes && (bg.Period < 2 || bg.Period > 32):
+		return nil, data.Errorf("%s: the truth has a period of %d pixels; want 2 to 32", b.set, bg.Period)
+	}
 	if t.Size == 0 {
 		t.Size = b.side
 	}
@@ -241,7 +258,7 @@ func (b *board) fromTruth(line json.RawMessage) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc := &Scene{Caption: t.Caption, Cell: NoCell, Bg: Bg{Level: t.Background.Level, Period: max(2, t.Background.Period), Kind: BgKind(max(0, slices.Index(bgNames[:], t.Background.Kind)))}}
+	sc := &Scene{Caption: t.Caption, Cell: NoCell, Bg: bg}
 	if len(t.Objects) < 1 || len(t.Objects) > 3 {
 		return nil, data.Errorf("%s: the truth has %d objects; want 1 to 3", b.set, len(t.Objects))
 	}

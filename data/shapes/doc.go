@@ -5,7 +5,7 @@
 //	set := shapes.New(data.DefaultSeed)
 //	it := set.At(data.Test, 7)       // it.Caption, it.Objects, it.Pix, it.Mask, it.Seg
 //	dets := shapes.Read(it.Image())  // what the picture shows
-//	shapes.Grade(it.Caption, dets)   // whether it shows what the caption says
+//	shapes.Score(it.Caption, dets)   // whether it shows what the caption says
 //
 // Sets: shapes; shapes16, one object of radius 3 or 4 on 16×16 pixels; and
 // shapes-glyph, one of 48 invented figures with invented names, of which train
@@ -24,13 +24,15 @@
 // the greater of |dx| and |dy| to each earlier object is r1 + r2 + 2 or more.
 // Where 40 do not fit, all begins again, so larger numbers of objects are rarer:
 // 41, 35 and 24 %. Then Shuffle of the objects; level 32 + 64·Intn(4), pattern Intn(4) and
-// period 4 + 2·Intn(3) of the background; three uniform draws for the form of the
+// period 4 + 2·Intn(3) of the background. Then all begins again unless the split
+// owns the scene: a hash shares out what can be seen among the splits, so that no
+// two of them show the same. Last, three uniform draws for the form of the
 // caption, its articles and its background words.
 //
 // Not allowed are: a pair that an earlier object has; in train, val and enc the
 // pairs of Heldout, and, of two objects, two pairs that stand together in
-// test-binding. There, the two pairs are one draw from a list, and the swapped
-// twin shares everything else. A scene of test-unseen begins again until it
+// test-binding. There, the two pairs are one draw from a list, the first of all,
+// and the swapped twin shares everything else. A scene of test-unseen begins again until it
 // shows a pair of Heldout. Test and ref show all pairs.
 //
 // # The choices left open by the rules above

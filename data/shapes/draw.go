@@ -1,6 +1,7 @@
 package shapes
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sync"
@@ -65,13 +66,57 @@ func (b *board) scene(split data.Split, seed uint64, i int) *Scene {
 	}
 	for {
 		sc := b.arrange(&s, split, nil)
-		if sc == nil || split == TestUnseen && !slices.ContainsFunc(sc.Objects, func(o Object) bool { return IsHeldout(o.Pair()) }) {
+		if sc == nil || split == TestUnseen && !sc.shows(IsHeldout) {
 			continue
 		}
-		sc.Bg = background(&s)
-		sc.say(b.form(&s, sc))
-		return sc
+		if sc.Bg = background(&s); owner(sc) == split {
+			sc.say(b.form(&s, sc))
+			return sc
+		}
 	}
+}
+
+// shows tells whether an object of the scene is of such a pair.
+func (s *Scene) shows(pair func(Pair) bool) bool {
+	return slices.ContainsFunc(s.Objects, func(o Object) bool { return pair(o.Pair()) })
+}
+
+// owners share out all scenes among the splits by a hash of what is seen, so
+// that no two splits show the same: with one object there are few enough scenes
+// to meet by chance. The knowledge base shares with test-unseen, which has no
+// glyphs.
+var owners = [16]data.Split{
+	data.Train, data.Train, data.Train, data.Train, data.Train, data.Enc, data.Enc, data.Enc,
+	data.Ref, data.Ref, data.Ref, data.Test, data.Test, data.Val, TestUnseen, TestBinding,
+}
+
+// owner is the split that may show the scene. The hash is of the objects from left
+// to right, then top to bottom (shape, place, radius, glyph), of their colours
+// in the order of their numbers, and of the background, where a period counts if it
+// shows. A scene and its twin with swapped colours have the same owner.
+func owner(sc *Scene) data.Split {
+	o := slices.Clone(sc.Objects)
+	slices.SortFunc(o, func(a, b Object) int { return cmp.Or(cmp.Compare(a.Cx, b.Cx), cmp.Compare(a.Cy, b.Cy)) })
+	var colors [Colors + 1]uint64
+	h := uint64(0)
+	add := func(v uint64) { h = data.Mix(h ^ (v + 1)) }
+	for i := range o {
+		add(uint64(o[i].Kind))
+		add(uint64(o[i].Cx))
+		add(uint64(o[i].Cy))
+		add(uint64(o[i].R))
+		add(uint64(o[i].Glyph + 1))
+		colors[o[i].Color]++
+	}
+	for _, n := range colors {
+		add(n)
+	}
+	add(uint64(sc.Bg.Kind))
+	add(uint64(sc.Bg.Level))
+	if sc.Bg.Kind >= Stripes {
+		add(uint64(sc.Bg.Period))
+	}
+	return owners[h%uint64(len(owners))]
 }
 
 // binding draws an item of test-binding: the prompt's scene, with the colours
@@ -81,10 +126,11 @@ func (b *board) binding(seed uint64, i int) *Scene {
 	list := bindings().prompts
 	pairs := list[s.Intn(len(list))]
 	var sc *Scene
-	for sc == nil {
-		sc = b.arrange(&s, TestBinding, pairs[:])
+	for sc == nil || owner(sc) != TestBinding {
+		if sc = b.arrange(&s, TestBinding, pairs[:]); sc != nil {
+			sc.Bg = background(&s)
+		}
 	}
-	sc.Bg = background(&s)
 	f := b.form(&s, sc)
 	if i%2 == 1 {
 		o := sc.Objects
@@ -185,8 +231,15 @@ func (b *board) form(s *data.Stream, sc *Scene) form {
 // glyph draws an item that shows a glyph.
 func (b *board) glyph(s *data.Stream, split data.Split, i int) *Scene {
 	o := Object{Kind: Glyph, Glyph: glyphOf(s, split, i), Color: Color(1 + s.Intn(Colors))}
-	b.place(s, &o, 5, nil)
-	sc := &Scene{Objects: []Object{o}, Cell: NoCell, Bg: background(s)}
+	own := split
+	if split == KB {
+		own = TestUnseen
+	}
+	sc := &Scene{Cell: NoCell}
+	for len(sc.Objects) == 0 || owner(sc) != own {
+		b.place(s, &o, 5, nil)
+		sc.Objects, sc.Bg = append(sc.Objects[:0], o), background(s)
+	}
 	if split == KB {
 		sc.Caption = "a photo of a " + Noun(o.Glyph)
 		sc.tokenize()

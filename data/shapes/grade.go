@@ -26,12 +26,12 @@ func (g Grades) Binding() float64 { return float64(g.Found) / float64(g.Asked) }
 // reader's centres are up to half a pixel off on clean scenes, both of two.
 const slack = 1.5
 
-// Grade compares what a picture of 32 pixels shows with a caption. Each detection
-// serves one object of the caption, exact ones first, then those with a part left
-// open; abstentions (Unknown) fit "shape" only. Relations and cells hold within
+// Score compares what a picture of 32 pixels shows with a caption. Each detection
+// serves one object of the caption, so that as many as possible are served;
+// abstentions (Unknown) fit "shape" only. Relations and cells hold within
 // 1.5 pixels of the rule that captions are made by. A caption of nouns is for
-// GradeGlyph. The error is Parse's.
-func Grade(caption string, dets []Detection) (Grades, error) { return scenes.grade(caption, dets) }
+// ScoreGlyph. The error is Parse's.
+func Score(caption string, dets []Detection) (Grades, error) { return scenes.grade(caption, dets) }
 
 func (b *board) grade(caption string, dets []Detection) (Grades, error) {
 	p, err := Parse(caption)
@@ -39,28 +39,15 @@ func (b *board) grade(caption string, dets []Detection) (Grades, error) {
 		return Grades{}, err
 	}
 	g := Grades{Asked: len(p.Objects), Count: len(dets) == len(p.Objects), Relation: p.Relation == NoRel, Cell: p.Cell == NoCell}
-	serves := make([]int, len(p.Objects)) // the detection of each object
-	for i := range serves {
-		serves[i] = -1
-	}
-	used := make([]bool, len(dets))
-	for open := 0; open <= 2; open++ { // parts left open
-		for i, w := range p.Objects {
-			if w.Shape == Glyph {
-				return Grades{}, data.Errorf("%s: caption %q: %q is a glyph's name; read the picture with ReadGlyph", b.set, caption, Noun(w.Glyph))
-			}
-			if left := leftOpen(w); left != open {
-				continue
-			}
-			for k, d := range dets {
-				if !used[k] && (w.Shape == Unknown || w.Shape == d.Kind) && (w.Color == NoColor || w.Color == d.Color) {
-					used[k], serves[i] = true, k
-					g.Found++
-					break
-				}
-			}
+	for _, w := range p.Objects {
+		if w.Shape == Glyph {
+			return Grades{}, data.Errorf("%s: caption %q: %q is a glyph's name; read the picture with ReadGlyph", b.set, caption, Noun(w.Glyph))
 		}
 	}
+	m := matching{wanted: p.Objects, dets: dets, used: make([]bool, len(dets))}
+	m.extend(0, 0)
+	g.Found = m.most
+	serves := m.best
 	g.Pairs = g.Found == g.Asked
 	g.NoExtra = len(dets) <= g.Found
 	tolerance := slack * float64(b.side) / 32
@@ -75,14 +62,38 @@ func (b *board) grade(caption string, dets []Detection) (Grades, error) {
 	return g, nil
 }
 
-func leftOpen(w Wanted) (n int) {
-	if w.Shape == Unknown {
-		n++
+// matching finds detections for as many objects of a caption as can be; there
+// are three objects at most.
+type matching struct {
+	wanted    []Wanted
+	dets      []Detection
+	used      []bool
+	now, best [3]int // the detection of each object, −1 for none
+	most      int
+}
+
+// extend tries all detections for object i when found objects have one.
+func (m *matching) extend(i, found int) {
+	if i == 0 {
+		m.best, m.most = [3]int{-1, -1, -1}, 0
 	}
-	if w.Color == NoColor {
-		n++
+	if found+len(m.wanted)-i <= m.most { // no better any more
+		return
 	}
-	return n
+	if i == len(m.wanted) {
+		m.best, m.most = m.now, found
+		return
+	}
+	w := m.wanted[i]
+	for k, d := range m.dets {
+		if !m.used[k] && (w.Shape == Unknown || w.Shape == d.Kind) && (w.Color == NoColor || w.Color == d.Color) {
+			m.used[k], m.now[i] = true, k
+			m.extend(i+1, found+1)
+			m.used[k] = false
+		}
+	}
+	m.now[i] = -1
+	m.extend(i+1, found)
 }
 
 // inCell tells whether a centre is in the cell or at most slack outside.
@@ -92,11 +103,11 @@ func (b *board) inCell(cell int, cx, cy, slack float64) bool {
 	return cx >= x-slack && cx < x+third+slack && cy >= y-slack && cy < y+third+slack
 }
 
-// GradeGlyph compares a glyph that was read with a caption of one noun: Pairs means
+// ScoreGlyph compares a glyph that was read with a caption of one noun: Pairs means
 // the entity and, where the caption says one, the colour. A glyph more than maxCells
 // cells away from its bitmap counts as not there; 3, less than half of the least
 // distance of two entities that are no siblings, is usual.
-func GradeGlyph(caption string, d GlyphDetection, maxCells int) (Grades, error) {
+func ScoreGlyph(caption string, d GlyphDetection, maxCells int) (Grades, error) {
 	p, err := Parse(caption)
 	if err != nil {
 		return Grades{}, err

@@ -105,9 +105,7 @@ func (s *Set) Only(n int) *Set { return s.filter(func(sc *Scene) bool { return l
 
 // Pairs is the part whose scenes show a pair of Heldout, or none.
 func (s *Set) Pairs(heldout bool) *Set {
-	return s.filter(func(sc *Scene) bool {
-		return slices.ContainsFunc(sc.Objects, func(o Object) bool { return IsHeldout(o.Pair()) }) == heldout
-	})
+	return s.filter(func(sc *Scene) bool { return sc.shows(IsHeldout) == heldout })
 }
 
 func (s *Set) filter(keep func(*Scene) bool) *Set {
@@ -249,7 +247,41 @@ func open(b *board, seed uint64, options map[string]string) (data.Served, error)
 	if pairs != "" {
 		s = s.Pairs(pairs == "unseen")
 	}
+	if b.single || only == 1 {
+		return data.Serve(data.Set[*Item](Classed{s}), s.Check), nil
+	}
 	return data.Serve(data.Set[*Item](s), s.Check), nil
+}
+
+// Classed is a set whose scenes have one object, of which the class is known:
+// shape and colour, "red circle" first, colours of a shape together; of glyphs
+// the entity.
+type Classed struct{ *Set }
+
+// Classes are the names of the classes.
+func (c Classed) Classes() []string {
+	var names []string
+	if c.board.glyphs {
+		for e := range Entities {
+			names = append(names, Noun(e))
+		}
+		return names
+	}
+	for k := range Shapes {
+		for col := range Colors {
+			names = append(names, Pair{Shape(k), Color(col + 1)}.String())
+		}
+	}
+	return names
+}
+
+// Label is the class of item i.
+func (c Classed) Label(split data.Split, i int) int {
+	o := c.Scene(split, i).Objects[0]
+	if o.Kind == Glyph {
+		return o.Glyph
+	}
+	return int(o.Kind)*Colors + int(o.Color) - 1
 }
 
 // most is the greatest number of objects in a scene.
