@@ -4,23 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/data"
+	"github.com/fidlab/fidlab/data/canvas"
+	"github.com/fidlab/fidlab/data/digits"
 	"github.com/fidlab/fidlab/data/shapes"
 	"github.com/fidlab/fidlab/imageio"
 )
 
 // dataSets are the generated sets, in the order of fidlab data list. Each is an
 // INPUT too.
-var dataSets = []data.Entry{
-	shapes.Entry,
-	shapes.Entry16,
-	shapes.EntryGlyph,
-}
+var dataSets = slices.Concat(
+	[]data.Entry{shapes.Entry, shapes.Entry16, shapes.EntryGlyph},
+	canvas.Entries(classifyDigit),
+	[]data.Entry{digits.Entry},
+)
 
 func init() {
 	for _, e := range dataSets {
