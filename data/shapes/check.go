@@ -254,7 +254,7 @@ func (b *board) fromTruth(line json.RawMessage) (*Item, error) {
 	if t.Size == 0 {
 		t.Size = b.side
 	}
-	set, err := newSet(b, Options{Seed: t.Seed, Size: t.Size, Style: Style(style), Texture: Texture(texture)})
+	set, err := newSet(b, t.Seed, Options{Size: t.Size, Style: Style(style), Texture: Texture(texture)})
 	if err != nil {
 		return nil, err
 	}

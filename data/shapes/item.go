@@ -85,7 +85,7 @@ type truthBg struct {
 func (it *Item) truth() truth {
 	o := it.set.opt
 	t := truth{
-		Set: it.set.board.set, Split: it.Split, Index: it.Index, Seed: o.Seed, Size: it.set.size, Style: o.Style.String(), Texture: o.Texture.String(),
+		Set: it.set.board.set, Split: it.Split, Index: it.Index, Seed: it.set.seed, Size: it.set.size, Style: o.Style.String(), Texture: o.Texture.String(),
 		Caption: it.Caption, Background: truthBg{it.Bg.Kind.String(), it.Bg.Level, it.Bg.Period},
 	}
 	for _, id := range it.Tokens {

@@ -92,7 +92,6 @@ func TestAccuracy(t *testing.T) {
 		}
 	}
 	for _, o := range []Options{{Size: 64}, {Size: 128}, {Texture: TextureBackground}, {Texture: TextureObjects}} {
-		o.Seed = data.DefaultSeed
 		v, err := set.With(o)
 		if err != nil {
 			t.Fatal(err)

@@ -117,7 +117,7 @@ func (it *Item) backdrop(n int, scale float64, side int) []float64 {
 	var blocks []float64
 	if it.set.opt.Texture == TextureBackground { // a stream of its own, so that the scene is the same
 		b.Kind = Flat
-		t := data.FromKey(data.Key(it.set.board.set+"/texture", it.Split, version, it.set.opt.Seed, uint64(it.Index)))
+		t := data.FromKey(data.Key(it.set.board.set+"/texture", it.Split, version, it.set.seed, uint64(it.Index)))
 		blocks = make([]float64, side/2*side/2)
 		for i := range blocks {
 			blocks[i] = float64(t.Between(-20, 20))

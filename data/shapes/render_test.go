@@ -133,7 +133,6 @@ func TestVariants(t *testing.T) {
 	base := New(7)
 	with := func(o Options) *Set {
 		t.Helper()
-		o.Seed = 7
 		s, err := base.With(o)
 		if err != nil {
 			t.Fatal(err)

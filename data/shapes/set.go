@@ -36,9 +36,8 @@ var textureNames = [...]string{"none", "background", "objects"}
 
 func (t Texture) String() string { return nameOf(textureNames[:], int(t)) }
 
-// Options choose a variant; the zero value, with a seed, is the set itself.
+// Options choose a variant; the zero value is the set itself.
 type Options struct {
-	Seed    uint64
 	Size    int // pixels of a side: 0 for the board's 32 (shapes16: 16), or a multiple of it up to 256
 	Style   Style
 	Texture Texture
@@ -47,6 +46,7 @@ type Options struct {
 // Set is one of the three sets, or a part of one.
 type Set struct {
 	board *board
+	seed  uint64
 	opt   Options
 	size  int
 	keep  func(*Scene) bool // nil: all
@@ -54,13 +54,13 @@ type Set struct {
 }
 
 // New is the set shapes.
-func New(seed uint64) *Set { return must(newSet(scenes, Options{Seed: seed})) }
+func New(seed uint64) *Set { return must(newSet(scenes, seed, Options{})) }
 
 // New16 is the set shapes16: one object of radius 3 or 4 on 16×16 pixels.
-func New16(seed uint64) *Set { return must(newSet(small, Options{Seed: seed})) }
+func New16(seed uint64) *Set { return must(newSet(small, seed, Options{})) }
 
 // NewGlyphs is the set shapes-glyph.
-func NewGlyphs(seed uint64) *Set { return must(newSet(glyphs, Options{Seed: seed})) }
+func NewGlyphs(seed uint64) *Set { return must(newSet(glyphs, seed, Options{})) }
 
 func must(s *Set, err error) *Set {
 	if err != nil {
@@ -69,8 +69,8 @@ func must(s *Set, err error) *Set {
 	return s
 }
 
-func newSet(b *board, o Options) (*Set, error) {
-	s := &Set{board: b, opt: o, size: o.Size}
+func newSet(b *board, seed uint64, o Options) (*Set, error) {
+	s := &Set{board: b, seed: seed, opt: o, size: o.Size}
 	if s.size == 0 {
 		s.size = b.side
 	}
@@ -89,10 +89,10 @@ func newSet(b *board, o Options) (*Set, error) {
 	return s, nil
 }
 
-// With is the same set in another variant. It refuses sizes that are not 32, 64, 128
+// With is the same set, or part of it, in another variant: the same scenes. It refuses sizes that are not 32, 64, 128
 // or 256 (shapes16: 16 too) and stripes on glyphs.
 func (s *Set) With(o Options) (*Set, error) {
-	n, err := newSet(s.board, o)
+	n, err := newSet(s.board, s.seed, o)
 	if err == nil && s.keep != nil {
 		n = n.filter(s.keep)
 	}
@@ -119,7 +119,7 @@ func (s *Set) filter(keep func(*Scene) bool) *Set {
 	for _, z := range s.board.sizes {
 		n.kept[z.split] = sync.OnceValue(func() (list []int) {
 			for i := range z.n {
-				if n.keep(n.board.scene(z.split, n.opt.Seed, i)) {
+				if n.keep(n.board.scene(z.split, n.seed, i)) {
 					list = append(list, i)
 				}
 			}
@@ -173,14 +173,14 @@ func (s *Set) Channels() int {
 // It panics outside the split. Boxes are not filled in.
 func (s *Set) Scene(split data.Split, i int) *Scene {
 	data.MustHave(s, split, i)
-	return s.board.scene(split, s.opt.Seed, s.index(split, i))
+	return s.board.scene(split, s.seed, s.index(split, i))
 }
 
 // At is item i of the split.
 func (s *Set) At(split data.Split, i int) *Item {
 	data.MustHave(s, split, i)
 	i = s.index(split, i)
-	it := &Item{Scene: s.board.scene(split, s.opt.Seed, i), Split: split, Index: i, set: s}
+	it := &Item{Scene: s.board.scene(split, s.seed, i), Split: split, Index: i, set: s}
 	it.render()
 	return it
 }
@@ -195,7 +195,7 @@ func (s *Set) index(split data.Split, i int) int {
 
 // open makes the Served of a board with the options of an input.
 func open(b *board, seed uint64, options map[string]string) (data.Served, error) {
-	o := Options{Seed: seed}
+	var o Options
 	only, pairs := 0, ""
 	known := []string{"only", "pairs", "size", "style", "texture"}
 	for _, k := range slices.Sorted(keys(options)) {
@@ -237,7 +237,7 @@ func open(b *board, seed uint64, options map[string]string) (data.Served, error)
 			return nil, data.Unknown(b.set, "option", k, append([]string{"n", "from", "seed"}, known...))
 		}
 	}
-	s, err := newSet(b, o)
+	s, err := newSet(b, seed, o)
 	if err != nil {
 		return nil, err
 	}
