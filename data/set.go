@@ -105,6 +105,7 @@ type Entry struct {
 	Name    string
 	About   string   // one line
 	Options []string // what Open understands, each "name=values: meaning"
+	Note    string   // how far the reader errs, to be shown beside what it says; "" when it is exact
 	// Golden are the hashes of the splits under DefaultSeed without options, as
 	// Hash makes them of GoldenItems items.
 	Golden map[Split]string

@@ -319,7 +319,7 @@ func TestBadInput(t *testing.T) {
 	check := func(g data.Given) error { _, err := set.Check(g, never); return err }
 	_, tiny := Read(pic(20)[0].Image, never)
 	_, none := Read(nil, never)
-	_, option := Entries(never)[1].Open(1, map[string]string{"form": "1"})
+	_, option := Entries(never, "")[1].Open(1, map[string]string{"form": "1"})
 	_, index := data.Get(data.Set[*Item](set), data.Test, 4000)
 	for i, c := range []struct {
 		err  error
@@ -338,7 +338,7 @@ func TestBadInput(t *testing.T) {
 // TestGolden: every split still begins with the same 256 items.
 func TestGolden(t *testing.T) {
 	n := 0
-	for _, e := range Entries(nil) {
+	for _, e := range Entries(nil, "") {
 		s, err := e.Open(data.DefaultSeed, nil)
 		if err != nil {
 			t.Fatal(err)

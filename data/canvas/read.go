@@ -185,11 +185,12 @@ func say(found []Found) string {
 	return strings.Join(s, "; ")
 }
 
-// Entries are the two sets on the command line, read by the classifier.
-func Entries(classify Classifier) []data.Entry {
+// Entries are the two sets on the command line, read by the classifier, of which
+// note says how far it errs.
+func Entries(classify Classifier, note string) []data.Entry {
 	entry := func(name, about string, open func(seed uint64) (*Set, error)) data.Entry {
 		return data.Entry{
-			Name: name, About: about, Golden: golden[name],
+			Name: name, About: about, Note: note, Golden: golden[name],
 			Open: func(seed uint64, options map[string]string) (data.Served, error) {
 				for k := range options {
 					return nil, data.Unknown(name, "option", k, []string{"n", "from", "seed"})

@@ -21,7 +21,7 @@ import (
 // INPUT too.
 var dataSets = slices.Concat(
 	[]data.Entry{shapes.Entry, shapes.Entry16, shapes.EntryGlyph},
-	canvas.Entries(classifyDigit),
+	canvas.Entries(classifyDigit, "the network that reads them itself errs on 0.65 % of MNIST's test digits"),
 	[]data.Entry{digits.Entry},
 )
 

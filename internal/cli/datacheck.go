@@ -45,7 +45,7 @@ a row each says how much of the truth was read.`,
 		Args: nargs("one data set", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.worn = cmd.Flags().Changed("noise") || cmd.Flags().Changed("blur")
-			_, s, err := openSet(args[0], o.seed)
+			e, s, err := openSet(args[0], o.seed)
 			if err != nil {
 				return err
 			}
@@ -60,14 +60,14 @@ a row each says how much of the truth was read.`,
 				if err != nil {
 					return err
 				}
-				return runDataAccuracy(cmd.Context(), a, s, r, &o)
+				return runDataAccuracy(cmd.Context(), a, e, s, r, &o)
 			}
 			for _, f := range []string{"split", "num", "from", "seed"} {
 				if cmd.Flags().Changed(f) {
 					return usagef("--%s chooses items to generate; with --in the folder says what is read", f)
 				}
 			}
-			return runDataCheck(cmd.Context(), a, s, &o)
+			return runDataCheck(cmd.Context(), a, e, s, &o)
 		},
 	}
 	o.flags(cmd, 400)
@@ -80,7 +80,7 @@ a row each says how much of the truth was read.`,
 }
 
 // runDataAccuracy judges the reader on generated items.
-func runDataAccuracy(ctx context.Context, a *app, s data.Served, r data.Args, o *dataCheckOptions) error {
+func runDataAccuracy(ctx context.Context, a *app, e data.Entry, s data.Served, r data.Args, o *dataCheckOptions) error {
 	type row struct {
 		Input   string        `json:"input"`
 		N       int           `json:"n"`
@@ -134,8 +134,9 @@ func runDataAccuracy(ctx context.Context, a *app, s data.Served, r data.Args, o 
 	}
 	p.End()
 	if a.json {
-		return a.printJSON(map[string]any{"set": s.Name(), "split": r.Split, "from": r.From, "n": r.N, "seed": r.Seed, "rows": rows})
+		return a.printJSON(map[string]any{"set": s.Name(), "split": r.Split, "from": r.From, "n": r.N, "seed": r.Seed, "rows": rows, "note": e.Note})
 	}
+	a.noteReader(e)
 	tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprint(tw, "INPUT\tITEMS\tRIGHT")
 	for _, c := range rows[0].Counts {
@@ -168,6 +169,13 @@ func runDataAccuracy(ctx context.Context, a *app, s data.Served, r data.Args, o 
 	return tw.Flush()
 }
 
+// noteReader says how far the set's reader errs, where it is not exact.
+func (a *app) noteReader(e data.Entry) {
+	if e.Note != "" {
+		a.say("%s: %s", e.Name, e.Note)
+	}
+}
+
 func share(hits, of int) string {
 	if of == 0 {
 		return "-"
@@ -176,7 +184,7 @@ func share(hits, of int) string {
 }
 
 // runDataCheck reads a folder.
-func runDataCheck(ctx context.Context, a *app, s data.Served, o *dataCheckOptions) error {
+func runDataCheck(ctx context.Context, a *app, e data.Entry, s data.Served, o *dataCheckOptions) error {
 	lines, err := readTruth(ctx, o.in)
 	if err != nil {
 		return err
@@ -219,12 +227,13 @@ func runDataCheck(ctx context.Context, a *app, s data.Served, o *dataCheckOption
 	}
 	mean, has := t.MeanIoU()
 	if a.json {
-		sum := map[string]any{"set": s.Name(), "folder": o.in, "n": t.Items, "ok": t.OK, "counts": t.Counts(), "errors": t.Spreads(), "items": list}
+		sum := map[string]any{"set": s.Name(), "folder": o.in, "n": t.Items, "ok": t.OK, "counts": t.Counts(), "errors": t.Spreads(), "items": list, "note": e.Note}
 		if has {
 			sum["mean_iou"] = mean
 		}
 		return a.printJSON(sum)
 	}
+	a.noteReader(e)
 	a.printf("%s\n", data.Count{Name: "right", Hits: t.OK, Of: t.Items})
 	for _, c := range t.Counts() {
 		if !c.IsIoU() {
