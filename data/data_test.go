@@ -162,6 +162,7 @@ func (t toy) At(split Split, i int) toyItem {
 func (i toyItem) Tensor() ([]float32, int, int, int) {
 	return FromPixels([]uint8{uint8(i.I), 128, 255}, 3, 1, 1), 3, 1, 1
 }
+
 func (i toyItem) Pictures() []Picture {
 	return []Picture{{Image: &imageio.Image{Width: 1, Height: 1, Pix: []uint8{uint8(i.I), 128, 255}}}}
 }
@@ -274,9 +275,15 @@ func TestRefusals(t *testing.T) {
 		err  error
 		want string
 	}{
-		{CheckSize("toy", 33), "size 33; want 16, 32"}, {CheckImage("toy", img(2, 1, 6), 1, 1), "2×1"}, {CheckImage("toy", img(1, 1, 1), 1, 1), "three channels"},
-		{CheckImage("toy", nil, 1, 1), "no picture"}, {tensorErr([]float32{0, nan, 0}, 3, 1, 1), "value 1 of the tensor is NaN"},
-		{tensorErr([]float32{0}, 1, 1, 1), "[1,1,1]; want [3,1,1]"}, {tensorErr([]float32{0}, 3, 1, 1), "1 values"}, {getSplit, `no split "valid"; there are train, test`}, {getIndex, "test has no item 5; want 0 to 4"},
+		{CheckSize("toy", 33), "size 33; want 16, 32"},
+		{CheckImage("toy", img(2, 1, 6), 1, 1), "2×1"},
+		{CheckImage("toy", img(1, 1, 1), 1, 1), "three channels"},
+		{CheckImage("toy", nil, 1, 1), "no picture"},
+		{tensorErr([]float32{0, nan, 0}, 3, 1, 1), "value 1 of the tensor is NaN"},
+		{tensorErr([]float32{0}, 1, 1, 1), "[1,1,1]; want [3,1,1]"},
+		{tensorErr([]float32{0}, 3, 1, 1), "1 values"},
+		{getSplit, `no split "valid"; there are train, test`},
+		{getIndex, "test has no item 5; want 0 to 4"},
 		{CheckIndex("toy", Test, -1, 5), "no item -1"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) || !errors.Is(c.err, imageio.ErrInput) {

@@ -325,9 +325,14 @@ func TestBadInput(t *testing.T) {
 		err  error
 		want string
 	}{
-		{check(data.Given{}), "0 pictures"}, {check(data.Given{Pictures: pic(32)}), "32×32 pixels; the reader reads 64×64"}, {tiny, "28×28 pixels or more"}, {none, "28×28 pixels or more"},
-		{check(data.Given{Pictures: pic(64), Truth: json.RawMessage("1")}), "no JSON"}, {check(data.Given{Pictures: pic(64), Truth: json.RawMessage(`{"set":"mnist32"}`)}), `of the set "mnist32"`},
-		{option, "did you mean from"}, {index, "test has no item 4000"},
+		{check(data.Given{}), "0 pictures"},
+		{check(data.Given{Pictures: pic(32)}), "32×32 pixels; the reader reads 64×64"},
+		{tiny, "28×28 pixels or more"},
+		{none, "28×28 pixels or more"},
+		{check(data.Given{Pictures: pic(64), Truth: json.RawMessage("1")}), "no JSON"},
+		{check(data.Given{Pictures: pic(64), Truth: json.RawMessage(`{"set":"mnist32"}`)}), `of the set "mnist32"`},
+		{option, "did you mean from"},
+		{index, "test has no item 4000"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) || !errors.Is(c.err, imageio.ErrInput) {
 			t.Errorf("case %d: %v, want an input error with %q", i, c.err, c.want)

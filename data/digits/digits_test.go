@@ -130,10 +130,15 @@ func TestBadInput(t *testing.T) {
 		err  error
 		want string
 	}{
-		{read(nil), "0 values; want 64"}, {read(nan), "value 9 is NaN"}, {check(data.Given{}), "0 pictures"}, {check(data.Given{Pictures: pic(28)}), "28×28"},
-		{check(data.Given{Pictures: pic(8), Truth: json.RawMessage("{")}), "no JSON"}, {check(data.Given{Pictures: pic(8), Truth: json.RawMessage(`{"set":"shapes"}`)}), `of the set "shapes"`},
+		{read(nil), "0 values; want 64"},
+		{read(nan), "value 9 is NaN"},
+		{check(data.Given{}), "0 pictures"},
+		{check(data.Given{Pictures: pic(28)}), "28×28"},
+		{check(data.Given{Pictures: pic(8), Truth: json.RawMessage("{")}), "no JSON"},
+		{check(data.Given{Pictures: pic(8), Truth: json.RawMessage(`{"set":"shapes"}`)}), `of the set "shapes"`},
 		{check(data.Given{Pictures: pic(8), Truth: json.RawMessage(`{"set":"digits","digit":12}`)}), "digit 12"},
-		{opened(2, nil), "seed 2"}, {opened(1, map[string]string{"form": "3"}), "did you mean from"},
+		{opened(2, nil), "seed 2"},
+		{opened(1, map[string]string{"form": "3"}), "did you mean from"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) || !errors.Is(c.err, imageio.ErrInput) {
 			t.Errorf("case %d: %v, want an input error with %q", i, c.err, c.want)
