@@ -9,8 +9,9 @@ import (
 	"github.com/fidlab/fidlab/text"
 )
 
-// Claim is what a caption says, and what the reader says in the same terms. At most
-// one field of Wave, Jump, Turn and Stand is set; Walk may come before Wave or Jump.
+// Claim is what a caption says, and what the reader says in the same terms. A
+// caption has one field set, or Walk and then Wave or Jump; the reader sets all
+// that it sees, and Stand when it sees nothing.
 type Claim struct {
 	Walk  *WalkClaim `json:"walk,omitempty"`
 	Jump  *JumpClaim `json:"jump,omitempty"`
@@ -87,14 +88,16 @@ func (c Claim) Words(style int) string {
 	if c.Walk != nil {
 		verbs = append(verbs, c.Walk.words(style))
 	}
-	switch {
-	case c.Jump != nil:
+	if c.Jump != nil {
 		verbs = append(verbs, c.Jump.words(style))
-	case c.Turn != nil:
+	}
+	if c.Turn != nil {
 		verbs = append(verbs, c.Turn.words(style))
-	case c.Wave != nil:
+	}
+	if c.Wave != nil {
 		verbs = append(verbs, c.Wave.words(style))
-	case c.Stand:
+	}
+	if c.Stand {
 		verbs = append(verbs, [Styles]string{"stands still", "stays still", "stands in place"}[style])
 	}
 	return [Styles]string{"a person ", "someone ", "the person "}[style] + strings.Join(verbs, [Styles]string{" and ", " then ", " then "}[style])
@@ -126,7 +129,13 @@ func (w *WalkClaim) words(style int) string {
 }
 
 func (j *JumpClaim) words(style int) string {
-	height, way, number := "low", "in place", [3]string{1: "once", 2: "twice"}[j.Times]
+	height, way, number := "low", "in place", count(j.Times)+" times"
+	switch j.Times {
+	case 1:
+		number = "once"
+	case 2:
+		number = "twice"
+	}
 	if j.High {
 		height = "high"
 	}
@@ -139,7 +148,7 @@ func (j *JumpClaim) words(style int) string {
 	case style == 1 && j.Times == 1:
 		return fmt.Sprintf("makes a %s jump %s", height, way)
 	case style == 1:
-		return fmt.Sprintf("makes two %s jumps %s", height, way)
+		return fmt.Sprintf("makes %s %s jumps %s", count(j.Times), height, way)
 	}
 	return fmt.Sprintf("jumps %s %s and %s", number, height, way)
 }
@@ -160,7 +169,7 @@ func (w *WaveClaim) words(style int) string {
 	if w.Side == "both" {
 		hand = "both hands"
 	}
-	number := numbers[w.Cycles]
+	number := count(w.Cycles)
 	switch style {
 	case 0:
 		return fmt.Sprintf("waves with %s %s times", hand, number)
@@ -170,7 +179,13 @@ func (w *WaveClaim) words(style int) string {
 	return fmt.Sprintf("waves %s %s times", hand, number)
 }
 
-var numbers = [6]string{2: "two", 3: "three", 4: "four", 5: "five"}
+// count is a number in words. Captions have two to five; a reading may have more.
+func count(n int) string {
+	if n < 0 || n > 5 {
+		return fmt.Sprint(n)
+	}
+	return [6]string{"no", "one", "two", "three", "four", "five"}[n]
+}
 
 // Claims lists everything that a caption of the grammar can say.
 func Claims() []Claim {

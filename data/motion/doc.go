@@ -33,4 +33,15 @@
 //
 // Read measures joints, not parameters: flights, walked stretches, headings and the
 // turning points of raised wrists; Score compares them with what a caption claims.
+//
+// # Folders
+//
+// OpenFolder reads a data set of the user's in the layout of HumanML3D or KIT-ML,
+// with the rules of their published loaders: which motions are too short or too
+// long, and how captions of a part cut it out.
+//
+//	f, err := motion.OpenFolder("HumanML3D")
+//	summary, err := f.Each(ctx, "train", func(c motion.Clip) error { … })
+//
+// Motions that a list names and the folder lacks are left out and named in the summary.
 package motion

@@ -271,3 +271,26 @@ func TestTensor(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkAt(b *testing.B) {
+	s := New(data.DefaultSeed)
+	for i := range b.N {
+		s.At(data.Train, i%8000)
+	}
+}
+
+func BenchmarkRows(b *testing.B) {
+	it := New(data.DefaultSeed).At(data.Train, 0)
+	for range b.N {
+		it.Rows(kin.HumanML3D)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	it := New(data.DefaultSeed).At(data.Train, 0)
+	for range b.N {
+		if _, err := Read(it.Joints); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -144,7 +144,7 @@ func TestReaderOnPuppets(t *testing.T) {
 			all(j, vec{0, 0.8 * x * (1 - x), 0})
 		}
 	}))
-	if r.Flights != 3 || r.Claim.Jump == nil || r.Claim.Jump.High || math.Abs(r.Rise-0.2) > 1e-9 || r.Claim.Walk != nil {
+	if r.Flights != 3 || r.Claim.Words(0) != "a person jumps low in place three times" || r.Claim.Words(1) != "someone makes three low jumps in place" || math.Abs(r.Rise-0.2) > 1e-9 || r.Claim.Walk != nil {
 		t.Errorf("three hops are read as %+v", r)
 	}
 	// One foot in the air is no jump.
@@ -183,6 +183,18 @@ func TestReaderOnPuppets(t *testing.T) {
 		if r.Claim.Words(0) != c.want || math.Abs(r.Turned-c.degrees) > 1e-6 {
 			t.Errorf("a turn by %v is read as %s, %v", c.degrees, r.Claim.Words(0), r.Turned)
 		}
+	}
+	// Everything at once is read at once, though no caption says so.
+	r = read(t, puppet(61, func(f int, j []vec) {
+		y := 0.0
+		if f < 10 {
+			y = 0.08 * float64(f) * (1 - float64(f)/10)
+		}
+		all(j, vec{0, y, 0.05 * float64(max(0, f-10))})
+		j[20] = plus(j[16], vec{0.1 * math.Sin(2*math.Pi*float64(f)/10), 0.2, 0.3})
+	}))
+	if r.Claim.Words(0) != "a person walks forward and jumps low in place once and waves with the left hand 6 times" {
+		t.Errorf("everything at once is read as %s", r.Claim.Words(0))
 	}
 	// 4 cm into the floor.
 	if r = read(t, puppet(20, func(f int, j []vec) { all(j, vec{0, -0.04, 0}) })); math.Abs(r.Sunk-0.04) > 1e-9 {
@@ -337,5 +349,10 @@ func TestBadInput(t *testing.T) {
 	wantError(t, "zeros", array("", 1, 64, 263), "0 numbers")
 	wantError(t, "truth", array("{", 64, 263), "the truth")
 	wantError(t, "rows", array(`{"rows":65,"clauses":[{"action":"stand"}]}`, 64, 263), "65 rows")
+	odd := data.Given{Array: tensor.FromF32(New(1).At(data.Val, 0).Rows(kin.Small), New(1).At(data.Val, 0).Len(), 67)}
+	odd.Truth = json.RawMessage(`{"rows":40,"clauses":[{"action":"jump","times":-1},{"action":"wave","cycles":-7},{"action":"turn","degrees":1},{"action":"x"}]}`)
+	if c, err := check(odd); err != nil || c.OK {
+		t.Errorf("an odd truth: %+v, %v", c, err)
+	}
 	wantError(t, "clauses", array(`{"rows":64}`, 64, 263), "0 clauses")
 }
