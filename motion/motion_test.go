@@ -192,6 +192,15 @@ func TestContacts(t *testing.T) {
 	}
 }
 
+// TestHalfTurn: the arcsine of a unit quaternion's y part, in (−π/2, π/2].
+func TestHalfTurn(t *testing.T) {
+	for _, c := range [][3]float64{{0, 1, 0.5}, {3, -3, math.Pi - 3}, {-3, 3, 3 - math.Pi}, {0, math.Pi, math.Pi / 2}, {math.Pi, 0, math.Pi / 2}, {1, 1, 0}} {
+		if got := halfTurn(c[0], c[1]); math.Abs(got-c[2]) > 1e-15 {
+			t.Errorf("from %v to %v is half of %v, want of %v", c[0], c[1], 2*got, 2*c[2])
+		}
+	}
+}
+
 // quaternion rotations, the independent formula: q = (1 + u·v, u×v) normalised,
 // x' = x + 2w(q×x) + 2q×(q×x).
 func byQuaternion(u, v, x Vec) Vec {

@@ -208,6 +208,45 @@ func TestGait(t *testing.T) {
 	}
 }
 
+// TestStop: the last step of a walk before something else goes on in its direction by
+// half a step, and then the feet are side by side and stay.
+func TestStop(t *testing.T) {
+	stops := map[bool]int{}
+	each(t, 120, func(split data.Split, i int, it *Item, truth Truth) {
+		if len(truth.Clauses) < 2 {
+			return
+		}
+		c := truth.Clauses[0]
+		stops[c.Backward]++
+		end := truth.Walked + int(math.Round(20/c.Cadence))
+		a, b := joint(it, truth.Walked, 0), joint(it, end, 0)
+		turn, more := 0.0, 0.0 // up to the stop, and in it, where the rate falls to 0
+		if c.Radius > 0 {
+			turn = c.Speed / c.Radius * float64(truth.Walked) / 20
+			more = c.Speed / c.Radius * float64(end-truth.Walked) / 40
+		}
+		if c.Path == "right" {
+			turn = -turn
+		}
+		way := (b[0]-a[0])*math.Sin(turn) + (b[2]-a[2])*math.Cos(turn)
+		want := c.Speed / c.Cadence / 2
+		if c.Backward {
+			want = -want
+		}
+		// A turn about a foot that stands to the side carries the root along or back.
+		if d := math.Abs(way - want); d > 0.02*math.Abs(want)+hipSide*truth.Scale*more+math.Abs(want)*more*more/2 {
+			t.Errorf("%s %d (%s): the stop goes %.3f m, want %.3f", split, i, truth.Captions[0], way, want)
+		}
+		left, right := joint(it, end, 7), joint(it, end, 8)
+		if d := distance(left, right) / truth.Scale; math.Abs(d-2*hipSide) > 1e-4 || left[1] != right[1] {
+			t.Errorf("%s %d: the feet are %.4f m apart after the stop", split, i, d)
+		}
+	})
+	if stops[true] < 20 || stops[false] < 50 {
+		t.Errorf("stops %v", stops)
+	}
+}
+
 // TestArith: against package math.
 func TestArith(t *testing.T) {
 	for k := range sines {
