@@ -279,6 +279,12 @@ func TestCheck(t *testing.T) {
 				continue
 			}
 			g.Truth, _ = json.Marshal(other)
+			other.Rows = 12 // only this much of a padded array is the clip's
+			cut := g
+			cut.Truth, _ = json.Marshal(other)
+			if c, err := s.Check(cut); err != nil || c.Read.(Reading).Frames != 12 {
+				t.Errorf("a truth of 12 rows: %+v, %v", c, err)
+			}
 			if c, err = s.Check(g); err != nil || c.OK || !strings.Contains(c.Text, "; the caption says: ") {
 				t.Errorf("another truth: %+v, %v", c, err)
 			}
@@ -348,7 +354,7 @@ func TestBadInput(t *testing.T) {
 	wantError(t, "batch", array("", 2, 64, 263), "shape [2 64 263]")
 	wantError(t, "zeros", array("", 1, 64, 263), "0 numbers")
 	wantError(t, "truth", array("{", 64, 263), "the truth")
-	wantError(t, "rows", array(`{"rows":65,"clauses":[{"action":"stand"}]}`, 64, 263), "65 rows")
+	wantError(t, "rows", array(`{"rows":0,"clauses":[{"action":"stand"}]}`, 64, 263), "0 rows and 1 clauses")
 	odd := data.Given{Array: tensor.FromF32(New(1).At(data.Val, 0).Rows(kin.Small), New(1).At(data.Val, 0).Len(), 67)}
 	odd.Truth = json.RawMessage(`{"rows":40,"clauses":[{"action":"jump","times":-1},{"action":"wave","cycles":-7},{"action":"turn","degrees":1},{"action":"x"}]}`)
 	if c, err := check(odd); err != nil || c.OK {

@@ -13,6 +13,7 @@ import (
 	"github.com/fidlab/fidlab/data"
 	"github.com/fidlab/fidlab/data/canvas"
 	"github.com/fidlab/fidlab/data/digits"
+	"github.com/fidlab/fidlab/data/motion"
 	"github.com/fidlab/fidlab/data/shapes"
 	"github.com/fidlab/fidlab/imageio"
 )
@@ -22,7 +23,7 @@ import (
 var dataSets = slices.Concat(
 	[]data.Entry{shapes.Entry, shapes.Entry16, shapes.EntryGlyph},
 	canvas.Entries(classifyDigit, "the network that reads them itself errs on 0.65 % of MNIST's test digits"),
-	[]data.Entry{digits.Entry},
+	[]data.Entry{digits.Entry, motion.Entry},
 )
 
 func init() {
