@@ -34,7 +34,7 @@ const (
 	leastStride = 0.4  // m; less is no walk
 	curveFrom   = 5    // degrees of turn that make a walk curve
 	turnFrom    = 45   // degrees of turn on the spot
-	waveWidth   = 0.04 // m between two turning points of a wrist, at scale 1
+	waveWidth   = 0.08 // m between two turning points of a wrist, at scale 1
 	onFloor     = 0.02 // height of a foot in contact, m
 )
 
@@ -184,9 +184,13 @@ func (r *reader) walk(out *Reading) {
 	for b > a && speed[b] < 0.8*full {
 		b--
 	}
-	out.Speed = r.slope(a, b)
+	way := make([]float64, b-a+1)
+	for t := a; t < b; t++ {
+		way[t-a+1] = way[t-a] + r.along(t, t+1)
+	}
+	out.Speed = slope(way) * 20
 	c := &WalkClaim{out.Speed < 0, pace(math.Abs(out.Speed)), "straight"}
-	switch turned := (r.heading[to] - r.heading[from]) * 180 / math.Pi; {
+	switch turned := slope(r.heading[from:to+1]) * float64(to-from) * 180 / math.Pi; {
 	case turned > curveFrom:
 		c.Path = "left"
 	case turned < -curveFrom:
@@ -195,18 +199,14 @@ func (r *reader) walk(out *Reading) {
 	out.Claim.Walk = c
 }
 
-// slope is the speed from frame a to b, m/s: the least-squares line through the way
-// along the heading, so that it matters little where in a step the stretch ends.
-func (r *reader) slope(a, b int) float64 {
-	n, mid := float64(b-a+1), float64(b-a)/2
-	way, num := 0.0, 0.0
-	for t := a; t <= b; t++ {
-		num += (float64(t-a) - mid) * way
-		if t < b {
-			way += r.along(t, t+1)
-		}
+// slope is that of the least-squares line through v, a frame: it hardly matters where
+// in a step a stretch ends, nor what noise its ends have.
+func slope(v []float64) float64 {
+	n, mid, num := float64(len(v)), float64(len(v)-1)/2, 0.0
+	for i, x := range v {
+		num += (float64(i) - mid) * x
 	}
-	return num / (n * (n*n - 1) / 12) * 20
+	return num / (n * (n*n - 1) / 12)
 }
 
 // wave counts the turning points of each wrist's way across the body while it is

@@ -73,7 +73,7 @@ func TestReaderOnTruth(t *testing.T) {
 	}
 }
 
-// TestReaderOnNoise: small noise on the joints changes no answer in 98 of 100 clips,
+// TestReaderOnNoise: noise of 1 cm on every coordinate changes no answer in 98 of 100 clips,
 // as samples of a model want it.
 func TestReaderOnNoise(t *testing.T) {
 	right, n := 0, 0
@@ -81,7 +81,7 @@ func TestReaderOnNoise(t *testing.T) {
 		s := data.FromKey(uint64(i) + 1000)
 		joints := slices.Clone(it.Joints)
 		for k := range joints {
-			joints[k] += 0.005 * s.Normal()
+			joints[k] += 0.01 * s.Normal()
 		}
 		r, err := Read(joints)
 		if err != nil {
@@ -92,9 +92,9 @@ func TestReaderOnNoise(t *testing.T) {
 			right++
 		}
 	})
-	t.Logf("%d of %d right at 5 mm", right, n)
+	t.Logf("%d of %d right at 1 cm", right, n)
 	if n != 500 || right < 490 {
-		t.Errorf("%d of %d clips are read right with noise of 5 mm; want 490", right, n)
+		t.Errorf("%d of %d clips are read right with noise of 1 cm; want 490", right, n)
 	}
 }
 
