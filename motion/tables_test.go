@@ -69,10 +69,15 @@ func TestParts(t *testing.T) {
 		want   []int
 		shared int // joint in three parts; 0: the parts are a partition
 	}{
-		{SixParts(HumanML3D, SharedByAll), []int{7, 50, 50, 60, 60, 60}, 9}, {SixParts(HumanML3D, SharedBySpine), []int{7, 50, 50, 60, 48, 48}, 0},
-		{SixParts(KIT, SharedByAll), []int{7, 62, 62, 48, 48, 48}, 3}, {SixParts(KIT, SharedBySpine), []int{7, 62, 62, 48, 36, 36}, 0},
-		{SixParts(Small, SharedByAll), []int{4, 12, 12, 15, 15, 15}, 9}, {SixParts(Small, SharedBySpine), []int{4, 12, 12, 15, 12, 12}, 0},
-		{Halves(HumanML3D), []int{156, 107}, 0}, {Halves(KIT), []int{120, 131}, 0}, {Halves(Small), []int{39, 28}, 0},
+		{SixParts(HumanML3D, SharedByAll), []int{7, 50, 50, 60, 60, 60}, 9},
+		{SixParts(HumanML3D, SharedBySpine), []int{7, 50, 50, 60, 48, 48}, 0},
+		{SixParts(KIT, SharedByAll), []int{7, 62, 62, 48, 48, 48}, 3},
+		{SixParts(KIT, SharedBySpine), []int{7, 62, 62, 48, 36, 36}, 0},
+		{SixParts(Small, SharedByAll), []int{4, 12, 12, 15, 15, 15}, 9},
+		{SixParts(Small, SharedBySpine), []int{4, 12, 12, 15, 12, 12}, 0},
+		{Halves(HumanML3D), []int{156, 107}, 0},
+		{Halves(KIT), []int{120, 131}, 0},
+		{Halves(Small), []int{39, 28}, 0},
 	} {
 		l := c.p.Layout
 		if got := widths(c.p); !slices.Equal(got, c.want) {
