@@ -12,8 +12,7 @@ type Stats struct {
 	Mean, Std []float64 // one of each channel
 }
 
-// Sums gather the rows of many clips for Stats; the zero value of Layout l is
-// NewSums(l). Sums run in the order of the rows.
+// Sums gather the rows of many clips for Stats, in the order in which they come.
 type Sums struct {
 	layout *Layout
 	n      int
