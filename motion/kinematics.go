@@ -10,10 +10,10 @@ import (
 type Facing int
 
 const (
-	// HipsAndShoulders: across = (right hip − left hip) + (right shoulder − left
+	// HipsAndShoulders has across = (right hip − left hip) + (right shoulder − left
 	// shoulder), as the papers say.
 	HipsAndShoulders Facing = iota
-	// ShouldersLessHips: across = (right shoulder − left shoulder) − (right hip −
+	// ShouldersLessHips has across = (right shoulder − left shoulder) − (right hip −
 	// left hip), as the published files hold: the program that made them exchanges
 	// the hips. Of an untwisted body the direction is the same.
 	ShouldersLessHips

@@ -317,11 +317,8 @@ func (f *Folder) Each(ctx context.Context, list string, use func(Clip) error) (*
 		return nil, err
 	}
 	s := &Summary{Listed: len(names)}
-	err = eachRead(ctx, names, f.Read, func(name string, m *Motion, bad error) error {
-		if bad != nil {
-			s.Skipped = append(s.Skipped, Skip{name, bad.Error()})
-			return nil
-		}
+	skip := func(name string, why error) { s.Skipped = append(s.Skipped, Skip{name, why.Error()}) }
+	err = eachRead(ctx, names, f.Read, skip, func(name string, m *Motion) error {
 		s.Motions++
 		clips, skipped := f.Clips(m)
 		for _, why := range skipped {
@@ -346,17 +343,23 @@ func (f *Folder) Each(ctx context.Context, list string, use func(Clip) error) (*
 	return s, nil
 }
 
-// eachRead reads what names name on all processors and calls use in their order,
-// with what was read or with why it was not.
-func eachRead[T any](ctx context.Context, names []string, read func(name string) (T, error), use func(name string, v T, bad error) error) error {
+// eachRead reads what names name on all processors and calls, in their order, use
+// with what was read or skip with why it was not.
+func eachRead[T any](ctx context.Context, names []string, read func(name string) (T, error), skip func(name string, why error), use func(name string, v T) error) error {
 	type result struct {
 		v   T
-		bad error
+		err error
 	}
 	return data.InOrder(ctx, len(names), func(i int) (result, error) {
 		v, err := read(names[i])
 		return result{v, err}, nil
-	}, func(i int, r result) error { return use(names[i], r.v, r.bad) })
+	}, func(i int, r result) error {
+		if r.err == nil {
+			return use(names[i], r.v)
+		}
+		skip(names[i], r.err)
+		return nil
+	})
 }
 
 // ComputeStats makes the statistics of all rows of the motions of a list, whatever
@@ -368,13 +371,12 @@ func (f *Folder) ComputeStats(ctx context.Context, list string) (*kin.Stats, err
 	}
 	sums, n := kin.NewSums(f.Layout), 0
 	var first error
-	err = eachRead(ctx, names, f.readRows, func(_ string, rows []float32, bad error) error {
-		if bad != nil {
-			if first == nil {
-				first = bad
-			}
-			return nil
+	skip := func(_ string, why error) {
+		if first == nil {
+			first = why
 		}
+	}
+	err = eachRead(ctx, names, f.readRows, skip, func(_ string, rows []float32) error {
 		n++
 		return sums.Add(rows)
 	})
