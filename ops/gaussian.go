@@ -81,6 +81,17 @@ func (g *Gaussian) Flow(out, x *gpu.Tensor, a0, b0, a1, b1 float64) {
 	g.apply(c, out, x, a0, a1, rest)
 }
 
+// Spectral sets out to to·mean + f(Σ)·(x - from·mean), where the function f of the
+// covariance Σ has gain(λ) where Σ has the variance λ: Σ_k gain(λ_k)·u_k·(u_k·y) +
+// gain(rest)·(y - Σ_k u_k·(u_k·y)). Flow and Denoise are two such maps. out may be x.
+func (g *Gaussian) Spectral(out, x *gpu.Tensor, from, to float64, gain func(lambda float64) float64) {
+	c := g.call("Spectral", out, x)
+	for k, l := range g.lambda {
+		c.gain[k] = gain(l)
+	}
+	g.apply(c, out, x, from, to, gain(g.rest))
+}
+
 func flowGain(lambda, a0, b0, a1, b1 float64) float64 {
 	from, to := a0*a0*lambda+b0*b0, a1*a1*lambda+b1*b1
 	switch {

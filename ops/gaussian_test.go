@@ -122,6 +122,12 @@ func TestGaussianFlow(t *testing.T) {
 					x, xv = linearInput(t, dev, dt, 4, c[0], c[2])
 					l.Denoise(out, x, v[0], v[1])
 					l.check(t, fmt.Sprintf("denoise %v %v %v", dt, c, v), out, xv, v[0], 1, shrink(l.rest), linearUnit(dt), shrink)
+
+					// A quadratic of the covariance with both ends moved.
+					square := func(s float64) float64 { return 0.25 + s - s*s/4 }
+					x, xv = linearInput(t, dev, dt, 5, c[0], c[2])
+					l.Spectral(x, x, v[0], v[2], square)
+					l.check(t, fmt.Sprintf("spectral %v %v %v", dt, c, v), x, xv, v[0], v[2], square(l.rest), linearUnit(dt), square)
 				}
 			}
 		}
