@@ -89,6 +89,20 @@ func (g *Grid) Strength(strength float64) (*Grid, error) {
 	return &out, nil
 }
 
+// After is the grid without its first k steps; k is 0 to the number of steps.
+func (g *Grid) After(k int) *Grid {
+	out := *g
+	out.Steps = g.Steps[k:]
+	return &out
+}
+
+// From is the grid with a step from p to its first level in front.
+func (g *Grid) From(p Point) *Grid {
+	out := *g
+	out.Steps = append([]Step{{From: p, To: g.Steps[0].From}}, g.Steps...)
+	return &out
+}
+
 // Check refuses a grid without steps, and levels that are not finite and
 // falling (the first may be infinite outside VESpace), naming step and sigma.
 // The levels of a Reversed grid must be finite and rise.

@@ -3,11 +3,14 @@ package sampler
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/rng"
 )
 
 // Gaussian is the exact denoiser of a normal distribution of samples of D
@@ -55,17 +58,78 @@ func NewGaussian(mean, cov *gpu.Tensor, rank int, shape []int) (*Gaussian, error
 	if err := ops.Eigh(values, vectors, cov.View(1, D, D)); err != nil {
 		return nil, fmt.Errorf("sampler: gaussian: covariance: %w", err)
 	}
-	g := &Gaussian{shape: shape, mean: mean.View(D), made: map[place]*ops.Gaussian{}}
-	g.basis = vectors.View(D, D).Rows(D-rank, D)
-	g.lambda = values.F64()[D-rank:]
-	for _, v := range values.F64()[:D-rank] {
-		g.rest += v / float64(D-rank)
+	lambda := values.F64()
+	if lambda[0] < -1e-6*lambda[D-1] {
+		return nil, fmt.Errorf("sampler: gaussian: covariance has the eigenvalue %g (largest %g); wanted none below 0", lambda[0], lambda[D-1])
 	}
-	if values.F64()[0] < -1e-6*g.lambda[rank-1] {
-		return nil, fmt.Errorf("sampler: gaussian: covariance has the eigenvalue %g (largest %g); wanted none below 0", values.F64()[0], g.lambda[rank-1])
+	var rest float64
+	for _, v := range lambda[:D-rank] {
+		rest += v / float64(D-rank)
 	}
+	return newGaussian(mean.View(D), vectors.View(D, D).Rows(D-rank, D), lambda[D-rank:], rest, shape)
+}
+
+// GaussianOf is the denoiser of the distribution in low-rank form: mean [D],
+// variances lambda along the r orthonormal rows of basis [r, D], float64 on the
+// CPU, and the variance rest in every direction across them: 0, or the mean of
+// what was discarded. It refuses rows that are not orthonormal and variances that
+// are not finite or below zero by more than rounding.
+func GaussianOf(mean, basis *gpu.Tensor, lambda []float64, rest float64, shape []int) (*Gaussian, error) {
+	D, b := mean.Len(), basis.Shape()
+	if !mean.Double() || !basis.Double() || D == 0 || len(b) != 2 || b[1] != D || b[0] != len(lambda) || b[0] < 1 || b[0] > D {
+		return nil, fmt.Errorf("sampler: gaussian: mean %v, basis %v and %d variances; wanted float64 [D], [r, D] and r of them, 1 <= r <= D", mean.Shape(), b, len(lambda))
+	}
+	if shape == nil {
+		shape = []int{D}
+	}
+	if err := checkShape(shape, D); err != nil {
+		return nil, fmt.Errorf("sampler: gaussian: %w", err)
+	}
+	if err := orthonormal(basis.F64(), len(lambda), D); err != nil {
+		return nil, err
+	}
+	return newGaussian(mean.View(D), basis, append([]float64(nil), lambda...), rest, shape)
+}
+
+// orthonormal refuses rows of which some product is not as it should be: U·Uᵀ·z is
+// z for a random z, which costs one product in place of all of them.
+func orthonormal(u []float64, r, D int) error {
+	z, y, back := make([]float64, r), make([]float64, D), make([]float64, r)
+	rng.New(0, 0).FillNormal64(z)
+	cpu.Gemm64(nil, false, false, 1, D, r, 1, z, r, u, D, 0, y, D)
+	cpu.Gemm64(nil, false, true, 1, r, D, 1, y, D, u, D, 0, back, r)
+	for k, v := range back {
+		if e := math.Abs(v - z[k]); !(e <= 1e-5*math.Sqrt(float64(r))) {
+			return fmt.Errorf("sampler: gaussian: basis row %d is not orthonormal to the others (off by %.2g); wanted unit eigenvectors as rows", k, e)
+		}
+	}
+	return nil
+}
+
+func newGaussian(mean, basis *gpu.Tensor, lambda []float64, rest float64, shape []int) (*Gaussian, error) {
+	g := &Gaussian{shape: shape, mean: mean, basis: basis, lambda: lambda, rest: rest, made: map[place]*ops.Gaussian{}}
 	_, err := g.at(gpu.CPU(), gpu.Float64)
 	return g, err
+}
+
+// WithRest is the same distribution with another variance across the basis.
+func (g *Gaussian) WithRest(rest float64) (*Gaussian, error) {
+	return newGaussian(g.mean, g.basis, g.lambda, rest, g.shape)
+}
+
+// Rest is the variance in every direction across the basis.
+func (g *Gaussian) Rest() float64 { return g.rest }
+
+// Lambda is the variances along the basis, which must not be changed.
+func (g *Gaussian) Lambda() []float64 { return g.lambda }
+
+// Variance is the sum of the variances in all directions.
+func (g *Gaussian) Variance() float64 {
+	sum := g.rest * float64(g.mean.Len()-len(g.lambda))
+	for _, v := range g.lambda {
+		sum += v
+	}
+	return sum
 }
 
 // FitGaussian is the denoiser of the normal distribution with the mean and the
@@ -119,7 +183,48 @@ func (g *Gaussian) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []floa
 // are denoised together, in pieces that are made up to one size on the CPU, so
 // that an image's bits do not depend on how many others there are.
 func (g *Gaussian) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, _ Cond) error {
-	mustBatch("Gaussian", out, x, len(at))
+	return g.pieces(ctx, "Gaussian", out, x, at, func(d *ops.Gaussian, out, x *gpu.Tensor, p diffusion.Point) {
+		d.Denoise(out, x, p.A, p.B)
+	})
+}
+
+// Spectral writes to·mean + f(Σ)·(x - A·mean) to out, with f of the covariance Σ
+// given by gain (ops.Gaussian has the formula), for states x at one point.
+func (g *Gaussian) Spectral(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, to float64, gain func(lambda float64) float64) error {
+	return g.pieces(ctx, "Gaussian.Spectral", out, x, at, func(d *ops.Gaussian, out, x *gpu.Tensor, p diffusion.Point) {
+		d.Spectral(out, x, p.A, to, gain)
+	})
+}
+
+// Flow implements Law: it takes states of this distribution's marginal at from to
+// the one at to along its probability-flow equation, without error and without
+// asking anything (ops.Gaussian.Flow has the formula). The condition is ignored.
+func (g *Gaussian) Flow(ctx context.Context, x *gpu.Tensor, from, to diffusion.Point, _ Cond) error {
+	if from.B == 0 {
+		return fmt.Errorf("sampler: gaussian: a flow from sigma 0, where the distribution may have no spread; wanted noise at the start")
+	}
+	at := make([]diffusion.Point, x.Shape()[0])
+	for i := range at {
+		at[i] = from
+	}
+	return g.pieces(ctx, "Gaussian.Flow", x, x, at, func(d *ops.Gaussian, out, x *gpu.Tensor, p diffusion.Point) {
+		d.Flow(out, x, p.A, p.B, to.A, to.B)
+	})
+}
+
+// Serves implements Law.
+func (g *Gaussian) Serves(shape []int, _ Cond) error {
+	if n := sizeOf(shape); n != g.mean.Len() {
+		return fmt.Errorf("sampler: gaussian: samples of shape %v have %d values; the distribution has %d", shape, n, g.mean.Len())
+	}
+	return nil
+}
+
+// pieces calls f for images at one point that follow each other.
+func (g *Gaussian) pieces(ctx context.Context, op string, out, x *gpu.Tensor, at []diffusion.Point, f func(d *ops.Gaussian, out, x *gpu.Tensor, p diffusion.Point)) error {
+	if out != x {
+		mustBatch(op, out, x, len(at))
+	}
 	if n := len(at); n > 0 && x.Len()/n != g.mean.Len() {
 		return fmt.Errorf("sampler: gaussian: images of %d values; the distribution has %d", x.Len()/n, g.mean.Len())
 	}
@@ -135,21 +240,17 @@ func (g *Gaussian) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffu
 		for hi < len(at) && hi-lo < rowsPerPiece && at[hi].A == at[lo].A && at[hi].B == at[lo].B {
 			hi++
 		}
-		g.piece(d, out.Rows(lo, hi), x.Rows(lo, hi), at[lo])
+		part, result := x.Rows(lo, hi), out.Rows(lo, hi)
+		if hi-lo < rowsPerPiece && !x.Device().CUDA() {
+			full := x.Device().New(x.DType(), rowsPerPiece, g.mean.Len())
+			first := full.Rows(0, hi-lo)
+			first.Copy(part.View(first.Shape()...))
+			f(d, full, full, at[lo])
+			result.Copy(first.View(result.Shape()...))
+		} else {
+			f(d, result, part, at[lo])
+		}
 		lo = hi
 	}
 	return nil
-}
-
-func (g *Gaussian) piece(d *ops.Gaussian, out, x *gpu.Tensor, p diffusion.Point) {
-	n := x.Shape()[0]
-	if n == rowsPerPiece || x.Device().CUDA() {
-		d.Denoise(out, x, p.A, p.B)
-		return
-	}
-	full := x.Device().New(x.DType(), rowsPerPiece, g.mean.Len())
-	part := full.Rows(0, n)
-	part.Copy(x.View(part.Shape()...))
-	d.Denoise(full, full, p.A, p.B)
-	out.Copy(part.View(out.Shape()...))
 }
