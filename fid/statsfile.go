@@ -101,18 +101,11 @@ func readNPZ(z *tensor.NPZ) (*Stats, error) {
 		}
 		s.Parts = map[string]*Stats{PartSpatial: part}
 	}
-	if z.Has(keyProvenance) {
-		p, err := readArray(z, keyProvenance, func(shape []int) bool {
-			return len(shape) == 1 && shape[0] <= maxProvenance
-		}, fmt.Sprintf("at most %d bytes", maxProvenance))
-		if err != nil {
-			return nil, err
-		}
-		s.Provenance = new(Provenance)
-		if err := json.Unmarshal(p.Data, s.Provenance); err != nil || p.DType != tensor.U8 {
-			return nil, badInput("%s: the provenance is not JSON in uint8: %v", z.Path(), err)
-		}
+	p, err := readProvenance(z)
+	if err != nil {
+		return nil, err
 	}
+	s.Provenance = p
 	return s, nil
 }
 
@@ -170,6 +163,24 @@ func (s *Stats) centred() *tensor.Array {
 		c[i] = float32(float64(x) - mean[i%d])
 	}
 	return tensor.FromF32(c, s.N, d)
+}
+
+// readProvenance is nil where there is none.
+func readProvenance(z *tensor.NPZ) (*Provenance, error) {
+	if !z.Has(keyProvenance) {
+		return nil, nil
+	}
+	p, err := readArray(z, keyProvenance, func(shape []int) bool {
+		return len(shape) == 1 && shape[0] <= maxProvenance
+	}, fmt.Sprintf("at most %d bytes", maxProvenance))
+	if err != nil {
+		return nil, err
+	}
+	out := new(Provenance)
+	if err := json.Unmarshal(p.Data, out); err != nil || p.DType != tensor.U8 {
+		return nil, badInput("%s: the provenance is not JSON in uint8: %v", z.Path(), err)
+	}
+	return out, nil
 }
 
 // readArray reads a member once its shape is right, so that a wrong or huge one
