@@ -40,6 +40,8 @@ type sampleOptions struct {
 	from  imageOptions
 	net   netOptions
 	five  fiveStepOptions
+
+	teleport teleportOptions
 }
 
 func newSample(a *app) *cobra.Command {
@@ -95,6 +97,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.StringVar(&o.preview, "preview", "", "keep `F.png` up to date, at most every second, with the batch on its way")
 	o.guide.flags(f)
 	o.from.flags(f)
+	o.teleport.flags(cmd)
 	o.net.flags(f)
 	f.StringVar(&o.precision, "precision", "fp32", "keep the states in `P`: fp32 or fp64")
 	f.StringVar(&o.valRange, "range", "", "the values `LO,HI` become black and white; default: the model's, 0,1 for gmm:")
@@ -147,7 +150,10 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	if g, err = o.from.grid(g); err != nil {
 		return nil, nil, nil, err
 	}
-	if err := sampler.Walks(s, g); err != nil {
+	if g, err = o.teleport.grid(p, rule, g); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := o.teleport.walks(s, g); err != nil {
 		return nil, nil, nil, usagef("%w", err)
 	}
 	return s, g, p, nil
@@ -203,6 +209,8 @@ type sampleRun struct {
 	Device      string    `json:"device"`
 	Precision   string    `json:"precision"`
 	Notes       []string  `json:"notes"`
+
+	Teleport *teleportRun `json:"teleport,omitempty"`
 }
 
 func (r *sampleRun) json() []byte {
@@ -254,6 +262,9 @@ func (o *sampleOptions) check(a *app) error {
 			return err
 		}
 	}
+	if err := o.teleport.check(&o.from); err != nil {
+		return err
+	}
 	return o.readClasses()
 }
 
@@ -286,6 +297,9 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	}
 	if dev.CUDA() {
 		run.Notes = append(run.Notes, "the model computes on the CPU: every evaluation copies the states there and back")
+	}
+	if s, err = o.teleport.wrap(ctx, a, m, p, s, g, sampler.Cond{Classes: inTurn(o.classes, o.n)}, run); err != nil {
+		return err
 	}
 	d, err := o.drawing(ctx, a, dev, m, s, g, run)
 	if err != nil {
