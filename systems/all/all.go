@@ -5,4 +5,5 @@ package all
 import (
 	_ "github.com/fidlab/fidlab/systems/bases"
 	_ "github.com/fidlab/fidlab/systems/fivestep"
+	_ "github.com/fidlab/fidlab/systems/gaussteleport"
 )
