@@ -45,7 +45,7 @@ type sizes struct {
 }
 
 var tiers = map[systems.Tier]sizes{
-	systems.Tiny:  {n: 100, seeds: 2, tune: 1, sweep: 1, held: 40, train: 400, width: 16, steps: []int{1, 4, 8}, later: 1},
+	systems.Tiny:  {n: 64, seeds: 2, tune: 1, sweep: 1, held: 40, train: 400, width: 16, steps: []int{1, 4, 8}, later: 1},
 	systems.Short: {n: 2000, seeds: 3, tune: 1, sweep: 1, held: 300, train: 4000, width: 96, steps: []int{1, 100, 2000}, later: 1},
 	systems.Full:  {n: 2000, seeds: 6, tune: 2, sweep: 3, held: 1000, train: 8000, width: 128, steps: []int{1, 100, 10, 30, 300, 1000, 3000}, later: 0.8},
 }
@@ -78,12 +78,18 @@ func newBench(ctx context.Context, env *systems.Env, bed *bases.Mixture, s sizes
 	if b.law, err = GaussianOf(b.stats.LowRank, MeanRest, nil); err != nil {
 		return nil, err
 	}
-	stats, err := sampler.EstimateStatistics(ctx, bed, b.path, sampler.StatisticsOptions{Images: bed.Options(trainSeed+1, min(256, s.n))})
-	if err != nil {
-		return nil, err
-	}
-	b.v3 = sampler.DPMSolverV3{Stats: stats, Order: 3, Corrector: "pseudo", LowerFinal: true}
 	return b, nil
+}
+
+// measure takes the bed's statistics for DPM-Solver-v3.
+func (b *bench) measure(ctx context.Context) error {
+	o := sampler.StatisticsOptions{Images: b.bed.Options(trainSeed+1, min(256, b.n))}
+	if b.n < 1000 {
+		o.Steps = 20
+	}
+	stats, err := sampler.EstimateStatistics(ctx, b.bed, b.path, o)
+	b.v3 = sampler.DPMSolverV3{Stats: stats, Order: 3, Corrector: "pseudo", LowerFinal: true}
+	return err
 }
 
 // rowsOf is vectors of d values in one array.
@@ -105,6 +111,9 @@ func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.E
 	}
 	b, err := newBench(ctx, env, bed, tiers[tier])
 	if err != nil {
+		return nil, err
+	}
+	if err := b.measure(ctx); err != nil {
 		return nil, err
 	}
 	moved, err := newBench(ctx, env, moved(bed), tiers[tier])
