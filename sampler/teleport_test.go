@@ -11,6 +11,7 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/sampler"
 )
 
@@ -208,6 +209,31 @@ func TestTeleportSparesStatistics(t *testing.T) {
 	if _, err := sampler.Run(context.Background(), law, &sampler.Teleport{Solver: few, Law: law, Skip: 5}, g, o); err != nil {
 		t.Errorf("with teleportation: %v", err)
 	}
+}
+
+// On every device a teleported run is the CPU's up to rounding.
+func TestTeleportOnDevices(t *testing.T) {
+	law, _, _ := gaussLaw(t, 12, 5)
+	g := build(t, "vp", diffusion.Spec{Rule: "karras", Steps: 9})
+	o := sampler.Options{Seed: 3, N: 7, Batch: 4, Shape: []int{3, 2, 2}}
+	want := values(onDevice(t, gpu.CPU(), law, g, o))
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for i, v := range values(onDevice(t, dev, law, g, o).To(gpu.CPU())) {
+			if math.Abs(v-want[i]) > 1e-5*(1+math.Abs(want[i])) {
+				t.Errorf("value %d is %g, on the CPU %g", i, v, want[i])
+			}
+		}
+	})
+}
+
+func onDevice(t *testing.T, dev *gpu.Device, law *sampler.Gaussian, g *diffusion.Grid, o sampler.Options) *gpu.Tensor {
+	t.Helper()
+	o.Device = dev
+	r, err := sampler.Run(context.Background(), law, &sampler.Teleport{Solver: solver(t, "dpm++2m"), Law: law, Skip: 4}, g, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.X
 }
 
 func TestTeleportRefuses(t *testing.T) {

@@ -29,6 +29,10 @@ type Share struct {
 	Explains float64 `json:"explains"`
 	Lo       float64 `json:"lo"` // 95 % interval over samples
 	Hi       float64 `json:"hi"`
+	// RMS is the root mean square, over values, of the difference of what both say of
+	// the clean picture. In many dimensions the score is mostly that of the noise, and a
+	// share near 1 may hide a difference that shows in pictures.
+	RMS float64 `json:"rms"`
 }
 
 // ExplainOptions are those of Explain.
@@ -94,6 +98,10 @@ func Explain(ctx context.Context, den sampler.Denoiser, models []Score, x0 *gpu.
 		for m, s := range models {
 			share := shareOf(off[m], total)
 			share.Model, share.Sigma = s.Name, sigma
+			for _, v := range off[m] {
+				share.RMS += v
+			}
+			share.RMS = math.Sqrt(share.RMS / float64(x0.Len()))
 			all = append(all, share)
 		}
 	}
@@ -149,26 +157,45 @@ func shareOf(off, total []float64) Share {
 	return Share{Explains: 1 - r, Lo: 1 - r - half, Hi: 1 - r + half}
 }
 
-// Reach is the lowest level from which on up a model explains at least that share,
-// among those compared; +Inf where the highest does not.
-func Reach(all []Share, model string, least float64) float64 {
+// Reach is the lowest level from which on up all shares of a model are good, among
+// those compared; +Inf where that of the highest is not.
+func Reach(all []Share, model string, good func(s Share) bool) float64 {
 	reach := math.Inf(1)
-	byLevel := map[float64]float64{}
-	var levels []float64
+	var own []Share
 	for _, s := range all {
 		if s.Model == model {
-			byLevel[s.Sigma] = s.Explains
-			levels = append(levels, s.Sigma)
+			own = append(own, s)
 		}
 	}
-	slices.SortFunc(levels, func(a, b float64) int { return cmp.Compare(b, a) })
-	for _, l := range levels {
-		if byLevel[l] < least {
+	slices.SortFunc(own, func(a, b Share) int { return cmp.Compare(b.Sigma, a.Sigma) })
+	for _, s := range own {
+		if !good(s) {
 			break
 		}
-		reach = l
+		reach = s.Sigma
 	}
 	return reach
+}
+
+// Deviation is the root of the mean variance of the values of x [N, ...].
+func Deviation(x *gpu.Tensor) float64 {
+	n := x.Shape()[0]
+	size := x.Len() / n
+	at := func(i int) float64 {
+		if x.Double() {
+			return x.F64()[i]
+		}
+		return float64(x.F32()[i])
+	}
+	mean, sum := make([]float64, size), 0.0
+	for i := range x.Len() {
+		mean[i%size] += at(i) / float64(n)
+	}
+	for i := range x.Len() {
+		d := at(i) - mean[i%size]
+		sum += d * d
+	}
+	return math.Sqrt(sum / float64(x.Len()))
 }
 
 // Levels are n levels between two, even in their logarithm, falling.

@@ -182,7 +182,7 @@ func (b *bench) skip() systems.Experiment {
 func (b *bench) tooFar() systems.Experiment {
 	heun := way{solver: sampler.Heun{}, steps: 8}
 	return systems.Experiment{
-		Name: "too far", Question: "Does a jump into levels where the data are no Gaussian show?", Size: b.size(), Measures: sampleMeasures,
+		Name: "too-far", Question: "Does a jump into levels where the data are no Gaussian show?", Size: b.size(), Measures: sampleMeasures,
 		Arms: []systems.Arm{
 			b.arm("jump to 2", "15 evaluations of heun", heun, systems.Params{"jump": 2.}),
 			b.arm("jump to 1", "15 evaluations of heun", heun, systems.Params{"jump": 1.}),
