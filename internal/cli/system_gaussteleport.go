@@ -241,6 +241,7 @@ randomised iteration that reads INPUT five times and makes no covariance.`,
 	f.IntVar(&o.exact, "exact", 4096, "make the covariance of up to `D` values a sample")
 	f.Uint64Var(&o.seed, "seed", 0, "start the iteration from seed `S`")
 	o.out.flags(f, "the statistics (.npz)")
+	o.values.net.flags(f)
 	f.SortFlags = false
 	return cmd
 }
