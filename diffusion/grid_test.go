@@ -3,6 +3,7 @@ package diffusion_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -257,5 +258,31 @@ func TestGridRefusals(t *testing.T) {
 	}
 	if err := (&diffusion.Grid{Name: "mine"}).Check(); err == nil {
 		t.Error("grid without steps: no error")
+	}
+}
+
+// After leaves out first steps, From puts one in front; the grid itself stays as it is.
+func TestAfterAndFrom(t *testing.T) {
+	p := diffusion.DefaultVE()
+	g, err := diffusion.Build(p, diffusion.Spec{Rule: "karras", Steps: 5, SigmaMax: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	levels := g.Sigmas()
+	if got := g.After(2).Sigmas(); !slices.Equal(got, levels[2:]) {
+		t.Errorf("after two steps %v, want %v", got, levels[2:])
+	}
+	if g.After(0).Name != g.Name || len(g.After(5).Steps) != 0 {
+		t.Error("after none, or all, of the steps")
+	}
+	f := g.From(diffusion.At(p, 80))
+	if got := f.Sigmas(); !slices.Equal(got, append([]float64{80}, levels...)) || f.Check() != nil {
+		t.Errorf("from 80 %v, %v", got, f.Check())
+	}
+	if g.From(diffusion.At(p, 5)).Check() == nil {
+		t.Error("a step that rises to the first level passes")
+	}
+	if !slices.Equal(g.Sigmas(), levels) {
+		t.Error("the grid has changed")
 	}
 }
