@@ -34,8 +34,14 @@ func (b *bench) compared(ctx context.Context) ([]Score, error) {
 		return nil, err
 	}
 	return []Score{
-		{"gaussian", b.law}, {"isotropic", Isotropic(b.law)}, {"first order", Expansion(b.law, 1)}, {"second order", Expansion(b.law, 2)},
-		{"12 clusters", clusters}, {"12 clusters, low rank", low}, {"training set", delta}, {"truth", b.bed},
+		{"gaussian", b.law},
+		{"isotropic", Isotropic(b.law)},
+		{"first order", Expansion(b.law, 1)},
+		{"second order", Expansion(b.law, 2)},
+		{"12 clusters", clusters},
+		{"12 clusters, low rank", low},
+		{"training set", delta},
+		{"truth", b.bed},
 	}, nil
 }
 
