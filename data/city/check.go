@@ -17,8 +17,8 @@ const (
 	mayRoad  = 0.02 // of the building pixels
 )
 
-// check reads the first picture of an item. Roads come from the picture "road", or
-// else from the truth; without either there is nothing to measure against.
+// check reads the first picture of an item. Roads come from the truth, or else from
+// the picture "road"; without either, what is measured against them is 0.
 func (s *Set) check(g data.Given) (data.Check, error) {
 	if len(g.Pictures) == 0 {
 		return data.Check{}, data.Errorf("city: no picture; want footprints, white on black")
@@ -33,19 +33,23 @@ func (s *Set) check(g data.Given) (data.Check, error) {
 		if err := json.Unmarshal(g.Truth, truth); err != nil {
 			return data.Check{}, data.Errorf("city: truth: %w", err)
 		}
-	}
-	var road *label.Map
-	if i := slices.IndexFunc(g.Pictures, func(p data.Picture) bool { return p.Name == "road" }); i >= 0 {
-		if g.Pictures[i].Image == nil {
-			return data.Check{}, data.Errorf("city: no picture of the roads")
+		if truth.Set != name {
+			return data.Check{}, data.Errorf("city: the truth is of the set %q; want one of city", truth.Set)
 		}
+	}
+	road, known := label.New(building.W, building.H), true
+	i := slices.IndexFunc(g.Pictures, func(p data.Picture) bool { return p.Name == "road" })
+	switch {
+	case truth != nil:
+		road = rasterRoads(truth.segments(), building.W)
+	case i < 0:
+		known = false
+	case g.Pictures[i].Image == nil:
+		return data.Check{}, data.Errorf("city: no picture of the roads")
+	default:
 		if road, err = RoadLegend.Read(g.Pictures[i].Image); err != nil {
 			return data.Check{}, data.Errorf("city: road: %w", err)
 		}
-	} else if truth != nil {
-		road = rasterRoads(truth.segments(), building.W)
-	} else {
-		return data.Check{}, data.Errorf("city: neither a picture of the roads nor the truth; want one of them")
 	}
 	m, err := Measure(building, road)
 	if err != nil {
@@ -53,6 +57,9 @@ func (s *Set) check(g data.Given) (data.Check, error) {
 	}
 	c := data.Check{OK: m.OnRoad <= mayRoad, Read: m}
 	c.Text = fmt.Sprintf("%d buildings, %.0f %% covered, median %.0f m², walls at %.0f°", m.Components, 100*m.Coverage, m.Median, m.Orientation)
+	if !known {
+		c.Text += ", roads unknown"
+	}
 	if truth == nil {
 		return c, nil
 	}
@@ -69,11 +76,14 @@ func (s *Set) check(g data.Given) (data.Check, error) {
 	e := m.Against(want)
 	c.OK = c.OK && e.Coverage <= mayShare && e.Components <= mayShare && e.Orientation <= mayTurn
 	c.Errors = []data.Value{
-		{Name: "coverage", Value: e.Coverage}, {Name: "components", Value: e.Components}, {Name: "median area", Value: e.Median},
-		{Name: "orientation", Value: e.Orientation}, {Name: "on road", Value: e.OnRoad},
+		{Name: "coverage", Value: e.Coverage},
+		{Name: "components", Value: e.Components},
+		{Name: "median area", Value: e.Median},
+		{Name: "orientation", Value: e.Orientation},
+		{Name: "on road", Value: e.OnRoad},
 	}
-	both, open := Overlap(building, right)
-	c.Errors = append(c.Errors, data.Value{Name: "1-IoU building", Value: 1 - both}, data.Value{Name: "1-mIoU", Value: 1 - (both+open)/2})
+	both, neither, one := pixels(building, right)
+	c.Counts = []data.Count{{Name: "iou building", Hits: both, Of: both + one}, {Name: "iou open", Hits: neither, Of: neither + one}}
 	return c, nil
 }
 

@@ -175,24 +175,29 @@ func Overlap(got, want *label.Map) (building, open float64) {
 	if got.W != want.W || got.H != want.H {
 		panic("city: Overlap: the maps have different sizes")
 	}
-	var both, either, neither float64
+	both, neither, either := pixels(got, want)
+	share := func(n int) float64 {
+		if n+either == 0 {
+			return 1
+		}
+		return float64(n) / float64(n+either)
+	}
+	return share(both), share(neither)
+}
+
+// pixels counts those that are building in both maps, in neither, and in one alone.
+func pixels(got, want *label.Map) (both, neither, one int) {
 	for i, v := range got.IDs {
 		switch a, b := v != 0, want.IDs[i] != 0; {
 		case a && b:
 			both++
 		case a || b:
-			either++
+			one++
 		default:
 			neither++
 		}
 	}
-	share := func(n float64) float64 {
-		if n+either == 0 {
-			return 1
-		}
-		return n / (n + either)
-	}
-	return share(both), share(neither)
+	return both, neither, one
 }
 
 // Threshold is the level from which on a pixel is building, in pictures of 0 to 255.

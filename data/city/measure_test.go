@@ -200,10 +200,17 @@ func TestCheck(t *testing.T) {
 				t.Fatalf("tile %d: %s is %g off", i, e.Name, e.Value)
 			}
 		}
-		// Without the picture of the roads they come from the truth, the same ones.
-		g.Pictures = g.Pictures[:1]
-		if again, err := served.Check(g); err != nil || !again.OK || again.Read != c.Read {
-			t.Fatalf("tile %d, roads from the truth: %+v, %v", i, again, err)
+		for _, n := range c.Counts {
+			if !n.IsIoU() || n.Hits != n.Of {
+				t.Fatalf("tile %d: %v", i, n)
+			}
+		}
+		// The roads of the truth and those of their picture are the same ones.
+		if again, err := served.Check(data.Given{Pictures: g.Pictures}); err != nil || !again.OK || again.Read != c.Read {
+			t.Fatalf("tile %d, roads from their picture: %+v, %v", i, again, err)
+		}
+		if bare, err := served.Check(data.Given{Pictures: g.Pictures[:1]}); err != nil || bare.Read.(Measures).Coverage != c.Read.(Measures).Coverage || !strings.Contains(bare.Text, "roads unknown") {
+			t.Fatalf("tile %d, no roads: %+v, %v", i, bare, err)
 		}
 		// Footprints of the next tile are not these.
 		g.Pictures[0] = s.At(data.Test, i+1).Pictures()[0]
@@ -226,8 +233,8 @@ func TestCheck(t *testing.T) {
 		"size 33":             {Truth: g.Truth, Pictures: pic(33, 33)},
 		"32×64":               {Truth: g.Truth, Pictures: pic(32, 64)},
 		"truth":               {Truth: json.RawMessage(`{"city":3}`), Pictures: g.Pictures},
+		`set "street"`:        {Truth: json.RawMessage(`{"set":"street"}`), Pictures: g.Pictures},
 		"3 numbers":           {Truth: odd, Pictures: g.Pictures},
-		"neither":             {Pictures: g.Pictures[:1]},
 		"#010203":             {Pictures: []data.Picture{g.Pictures[0], blue}},
 		"picture of the road": {Pictures: []data.Picture{g.Pictures[0], {Name: "road"}}},
 	} {

@@ -20,8 +20,11 @@ const (
 var (
 	RoadLegend = label.Palette{{Name: "none", Color: [3]uint8{0, 0, 0}}, {Name: "minor", Color: [3]uint8{140, 140, 140}}, {Name: "major", Color: [3]uint8{255, 255, 255}}}
 	LandLegend = label.Palette{
-		{Name: landNames[Residential], Color: [3]uint8{230, 200, 150}}, {Name: landNames[Commercial], Color: [3]uint8{210, 70, 70}},
-		{Name: landNames[Industrial], Color: [3]uint8{150, 90, 190}}, {Name: landNames[Park], Color: [3]uint8{80, 170, 80}}, {Name: landNames[Water], Color: [3]uint8{70, 120, 220}},
+		{Name: landNames[Residential], Color: [3]uint8{230, 200, 150}},
+		{Name: landNames[Commercial], Color: [3]uint8{210, 70, 70}},
+		{Name: landNames[Industrial], Color: [3]uint8{150, 90, 190}},
+		{Name: landNames[Park], Color: [3]uint8{80, 170, 80}},
+		{Name: landNames[Water], Color: [3]uint8{70, 120, 220}},
 	}
 )
 

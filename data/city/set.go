@@ -184,6 +184,7 @@ func (t *Tile) Pictures() []data.Picture {
 
 // Truth is the vector truth: what the JSON line of a tile holds.
 type Truth struct {
+	Set       string        `json:"set"`
 	City      string        `json:"city"`
 	Lon       float64       `json:"lon"`
 	Lat       float64       `json:"lat"`
@@ -203,7 +204,7 @@ type TruthRegion struct {
 
 // Truth returns it as a Truth.
 func (t *Tile) Truth() any {
-	o := Truth{City: Places[t.City].Name, Lon: t.Lon, Lat: t.Lat, Caption: t.Caption}
+	o := Truth{Set: name, City: Places[t.City].Name, Lon: t.Lon, Lat: t.Lat, Caption: t.Caption}
 	for _, r := range t.Roads {
 		o.Roads = append(o.Roads, [5]float64{r.X0, r.Y0, r.X1, r.Y1, r.Width})
 	}
@@ -264,6 +265,7 @@ func badCaption(err error) error { return data.Errorf("city: caption: %w", err) 
 var Entry = data.Entry{
 	Name:    name,
 	About:   "tiles of invented cities: roads, land use and the footprints of buildings, 32×32 to 256×256, with captions",
+	Golden:  golden,
 	Options: []string{"size=32|64|128|256: pixels a side (default 32, 4 m a pixel)"},
 	Open: func(seed uint64, options map[string]string) (data.Served, error) {
 		size := baseSize

@@ -14,10 +14,18 @@ const Seen = 10
 
 // Places are the cities: ten that are trained on and two that are not.
 var Places = [12]Place{
-	{"norhaven", -147.2, 57.6}, {"velmora", -122.4, 34.1}, {"castrel", -91.3, 12.2}, {"ostwick", -58.7, -22.4},
-	{"pellona", -31.6, 39.8}, {"quarim", 2.3, 51.2}, {"ravesk", 33.5, 4.9}, {"solmer", 61.9, -34.6},
-	{"tarvin", 88.4, 27.3}, {"ulmeth", 121.8, -47.7},
-	{"wexley", 152.6, 45.4}, {"yarona", -3.9, 18.5},
+	{"norhaven", -147.2, 57.6},
+	{"velmora", -122.4, 34.1},
+	{"castrel", -91.3, 12.2},
+	{"ostwick", -58.7, -22.4},
+	{"pellona", -31.6, 39.8},
+	{"quarim", 2.3, 51.2},
+	{"ravesk", 33.5, 4.9},
+	{"solmer", 61.9, -34.6},
+	{"tarvin", 88.4, 27.3},
+	{"ulmeth", 121.8, -47.7},
+	{"wexley", 152.6, 45.4},
+	{"yarona", -3.9, 18.5},
 }
 
 // spread is how far a tile lies from its city's place at most, in degrees.

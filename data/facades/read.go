@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/fidlab/fidlab/data"
 	"github.com/fidlab/fidlab/imageio"
@@ -107,8 +108,8 @@ var ramps = func() (out [len(skies)][9]Color) {
 }()
 
 // Read reads a front. Roof: the rows of mostly sky from above. Ground: the rows of
-// mostly pavement from below. Door: the columns in which at least two pixels are
-// door. Periods: of the sums of window pixels over the rows between roof and ground,
+// mostly pavement from below. Door: the longest run of columns with at least two
+// pixels of door and half as many as any column has. Periods: of the sums of window pixels over the rows between roof and ground,
 // and over the columns, the lag of the greatest correlation of the sums with
 // themselves; of lags almost as good the smallest. Phase and size: the sums folded to
 // one period, cut at half of their greatest value; of several runs the longest.
@@ -169,14 +170,16 @@ func ReadKinds(m *label.Map) Reading {
 			}
 		}
 	}
-	for x, n := range door {
-		if n < 2 {
-			continue
+	enough := max(2, (slices.Max(door)+1)/2)
+	for x := 0; x < m.W; x++ {
+		n := 0
+		for x+n < m.W && door[x+n] >= enough {
+			n++
 		}
-		if r.DoorX < 0 {
-			r.DoorX = x
+		if n > r.DoorW {
+			r.DoorX, r.DoorW = x, n
 		}
-		r.DoorW = x + 1 - r.DoorX
+		x += n
 	}
 	r.Py = period(rows)
 	r.PhY, r.WinH = fold(rows, r.Py)
@@ -311,6 +314,9 @@ func check(g data.Given) (data.Check, error) {
 	var t Truth
 	if err := json.Unmarshal(g.Truth, &t); err != nil {
 		return data.Check{}, data.Errorf("facades: truth: %w", err)
+	}
+	if t.Set != name {
+		return data.Check{}, data.Errorf("facades: the truth is of the set %q; want one of facades", t.Set)
 	}
 	if err := t.Facade.Check(); err != nil {
 		return data.Check{}, err

@@ -91,13 +91,14 @@ func (it *Item) Pictures() []data.Picture {
 
 // Truth is what the JSON line of an item holds.
 type Truth struct {
+	Set string `json:"set"`
 	Facade
 	X int `json:"x"`
 	Y int `json:"y"`
 }
 
 // Truth returns it as a Truth.
-func (it *Item) Truth() any { return Truth{it.Facade, it.X, it.Y} }
+func (it *Item) Truth() any { return Truth{name, it.Facade, it.X, it.Y} }
 
 // Bytes are the crop, the larger canvas and the truth as JSON.
 func (it *Item) Bytes() []byte {
@@ -112,8 +113,9 @@ func (it *Item) Bytes() []byte {
 
 // Entry is the set in the list of the command line.
 var Entry = data.Entry{
-	Name:  name,
-	About: "fronts of buildings, crops of 32×32 of a canvas that is known everywhere, for out-painting",
+	Name:   name,
+	Golden: golden,
+	About:  "fronts of buildings, crops of 32×32 of a canvas that is known everywhere, for out-painting",
 	Open: func(seed uint64, options map[string]string) (data.Served, error) {
 		for k := range options {
 			return nil, data.Unknown(name, "option", k, []string{"n", "from", "seed"})

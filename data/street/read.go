@@ -189,29 +189,39 @@ func Seams(cls [Views]*label.Map) float64 {
 	return float64(same) / float64(n)
 }
 
-// ChangeError is how wrongly a clip's classes change: the pixels that change from a
-// frame to the next in one of the two clips and not in the other, as a share of
-// those that change in the true one. Standing still is an error of 1. It is 0 where
-// neither changes, and panics unless both have as many frames of one size.
-func ChangeError(got, want []*label.Map) float64 {
+// Changes compares how the classes of clips change from frame to frame. The zero
+// value is empty.
+type Changes struct {
+	True  int // pixels that change in the true clip
+	Wrong int // pixels that change in one of the two and not in the other
+}
+
+// Add takes in one view of a clip as it was read, and the true one. It panics
+// unless both have as many frames of one size.
+func (c *Changes) Add(got, want []*label.Map) {
 	if len(got) != len(want) {
-		panic("street: ChangeError: clips of different lengths")
+		panic("street: Changes: clips of different lengths")
 	}
-	wrong, changes := 0, 0
 	for t := 1; t < len(want); t++ {
 		for i := range want[t].IDs {
 			a := got[t].IDs[i] != got[t-1].IDs[i]
 			b := want[t].IDs[i] != want[t-1].IDs[i]
 			if b {
-				changes++
+				c.True++
 			}
 			if a != b {
-				wrong++
+				c.Wrong++
 			}
 		}
 	}
-	if wrong == 0 {
+}
+
+// Error is what changes wrongly as a share of what changes in truth: 1 for a clip
+// that stands still. It is infinite when something changes where nothing should
+// at all, so take in many clips before asking.
+func (c *Changes) Error() float64 {
+	if c.Wrong == 0 {
 		return 0
 	}
-	return float64(wrong) / float64(max(1, changes))
+	return float64(c.Wrong) / float64(c.True)
 }

@@ -219,6 +219,7 @@ func (c *Clip) Pictures() []data.Picture {
 
 // Truth is what the JSON line of a frame holds.
 type Truth struct {
+	Set     string        `json:"set"`
 	Night   bool          `json:"night"`
 	Caption string        `json:"caption"`
 	Boxes   []Box         `json:"boxes"`
@@ -236,13 +237,14 @@ type TruthCamera struct {
 
 // ClipTruth is what the JSON line of a clip holds.
 type ClipTruth struct {
+	Set    string  `json:"set"`
 	Speed  int     `json:"speed"`
 	Frames []Truth `json:"frames"`
 }
 
 // Truth returns it as a Truth.
 func (f *Frame) Truth() any {
-	o := Truth{Night: f.Night, Caption: f.Caption, Boxes: f.Boxes}
+	o := Truth{Set: name, Night: f.Night, Caption: f.Caption, Boxes: f.Boxes}
 	for _, l := range f.Lanes {
 		var flat []float64
 		for _, p := range l {
@@ -263,7 +265,7 @@ func (f *Frame) Truth() any {
 
 // Truth returns it as a ClipTruth.
 func (c *Clip) Truth() any {
-	o := ClipTruth{Speed: c.Speed}
+	o := ClipTruth{Set: clipsName, Speed: c.Speed}
 	for _, f := range c.Frames {
 		o.Frames = append(o.Frames, f.Truth().(Truth))
 	}

@@ -36,17 +36,8 @@ func TestGoldenHashes(t *testing.T) {
 		served data.Served
 		want   map[data.Split]string
 	}{
-		{data.Serve(s, s.check), map[data.Split]string{
-			data.Train: "5a8315e5162394e79eeb43e8b55b34a54a92431c51bdda53c3f8550539196d35",
-			data.Val:   "a4f409cf61fa87203d1ff11138e8c19fa10193c64c44a3fdb98c39767bff6832",
-			data.Test:  "504884a3112d7e6f8e52b8d4879574cd1f9a52ff13b6d5e75fbfd516d5c410b7",
-			data.Ref:   "36d8ac496533e02566901cf2c606a0a96976ee4358394c655907ca1e2888e026",
-			data.Enc:   "a911631c57a5f7fcd82817651436143ab8ec6d516e25a831f6312e2cfd22a76d",
-		}},
-		{data.Serve(c, c.check), map[data.Split]string{
-			data.Train: "64dd2c5963ecacf030a019b4995259db348981f17b05181fd434fade1ee4a788",
-			data.Test:  "0ded34974d5c08c965578c57a4dcc77895756df908dbd0c86a350dd857058632",
-		}},
+		{data.Serve(s, s.check), golden},
+		{data.Serve(c, c.check), goldenClips},
 	} {
 		for _, split := range set.served.Splits() {
 			got, err := data.Hash(t.Context(), set.served, split, min(data.GoldenItems, set.served.Len(split)))

@@ -12,9 +12,12 @@ import (
 
 	"github.com/fidlab/fidlab/data"
 	"github.com/fidlab/fidlab/data/canvas"
+	"github.com/fidlab/fidlab/data/city"
 	"github.com/fidlab/fidlab/data/digits"
+	"github.com/fidlab/fidlab/data/facades"
 	"github.com/fidlab/fidlab/data/motion"
 	"github.com/fidlab/fidlab/data/shapes"
+	"github.com/fidlab/fidlab/data/street"
 	"github.com/fidlab/fidlab/imageio"
 )
 
@@ -24,6 +27,7 @@ var dataSets = slices.Concat(
 	[]data.Entry{shapes.Entry, shapes.Entry16, shapes.EntryGlyph},
 	canvas.Entries(classifyDigit, "the network that reads them itself errs on 0.65 % of MNIST's test digits"),
 	[]data.Entry{digits.Entry, motion.Entry},
+	[]data.Entry{city.Entry, street.Entry, street.ClipsEntry, facades.Entry},
 )
 
 func init() {
