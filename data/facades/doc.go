@@ -16,9 +16,9 @@
 // sky; storey height and bay width (4 to 8), the scale (1 or 2) that multiplies both
 // and the windows; width and height of windows; the phases; roof, ground and bay of
 // the door, each one of those that the rules allow. All this again until the facade
-// belongs to the split (by its hash, a fifth does), so that no facade is in two splits;
-// then row and column of a random crop. One crop in a hundred still equals one of
-// another split, of a facade that differs outside of it.
+// belongs to the split, by its hash. Then row and column of a random crop; and all of
+// it again until the crop's pixels belong to the split, by theirs. So no facade and no
+// crop is in two splits.
 //
 // Choices of ours where the specification leaves them open: the colours; the roof is
 // the storey boundary between rows 4 and 19, the ground that between 76 and 91, so

@@ -67,9 +67,8 @@ func draw(r *data.Stream) Facade {
 	return f
 }
 
-// owner is the number of the split that a facade belongs to: the hash of its fields,
-// a byte each in the order of the struct, modulo the number of splits.
-func (f *Facade) owner() int {
+// fields are the fields, a byte each, in the order of the struct.
+func (f *Facade) fields() []byte {
 	b := make([]byte, 0, 25)
 	for _, c := range []Color{f.Wall, f.Window, f.Door} {
 		b = append(b, c[:]...)
@@ -78,7 +77,7 @@ func (f *Facade) owner() int {
 		b = append(b, byte(v))
 	}
 	b = append(append(b, f.Sky[0][:]...), f.Sky[1][:]...)
-	return int(data.FNV1a(string(append(b, byte(f.Scale)))) % uint64(len(splits)))
+	return append(b, byte(f.Scale))
 }
 
 // Periods are the height of a storey and the width of a bay in pixels.

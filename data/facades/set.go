@@ -56,19 +56,26 @@ type Item struct {
 func (s *Set) At(split data.Split, i int) *Item {
 	data.MustHave(s, split, i)
 	r := data.NewStream(name, split, version, s.seed, uint64(i))
-	it := &Item{Facade: drawFor(&r, split), X: centre, Y: centre}
-	if split == data.Train || split == data.Enc {
-		it.Y = r.Between(0, Canvas-Crop)
-		it.X = r.Between(0, Canvas-Crop)
+	for {
+		it := &Item{Facade: drawFor(&r, split), X: centre, Y: centre}
+		if split == data.Train || split == data.Enc {
+			it.Y = r.Between(0, Canvas-Crop)
+			it.X = r.Between(0, Canvas-Crop)
+		}
+		it.Pix = it.Facade.Draw(it.X, it.Y, Crop, Crop).Pix
+		if owner(it.Pix) == split {
+			return it
+		}
 	}
-	it.Pix = it.Facade.Draw(it.X, it.Y, Crop, Crop).Pix
-	return it
 }
+
+// owner is the split that may show these bytes: their hash modulo the number of splits.
+func owner(b []byte) data.Split { return splits[data.FNV1a(string(b))%uint64(len(splits))].name }
 
 // drawFor draws facades until one belongs to the split.
 func drawFor(r *data.Stream, split data.Split) Facade {
 	for {
-		if f := draw(r); splits[f.owner()].name == split {
+		if f := draw(r); owner(f.fields()) == split {
 			return f
 		}
 	}
