@@ -25,7 +25,7 @@ func TestContainsAgainstAngles(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	tried := 0
 	for range 3000 {
-		ring := geom.Ring(randomRing(r, 3+r.IntN(6), 12))
+		ring := randomRing(r, 3+r.IntN(6), 12)
 		q := geom.Point{X: r.Float64() * 12, Y: r.Float64() * 12}
 		sum, near := 0.0, false
 		for i, a := range ring {

@@ -109,7 +109,7 @@ var ramps = func() (out [len(skies)][9]Color) {
 
 // Read reads a front. Roof: the rows of mostly sky from above. Ground: the rows of
 // mostly pavement from below. Door: the longest run of columns with at least two
-// pixels of door and half as many as any column has. Periods: of the sums of window pixels over the rows between roof and ground,
+// pixels of door one below the other, and half as many as any column has. Periods: of the sums of window pixels over the rows between roof and ground,
 // and over the columns, the lag of the greatest correlation of the sums with
 // themselves; of lags almost as good the smallest. Phase and size: the sums folded to
 // one period, cut at half of their greatest value; of several runs the longest.
@@ -146,7 +146,8 @@ func ReadKinds(m *label.Map) Reading {
 	if bottom < m.H {
 		r.GroundY = bottom
 	}
-	rows, columns, door := make([]float64, bottom-top), make([]float64, m.W), make([]int, m.W)
+	rows, columns := make([]float64, bottom-top), make([]float64, m.W)
+	door, run := make([]int, m.W), make([]int, m.W) // longest run of door in a column, and the present one
 	for y := top; y < bottom; y++ {
 		line := m.IDs[y*m.W:][:m.W]
 		glass, wood := 0, 0
@@ -156,8 +157,11 @@ func ReadKinds(m *label.Map) Reading {
 				glass++
 			case Door:
 				wood++
-				door[x]++
+				run[x]++
+				door[x] = max(door[x], run[x])
+				continue
 			}
+			run[x] = 0
 		}
 		// A door stands for the window that it replaces, but not below the windows.
 		if glass < wood {
@@ -318,7 +322,7 @@ func check(g data.Given) (data.Check, error) {
 	if t.Set != name {
 		return data.Check{}, data.Errorf("facades: the truth is of the set %q; want one of facades", t.Set)
 	}
-	if err := t.Facade.Check(); err != nil {
+	if err := t.Check(); err != nil {
 		return data.Check{}, err
 	}
 	want := t.Expected(t.X, t.Y, Crop, Crop)

@@ -45,12 +45,11 @@ func (w *world) place(r *data.Stream, cls uint8) (b body, ok bool) {
 	switch {
 	case cls == Pedestrian && r.Chance(0.8):
 		// On a sidewalk, along it.
-		side, k := -1, 0
+		side, walk := -1, w.walkR
 		if r.Chance(0.5) {
-			side, k = 1, r.Intn(w.walkL)
-		} else {
-			k = r.Intn(w.walkR)
+			side, walk = 1, w.walkL
 		}
+		k := r.Intn(walk)
 		b.x, b.y, b.vx = r.Between(-reach, reach-1), w.row(side, k), r.Between(-1, 1)
 		ok = !w.inCross(b.x, 0)
 	case cls == Pedestrian:

@@ -139,7 +139,7 @@ func TestBoxes(t *testing.T) {
 	for i := range 600 {
 		f := s.At(data.Train, i)
 		count[len(f.Boxes)]++
-		var left Grid = f.Ids
+		left := f.Ids
 		for k, b := range f.Boxes {
 			total++
 			kind[b.Cls]++

@@ -22,11 +22,14 @@ const (
 // ClassNames are their names.
 var ClassNames = [Classes]string{"empty", "car", "truck", "pedestrian", "road", "sidewalk", "grass", "building", "tree"}
 
-// The grid of a frame.
+// The grid of a frame: voxels along x, y and z.
 const (
-	NX, NY, NZ = 32, 32, 4
-	reach      = 16 // metres to each side of the ego
-	ground     = 0  // layer of the ground, z from −1 to 0
+	NX = 32
+	NY = 32
+	NZ = 4
+
+	reach  = 16 // metres to each side of the ego
+	ground = 0  // layer of the ground, z from −1 to 0
 )
 
 // Frames is the length of a clip; they are a quarter of a second apart.
