@@ -44,7 +44,8 @@ const themeChance = 0.45
 // it reaches half the width of the crossing road beyond the crossing of the middles.
 type Segment struct{ X0, Y0, X1, Y1, Width float64 }
 
-// Poly is the segment's rectangle.
+// Poly is the segment's rectangle. The square root is correctly rounded everywhere,
+// so the corners are the same on all processors.
 func (s Segment) Poly() geom.Polygon {
 	dx, dy := s.X1-s.X0, s.Y1-s.Y0
 	k := s.Width / 2 / math.Sqrt(float64(dx*dx)+float64(dy*dy))
