@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on real data, in less than three minutes on two cores: digits are drawn from mnist-gmm with two
+# The main job on real data, in less than four minutes on two cores: digits are drawn from mnist-gmm with two
 # samplers, and FID compares them, real digits and noise with MNIST. Everything lands in demo-out/.
 # usage: scripts/demo.sh [FIDLAB]   (default: bin/fidlab; GO=... names the go command)
 set -euo pipefail
@@ -46,6 +46,12 @@ $go run ./scripts/demopage -o "$out/index.html" \
 	"MNIST test, all=$out/test.json" "MNIST test, $n=$out/floor.json" \
 	"digits, dpm++2m, 10 steps=$out/dpmpp2m.json" "digits, ddim, 10 steps=$out/ddim.json" "noise=$out/noise.json" \
 	"digits, dpm++2m, 10 steps=$out/dpmpp2m/grid.png" "digits, ddim, 10 steps=$out/ddim/grid.png"
+step "a paper's claim, proved on small scale: fidlab prove --short gaussteleport"
+"$fidlab" prove --short gaussteleport >"$out/gaussteleport.txt" || [ $? -eq 4 ] # 4: few samples may leave it open
+grep -E '^(same distance|same ends|half the distance) ' "$out/gaussteleport.txt"
+tail -1 "$out/gaussteleport.txt"
+echo "all of it: $out/gaussteleport.txt; all papers: docs/SYSTEMS.md, of which one line:"
+awk -F' *\\| *' '/^\| 02 / { print $2, $4 ": " $6, $7 ", " $8 " (" $5 ")" }' docs/SYSTEMS.md
 cat <<END
 
 The features are those of a small digit classifier (mnist), not of Inception: these numbers compare with each other only.
