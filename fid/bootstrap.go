@@ -97,7 +97,7 @@ func bootstrap(ctx context.Context, a, b *Stats, value float64, opt IntervalOpti
 			s[i] = set.draw(w, rng.New(opt.Seed, bootstrapStream+uint64(2*r+i)))
 		}
 		var d Distance
-		if d, errs[r] = frechet(w, s[0], s[1]); errs[r] == nil {
+		if d, errs[r] = frechet(w, s[0], s[1], nil); errs[r] == nil {
 			values[r] = d.Value
 		}
 	})

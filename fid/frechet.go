@@ -33,9 +33,11 @@ const exactDim = 256
 //
 // tr (Σ₁Σ₂)^½ is the nuclear norm of A₁A₂ᵀ for any Aᵢ with AᵢᵀAᵢ = Σᵢ: its
 // singular values squared are the eigenvalues of Σ₁Σ₂.
-func Frechet(a, b *Stats) (Distance, error) { return frechet(nil, a, b) }
+func Frechet(a, b *Stats) (Distance, error) { return frechet(nil, a, b, nil) }
 
-func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
+// frechet is Frechet on worker w. f is a's factor where a has been checked and
+// factored before, else nil.
+func frechet(w *cpu.Worker, a, b *Stats, f *factor) (Distance, error) {
 	var out Distance
 	d := a.Dim()
 	if b.Dim() != d {
@@ -45,8 +47,8 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 		return out, badInput("both sets have no features")
 	}
 	for i, s := range []*Stats{a, b} {
-		if s.lowRank() {
-			continue // made from finite features
+		if s.lowRank() || i == 0 && f != nil {
+			continue // made from finite features, or seen before
 		}
 		if err := s.check(sides[i]); err != nil {
 			return out, err
@@ -60,9 +62,11 @@ func frechet(w *cpu.Worker, a, b *Stats) (Distance, error) {
 		out.Notes = append(out.Notes, "the two sets have identical statistics")
 		return out, nil
 	}
-	f, err := factorOf(w, a, sides[0])
-	if err != nil {
-		return out, err
+	var err error
+	if f == nil {
+		if f, err = factorOf(w, a, sides[0]); err != nil {
+			return out, err
+		}
 	}
 	var g *factor
 	var roots []float64
