@@ -82,6 +82,29 @@ func (p *VP) Range() (most, least float64) { return float64(len(p.sigmas) - 1), 
 // Input is √abar and √(1-abar).
 func (*VP) Input(sigma float64) (a, b float64) { return VPSpace.Scale(sigma) }
 
+// Respace is the betas of a shorter table that visits only the given times, which
+// rise: beta_i = 1 - abar[t_i]/abar[t_{i-1}], with abar = 1 before the first
+// (Nichol and Dhariwal 2021, section 4). Their product keeps every chosen abar,
+// which the betas of the long table at those times would not; a network is still
+// told the long table's times. Solvers here need no such betas, since their steps
+// go from point to point; other tools do.
+func (p *VP) Respace(times []int) ([]float64, error) {
+	betas := make([]float64, len(times))
+	before := 1.0
+	for i, t := range times {
+		switch {
+		case t < 0 || t >= len(p.sigmas):
+			return nil, fmt.Errorf("diffusion: VP: time %d; wanted 0 to %d", t, len(p.sigmas)-1)
+		case i > 0 && t <= times[i-1]:
+			return nil, fmt.Errorf("diffusion: VP: time %d follows %d; wanted rising times, each once", t, times[i-1])
+		}
+		abar := 1 / (1 + p.sigmas[t]*p.sigmas[t])
+		betas[i] = 1 - abar/before
+		before = abar
+	}
+	return betas, nil
+}
+
 // LinearBetas is n betas from first to last in equal steps (Ho et al. 2020: 1000, 1e-4, 0.02).
 func LinearBetas(n int, first, last float64) []float64 {
 	b := make([]float64, n)

@@ -103,7 +103,7 @@ func BenchmarkReference(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	time := func(f func() (Distance, error)) float64 {
+	took := func(f func() (Distance, error)) float64 {
 		start := time.Now()
 		if _, err := f(); err != nil {
 			b.Fatal(err)
@@ -112,9 +112,9 @@ func BenchmarkReference(b *testing.B) {
 	}
 	var prepared, plain float64
 	for b.Loop() {
-		prepared += time(func() (Distance, error) { return ref.Frechet(gen) })
+		prepared += took(func() (Distance, error) { return ref.Frechet(gen) })
 		b.StopTimer()
-		plain += time(func() (Distance, error) { return Frechet(a, gen) })
+		plain += took(func() (Distance, error) { return Frechet(a, gen) })
 		b.StartTimer()
 	}
 	b.ReportMetric(plain/prepared, "x")
