@@ -27,24 +27,25 @@ type Layered interface {
 // grid. Like the denoisers that it is made of it may keep scratch memory, and it
 // serves one goroutine at a time.
 type Skipping struct {
-	dens  []Denoiser // of each step
-	asks  []asker
-	now   int
-	ran   atomic.Int64
-	skips [][]int
+	layers   int
+	dens     []Denoiser // of each step
+	asks     []asker
+	skips    [][]int
+	now      int
+	ran      atomic.Int64
+	promised int64
 }
 
 // NewSkipping makes it of the numbers of the layers that each step leaves out;
 // steps with the same ones share a denoiser. It refuses layers that den does not have.
 func NewSkipping(den Layered, skips [][]int) (*Skipping, error) {
-	s := &Skipping{}
-	layers := len(den.Layers())
+	s := &Skipping{layers: len(den.Layers())}
 	for i, skip := range skips {
 		skip = slices.Clone(skip)
 		slices.Sort(skip)
 		for j, l := range skip {
-			if l < 0 || l >= layers {
-				return nil, fmt.Errorf("sampler: step %d leaves out layer %d; the denoiser has layers 0 to %d", i, l, layers-1)
+			if l < 0 || l >= s.layers {
+				return nil, fmt.Errorf("sampler: step %d leaves out layer %d; the denoiser has layers 0 to %d", i, l, s.layers-1)
 			}
 			if j > 0 && l == skip[j-1] {
 				return nil, fmt.Errorf("sampler: step %d leaves out layer %d twice; wanted each once", i, l)
@@ -67,6 +68,9 @@ func NewSkipping(den Layered, skips [][]int) (*Skipping, error) {
 
 // Ran is how many layers have run so far, summed over images.
 func (s *Skipping) Ran() int64 { return s.ran.Load() }
+
+// Promised is how many should have, after what was left out.
+func (s *Skipping) Promised() int64 { return s.promised }
 
 // AtStep implements Stepped.
 func (s *Skipping) AtStep(g *diffusion.Grid, i int) {
@@ -92,10 +96,12 @@ func (s *Skipping) Cost(p diffusion.Point) int { return costOf(s.dens[s.now], p)
 
 // Denoise implements Denoiser.
 func (s *Skipping) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
+	s.promised += int64(len(sigma) * (s.layers - len(s.skips[s.now])))
 	return s.dens[s.now].Denoise(ctx, out, x, sigma, c)
 }
 
 // DenoiseAt implements PointDenoiser.
 func (s *Skipping) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffusion.Point, c Cond) error {
+	s.promised += int64(len(at) * (s.layers - len(s.skips[s.now])))
 	return s.asks[s.now].ask(ctx, out, x, at, c)
 }

@@ -192,6 +192,9 @@ func TestSkippingByStep(t *testing.T) {
 		for i, v := range want {
 			far = max(far, math.Abs(x.F64()[i]-v))
 		}
+		if sk.Promised() != n*(1+3+2+3) {
+			t.Errorf("%d layers are promised", sk.Promised())
+		}
 		return far, sk.Ran()
 	}
 	const promised = n * (1 + 3 + 2 + 3)
