@@ -96,8 +96,11 @@ func (p *Plan) check() error {
 	}
 	rising := slices.Clone(p.Steps)
 	slices.Reverse(rising)
+	if !slices.IsSorted(rising) {
+		return fmt.Errorf("search: plan: its steps are at the levels %v; wanted the noisiest first, falling", p.Steps)
+	}
 	if err := checkSteps(rising, p.T); err != nil {
-		return fmt.Errorf("plan (steps from the noisiest): %w", err)
+		return err
 	}
 	if len(p.Times) != len(p.Steps) {
 		return fmt.Errorf("search: plan: %d times for %d steps; wanted one each", len(p.Times), len(p.Steps))
