@@ -54,23 +54,31 @@ func LoadMixture(path string) (*Mixture, error) {
 // ReadMixture reads a mixture from JSON. Unknown fields are refused: a
 // misspelt "shape" would change what is drawn.
 func ReadMixture(r io.Reader) (*Mixture, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxMixtureFile+1))
+	s, err := ReadMixtureSpec(r)
 	if err != nil {
 		return nil, err
 	}
+	return NewMixture(s)
+}
+
+// ReadMixtureSpec reads the specification of a mixture from JSON, which NewMixture checks.
+func ReadMixtureSpec(r io.Reader) (s MixtureSpec, err error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxMixtureFile+1))
+	if err != nil {
+		return s, err
+	}
 	if len(b) > maxMixtureFile {
-		return nil, fmt.Errorf("more than %d bytes; use fewer components, or the low-rank form", maxMixtureFile)
+		return s, fmt.Errorf("more than %d bytes; use fewer components, or the low-rank form", maxMixtureFile)
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	var s MixtureSpec
 	if err := dec.Decode(&s); err != nil {
-		return nil, fmt.Errorf("%w; wanted {\"weights\":[K], \"means\":[K][D], \"covs\":[K][D][D] or \"vars\":[K]}", err)
+		return s, fmt.Errorf("%w; wanted {\"weights\":[K], \"means\":[K][D], \"covs\":[K][D][D] or \"vars\":[K]}", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("something follows the mixture's closing brace")
+		return s, fmt.Errorf("something follows the mixture's closing brace")
 	}
-	return NewMixture(s)
+	return s, nil
 }
 
 // NewMixture checks a specification and decomposes its covariances.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/sampler"
 )
@@ -63,5 +64,5 @@ func openImages(ctx context.Context, a *app, o opening) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &model{name: o.model, sha256: hex.EncodeToString(sum.Sum(nil)), den: den, shape: shape, lo: -1, hi: 1}, nil
+	return &model{name: o.model, sha256: hex.EncodeToString(sum.Sum(nil)), den: den, shape: shape, lo: -1, hi: 1, pred: diffusion.PredX0.String()}, nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -28,6 +29,9 @@ type model struct {
 	inputs  map[string]*gpu.Tensor // what it is conditioned on beside the class: [1, ...] for all, or [n, ...]
 	sidecar string                 // SHA-256 of the file beside it, "" without
 	close   func() error           // nil where there is nothing to close
+
+	pred   string                               // what the network predicts
+	layers func(n int) (sampler.Layered, error) // the denoiser in n layers that can be left out; nil where it has none
 
 	// field makes the model's values of a gray picture where they are not its
 	// gray values between lo and hi; nil where they are.
@@ -170,12 +174,25 @@ func openMixture(_ context.Context, _ *app, o opening) (*model, error) {
 	if err != nil {
 		return nil, &inputError{err}
 	}
-	return mixtureModel(o.model, sum, m), nil
+	out := mixtureModel(o.model, sum, m)
+	out.layers = func(n int) (sampler.Layered, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, &inputError{err}
+		}
+		defer f.Close()
+		spec, err := sampler.ReadMixtureSpec(f)
+		if err != nil {
+			return nil, &inputError{err}
+		}
+		return sampler.NewBlockMixture(spec, n)
+	}
+	return out, nil
 }
 
 // mixtureModel is a mixture of which values of 0 and 1 are black and white.
 func mixtureModel(name, sum string, m *sampler.Mixture) *model {
-	out := &model{name: name, sha256: sum, den: m, shape: m.Shape(), hi: 1}
+	out := &model{name: name, sha256: sum, den: m, shape: m.Shape(), hi: 1, pred: diffusion.PredX0.String()}
 	seen := map[int]bool{}
 	for _, l := range m.Labels() {
 		if !seen[l] {

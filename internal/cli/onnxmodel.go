@@ -46,7 +46,7 @@ func openONNX(ctx context.Context, a *app, o opening) (*model, error) {
 	}
 	side := m.Sidecar
 	out.close = m.Close
-	out.den = sampler.Adapt(sampler.NetFunc(m.Forward), m.Path(), m.Pred())
+	out.den, out.pred = sampler.Adapt(sampler.NetFunc(m.Forward), m.Path(), m.Pred()), m.Pred().String()
 	out.shape, out.latent, out.chw = m.Shape(), side.Range == nil, side.Layout == "chw"
 	if out.hi = 1; !out.latent {
 		out.lo, out.hi = side.Range[0], side.Range[1]

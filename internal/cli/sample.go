@@ -40,6 +40,7 @@ type sampleOptions struct {
 	from  imageOptions
 	net   netOptions
 	five  fiveStepOptions
+	plan  planOptions
 
 	teleport teleportOptions
 }
@@ -90,6 +91,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`")
 	o.levels.flags(cmd)
 	o.five.flags(f)
+	o.plan.flags(cmd)
 	f.Float64Var(&o.eta, "eta", 0, "noise of the samplers that have an option eta")
 	f.StringVar(&o.init, "init", "", "start from the unit noise in `F.npy`, [n, shape of a sample] or [n,d]")
 	f.StringVar(&o.trajectory.path, "trajectory", "", "write all states to `F.npz`: states [steps+1, n, shape], sigmas, a, b, times")
@@ -117,6 +119,9 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 
 // settle makes the sampler and the grid, before the model is opened.
 func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Grid, diffusion.Path, error) {
+	if err := o.plan.read(&o.sampler); err != nil {
+		return nil, nil, nil, err
+	}
 	spec := o.sampler
 	if o.etaSet {
 		sep := ":"
@@ -128,6 +133,9 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	s, err := sampler.ByName(spec)
 	if err != nil {
 		return nil, nil, nil, usagef("--sampler: %w", err)
+	}
+	if p, err = o.plan.path(p); err != nil {
+		return nil, nil, nil, err
 	}
 	p, rule, err := o.levels.on(p)
 	if err != nil {
@@ -143,9 +151,9 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	if err := readLevels(o.grid, &rule); err != nil {
 		return nil, nil, nil, err
 	}
-	g, err := diffusion.Build(p, rule)
+	g, err := o.plan.build(p, rule)
 	if err != nil {
-		return nil, nil, nil, usagef("--grid: %w", err)
+		return nil, nil, nil, err
 	}
 	if g, err = o.from.grid(g); err != nil {
 		return nil, nil, nil, err
@@ -211,6 +219,7 @@ type sampleRun struct {
 	Notes       []string  `json:"notes"`
 
 	Teleport *teleportRun `json:"teleport,omitempty"`
+	planRun
 }
 
 func (r *sampleRun) json() []byte {
@@ -297,6 +306,9 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	}
 	if dev.CUDA() {
 		run.Notes = append(run.Notes, "the model computes on the CPU: every evaluation copies the states there and back")
+	}
+	if err := o.plan.apply(m, s, o.guide.text(), run); err != nil {
+		return err
 	}
 	if s, err = o.teleport.wrap(ctx, a, m, p, s, g, sampler.Cond{Classes: inTurn(o.classes, o.n)}, run); err != nil {
 		return err

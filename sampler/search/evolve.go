@@ -131,14 +131,17 @@ type Scored[C any] struct {
 // Epoch is the log of one population. The candidates that were asked of an
 // operator, beyond those it gave, were known already: each is evaluated once.
 type Epoch struct {
-	First, Mutants, Crosses, Random int     // new candidates by where they are from
-	Known                           int     // drawn, but evaluated before
-	Repaired                        int     // parts of crossings that were drawn anew
-	Failed                          int     // could not be measured
-	Evaluations                     int     // so far
-	Best                            float64 // so far
-	Key                             string  // of the best so far
-	Seconds                         float64 // so far, of all runs of this search
+	First       int     `json:"first"` // new candidates by where they are from
+	Mutants     int     `json:"mutants"`
+	Crosses     int     `json:"crosses"`
+	Random      int     `json:"random"`
+	Known       int     `json:"known"`       // drawn, but evaluated before
+	Repaired    int     `json:"repaired"`    // parts of crossings that were drawn anew
+	Failed      int     `json:"failed"`      // could not be measured
+	Evaluations int     `json:"evaluations"` // so far
+	Best        float64 `json:"best"`        // so far
+	Key         string  `json:"key"`         // of the best so far
+	Seconds     float64 `json:"seconds"`     // so far, of all runs of this search
 }
 
 // Outcome is what a search has found.

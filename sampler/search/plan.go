@@ -18,7 +18,7 @@ import (
 
 // Setting is what a plan was found for, and what it should be used with.
 type Setting struct {
-	Path       string `json:"path"`            // name of the path
+	Path       string `json:"path"`            // name of the path, as diffusion.PathByName has it
 	Schedule   string `json:"schedule_sha256"` // Levels.Hash
 	T          int    `json:"T"`               // levels
 	Prediction string `json:"prediction"`      // what the network predicts: "eps", "x0", …
@@ -69,7 +69,10 @@ func NewPlan(c Choice, l *Levels, layers []string, s Setting) (*Plan, error) {
 	if err := checkSteps(c.Steps, l.Len()); err != nil {
 		return nil, err
 	}
-	s.Path, s.Schedule, s.T = l.Path.Name(), l.Hash(), l.Len()
+	if s.Path == "" {
+		s.Path = l.Path.Name()
+	}
+	s.Schedule, s.T = l.Hash(), l.Len()
 	p := &Plan{Format: planFormat, Setting: s, Steps: slices.Clone(c.Steps)}
 	slices.Reverse(p.Steps)
 	p.Times = l.Times(p.Steps)
@@ -177,7 +180,7 @@ func (p *Plan) Fits(s Setting) error {
 	if p.T != s.T {
 		diff = append(diff, fmt.Sprintf("the number of levels is %d, the plan's %d", s.T, p.T))
 	}
-	if p.Path != s.Path || p.Schedule != s.Schedule {
+	if p.Schedule != s.Schedule {
 		diff = append(diff, fmt.Sprintf("the schedule is %s %.8s, the plan's %s %.8s", s.Path, s.Schedule, p.Path, p.Schedule))
 	}
 	differ("the network's prediction", p.Prediction, s.Prediction)

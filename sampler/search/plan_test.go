@@ -104,7 +104,7 @@ func TestPlanFits(t *testing.T) {
 	cosine := levels(t, "vp-cosine", 0)
 	for want, change := range map[string]func(s *search.Setting){
 		"the schedule is vp " + cosine.Hash()[:8]:               func(s *search.Setting) { s.Schedule = cosine.Hash() },
-		"the schedule is flow ":                                 func(s *search.Setting) { s.Path = "flow" },
+		"the schedule is flow ":                                 func(s *search.Setting) { s.Path, s.Schedule = "flow", "x" },
 		"the number of levels is 999, the plan's 1000":          func(s *search.Setting) { s.T = 999 },
 		"the network's prediction is v, the plan's eps":         func(s *search.Setting) { s.Prediction = "v" },
 		"guidance is none, the plan's cfg 2":                    func(s *search.Setting) { s.Guidance = "" },
