@@ -28,6 +28,12 @@ type Options struct {
 	Image *gpu.Tensor // clean images x0: the start is A·x0 + B·n, n from the seed; A·x0 where the grid rises
 	State *gpu.Tensor // the starting states themselves
 
+	// UnitStart begins with the unit noise n itself in place of B·n, as tools do
+	// that start any grid from unit noise. Below pure noise that is more than the
+	// path has there, which makes up for the data that a low start lacks. Only a
+	// grid in VP scaling that falls has it.
+	UnitStart bool
+
 	// Trajectory sees the state before the first step (Step 0) and after every step.
 	Trajectory func(Event) error
 	// Each gets every finished batch; when it is set, Result.X is nil and memory
@@ -81,6 +87,9 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 	}
 	if g.Rising() && o.Image == nil && o.State == nil {
 		return nil, fmt.Errorf("sampler: grid %s rises: it starts from images or states, and none were given", g.Name)
+	}
+	if o.UnitStart && (g.Rising() || g.Space != diffusion.VPSpace || o.Image != nil || o.State != nil) {
+		return nil, fmt.Errorf("sampler: a start of unit noise in grid %s of %v scaling, or with images or states given; wanted a falling grid in VP scaling that starts from noise", g.Name, g.Space)
 	}
 	if err := checkGrid(den, g); err != nil {
 		return nil, err
@@ -302,7 +311,7 @@ func (w *walk) start(x *gpu.Tensor, lo int) {
 	if w.given != nil && w.given != w.o.Image {
 		scale := 1.0
 		if w.given == w.o.Noise {
-			scale = p.B
+			scale = w.startScale(p)
 		}
 		ops.LinComb(x, []float64{scale}, rows(w.given, lo, n))
 		return
@@ -310,10 +319,18 @@ func (w *walk) start(x *gpu.Tensor, lo int) {
 	z := ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Init)
 	if w.given == nil {
 		ops.Normals(x, z)
-		ops.LinComb(x, []float64{p.B}, x)
+		ops.LinComb(x, []float64{w.startScale(p)}, x)
 		return
 	}
 	ops.AddNoise(x, rows(w.given, lo, n), []float64{p.A, p.B}, z)
+}
+
+// startScale is the factor of unit noise at the start p.
+func (w *walk) startScale(p diffusion.Point) float64 {
+	if w.o.UnitStart {
+		return 1
+	}
+	return p.B
 }
 
 func (w *walk) tell(step int, at diffusion.Point, x *gpu.Tensor, lo int) error {
