@@ -367,7 +367,7 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 	}
 	d := &drawing{o: o, m: m, g: g, kind: k}
 	d.opt = sampler.Options{
-		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: k.double, Device: dev, Cond: sampler.Cond{Classes: k.classes},
+		Seed: o.seed, First: o.first, N: o.n, Batch: o.batch, Shape: m.shape, Double: k.double, Device: dev, Cond: sampler.Cond{Classes: k.classes}, UnitStart: o.plan.unitStart(),
 	}
 	var err error
 	if len(m.inputs) > 0 {

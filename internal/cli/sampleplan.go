@@ -24,6 +24,7 @@ type planOptions struct {
 type planRun struct {
 	Plan       string     `json:"plan,omitempty"`
 	PlanSHA256 string     `json:"plan_sha256,omitempty"`
+	Start      string     `json:"start,omitempty"` // "unit": from unit noise
 	Skips      [][]string `json:"skips,omitempty"` // layers that the steps leave out
 }
 
@@ -60,6 +61,9 @@ func (o *planOptions) read(solver *string) error {
 	}
 	return nil
 }
+
+// unitStart tells whether samples start from unit noise.
+func (o *planOptions) unitStart() bool { return o.plan != nil && o.plan.Start == search.UnitStart }
 
 // anyPath tells whether a model's path stands for any: its denoiser takes every noise level.
 func anyPath(p diffusion.Path) bool { return p == diffusion.DefaultVE() }
@@ -121,7 +125,7 @@ func (o *planOptions) apply(m *model, s sampler.Solver, guidance string, run *sa
 	case err != nil:
 		run.Notes = append(run.Notes, "by force: "+err.Error())
 	}
-	run.Plan, run.PlanSHA256 = o.file, o.sum
+	run.Plan, run.PlanSHA256, run.Start = o.file, o.sum, o.plan.Start
 	if o.plan.Skips == nil {
 		return nil
 	}

@@ -2,7 +2,6 @@ package search
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -52,8 +51,8 @@ type Options struct {
 	Population int     // candidates of an epoch; 50
 	Parents    int     // the best so far, which are mutated and crossed; 10
 	Keep       int     // the best so far that the outcome lists; 50
-	Mutants    int     // of a population; half of it
-	Crosses    int     // of a population, where 10 to 15 are published; three tenths of it, the rest are drawn afresh
+	Mutants    int     // of a population; half of it; -1 is none
+	Crosses    int     // of a population, where 10 to 15 are published; three tenths of it; -1 is none. The rest are drawn afresh
 	Mutation   float64 // probability of a part to change; 0.25
 	Early      float64 // the same in the first population; 0.1
 	Epochs     int     // 10
@@ -95,6 +94,7 @@ func (o *Options) check() error {
 	set(&o.Crosses, o.Population*3/10)
 	set(&o.Epochs, 10)
 	set(&o.Parallel, 1)
+	o.Mutants, o.Crosses = none(o.Mutants), none(o.Crosses)
 	if o.Mutation == 0 {
 		o.Mutation = 0.25
 	}
@@ -117,6 +117,14 @@ func (o *Options) check() error {
 		return fmt.Errorf("search: %d evaluations in %v; wanted limits above 0, or 0 for none", o.Evaluations, o.Budget)
 	}
 	return nil
+}
+
+// none is 0 for -1.
+func none(n int) int {
+	if n == -1 {
+		return 0
+	}
+	return n
 }
 
 // Scored is a candidate with its fitness.
@@ -155,9 +163,6 @@ type Outcome[C any] struct {
 	Seconds     float64
 	Ended       string // "epochs", "evaluations", "time" or "exhausted" (no new candidates were found)
 }
-
-// errEnough ends a search that has used its budget.
-var errEnough = errors.New("search: enough")
 
 // evolution is a search on its way.
 type evolution[C any] struct {
@@ -233,8 +238,8 @@ func (e *evolution[C]) run(ctx context.Context) error {
 			e.out.Ended = "exhausted"
 			return nil
 		}
-		err := e.evaluate(ctx, n, population, &log)
-		if err != nil && !errors.Is(err, errEnough) {
+		enough, err := e.evaluate(ctx, n, population, &log)
+		if err != nil {
 			return err
 		}
 		if len(e.out.Top) > 0 {
@@ -242,7 +247,7 @@ func (e *evolution[C]) run(ctx context.Context) error {
 		}
 		log.Evaluations, log.Seconds = e.out.Evaluations, e.seconds()
 		e.out.Epochs = append(e.out.Epochs, log)
-		if err != nil {
+		if enough {
 			return nil
 		}
 		changed, best = log.Key != best, log.Key
@@ -302,9 +307,10 @@ func (e *evolution[C]) population(epoch int, log *Epoch) (out []C) {
 	return out
 }
 
-// evaluate measures a population and merges it into the best so far. Results are
-// taken in the order of the population, whatever order they come in.
-func (e *evolution[C]) evaluate(ctx context.Context, epoch int, population []C, log *Epoch) error {
+// evaluate measures a population and merges it into the best so far, and tells
+// whether the search has used its budget. Results are taken in the order of the
+// population, whatever order they come in.
+func (e *evolution[C]) evaluate(ctx context.Context, epoch int, population []C, log *Epoch) (enough bool, err error) {
 	left := e.o.Evaluations - e.out.Evaluations
 	last := e.o.Evaluations > 0 && left <= len(population)
 	if last {
@@ -315,7 +321,7 @@ func (e *evolution[C]) evaluate(ctx context.Context, epoch int, population []C, 
 		part := population[lo:min(lo+e.o.Parallel, len(population))]
 		values, err := e.measure(ctx, part)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for i, v := range values {
 			s := Scored[C]{C: part[i], Key: e.space.Key(part[i]), Fitness: v, Epoch: epoch, Held: math.NaN()}
@@ -338,12 +344,11 @@ func (e *evolution[C]) evaluate(ctx context.Context, epoch int, population []C, 
 		}
 		if len(values) < len(part) {
 			e.out.Ended = "time"
-			return errEnough
+			return true, nil
 		}
 	}
 	if last {
 		e.out.Ended = "evaluations"
-		return errEnough
 	}
-	return nil
+	return last, nil
 }

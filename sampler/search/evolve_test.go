@@ -111,6 +111,11 @@ func TestEvolvePopulations(t *testing.T) {
 			t.Errorf("epoch %d: %v new candidates, %d so far; want %v and %d", i, got, e.Evaluations, want, 50*(i+1))
 		}
 	}
+	for i, e := range evolve(t, &search.Steps{T: 1000, K: 4}, far, search.Options{Seed: 3, Mutants: -1, Crosses: -1, Epochs: 2}).Epochs {
+		if i > 0 && (e.Mutants != 0 || e.Crosses != 0 || e.Random != 50) {
+			t.Errorf("neither mutants nor crossings: %+v", e)
+		}
+	}
 	if out.Curve[0] != far(search.Choice{Steps: []int{0, 250, 500, 750}}) {
 		t.Errorf("the first evaluation gave %g, not the uniform candidate's", out.Curve[0])
 	}
@@ -265,7 +270,8 @@ func TestJournalRefused(t *testing.T) {
 		"is of another search": {Seed: 1, Identity: "model B"},
 		`this one is "population 50 parents 10 mutants 25 crosses 15 mutation 0.25 early 0.1 seed 2`: {Seed: 2, Identity: "model A"},
 	} {
-		if err := run(o); err == nil || !strings.Contains(err.Error(), want) {
+		var refused *search.JournalError
+		if err := run(o); !errors.As(err, &refused) || refused.Path != path || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -435,6 +441,7 @@ func TestSearchRefused(t *testing.T) {
 		"population -1":                             {steps, search.Options{Population: -1}},
 		"8 mutants and 8 crossings":                 {steps, search.Options{Population: 10, Mutants: 8, Crosses: 8}},
 		"probabilities of mutation 1.5":             {steps, search.Options{Mutation: 1.5}},
+		"-2 mutants and 15 crossings":               {steps, search.Options{Mutants: -2}},
 		"-1 evaluations":                            {steps, search.Options{Evaluations: -1}},
 		"1 levels to stay around for 2 steps":       {&search.Steps{T: 10, K: 2, Around: []int{3}}, search.Options{}},
 		"level 3 is visited twice":                  {&search.Steps{T: 10, K: 2, Around: []int{3, 3}}, search.Options{}},

@@ -25,7 +25,9 @@ type Images struct {
 	Solver sampler.Solver
 	Levels *Levels
 	Ref    *fid.Reference
-	Run    sampler.Options // N, Seed, Shape, and as wanted Batch, Cond, Double and Device
+	Run    sampler.Options // N, Seed, Shape, and as wanted Batch, Double and Device
+	// Cond makes the condition of n samples; nil is none.
+	Cond func(n int) sampler.Cond
 	// Features appends the feature vectors of the samples first, first+1, … of a
 	// batch to dst. Nil takes the samples' values themselves.
 	Features func(ctx context.Context, first int, x *gpu.Tensor, dst []float32) ([]float32, error)
@@ -44,6 +46,8 @@ func (m *Images) Check() error {
 		return fmt.Errorf("search: a fitness needs a denoiser, a solver, levels and a reference")
 	case m.Run.N < 2:
 		return fmt.Errorf("search: %d samples for a distance; wanted at least 2", m.Run.N)
+	case m.Run.Cond.Classes != nil || m.Run.Cond.Inputs != nil || m.Run.Cond.Others != nil:
+		return fmt.Errorf("search: a condition is given for %d samples; wanted it as Cond, for any number", m.Run.N)
 	case m.Run.Noise != nil || m.Run.Image != nil || m.Run.State != nil || m.Run.Each != nil:
 		return fmt.Errorf("search: samples start from the noise of the seed and are taken here; leave out noise, images, states and what they go to")
 	}
@@ -56,28 +60,9 @@ func (m *Images) Held(seed uint64, n int) (*Images, error) {
 	if seed == m.Run.Seed {
 		return nil, fmt.Errorf("search: seed %d is that of the search; wanted another one, whose noise the search has not seen", seed)
 	}
-	out := &Images{Den: m.Den, Wrap: m.Wrap, Solver: m.Solver, Levels: m.Levels, Ref: m.Ref, Run: m.Run, Features: m.Features}
+	out := &Images{Den: m.Den, Wrap: m.Wrap, Solver: m.Solver, Levels: m.Levels, Ref: m.Ref, Run: m.Run, Cond: m.Cond, Features: m.Features}
 	out.Run.Seed, out.Run.N = seed, n
-	if c := m.Run.Cond; n != m.Run.N && (c.Classes != nil || c.Inputs != nil || c.Others != nil) {
-		var err error
-		if out.Run.Cond, err = inTurn(c, m.Run.N, n); err != nil {
-			return nil, err
-		}
-	}
 	return out, out.Check()
-}
-
-// inTurn is a condition of have images for n, which have the classes in turn.
-func inTurn(c sampler.Cond, have, n int) (sampler.Cond, error) {
-	if c.Inputs != nil || c.Others != nil {
-		return c, fmt.Errorf("search: conditions other than classes are given for %d samples; wanted them for %d", have, n)
-	}
-	classes := make([]int, n)
-	for i := range classes {
-		classes[i] = c.Classes[i%have]
-	}
-	c.Classes = classes
-	return c, nil
 }
 
 // denoiser is the model with a choice's layers left out, and the counter of those that run.
@@ -144,6 +129,9 @@ func (m *Images) Stats(ctx context.Context, c Choice) (*fid.Stats, error) {
 		return nil, err
 	}
 	o := m.Run
+	if m.Cond != nil {
+		o.Cond = m.Cond(o.N)
+	}
 	m.once.Do(func() { m.noise = startNoise(o) })
 	o.Noise = m.noise
 	var rows []float32

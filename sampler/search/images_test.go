@@ -345,17 +345,29 @@ func TestHeldNoise(t *testing.T) {
 	if _, err := m.Held(1, 200); err == nil || !strings.Contains(err.Error(), "seed 1 is that of the search") {
 		t.Errorf("the search's own seed: %v", err)
 	}
-	m.Run.Cond.Classes = make([]int, 50)
-	for i := range m.Run.Cond.Classes {
-		m.Run.Cond.Classes[i] = i % 3
+	var asked []int
+	m.Cond = func(n int) sampler.Cond {
+		asked = append(asked, n)
+		return sampler.Cond{Classes: make([]int, n)}
 	}
+	spec := toySpec()
+	spec.Labels = []int{0, 0, 0}
+	den, err := sampler.NewMixture(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Den = den
 	h, err := m.Held(2, 80)
-	if err != nil || h.Run.N != 80 || h.Run.Seed != 2 || len(h.Run.Cond.Classes) != 80 || h.Run.Cond.Classes[79] != 79%50%3 {
-		t.Errorf("%+v, %v", h.Run, err)
+	if err != nil || h.Run.N != 80 || h.Run.Seed != 2 {
+		t.Fatalf("%+v, %v", h.Run, err)
 	}
-	m.Run.Cond = sampler.Cond{Inputs: map[string]*gpu.Tensor{"text": gpu.CPU().Empty(50, 2)}}
-	if _, err := m.Held(2, 80); err == nil || !strings.Contains(err.Error(), "other than classes are given for 50 samples") {
-		t.Errorf("inputs of 50 images for 80: %v", err)
+	c := search.Choice{Steps: []int{60, 400}}
+	if distance(t, m, c) == distance(t, h, c) || !slices.Equal(asked, []int{50, 80}) {
+		t.Errorf("the two have one distance, or conditions of %v samples", asked)
+	}
+	m.Run.Cond = sampler.Cond{Classes: make([]int, 50)}
+	if err := m.Check(); err == nil || !strings.Contains(err.Error(), "a condition is given for 50 samples") {
+		t.Errorf("a condition of 50 images: %v", err)
 	}
 }
 

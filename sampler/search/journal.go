@@ -26,6 +26,18 @@ type journal struct {
 	seconds float64 // that they took
 }
 
+// JournalError means that a file is no journal, a damaged one, or one of another search.
+type JournalError struct {
+	Path   string
+	detail string
+}
+
+func (e *JournalError) Error() string { return "search: journal " + e.Path + e.detail }
+
+func (j *journal) refuse(format string, args ...any) error {
+	return &JournalError{j.path, fmt.Sprintf(format, args...)}
+}
+
 type journalHead struct {
 	Format string `json:"format"`
 	Of     string `json:"of"`
@@ -49,7 +61,7 @@ func openJournal(path, of string) (*journal, error) {
 	j := &journal{path: path, values: map[[2]string]float64{}}
 	st, err := os.Stat(path)
 	if err == nil && st.Size() > maxJournal {
-		return nil, fmt.Errorf("search: journal %s: %d bytes; wanted at most %d", path, st.Size(), maxJournal)
+		return nil, j.refuse(": %d bytes; wanted at most %d", st.Size(), maxJournal)
 	}
 	var b []byte
 	if err == nil {
@@ -86,16 +98,16 @@ func (j *journal) read(whole []byte, of string) error {
 		if n == 1 {
 			var h journalHead
 			if err := json.Unmarshal(line, &h); err != nil || h.Format != journalFormat {
-				return fmt.Errorf("search: journal %s: its first line is not that of a %q; wanted the journal of a search, or a name that is free", j.path, journalFormat)
+				return j.refuse(": its first line is not that of a %q; wanted the journal of a search, or a name that is free", journalFormat)
 			}
 			if h.Of != of {
-				return fmt.Errorf("search: journal %s is of another search: of %q, this one is %q; take the same settings to go on, or another journal", j.path, h.Of, of)
+				return j.refuse(" is of another search: of %q, this one is %q; take the same settings to go on, or another journal", h.Of, of)
 			}
 			continue
 		}
 		var l journalLine
 		if err := json.Unmarshal(line, &l); err != nil || l.Key == "" || l.Kind != kindSearch && l.Kind != kindRank {
-			return fmt.Errorf("search: journal %s: line %d is damaged: %.60q; cut the file off before it", j.path, n, line)
+			return j.refuse(": line %d is damaged: %.60q; cut the file off before it", n, line)
 		}
 		v := math.Inf(1)
 		if l.Value != nil {

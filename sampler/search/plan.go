@@ -54,10 +54,16 @@ type Plan struct {
 	Steps  []int      `json:"steps"`            // numbers of the levels, from the least noise
 	Layers []string   `json:"layers,omitempty"` // all of the network's
 	Skips  [][]string `json:"skips,omitempty"`  // of each step
+	// Start is "unit" where samples start from unit noise whatever the first level is
+	// (sampler.Options.UnitStart), "" where they start from noise scaled to it.
+	Start string `json:"start,omitempty"`
 	// Record is nil in a plan that was written by hand.
 	Record  *Record `json:"search,omitempty"`
 	Version string  `json:"version,omitempty"`
 }
+
+// UnitStart is the Start of plans that begin with unit noise.
+const UnitStart = "unit"
 
 const (
 	planFormat = "fidlab plan 1"
@@ -96,6 +102,9 @@ func NewPlan(c Choice, l *Levels, layers []string, s Setting) (*Plan, error) {
 func (p *Plan) check() error {
 	if p.Format != planFormat {
 		return fmt.Errorf("search: plan: its format is %q; wanted %q", p.Format, planFormat)
+	}
+	if p.Start != "" && p.Start != UnitStart {
+		return fmt.Errorf("search: plan: its start is %q; wanted %q or none", p.Start, UnitStart)
 	}
 	rising := slices.Clone(p.Steps)
 	slices.Reverse(rising)

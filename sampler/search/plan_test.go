@@ -159,6 +159,7 @@ func TestPlanRefused(t *testing.T) {
 		`leaves out layer "attn.9", which is not`:         func(f map[string]any) { f["skips"] = list{list{}, list{"attn.9"}, list{}} },
 		`leaves out layer "values.0-1" twice`:             func(f map[string]any) { f["skips"] = list{list{}, list{"values.0-1", "values.0-1"}, list{}} },
 		`unknown field "skip"`:                            func(f map[string]any) { f["skip"] = 1 },
+		`its start is "low"`:                              func(f map[string]any) { f["start"] = "low" },
 		"cannot unmarshal":                                func(f map[string]any) { f["steps"] = "all" },
 	} {
 		if err := read(change); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
