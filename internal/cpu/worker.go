@@ -14,10 +14,11 @@ import (
 type Worker struct {
 	ID int // 0 <= ID < Workers()
 
-	pool   *pool
-	depth  int  // nested Enter calls
-	single bool // OpenMP, where a library brings it, uses this thread alone
-	floats [scratchSlots][]float32
+	pool    *pool
+	depth   int  // nested Enter calls
+	helping bool // it works at another worker's job
+	single  bool // OpenMP, where a library brings it, uses this thread alone
+	floats  [scratchSlots][]float32
 	//lint:ignore U1000 the handles of the native libraries, where there are any
 	nativeWorker
 }
@@ -41,9 +42,10 @@ func (p *Panic) Unwrap() error {
 
 // pool is a fixed number of goroutines, each locked to its OS thread.
 type pool struct {
-	jobs chan *job
-	tids []atomic.Int64 // OS thread of each worker, to catch waits of a worker for workers
-	gate sync.RWMutex   // read: a library call of one worker; write: the exclusive phase
+	jobs    chan *job
+	tids    []atomic.Int64 // OS thread of each worker, to know a worker that waits for workers
+	workers []atomic.Pointer[Worker]
+	gate    sync.RWMutex // read: a library call of one worker; write: the exclusive phase
 }
 
 // job is one call of Do or Each; its runners share the counter.
@@ -57,6 +59,7 @@ type job struct {
 	// Of a call in which the caller works too: it waits for the indices that
 	// others have taken, not for workers that wake up when none is left.
 	joined   bool
+	guarded  bool          // f may panic
 	finished atomic.Int64  // indices that are done
 	holders  atomic.Int64  // who may still look at the job
 	last     chan struct{} // tells the caller that the last index is done
@@ -106,7 +109,7 @@ func thePool() *pool {
 }
 
 func newPool(n int) *pool {
-	p := &pool{jobs: make(chan *job, 4*n), tids: make([]atomic.Int64, n)}
+	p := &pool{jobs: make(chan *job, 4*n), tids: make([]atomic.Int64, n), workers: make([]atomic.Pointer[Worker], n)}
 	var up sync.WaitGroup
 	up.Add(n)
 	for i := range n {
@@ -119,14 +122,24 @@ func newPool(n int) *pool {
 func (p *pool) work(w *Worker, up func()) {
 	runtime.LockOSThread()
 	p.tids[w.ID].Store(threadID())
+	p.workers[w.ID].Store(w)
 	up()
 	for j := range p.jobs {
-		if j.joined {
-			j.help(w)
-			j.drop()
-			continue
+		for j != nil {
+			shared := j.guarded
+			if j.joined {
+				w.helping = true
+				j.help(w)
+				w.helping = false
+				j.drop()
+			} else {
+				p.run(w, j)
+			}
+			j = nil
+			if shared {
+				j = p.soon()
+			}
 		}
-		p.run(w, j)
 	}
 	runtime.UnlockOSThread()
 }
@@ -163,15 +176,19 @@ func (p *pool) run(w *Worker, j *job) {
 	done = true
 }
 
-// help calls j's function for indices until none is left. The function is our
-// own, must not panic and gets no worker from the caller.
+// help calls j's function for indices until none is left. Unless j is guarded
+// the function is our own, must not panic and gets no worker from the caller.
 func (j *job) help(w *Worker) {
 	for {
 		i := j.next.Add(1) - 1
 		if i >= j.n {
 			return
 		}
-		j.f(w, int(i))
+		if j.guarded {
+			j.call(w, int(i))
+		} else {
+			j.f(w, int(i))
+		}
 		if j.finished.Add(1) == j.n {
 			j.last <- struct{}{}
 		}
@@ -181,14 +198,14 @@ func (j *job) help(w *Worker) {
 // drop is each holder's last look at j.
 func (j *job) drop() {
 	if j.holders.Add(-1) == 0 {
-		j.f, j.joined = nil, false
+		j.f, j.joined, j.guarded = nil, false, false
 		jobPool.Put(j)
 	}
 }
 
 // Join is Each for short calls: the caller takes indices itself while workers
 // wake up, which can take longer than the work. f must not need its worker, which
-// is nil where the caller runs it, and must not panic.
+// is nil where the caller runs it and is no worker, and must not panic.
 func Join(n int, f func(w *Worker, i int)) {
 	if n > 0 {
 		thePool().join(n, f)
@@ -196,12 +213,22 @@ func Join(n int, f func(w *Worker, i int)) {
 }
 
 func (p *pool) join(n int, f func(w *Worker, i int)) {
-	p.notOnWorker()
+	if w := p.current(); w != nil {
+		p.share(w, n, f)
+		return
+	}
 	j := jobPool.Get().(*job)
 	j.f, j.n, j.joined = f, int64(n), true
+	p.offer(j, min(n-1, len(p.tids)-1))
+	j.help(nil)
+	<-j.last
+	j.drop()
+}
+
+// offer asks that many workers to help with j, fewer where the queue is full.
+func (p *pool) offer(j *job, helpers int) {
 	j.next.Store(0)
 	j.finished.Store(0)
-	helpers := min(n-1, len(p.tids)-1)
 	j.holders.Store(int64(1 + helpers))
 	for i := range helpers {
 		select {
@@ -214,27 +241,16 @@ func (p *pool) join(n int, f func(w *Worker, i int)) {
 			break
 		}
 	}
-	j.help(nil)
-	<-j.last
-	j.drop()
-}
-
-// notOnWorker panics on a worker, where waiting for workers might never end.
-func (p *pool) notOnWorker() {
-	if id := threadID(); id != 0 {
-		for i := range p.tids {
-			if p.tids[i].Load() == id {
-				panic("cpu: Do or Each, or a function with a nil *Worker, was called on a worker; pass that worker on")
-			}
-		}
-	}
 }
 
 func (p *pool) each(n int, f func(w *Worker, i int)) {
 	if n <= 0 {
 		return
 	}
-	p.notOnWorker()
+	if w := p.current(); w != nil {
+		p.share(w, n, f)
+		return
+	}
 	j := jobPool.Get().(*job)
 	j.f, j.n = f, int64(n)
 	j.next.Store(0)
@@ -253,8 +269,8 @@ func (p *pool) each(n int, f func(w *Worker, i int)) {
 	}
 }
 
-// Do runs f on a worker and waits for it. It panics with a *Panic when f
-// panics, and when it is called on a worker: there, call f with that worker.
+// Do runs f on a worker, the caller where it is one, and waits for it. It
+// panics with a *Panic when f panics.
 func Do(f func(w *Worker)) {
 	thePool().each(1, func(w *Worker, _ int) { f(w) })
 }
@@ -262,8 +278,8 @@ func Do(f func(w *Worker)) {
 // Each runs f(w, i) for every i of 0..n-1, spread over all workers as they
 // become free, and waits until all are done. Indices are handed out in
 // ascending order. The first panic of an f ends the loop early and is raised
-// again here, as a *Panic. Any number of goroutines may call Each at once; a
-// worker may not.
+// again here, as a *Panic. Any number of goroutines may call Each at once.
+// Called on a worker, that worker takes indices itself and the others help.
 func Each(n int, f func(w *Worker, i int)) { thePool().each(n, f) }
 
 // on runs f(i) for i of 0..n-1: on w one after another, or over all workers when w is nil.

@@ -81,16 +81,57 @@ func TestGoexitCostsNoWorker(t *testing.T) {
 	Each(4*Workers(), func(*Worker, int) {})
 }
 
-func TestWaitingOnAWorkerPanics(t *testing.T) {
+// On a worker, functions that are for the pool run there, nested to any depth
+// and from all workers at once, and hand on panics; with one worker too.
+func TestWorkersShareTheirWork(t *testing.T) {
 	if threadID() == 0 {
 		t.Skip("thread ids are not known on this system")
 	}
-	defer func() {
-		if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), "called on a worker") {
-			t.Errorf("recovered %v", v)
-		}
-	}()
-	Do(func(*Worker) { Do(func(*Worker) {}) })
+	var hits atomic.Int64
+	Each(4*Workers(), func(w *Worker, _ int) {
+		Each(20, func(inner *Worker, _ int) {
+			Do(func(same *Worker) {
+				if same != inner {
+					t.Errorf("Do on worker %d ran on %d", inner.ID, same.ID)
+				}
+			})
+			Each(3, func(*Worker, int) { hits.Add(1) })
+			Join(2, func(w *Worker, _ int) { hits.Add(1) })
+		})
+	})
+	if got, want := hits.Load(), int64(4*Workers()*20*5); got != want {
+		t.Errorf("%d calls, want %d", got, want)
+	}
+	cause := errors.New("cause")
+	for range 50 {
+		func() {
+			defer func() {
+				if p, ok := recover().(*Panic); !ok || !errors.Is(p, cause) {
+					t.Errorf("recovered %v, want a *Panic with the cause", p)
+				}
+			}()
+			Run(func() {
+				Each(9, func(w *Worker, i int) {
+					w.Enter()
+					if i == 3 {
+						panic(cause)
+					}
+					w.Leave()
+				})
+				t.Error("Each returned")
+			})
+		}()
+		func() {
+			defer func() {
+				if v := recover(); v == nil || !strings.Contains(fmt.Sprint(v), "Goexit") {
+					t.Errorf("recovered %v", v)
+				}
+			}()
+			Run(func() { Each(9, func(*Worker, int) { runtime.Goexit() }) })
+		}()
+	}
+	Each(4*Workers(), func(*Worker, int) {})
+	exclusive(nil, func(*Worker, int) {})
 }
 
 func TestExclusiveMeetsNobodyInsideALibrary(t *testing.T) {
@@ -185,10 +226,4 @@ func TestJoin(t *testing.T) {
 			release = nil
 		}
 	}
-	defer func() {
-		if recover() == nil && threadID() != 0 {
-			t.Error("Join on a worker did not panic")
-		}
-	}()
-	Do(func(*Worker) { Join(2, func(*Worker, int) {}) })
 }
