@@ -23,6 +23,8 @@ type Tensor struct {
 
 	gpu *memory  // GPU storage
 	off cuda.Ptr // of the first element in it, in bytes
+
+	slot *slot // of the Arena that it came from, if any
 }
 
 // Empty makes a float32 tensor. Its contents are zero on the CPU and
