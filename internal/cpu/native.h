@@ -84,6 +84,34 @@ void vec_relu(long n, float* out, const float* x);
 void vec_exp(long n, float* out, const float* x);
 void vec_softmax(long rows, long n, float* out, long ldo, const float* x, long ldx);
 
+// func.c
+void vec_func(int f, float a, float b, long n, float* out, const float* x);
+void vec_func_back(int f, float a, float b, long n, float* dx, const float* x, const float* dy,
+                   int acc);
+
+// rows.c
+void vec_pair(int op, int acc, long rows, long n, float* out, long ldo, const float* a, long lda,
+              int ia, const float* b, long ldb, int ib);
+void vec_colsum(long rows, long n, float* out, const float* a, long lda, const float* b, long ldb);
+void vec_rowsum(long rows, long n, float* out, const float* a, long lda, const float* b, long ldb);
+void vec_norm(int rms, double eps, long rows, long n, float* y, float* mean, float* inv,
+              const float* x, const float* w, const float* b, const float* scale,
+              const float* shift);
+void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const float* x, const float* dy,
+                   const float* mean, const float* inv, const float* w, const float* b,
+                   const float* scale, float* dw, float* db, float* dscale, float* dshift);
+void vec_softmax_back(long rows, long n, float* dx, int acc, const float* y, const float* dy);
+void vec_expsum(long rows, long n, float* max, float* sum, const float* x);
+void vec_exp_back(long rows, long n, float* dx, int acc, const float* x, const float* lse,
+                  const float* g);
+
+// optim.c
+void vec_adam(long n, float* p, float* m, float* v, const float* g, float scale, float beta1,
+              float beta2, float step, float root, float eps, float keep, float l2);
+void vec_lion(long n, float* p, float* m, const float* g, float scale, float beta1, float beta2,
+              float lr, float keep);
+double vec_sumsq(long n, const float* x);
+
 // attention.c
 #include "attention.h"
 int attn_vectors(void); // 0 there is no code for this processor, 1 AVX2, 2 AVX-512

@@ -1,0 +1,270 @@
+//go:build native && cgo
+
+// rows.c - passes over the rows of matrices: two operands of which one may
+// repeat, sums along rows and columns, normalisation, gradients of softmax.
+//
+// Sums run in sixteen partial sums per row, folded in halves; sums over rows
+// take the rows in order.
+
+#include "native.h"
+#include "rows.h"
+#include "vec16.h"
+#include <math.h>
+#include <string.h>
+
+#define REST(k) (sizeof(float) * (size_t)(k))
+
+INLINE f16 load(const float* p, long k)
+{
+    if (k >= 16) return *(const f16*)p;
+    f16 v = {0};
+    memcpy(&v, p, REST(k));
+    return v;
+}
+
+INLINE void store(float* p, f16 v, long k)
+{
+    if (k >= 16)
+        *(f16*)p = v;
+    else
+        memcpy(p, &v, REST(k));
+}
+
+INLINE float fold(f16 s)
+{
+    for (int w = 8; w; w /= 2)
+        for (int j = 0; j < w; j++)
+            s[j] += s[j + w];
+    return s[0];
+}
+
+INLINE f16 splat(float x) { return x - (f16){0}; }
+
+INLINE f16 combine(int op, f16 x, f16 y)
+{
+    switch (op) {
+    case PAIR_ADD: return x + y;
+    case PAIR_SUB: return x - y;
+    case PAIR_MUL: return x * y;
+    case PAIR_DIV: return x / y;
+    case PAIR_MIN: return pick((x < y) | (x != x), x, y);
+    default: return pick((x > y) | (x != x), x, y);
+    }
+}
+
+// ia and ib are 1, or 0 for one value that the row repeats.
+INLINE void pair(int op, int acc, long rows, long n, float* out, long ldo, const float* a, long lda,
+                 int ia, const float* b, long ldb, int ib)
+{
+    for (long r = 0; r < rows; r++, out += ldo, a += lda, b += ldb) {
+        const f16 a0 = splat(*a), b0 = splat(*b);
+        for (long i = 0; i < n; i += 16) {
+            const long k = n - i;
+            f16 v = combine(op, ia ? load(a + i, k) : a0, ib ? load(b + i, k) : b0);
+            if (acc) v += load(out + i, k);
+            store(out + i, v, k);
+        }
+    }
+}
+
+#define PAIR(OP)                                                                                   \
+    case OP:                                                                                       \
+        if (ia && ib)                                                                              \
+            pair(OP, acc, rows, n, out, ldo, a, lda, 1, b, ldb, 1);                                \
+        else                                                                                       \
+            pair(OP, acc, rows, n, out, ldo, a, lda, ia, b, ldb, ib);                              \
+        break;
+
+CLONES void vec_pair(int op, int acc, long rows, long n, float* out, long ldo, const float* a,
+                     long lda, int ia, const float* b, long ldb, int ib)
+{
+    switch (op) {
+        PAIR(PAIR_ADD)
+        PAIR(PAIR_SUB)
+        PAIR(PAIR_MUL)
+        PAIR(PAIR_DIV)
+        PAIR(PAIR_MIN)
+        PAIR(PAIR_MAX)
+    }
+}
+
+// out[i] += sum over rows of a[r][i] b[r][i]; b may be NULL for ones.
+CLONES void vec_colsum(long rows, long n, float* out, const float* a, long lda, const float* b,
+                       long ldb)
+{
+    for (long i = 0; i < n; i += 64) { // four vectors stay in registers
+        const long k = n - i;
+        f16 s[4];
+        for (int j = 0; j < 4; j++)
+            s[j] = 16 * j < k ? load(out + i + 16 * j, k - 16 * j) : splat(0);
+        if (k >= 64) {
+            for (long r = 0; r < rows; r++)
+                for (int j = 0; j < 4; j++) {
+                    f16 v = *(const f16*)(a + r * lda + i + 16 * j);
+                    if (b) v *= *(const f16*)(b + r * ldb + i + 16 * j);
+                    s[j] += v;
+                }
+        } else {
+            for (long r = 0; r < rows; r++)
+                for (int j = 0; 16 * j < k; j++) {
+                    f16 v = load(a + r * lda + i + 16 * j, k - 16 * j);
+                    if (b) v *= load(b + r * ldb + i + 16 * j, k - 16 * j);
+                    s[j] += v;
+                }
+        }
+        for (int j = 0; 16 * j < k && j < 4; j++)
+            store(out + i + 16 * j, s[j], k - 16 * j);
+    }
+}
+
+// out[r] = sum of a[r][i] b[r][i]; b may be NULL for ones.
+CLONES void vec_rowsum(long rows, long n, float* out, const float* a, long lda, const float* b,
+                       long ldb)
+{
+    for (long r = 0; r < rows; r++, a += lda, b = b ? b + ldb : b) {
+        f16 s = {0};
+        for (long i = 0; i < n; i += 16) {
+            f16 v = load(a + i, n - i);
+            if (b) v *= load(b + i, n - i);
+            s += v;
+        }
+        out[r] = fold(s);
+    }
+}
+
+// y = (x - mean) / sqrt(var + eps), then w and b of each column, then (1 + scale) and shift.
+CLONES void vec_norm(int rms, double eps, long rows, long n, float* y, float* mean, float* inv,
+                     const float* x, const float* w, const float* b, const float* scale,
+                     const float* shift)
+{
+    for (long r = 0; r < rows; r++, x += n, y += n) {
+        f16 s = {0};
+        float m = 0;
+        if (!rms) {
+            for (long i = 0; i < n; i += 16)
+                s += load(x + i, n - i);
+            m = (float)((double)fold(s) / (double)n);
+        }
+        s = splat(0);
+        for (long i = 0; i + 16 <= n; i += 16) {
+            const f16 d = *(const f16*)(x + i) - m;
+            s += d * d;
+        }
+        for (long i = n & ~15L; i < n; i++)
+            s[i & 15] += (x[i] - m) * (x[i] - m);
+        const float k = (float)(1 / sqrt((double)fold(s) / (double)n + eps));
+        mean[r] = m;
+        inv[r] = k;
+        for (long i = 0; i < n; i += 16) {
+            const long left = n - i;
+            f16 v = (load(x + i, left) - m) * k;
+            if (w) v *= load(w + i, left);
+            if (b) v += load(b + i, left);
+            if (scale) v *= 1.0f + load(scale + i, left);
+            if (shift) v += load(shift + i, left);
+            store(y + i, v, left);
+        }
+    }
+}
+
+// The gradients of vec_norm. dw, db, dscale and dshift, where given, are added to.
+CLONES void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const float* x,
+                          const float* dy, const float* mean, const float* inv, const float* w,
+                          const float* b, const float* scale, float* dw, float* db, float* dscale,
+                          float* dshift)
+{
+    for (long r = 0; r < rows; r++, x += n, dy += n, dx += n) {
+        const float m = mean[r], k = inv[r];
+        f16 s1 = {0}, s2 = {0};
+        for (long i = 0; i < n; i += 16) {
+            const long left = n - i;
+            f16 g = load(dy + i, left);
+            const f16 v = (load(x + i, left) - m) * k; // beyond the row's end g is 0
+            if (dshift) store(dshift + i, load(dshift + i, left) + g, left);
+            if (dscale) {
+                f16 u = v;
+                if (w) u *= load(w + i, left);
+                if (b) u += load(b + i, left);
+                store(dscale + i, load(dscale + i, left) + g * u, left);
+            }
+            if (scale) g *= 1.0f + load(scale + i, left);
+            if (db) store(db + i, load(db + i, left) + g, left);
+            if (dw) store(dw + i, load(dw + i, left) + g * v, left);
+            if (w) g *= load(w + i, left);
+            s1 += g;
+            s2 += g * v;
+        }
+        const float c1 = rms ? 0 : (float)((double)fold(s1) / (double)n);
+        const float c2 = (float)((double)fold(s2) / (double)n);
+        for (long i = 0; i < n; i += 16) {
+            const long left = n - i;
+            f16 g = load(dy + i, left);
+            const f16 v = (load(x + i, left) - m) * k;
+            if (scale) g *= 1.0f + load(scale + i, left);
+            if (w) g *= load(w + i, left);
+            f16 d = k * (g - c1 - v * c2);
+            if (acc) d += load(dx + i, left);
+            store(dx + i, d, left);
+        }
+    }
+}
+
+// dx = y (dy - sum of y dy), the gradient of softmax with the result y
+CLONES void vec_softmax_back(long rows, long n, float* dx, int acc, const float* y, const float* dy)
+{
+    for (long r = 0; r < rows; r++, dx += n, y += n, dy += n) {
+        f16 s = {0};
+        for (long i = 0; i < n; i += 16)
+            s += load(y + i, n - i) * load(dy + i, n - i);
+        const float t = fold(s);
+        for (long i = 0; i < n; i += 16) {
+            f16 d = load(y + i, n - i) * (load(dy + i, n - i) - t);
+            if (acc) d += load(dx + i, n - i);
+            store(dx + i, d, n - i);
+        }
+    }
+}
+
+// max[r] and sum[r] = sum of exp(x - max[r])
+CLONES void vec_expsum(long rows, long n, float* max, float* sum, const float* x)
+{
+    for (long r = 0; r < rows; r++, x += n) {
+        const f16 lowest = splat(-__builtin_inff());
+        f16 top = lowest;
+        for (long i = 0; i < n; i += 16) {
+            f16 v = lowest;
+            if (n - i >= 16)
+                v = *(const f16*)(x + i);
+            else
+                memcpy(&v, x + i, REST(n - i));
+            top = pick((v > top) | (v != v), v, top);
+        }
+        float m = top[0];
+        for (int j = 1; j < 16; j++)
+            m = top[j] > m || top[j] != top[j] ? top[j] : m;
+        f16 s = {0};
+        for (long i = 0; i < n; i += 16) {
+            f16 v = lowest;
+            if (n - i >= 16)
+                v = *(const f16*)(x + i);
+            else
+                memcpy(&v, x + i, REST(n - i));
+            const f16 e = exp16(v - m);
+            s += n - i >= 16 ? e : load((const float*)&e, n - i);
+        }
+        max[r] = m;
+        sum[r] = fold(s);
+    }
+}
+
+// dx = g[r] exp(x - lse[r])
+CLONES void vec_exp_back(long rows, long n, float* dx, int acc, const float* x, const float* lse,
+                         const float* g)
+{
+    for (long r = 0; r < rows; r++, dx += n, x += n)
+        for (long i = 0; i < n; i += 16) {
+            f16 d = g[r] * exp16(load(x + i, n - i) - lse[r]);
+            if (acc) d += load(dx + i, n - i);
+            store(dx + i, d, n - i);
+        }
+}

@@ -1,0 +1,119 @@
+//go:build native && cgo
+
+package cpu
+
+// #cgo noescape vec_func
+// #cgo nocallback vec_func
+// #cgo noescape vec_func_back
+// #cgo nocallback vec_func_back
+// #cgo noescape vec_pair
+// #cgo nocallback vec_pair
+// #cgo noescape vec_colsum
+// #cgo nocallback vec_colsum
+// #cgo noescape vec_rowsum
+// #cgo nocallback vec_rowsum
+// #cgo noescape vec_norm
+// #cgo nocallback vec_norm
+// #cgo noescape vec_norm_back
+// #cgo nocallback vec_norm_back
+// #cgo noescape vec_softmax_back
+// #cgo nocallback vec_softmax_back
+// #cgo noescape vec_expsum
+// #cgo nocallback vec_expsum
+// #cgo noescape vec_exp_back
+// #cgo nocallback vec_exp_back
+// #cgo noescape vec_adam
+// #cgo nocallback vec_adam
+// #cgo noescape vec_lion
+// #cgo nocallback vec_lion
+// #cgo noescape vec_sumsq
+// #cgo nocallback vec_sumsq
+// #include "native.h"
+import "C"
+
+func nativeFunc32(f Func, a, b float64, out, x []float32) bool {
+	calls.vec.Add(1)
+	C.vec_func(C.int(f), C.float(a), C.float(b), C.long(len(x)), f32(out), f32(x))
+	return true
+}
+
+func nativeFuncBack32(f Func, a, b float64, dx, x, dy []float32, acc bool) bool {
+	calls.vec.Add(1)
+	C.vec_func_back(C.int(f), C.float(a), C.float(b), C.long(len(x)), f32(dx), f32(x), f32(dy), flag(acc))
+	return true
+}
+
+func nativePair(f Pair, acc bool, rows, n int, out []float32, ldo int, a []float32, lda, ia int, b []float32, ldb, ib int) bool {
+	calls.vec.Add(1)
+	C.vec_pair(C.int(f), flag(acc), C.long(rows), C.long(n), f32(out), C.long(ldo), f32(a), C.long(lda), C.int(ia), f32(b), C.long(ldb), C.int(ib))
+	return true
+}
+
+func nativeColSums(rows, n int, out, a []float32, lda int, b []float32, ldb int) bool {
+	calls.vec.Add(1)
+	C.vec_colsum(C.long(rows), C.long(n), f32(out), f32(a), C.long(lda), f32OrNil(b), C.long(ldb))
+	return true
+}
+
+func nativeRowSums(rows, n int, out, a []float32, lda int, b []float32, ldb int) bool {
+	calls.vec.Add(1)
+	C.vec_rowsum(C.long(rows), C.long(n), f32(out), f32(a), C.long(lda), f32OrNil(b), C.long(ldb))
+	return true
+}
+
+func nativeNorm(p *Norm[float32], rows int, y, mean, inv, x []float32) bool {
+	calls.vec.Add(1)
+	C.vec_norm(flag(p.RMS), C.double(p.Eps), C.long(rows), C.long(p.N), f32(y), f32(mean), f32(inv), f32(x),
+		f32OrNil(p.W), f32OrNil(p.B), f32OrNil(p.Scale), f32OrNil(p.Shift))
+	return true
+}
+
+func nativeNormBack(p *Norm[float32], rows int, dx []float32, acc bool, x, dy, mean, inv []float32, g *NormGrads[float32]) bool {
+	calls.vec.Add(1)
+	C.vec_norm_back(flag(p.RMS), C.long(rows), C.long(p.N), f32(dx), flag(acc), f32(x), f32(dy), f32(mean), f32(inv),
+		f32OrNil(p.W), f32OrNil(p.B), f32OrNil(p.Scale), f32OrNil(g.W), f32OrNil(g.B), f32OrNil(g.Scale), f32OrNil(g.Shift))
+	return true
+}
+
+func nativeSoftmaxBack(rows, n int, dx []float32, acc bool, y, dy []float32) bool {
+	calls.vec.Add(1)
+	C.vec_softmax_back(C.long(rows), C.long(n), f32(dx), flag(acc), f32(y), f32(dy))
+	return true
+}
+
+func nativeExpSum(rows, n int, top, sum, x []float32) bool {
+	calls.vec.Add(1)
+	C.vec_expsum(C.long(rows), C.long(n), f32(top), f32(sum), f32(x))
+	return true
+}
+
+func nativeExpBack(rows, n int, dx []float32, acc bool, x, lse, g []float32) bool {
+	calls.vec.Add(1)
+	C.vec_exp_back(C.long(rows), C.long(n), f32(dx), flag(acc), f32(x), f32(lse), f32(g))
+	return true
+}
+
+func nativeAdam(a *Adam, p, m, v, g []float32) bool {
+	calls.vec.Add(1)
+	C.vec_adam(C.long(len(p)), f32(p), f32(m), f32(v), f32(g), C.float(a.Scale), C.float(a.Beta1), C.float(a.Beta2),
+		C.float(a.Step), C.float(a.Root), C.float(a.Eps), C.float(a.Keep), C.float(a.L2))
+	return true
+}
+
+func nativeLion(l *Lion, p, m, g []float32) bool {
+	calls.vec.Add(1)
+	C.vec_lion(C.long(len(p)), f32(p), f32(m), f32(g), C.float(l.Scale), C.float(l.Beta1), C.float(l.Beta2), C.float(l.LR), C.float(l.Keep))
+	return true
+}
+
+func nativeSumSquares(x []float32) (float64, bool) {
+	calls.vec.Add(1)
+	return float64(C.vec_sumsq(C.long(len(x)), f32(x))), true
+}
+
+func f32OrNil(x []float32) *C.float {
+	if len(x) == 0 {
+		return nil
+	}
+	return f32(x)
+}

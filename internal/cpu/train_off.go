@@ -1,0 +1,33 @@
+//go:build !native || !cgo
+
+package cpu
+
+func nativeFunc32(f Func, a, b float64, out, x []float32) bool { return false }
+
+func nativeFuncBack32(f Func, a, b float64, dx, x, dy []float32, acc bool) bool { return false }
+
+func nativePair(f Pair, acc bool, rows, n int, out []float32, ldo int, a []float32, lda, ia int, b []float32, ldb, ib int) bool {
+	return false
+}
+
+func nativeColSums(rows, n int, out, a []float32, lda int, b []float32, ldb int) bool { return false }
+
+func nativeRowSums(rows, n int, out, a []float32, lda int, b []float32, ldb int) bool { return false }
+
+func nativeNorm(p *Norm[float32], rows int, y, mean, inv, x []float32) bool { return false }
+
+func nativeNormBack(p *Norm[float32], rows int, dx []float32, acc bool, x, dy, mean, inv []float32, g *NormGrads[float32]) bool {
+	return false
+}
+
+func nativeSoftmaxBack(rows, n int, dx []float32, acc bool, y, dy []float32) bool { return false }
+
+func nativeExpSum(rows, n int, top, sum, x []float32) bool { return false }
+
+func nativeExpBack(rows, n int, dx []float32, acc bool, x, lse, g []float32) bool { return false }
+
+func nativeAdam(a *Adam, p, m, v, g []float32) bool { return false }
+
+func nativeLion(l *Lion, p, m, g []float32) bool { return false }
+
+func nativeSumSquares(x []float32) (float64, bool) { return 0, false }
