@@ -91,6 +91,13 @@ func Gemm64(w *Worker, ta, tb bool, m, n, k int, alpha float64, a []float64, lda
 		return
 	}
 	total, across := tiles(m, n)
+	if w != nil { // as in Gemm32
+		for t := range total {
+			i, j := t/across*tileM, t%across*tileN
+			gemm64(w, ta, tb, min(tileM, m-i), min(tileN, n-j), k, alpha, a, lda, i, b, ldb, j, beta, c[i*ldc+j:], ldc)
+		}
+		return
+	}
 	on(w, total, func(w *Worker, t int) {
 		i, j := t/across*tileM, t%across*tileN
 		gemm64(w, ta, tb, min(tileM, m-i), min(tileN, n-j), k, alpha, a, lda, i, b, ldb, j, beta, c[i*ldc+j:], ldc)

@@ -101,6 +101,8 @@ void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const float* 
                    const float* mean, const float* inv, const float* w, const float* b,
                    const float* scale, float* dw, float* db, float* dscale, float* dshift);
 void vec_softmax_back(long rows, long n, float* dx, int acc, const float* y, const float* dy);
+void vec_blend(long n, float* out, int acc, float p, const float* x, float q, const float* y,
+               float r);
 void vec_expsum(long rows, long n, float* max, float* sum, const float* x);
 void vec_exp_back(long rows, long n, float* dx, int acc, const float* x, const float* lse,
                   const float* g);

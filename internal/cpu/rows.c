@@ -225,6 +225,18 @@ CLONES void vec_softmax_back(long rows, long n, float* dx, int acc, const float*
     }
 }
 
+// out = p x + q y + r; y may be NULL for q = 0
+CLONES void vec_blend(long n, float* out, int acc, float p, const float* x, float q, const float* y,
+                      float r)
+{
+    for (long i = 0; i < n; i += 16) {
+        f16 d = p * load(x + i, n - i) + r;
+        if (y) d += q * load(y + i, n - i);
+        if (acc) d += load(out + i, n - i);
+        store(out + i, d, n - i);
+    }
+}
+
 // max[r] and sum[r] = sum of exp(x - max[r])
 CLONES void vec_expsum(long rows, long n, float* max, float* sum, const float* x)
 {

@@ -282,6 +282,61 @@ func SoftmaxBack[T Float](rows, n int, dx []T, acc bool, y, dy []T) {
 	}
 }
 
+// Blend sets out to p·x + q·y + r, or adds that to out; y is nil for zeros. out may
+// be x or y.
+func Blend[T Float](out []T, acc bool, p float64, x []T, q float64, y []T, r float64) {
+	sameLen("Blend", len(out), len(x))
+	if y != nil {
+		sameLen("Blend", len(out), len(y))
+	}
+	if len(out) == 0 {
+		return
+	}
+	if o, ok := any(out).([]float32); ok && nativeBlend(o, acc, p, any(x).([]float32), q, any(y).([]float32), r) {
+		return
+	}
+	for i, v := range x {
+		d := T(T(p)*v) + T(r)
+		if y != nil {
+			d += T(T(q) * y[i])
+		}
+		if acc {
+			d += out[i]
+		}
+		out[i] = d
+	}
+}
+
+// SoftmaxRows is Softmax32 of contiguous rows where it is called, on one thread,
+// in both dtypes.
+func SoftmaxRows[T Float](rows, n int, out, x []T) {
+	if rows <= 0 || n <= 0 {
+		return
+	}
+	reach("SoftmaxRows", "out", len(out), rows*n)
+	reach("SoftmaxRows", "x", len(x), rows*n)
+	if o, ok := any(out).([]float32); ok {
+		if x := any(x).([]float32); !nativeSoftmax32(rows, n, o, n, x, n) {
+			goSoftmax32(rows, n, o, n, x, n)
+		}
+		return
+	}
+	for r := range rows {
+		o, v := out[r*n:][:n], x[r*n:][:n]
+		top, s := T(math.Inf(-1)), T(0)
+		for _, t := range v {
+			top = max(top, t)
+		}
+		for i, t := range v {
+			o[i] = T(math.Exp(float64(t - top)))
+			s += o[i]
+		}
+		for i := range o {
+			o[i] /= s
+		}
+	}
+}
+
 // LogSumExp sets lse[r] to log Σ exp(x[r·n+i]); sums is scratch like lse.
 func LogSumExp[T Float](rows, n int, lse, sums, x []T) {
 	if rows <= 0 {

@@ -257,6 +257,9 @@ func softmaxes[T Float](t *testing.T, eps float64) {
 		lse := make([]T, rows)
 		LogSumExp(rows, n, lse, make([]T, rows), x)
 		near(t, "lse", lse, 4, eps, func(r int) float64 { return lse64[r] }, func(r int) float64 { return 1 + math.Abs(lse64[r]) })
+		soft := make([]T, rows*n)
+		SoftmaxRows(rows, n, soft, x)
+		near(t, "probabilities", soft, 6, eps, func(i int) float64 { return prob[i] }, func(i int) float64 { return prob[i] * (1 + math.Abs(float64(x[i]))) })
 		for _, acc := range []bool{false, true} {
 			dx, dl := draw[T](4, rows*n), draw[T](5, rows*n)
 			keep := func(old []T) func(i int) float64 {
@@ -283,6 +286,39 @@ func softmaxes[T Float](t *testing.T, eps float64) {
 		LogSumExp(1, 2, lse, make([]T, 1), []T{c.x, c.x})
 		if lse[0] != c.want && (lse[0] == lse[0] || c.want == c.want) && math.Abs(float64(lse[0]-c.want)) > 1e-3 {
 			t.Errorf("log-sum-exp of two %v is %v, want %v", c.x, lse[0], c.want)
+		}
+	}
+}
+
+func TestBlend(t *testing.T) {
+	t.Run("float32", func(t *testing.T) { blends[float32](t, 0x1p-23) })
+	t.Run("float64", func(t *testing.T) { blends[float64](t, 0x1p-52) })
+}
+
+func blends[T Float](t *testing.T, eps float64) {
+	for _, n := range []int{0, 1, 16, 37} {
+		for _, acc := range []bool{false, true} {
+			for _, second := range []bool{false, true} {
+				x, y, out := draw[T](1, n), draw[T](2, n), draw[T](3, n)
+				old := append([]T(nil), out...)
+				operand := y
+				if !second {
+					operand = nil
+				}
+				Blend(out, acc, 0.75, x, -1.5, operand, 0.25)
+				terms := func(i int) (a, b, c float64) {
+					if second {
+						b = -1.5 * float64(y[i])
+					}
+					if acc {
+						c = float64(old[i])
+					}
+					return 0.75 * float64(x[i]), b, c
+				}
+				near(t, fmt.Sprint("blend ", n, acc, second), out, 3, eps,
+					func(i int) float64 { a, b, c := terms(i); return a + b + c + 0.25 },
+					func(i int) float64 { a, b, c := terms(i); return math.Abs(a) + math.Abs(b) + math.Abs(c) + 0.25 })
+			}
 		}
 	}
 }

@@ -18,6 +18,8 @@ package cpu
 // #cgo nocallback vec_norm_back
 // #cgo noescape vec_softmax_back
 // #cgo nocallback vec_softmax_back
+// #cgo noescape vec_blend
+// #cgo nocallback vec_blend
 // #cgo noescape vec_expsum
 // #cgo nocallback vec_expsum
 // #cgo noescape vec_exp_back
@@ -78,6 +80,12 @@ func nativeNormBack(p *Norm[float32], rows int, dx []float32, acc bool, x, dy, m
 func nativeSoftmaxBack(rows, n int, dx []float32, acc bool, y, dy []float32) bool {
 	calls.vec.Add(1)
 	C.vec_softmax_back(C.long(rows), C.long(n), f32(dx), flag(acc), f32(y), f32(dy))
+	return true
+}
+
+func nativeBlend(out []float32, acc bool, p float64, x []float32, q float64, y []float32, r float64) bool {
+	calls.vec.Add(1)
+	C.vec_blend(C.long(len(out)), f32(out), flag(acc), C.float(p), f32(x), C.float(q), f32OrNil(y), C.float(r))
 	return true
 }
 

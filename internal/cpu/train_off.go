@@ -22,6 +22,10 @@ func nativeNormBack(p *Norm[float32], rows int, dx []float32, acc bool, x, dy, m
 
 func nativeSoftmaxBack(rows, n int, dx []float32, acc bool, y, dy []float32) bool { return false }
 
+func nativeBlend(out []float32, acc bool, p float64, x []float32, q float64, y []float32, r float64) bool {
+	return false
+}
+
 func nativeExpSum(rows, n int, top, sum, x []float32) bool { return false }
 
 func nativeExpBack(rows, n int, dx []float32, acc bool, x, lse, g []float32) bool { return false }

@@ -1,0 +1,100 @@
+package nn
+
+import (
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// normNode is what a normalisation keeps: which of its node's operands are what.
+type normNode struct {
+	rms    bool
+	groups int // 0: rows of the last axis
+	eps    float64
+	w, b   *Var
+	scale  *Var
+	shift  *Var
+}
+
+func value(v *Var) *gpu.Tensor {
+	if v == nil {
+		return nil
+	}
+	return v.val
+}
+
+func (p *normNode) rows() ops.NormConfig {
+	return ops.NormConfig{RMS: p.rms, Eps: p.eps, Weight: value(p.w), Bias: value(p.b), Scale: value(p.scale), Shift: value(p.shift)}
+}
+
+func (p *normNode) group() ops.GroupNormConfig {
+	return ops.GroupNormConfig{Groups: p.groups, Eps: p.eps, Weight: value(p.w), Bias: value(p.b), Scale: value(p.scale), Shift: value(p.shift)}
+}
+
+func normalise(x *Var, p normNode) *Var {
+	t := x.tape
+	val := t.empty(x.Shape()...)
+	n := 1
+	if p.groups > 0 {
+		n = x.Shape()[0] * p.groups
+	} else if s := x.Shape(); len(s) > 0 && s[len(s)-1] > 0 {
+		n = x.val.Len() / s[len(s)-1]
+	}
+	mean, inv := t.empty(n), t.empty(n)
+	if p.groups > 0 {
+		ops.GroupNorm(val, mean, inv, x.val, p.group())
+	} else {
+		ops.Norm(val, mean, inv, x.val, p.rows())
+	}
+	// x and up to three more operands fit in; the fifth travels in norm alone, where it needs the others' company.
+	y, node := t.result(val, normBack, x, first(p.w, p.b), first(p.scale, p.shift), nil)
+	if node != nil {
+		node.norm, node.save[0], node.save[1] = p, mean, inv
+		start := len(t.lists)
+		for _, v := range [...]*Var{p.w, p.b, p.scale, p.shift} {
+			if v != nil {
+				t.lists = append(t.lists, v)
+			}
+		}
+		node.more = t.lists[start:len(t.lists):len(t.lists)]
+	}
+	return y
+}
+
+// first is the one of two that a gradient is wanted for, else one that is there.
+func first(a, b *Var) *Var {
+	if a == nil || b != nil && b.needs {
+		return b
+	}
+	return a
+}
+
+func normBack(t *Tape, n *node) {
+	p := &n.norm
+	var g ops.NormGrads
+	for _, part := range [...]struct {
+		to *(*gpu.Tensor)
+		v  *Var
+	}{{&g.Weight, p.w}, {&g.Bias, p.b}, {&g.Scale, p.scale}, {&g.Shift, p.shift}} {
+		if to, acc := t.into(part.v); to != nil {
+			if !acc {
+				ops.Fill(to, 0)
+			}
+			*part.to = to
+		}
+	}
+	x := n.in[0]
+	to, acc := t.into(x)
+	var spare *gpu.Tensor
+	if to == nil { // only the parts' gradients are wanted
+		spare = t.empty(x.Shape()...)
+		to, acc = spare, false
+	}
+	if p.groups > 0 {
+		ops.GroupNormBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.group())
+	} else {
+		ops.NormBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.rows())
+	}
+	if spare != nil {
+		t.arena.Free(spare)
+	}
+}

@@ -1,0 +1,123 @@
+package ops
+
+import (
+	"math"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// Gather sets row i of out, [..., D], to row ids[i] of table, [K, D]: an embedding. It
+// panics on ids, Int32, outside 0..K-1.
+func Gather(out, table, ids *gpu.Tensor) {
+	d := gatherCheck("Gather", out, table, ids)
+	if out.Double() {
+		gather(out.F64(), table.F64(), ids.I32(), d)
+	} else {
+		gather(out.F32(), table.F32(), ids.I32(), d)
+	}
+}
+
+func gatherCheck(op string, rows, table, ids *gpu.Tensor) (d int) {
+	onCPU(op, rows, table)
+	s := table.Shape()
+	if len(s) != 2 {
+		fail(op, "the table has shape %v, want [rows, width]", s)
+	}
+	if ids.DType() != gpu.Int32 || ids.Device().CUDA() {
+		fail(op, "ids are %v on %v, want int32 on the CPU", ids.DType(), ids.Device())
+	}
+	if rows.Len() != ids.Len()*s[1] {
+		fail(op, "%d ids of rows of %d for shape %v", ids.Len(), s[1], rows.Shape())
+	}
+	for i, k := range ids.I32() {
+		if k < 0 || int(k) >= s[0] {
+			fail(op, "id %d at %d, want 0 to %d", k, i, s[0]-1)
+		}
+	}
+	return s[1]
+}
+
+func gather[T cpu.Float](out, table []T, ids []int32, d int) {
+	for i, k := range ids {
+		copy(out[i*d:][:d], table[int(k)*d:])
+	}
+}
+
+// ScatterAdd adds row i of dy, [..., D], to row ids[i] of dtable, [K, D], in the order
+// of i: Gather's gradient.
+func ScatterAdd(dtable, dy, ids *gpu.Tensor) {
+	d := gatherCheck("ScatterAdd", dy, dtable, ids)
+	if dy.Double() {
+		scatterAdd(dtable.F64(), dy.F64(), ids.I32(), d)
+	} else {
+		scatterAdd(dtable.F32(), dy.F32(), ids.I32(), d)
+	}
+}
+
+func scatterAdd[T cpu.Float](table, dy []T, ids []int32, d int) {
+	for i, k := range ids {
+		row := table[int(k)*d:][:d]
+		cpu.PairRows(cpu.PairAdd, false, 1, d, row, d, row, d, 1, dy[i*d:], d, 1)
+	}
+}
+
+// ArgMax sets at, Int32 with one element a row, to the place of the greatest element
+// of each row of x, [..., n], the first of equals, and top, if not nil, to its value.
+// A row with NaN gives the first NaN. It panics on rows of no elements.
+func ArgMax(at, top, x *gpu.Tensor) {
+	const op = "ArgMax"
+	onCPU(op, x, top)
+	rows, n := lastAxis(op, x)
+	wantRows(op, "at", at, rows)
+	if n == 0 || at.DType() != gpu.Int32 {
+		fail(op, "rows of %d elements, places are %v, want at least one element and int32", n, at.DType())
+	}
+	if top != nil {
+		wantRows(op, "top", top, rows)
+	}
+	if x.Double() {
+		argMax(at.I32(), data[float64](top), x.F64(), n)
+	} else {
+		argMax(at.I32(), data[float32](top), x.F32(), n)
+	}
+}
+
+func argMax[T cpu.Float](at []int32, top, x []T, n int) {
+	for r := range at {
+		row, best := x[r*n:][:n], 0
+		for i, v := range row {
+			if v > row[best] || v != v && row[best] == row[best] {
+				best = i
+			}
+		}
+		at[r] = int32(best)
+		if top != nil {
+			top[r] = row[best]
+		}
+	}
+}
+
+// PickAdd adds g[r] to element at[r] of row r of dx, [..., n]: the gradient by a row of
+// one of its elements.
+func PickAdd(dx, g, at *gpu.Tensor) {
+	const op = "PickAdd"
+	onCPU(op, dx, g)
+	rows, n := lastAxis(op, dx)
+	wantRows(op, "g", g, rows)
+	wantRows(op, "at", at, rows)
+	if n > math.MaxInt32 {
+		fail(op, "rows of %d elements, want fewer than 2^31", n)
+	}
+	if dx.Double() {
+		pickAdd(dx.F64(), g.F64(), at.I32(), n)
+	} else {
+		pickAdd(dx.F32(), g.F32(), at.I32(), n)
+	}
+}
+
+func pickAdd[T cpu.Float](dx, g []T, at []int32, n int) {
+	for r, i := range at {
+		dx[r*n+int(i)] += g[r]
+	}
+}

@@ -1,0 +1,178 @@
+package ops
+
+import (
+	"math"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// AdamConfig is one step of Adam (Kingma and Ba 2015, arXiv 1412.6980), with the
+// corrections for the first steps worked into Step and Root by the caller.
+type AdamConfig struct {
+	Scale        float64 // factor of the gradient
+	L2           float64 // added to the gradient, times the parameter
+	Beta1, Beta2 float64
+	Step         float64 // learning rate over 1 - Beta1^t
+	Root         float64 // 1/√(1 - Beta2^t)
+	Eps          float64
+	Keep         float64 // factor of the parameter, 1 - learning rate·decay (AdamW: Loshchilov and Hutter 2019, arXiv 1711.05101)
+}
+
+// Adam makes a step of elements lo to hi: with d = Scale·grad + L2·p, m = Beta1·m +
+// (1-Beta1)·d, v = Beta2·v + (1-Beta2)·d², p = Keep·p - Step·m/(√v·Root + Eps). All
+// tensors have one length and dtype (float32 or float64).
+func Adam(p, m, v, grad *gpu.Tensor, lo, hi int, cfg AdamConfig) {
+	optimiser("Adam", lo, hi, p, m, v, grad)
+	c := newCall(adamBlock, p, m, v, grad)
+	c.n[0], c.n[1] = lo, hi
+	c.adam = cpu.Adam(cfg)
+	c.each(ceil(hi-lo, mapBlock))
+}
+
+func optimiser(op string, lo, hi int, ts ...*gpu.Tensor) {
+	onCPU(op, ts...)
+	for i, t := range ts {
+		if t.Len() != ts[0].Len() {
+			fail(op, "operand %d has %d elements, the parameters %d", i, t.Len(), ts[0].Len())
+		}
+	}
+	if lo < 0 || hi < lo || hi > ts[0].Len() {
+		fail(op, "elements %d to %d of %d", lo, hi, ts[0].Len())
+	}
+}
+
+func adamBlock(c *call, _ *cpu.Worker, i int) {
+	lo, hi := c.span(i)
+	if c.double() {
+		c.adam.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi], c.t[3].F64()[lo:hi])
+		return
+	}
+	c.adam.Run32(c.t[0].F32()[lo:hi], c.t[1].F32()[lo:hi], c.t[2].F32()[lo:hi], c.t[3].F32()[lo:hi])
+}
+
+// span is the elements of item i between n[0] and n[1].
+func (c *call) span(i int) (lo, hi int) {
+	lo = c.n[0] + i*mapBlock
+	return lo, min(lo+mapBlock, c.n[1])
+}
+
+// LionConfig is one step of Lion (Chen et al. 2023, arXiv 2302.06675).
+type LionConfig struct {
+	Scale        float64 // factor of the gradient
+	Beta1, Beta2 float64
+	LR           float64
+	Keep         float64 // factor of the parameter, 1 - learning rate·decay
+}
+
+// Lion makes a step of elements lo to hi: with d = Scale·grad, p = Keep·p -
+// LR·sign(Beta1·m + (1-Beta1)·d), then m = Beta2·m + (1-Beta2)·d.
+func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
+	optimiser("Lion", lo, hi, p, m, grad)
+	c := newCall(lionBlock, p, m, grad)
+	c.n[0], c.n[1] = lo, hi
+	c.lion = cpu.Lion(cfg)
+	c.each(ceil(hi-lo, mapBlock))
+}
+
+func lionBlock(c *call, _ *cpu.Worker, i int) {
+	lo, hi := c.span(i)
+	if c.double() {
+		c.lion.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi])
+		return
+	}
+	c.lion.Run32(c.t[0].F32()[lo:hi], c.t[1].F32()[lo:hi], c.t[2].F32()[lo:hi])
+}
+
+// SGDConfig is one step of stochastic gradient descent.
+type SGDConfig struct {
+	Decay    float64 // added to the gradient, times the parameter
+	Momentum float64
+	Nesterov bool
+	LR       float64
+}
+
+// SGD makes a step of elements lo to hi: with d = grad + Decay·p, v = Momentum·v + d and p
+// = p - LR·v, or p - LR·(d + Momentum·v) with Nesterov. v is nil without momentum. It
+// changes grad.
+func SGD(p, v, grad *gpu.Tensor, lo, hi int, cfg SGDConfig) {
+	optimiser("SGD", lo, hi, p, grad)
+	c := newCall(sgdBlock, p, v, grad)
+	if v != nil {
+		optimiser("SGD", lo, hi, p, v)
+	}
+	c.n[0], c.n[1], c.sgd = lo, hi, cfg
+	c.each(ceil(hi-lo, mapBlock))
+}
+
+func sgdBlock(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		sgdOf[float64](c, i)
+	} else {
+		sgdOf[float32](c, i)
+	}
+}
+
+func sgdOf[T cpu.Float](c *call, i int) {
+	lo, hi := c.span(i)
+	p, g, o := data[T](c.t[0])[lo:hi], data[T](c.t[2])[lo:hi], &c.sgd
+	if o.Decay != 0 {
+		cpu.Blend(g, false, 1, g, o.Decay, p, 0)
+	}
+	step := g
+	if c.t[1] != nil {
+		v := data[T](c.t[1])[lo:hi]
+		cpu.Blend(v, false, o.Momentum, v, 1, g, 0)
+		step = v
+		if o.Nesterov {
+			cpu.Blend(g, false, 1, g, o.Momentum, v, 0)
+			step = g
+		}
+	}
+	cpu.Blend(p, false, 1, p, -o.LR, step, 0)
+}
+
+// SumSquares is the sum of the squares of t's elements in float64, in fixed pieces
+// that are added in order; NaN or an infinity where an element is not finite.
+func SumSquares(t *gpu.Tensor) float64 {
+	onCPU("SumSquares", t)
+	c := newCall(squaresBlock, t)
+	c.n[0], c.n[1] = 0, t.Len()
+	n := ceil(t.Len(), mapBlock)
+	part := c.f64.take(n)
+	cpu.Join(n, c.run)
+	var s float64
+	for _, v := range part {
+		s += v
+	}
+	c.drop()
+	return s
+}
+
+func squaresBlock(c *call, _ *cpu.Worker, i int) {
+	lo, hi := c.span(i)
+	if c.double() {
+		c.f64.v[i] = cpu.SumSquares64(c.t[0].F64()[lo:hi])
+	} else {
+		c.f64.v[i] = cpu.SumSquares32(c.t[0].F32()[lo:hi])
+	}
+}
+
+// Item is the one element of t. On a GPU it waits for the device; NaN when that has
+// failed. It panics unless t has one element.
+func Item(t *gpu.Tensor) float64 {
+	if t.Len() != 1 {
+		fail("Item", "shape %v has %d elements, want one", t.Shape(), t.Len())
+	}
+	switch {
+	case t.F32() != nil:
+		return float64(t.F32()[0])
+	case t.F64() != nil:
+		return t.F64()[0]
+	}
+	var v [1]float64
+	if t.Read64(v[:]) != nil {
+		return math.NaN()
+	}
+	return v[0]
+}
