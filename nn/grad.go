@@ -29,12 +29,6 @@ func (t *Tape) backward(op string, y *Var, g *gpu.Tensor) {
 	t.mustDiffer(op, y, g)
 	t.session++
 	t.partial = false
-	for i := range t.vars.used { // gradients of results kept by an earlier walk are replaced, not added to
-		if v := t.vars.at(i); v.node != nil && v.grad != nil {
-			t.arena.Free(v.grad)
-			v.grad = nil
-		}
-	}
 	t.walk(y, g)
 	for _, v := range t.hooked {
 		if v.grad == nil {
@@ -73,7 +67,6 @@ func (t *Tape) GradFrom(dst []*gpu.Tensor, y *Var, g *gpu.Tensor, wrt ...*Var) [
 	t.session++
 	t.partial = true
 	defer func() { t.partial = false }()
-	first := len(dst)
 	for _, v := range wrt {
 		if v.tape != t || !v.needs {
 			panic("nn: Grad: a Var of another tape, or one that no gradient flows to: an Input, a frozen parameter, a result of those")
@@ -81,8 +74,6 @@ func (t *Tape) GradFrom(dst []*gpu.Tensor, y *Var, g *gpu.Tensor, wrt ...*Var) [
 		if v.asked == t.session {
 			panic("nn: Grad: one Var is asked for twice")
 		}
-		dst = append(dst, v.grad) // what Backward left there comes back below
-		v.grad = nil
 		v.mark, v.asked = t.session, t.session
 	}
 	if y.node != nil {
@@ -99,8 +90,9 @@ func (t *Tape) GradFrom(dst []*gpu.Tensor, y *Var, g *gpu.Tensor, wrt ...*Var) [
 	if y.mark == t.session {
 		t.walk(y, g)
 	}
-	for i, v := range wrt {
-		dst[first+i], v.grad = v.grad, dst[first+i]
+	for _, v := range wrt {
+		dst = append(dst, v.grad)
+		v.grad = nil
 	}
 	return dst
 }
@@ -147,9 +139,16 @@ func (t *Tape) walk(y *Var, g *gpu.Tensor) {
 		if !t.partial || n.leads(t.session) {
 			n.back(t, n)
 		}
-		if v.grad != nil && !t.keeps(v) {
+		switch {
+		case v.grad == nil:
+		case !t.keeps(v):
 			t.arena.Free(v.grad)
 			v.grad = nil
+		case !t.partial:
+			if v.total != nil { // of an earlier walk
+				t.arena.Free(v.total)
+			}
+			v.total, v.grad = v.grad, nil
 		}
 	}
 }
@@ -176,11 +175,21 @@ func (t *Tape) into(v *Var) (g *gpu.Tensor, acc bool) {
 	if v.param != nil && v.hook == nil && !t.partial {
 		return v.param.Grad(), true
 	}
-	if v.grad != nil {
-		return v.grad, true
+	at := t.place(v)
+	if *at != nil {
+		return *at, true
 	}
-	v.grad = t.arena.New(t.dt, v.Shape()...)
-	return v.grad, false
+	*at = t.arena.New(t.dt, v.Shape()...)
+	return *at, false
+}
+
+// place is where a gradient by v that is not a parameter's slab is: Leaf Vars add up
+// over walks of Backward, all else is the walk's own.
+func (t *Tape) place(v *Var) **gpu.Tensor {
+	if v.node == nil && v.param == nil && !t.partial {
+		return &v.total
+	}
+	return &v.grad
 }
 
 // gradient is the gradient by n's result, and whether n may pass the tensor itself on,
@@ -204,8 +213,8 @@ func (t *Tape) pass(v *Var, g *gpu.Tensor, own bool) {
 			t.arena.Free(g)
 		}
 		return
-	case own && v.grad == nil && (v.param == nil || v.hook != nil || t.partial):
-		v.grad = t.arena.View(g, v.Shape()...)
+	case own && *t.place(v) == nil && (v.param == nil || v.hook != nil || t.partial):
+		*t.place(v) = t.arena.View(g, v.Shape()...)
 		return
 	}
 	to, acc := t.into(v)

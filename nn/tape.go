@@ -35,8 +35,9 @@ type Tape struct {
 type Var struct {
 	tape  *Tape
 	val   *gpu.Tensor
-	grad  *gpu.Tensor
-	node  *node // what made it; nil for inputs and parameters
+	grad  *gpu.Tensor // during a walk
+	total *gpu.Tensor // what Grad returns
+	node  *node       // what made it; nil for inputs and parameters
 	param *Param
 	needs bool // a gradient is wanted
 	kept  bool // the gradient outlives the walk
@@ -248,12 +249,7 @@ func (x *Var) Item() float64 { return ops.Item(x.val) }
 
 // Grad is the gradient of a Leaf or of a Var that was kept, nil before Backward and
 // where nothing flowed. Of a parameter it is nil: see Param.Grad.
-func (x *Var) Grad() *gpu.Tensor {
-	if !x.kept {
-		return nil
-	}
-	return x.grad
-}
+func (x *Var) Grad() *gpu.Tensor { return x.total }
 
 // Keep makes the gradient of x, a result of an operation, outlive Backward, until the
 // next Backward. It returns x.

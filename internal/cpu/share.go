@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -115,5 +116,21 @@ func Run(f func()) {
 		f()
 		return
 	}
-	Do(func(*Worker) { f() })
+	r := runCalls.Get().(*runCall)
+	r.f = f
+	Each(1, r.each)
+	r.f = nil
+	runCalls.Put(r)
 }
+
+// runCall is a call of Run on its way to a worker, pooled with its closure.
+type runCall struct {
+	f    func()
+	each func(w *Worker, i int)
+}
+
+var runCalls = sync.Pool{New: func() any {
+	r := new(runCall)
+	r.each = func(*Worker, int) { r.f() }
+	return r
+}}

@@ -209,7 +209,8 @@ func span(chunk, n int) (lo, hi int) { return chunk * vecChunk, min((chunk+1)*ve
 func sameLen(op string, n ...int) {
 	for _, v := range n[1:] {
 		if v != n[0] {
-			panic(fmt.Sprintf("cpu: %s: operands have %v elements, want one length", op, n))
+			// A copy: else n would be allocated at every call.
+			panic(fmt.Sprintf("cpu: %s: operands have %v elements, want one length", op, append([]int(nil), n...)))
 		}
 	}
 }
