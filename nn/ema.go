@@ -53,7 +53,7 @@ func (e *EMA) Swap() {
 
 // State is the average under the parameters' names, and the number of steps.
 func (e *EMA) State() []Named {
-	out := []Named{{"ema.steps", e.steps}}
+	out := []Named{{"steps", e.steps}}
 	for _, p := range e.net.list {
 		out = append(out, Named{p.Name, e.value.Rows(p.lo, p.hi).View(p.shape...)})
 	}

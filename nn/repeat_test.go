@@ -1,0 +1,80 @@
+package nn_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/nn"
+)
+
+// bits is a hash of everything that a few steps of a network of most operations leave, at
+// sizes where work is cut into many pieces.
+func bits() string {
+	h := sha256.New()
+	for _, dt := range []gpu.DType{gpu.Float32, gpu.Float64} {
+		net, loss := smallNet(dt)
+		rows := 192
+		ids := make([]int32, rows)
+		for i := range ids {
+			ids[i] = int32(i * 7 % 10)
+		}
+		x := gpu.CPU().FromAs(dt, oracle.Normal(1, rows*30*24), rows, 30, 24)
+		tape, opt := nn.NewTape(gpu.CPU(), dt), nn.NewAdam(net, nn.AdamOptions{})
+		for range 2 {
+			tape.Run(func() {
+				tape.Backward(loss(tape, tape.Input(x), gpu.CPU().FromInt32(ids, rows)))
+			})
+			nn.ClipNorm(1, net)
+			opt.Step(0.01)
+		}
+		for _, s := range [][]nn.Named{net.State(), opt.State()} {
+			for _, n := range s {
+				for _, v := range floats(n.Tensor) {
+					h.Write(binary.LittleEndian.AppendUint64(nil, math.Float64bits(v)))
+				}
+			}
+		}
+	}
+	return fmt.Sprintf("bits=%x", h.Sum(nil))
+}
+
+// A step has the same bits at any number of threads; each is a process of its own.
+func TestBitsAtAnyNumberOfThreads(t *testing.T) {
+	if n := os.Getenv("FIDLAB_TEST_NN_THREADS"); n != "" {
+		threads, err := strconv.Atoi(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cpu.SetThreads(threads)
+		fmt.Println(bits(), cpu.Workers())
+		return
+	}
+	seen := map[string][]int{}
+	for _, n := range []int{1, 2, 3, 5} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestBitsAtAnyNumberOfThreads$")
+		cmd.Env = append(os.Environ(), fmt.Sprint("FIDLAB_TEST_NN_THREADS=", n))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%d threads: %v\n%s", n, err, out)
+		}
+		_, line, ok := strings.Cut(string(out), "bits=")
+		hash, rest, _ := strings.Cut(line, " ")
+		if got, _, _ := strings.Cut(rest, "\n"); !ok || got != fmt.Sprint(n) {
+			t.Fatalf("%d threads: the process says %q", n, out)
+		}
+		seen[hash] = append(seen[hash], n)
+	}
+	if len(seen) != 1 {
+		t.Errorf("the bits depend on the number of threads: %v", seen)
+	}
+}
