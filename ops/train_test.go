@@ -1,0 +1,274 @@
+package ops_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// The gradients of the operations that networks are trained with are checked in package
+// nn, by differences; here are sizes that are cut into many pieces, and misuse.
+
+// off is how far a float32 or float64 result of n terms may be from the sum in float64.
+func off(double bool, terms int, size float64) float64 {
+	if double {
+		return float64(terms+2) * 0x1p-52 * size
+	}
+	return float64(terms+2) * 0x1p-23 * size
+}
+
+func TestMatMulInPieces(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, double := range []bool{false, true} {
+		for _, s := range [][4]int{{1, 300, 257, 64}, {1, 40, 33, 3000}, {3, 64, 48, 2100}, {9, 130, 70, 40}, {1, 7, 1, 5}, {2, 3, 4, 0}, {1, 200, 500, 300}} {
+			batch, m, n, k := s[0], s[1], s[2], s[3]
+			for _, cfg := range []ops.MatMulConfig{{}, {TransA: true, Acc: true}, {TransB: true, Alpha: -0.5}, {TransA: true, TransB: true, Alpha: 2, Acc: true}} {
+				as, bs := []int{batch, m, k}, []int{batch, k, n}
+				if cfg.TransA {
+					as[1], as[2] = k, m
+				}
+				if cfg.TransB {
+					bs[1], bs[2] = n, k
+				}
+				a, av := tensors(r, double, 1, as...)
+				b, bv := tensors(r, double, 1, bs...)
+				out, ov := tensors(r, double, 1, batch, m, n)
+				ops.MatMul(out[0], a[0], b[0], cfg)
+				alpha := cfg.Alpha
+				if alpha == 0 {
+					alpha = 1
+				}
+				for c := range 400 { // places at random, and the corners
+					i := r.IntN(batch * m * n)
+					if c < 2 {
+						i = c * (batch*m*n - 1)
+					}
+					g, row, col := i/(m*n), i/n%m, i%n
+					var want, size float64
+					for l := range k {
+						u, v := av[0][g*m*k+row*k+min(l, k-1)], bv[0][g*k*n+l*n+col]
+						if cfg.TransA {
+							u = av[0][g*m*k+l*m+row]
+						}
+						if cfg.TransB {
+							v = bv[0][g*k*n+col*k+l]
+						}
+						want += alpha * u * v
+						size += math.Abs(alpha * u * v)
+					}
+					if cfg.Acc {
+						want += ov[0][i]
+						size += math.Abs(ov[0][i])
+					}
+					if d := math.Abs(at(out[0], i) - want); !(d <= off(double, k, size)) {
+						t.Fatalf("float64 %t, %v, %+v: element %d is %v, want %v", double, s, cfg, i, at(out[0], i), want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestLinearKeepsWhatTheFunctionIsOf(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, double := range []bool{false, true} {
+		for _, s := range [][3]int{{5, 3, 4}, {700, 130, 96}, {30, 20, 4000}} {
+			rows, n, k := s[0], s[1], s[2]
+			x, xv := tensors(r, double, 1, rows, k)
+			w, wv := tensors(r, double, 1, n, k)
+			b, bv := tensors(r, double, 1, n)
+			out, pre := x[0].Device().New(x[0].DType(), rows, n), x[0].Device().New(x[0].DType(), rows, n)
+			ops.Linear(out, pre, x[0], w[0], b[0], ops.Tanh)
+			plain := out.Like()
+			ops.Linear(plain, nil, x[0], w[0], nil, ops.Identity)
+			only := out.Like()
+			ops.Linear(only, nil, x[0], w[0], b[0], ops.Tanh)
+			for range 300 {
+				i := r.IntN(rows * n)
+				var want, size float64
+				for l := range k {
+					want += xv[0][i/n*k+l] * wv[0][i%n*k+l]
+					size += math.Abs(xv[0][i/n*k+l] * wv[0][i%n*k+l])
+				}
+				tol := off(double, k, size+math.Abs(bv[0][i%n]))
+				if d := math.Abs(at(plain, i) - want); d > tol {
+					t.Fatalf("%v: product %v, want %v", s, at(plain, i), want)
+				}
+				want += bv[0][i%n]
+				if d := math.Abs(at(pre, i) - want); d > tol {
+					t.Fatalf("%v: before the function %v, want %v", s, at(pre, i), want)
+				}
+				if d := math.Abs(at(out, i) - math.Tanh(want)); d > tol+2e-7 {
+					t.Fatalf("%v: %v, want %v", s, at(out, i), math.Tanh(want))
+				}
+				if at(only, i) != at(out, i) {
+					t.Fatalf("%v: without the part before the function the result is %v, with it %v", s, at(only, i), at(out, i))
+				}
+			}
+		}
+	}
+}
+
+// Sums over axes in front, in the middle, behind, and two at once, long ones too.
+func TestSumToAtLargeSizes(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, double := range []bool{false, true} {
+		for _, s := range []struct{ in, out []int }{
+			{[]int{3000, 70}, []int{70}}, {[]int{70, 9000}, []int{70, 1}}, {[]int{20, 300, 50}, []int{20, 1, 50}},
+			{[]int{30, 40, 50}, []int{40, 1}}, {[]int{100000}, []int{}}, {[]int{6, 5, 4, 3, 2}, []int{5, 1, 3, 1}}, {[]int{40, 50}, []int{40, 50}},
+		} {
+			n := 1
+			for _, d := range s.in {
+				n *= d
+			}
+			xs, v := tensors(r, double, 2, s.in...)
+			for _, second := range []bool{false, true} {
+				out, old := tensors(r, double, 1, s.out...)
+				b := xs[1]
+				if !second {
+					b = nil
+				}
+				ops.SumTo(out[0], xs[0], b, true)
+				want, size := append([]float64{}, old[0]...), make([]float64, out[0].Len())
+				for i := range n {
+					place, step := 0, 1
+					for k, rest := len(s.in)-1, i; k >= 0; k-- {
+						c := rest % s.in[k]
+						rest /= s.in[k]
+						if j := k - len(s.in) + len(s.out); j >= 0 {
+							if s.out[j] > 1 {
+								place += c * step
+							}
+							step *= s.out[j]
+						}
+					}
+					e := v[0][i]
+					if second {
+						e *= v[1][i]
+					}
+					want[place] += e
+					size[place] += math.Abs(e)
+				}
+				for i := range want { // pieces of 4,096 in sixteen sums, or rows one after the other
+					if d := math.Abs(at(out[0], i) - want[i]); d > off(double, 400, size[i])+1e-6*math.Abs(old[0][i]) {
+						t.Fatalf("float64 %t, %v to %v, second %t: element %d is %v, want %v", double, s.in, s.out, second, i, at(out[0], i), want[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestArgMax(t *testing.T) {
+	nan := float32(math.NaN())
+	x := gpu.CPU().From([]float32{1, 3, 3, -1, -2, -3, 0, nan, 9, nan, 1, nan}, 4, 3)
+	at, top := gpu.CPU().New(gpu.Int32, 4), gpu.CPU().Empty(4)
+	ops.ArgMax(at, top, x)
+	for r, want := range []int32{1, 0, 1, 0} {
+		if at.I32()[r] != want {
+			t.Errorf("row %d: place %d, want %d", r, at.I32()[r], want)
+		}
+	}
+	if top.F32()[0] != 3 || top.F32()[1] != -1 || top.F32()[2] == top.F32()[2] {
+		t.Errorf("values %v", top.F32())
+	}
+}
+
+// What these operations refuse says so: shapes, dtypes, limits.
+func TestTrainingOpsMisuse(t *testing.T) {
+	d := gpu.CPU()
+	e := func(shape ...int) *gpu.Tensor { return d.Empty(shape...) }
+	ids := func(v ...int32) *gpu.Tensor { return d.FromInt32(v, len(v)) }
+	for want, f := range map[string]func(){
+		"Map: shapes [2 3] and [3 2]":                     func() { ops.Map(e(2, 3), e(3, 2), ops.ReLU) },
+		"Map: operand 1 is float64, the first float32":    func() { ops.Map(e(2), d.Empty64(2), ops.ReLU) },
+		"Map: operand 0 is int32":                         func() { ops.Map(ids(1), ids(1), ops.ReLU) },
+		"Clip: limits 2 and 1":                            func() { ops.Clip(2, 1) },
+		"Add: shape [3] of operand 0 does not repeat":     func() { ops.Add(e(2, 4), e(3), e(4), false) },
+		"more axes than the result's":                     func() { ops.Mul(e(4), e(1, 4), e(4), false) },
+		"want at most 8":                                  func() { ops.Mul(e(1, 1, 1, 1, 1, 1, 1, 1, 1), e(1), e(1), false) },
+		"SumTo: shape [2] of operand 0 does not repeat":   func() { ops.SumTo(e(2), e(4, 3), nil, false) },
+		"MatMul: b has shape [4 5], want 5 by 3":          func() { ops.MatMul(e(2, 5), e(2, 3), e(4, 5), ops.MatMulConfig{TransB: true}) },
+		"MatMul: b has shape [3 4], want 3 by 5":          func() { ops.MatMul(e(2, 5), e(2, 3), e(3, 4), ops.MatMulConfig{}) },
+		"MatMul: b has shape [2 3 5], want 3 by 5, alone": func() { ops.MatMul(e(4, 2, 5), e(4, 2, 3), e(2, 3, 5), ops.MatMulConfig{}) },
+		"want [..., rows, columns]":                       func() { ops.MatMul(e(5), e(5), e(5, 5), ops.MatMulConfig{}) },
+		"Linear: x [2 3], weight [5 4]":                   func() { ops.Linear(e(2, 5), nil, e(2, 3), e(5, 4), nil, ops.Identity) },
+		"the bias has shape [4], want [5]":                func() { ops.Linear(e(2, 5), nil, e(2, 4), e(5, 4), e(4), ops.Identity) },
+		"want [out, in]":                                  func() { ops.Linear(e(2, 5), nil, e(2, 4), e(5), nil, ops.Identity) },
+		"Norm: mean has shape [3]":                        func() { ops.Norm(e(2, 4), e(3), e(2), e(2, 4), ops.NormConfig{}) },
+		"weight or bias has shape [3], want [4]":          func() { ops.Norm(e(2, 4), e(2), e(2), e(2, 4), ops.NormConfig{Weight: e(3)}) },
+		"B a divisor of the 2 rows":                       func() { ops.Norm(e(2, 4), e(2), e(2), e(2, 4), ops.NormConfig{Scale: e(3, 4)}) },
+		"Norm: Eps is -1":                                 func() { ops.Norm(e(2, 4), e(2), e(2), e(2, 4), ops.NormConfig{Eps: -1}) },
+		"NormBackward: a gradient of shape [4] for a part": func() {
+			ops.NormBackward(e(2, 4), false, ops.NormGrads{Weight: e(4)}, e(2, 4), e(2, 4), e(2), e(2), ops.NormConfig{})
+		},
+		"3 groups of 4 channels": func() { ops.GroupNorm(e(2, 4), e(6), e(6), e(2, 4), ops.GroupNormConfig{Groups: 3}) },
+		"scale or shift has shape [2 3], want [2 4]": func() {
+			ops.GroupNorm(e(2, 4), e(4), e(4), e(2, 4), ops.GroupNormConfig{Groups: 2, Scale: e(2, 3)})
+		},
+		"want [N, C, ...]":                          func() { ops.GroupNorm(e(4), e(4), e(4), e(4), ops.GroupNormConfig{Groups: 2}) },
+		"Softmax: the operand has no axis":          func() { ops.Softmax(e(), e()) },
+		"lse has shape [3], want 2 elements":        func() { ops.LogSumExp(e(3), e(2, 4)) },
+		"label 4 of row 1, want 0 to 3":             func() { ops.CrossEntropy(e(2), e(2), e(2, 4), ids(0, 4), 0) },
+		"labels are float32":                        func() { ops.CrossEntropy(e(2), e(2), e(2, 4), e(2), 0) },
+		"smoothing 1, want":                         func() { ops.CrossEntropy(e(2), e(2), e(2, 4), ids(0, 1), 1) },
+		"id 3 at 1, want 0 to 2":                    func() { ops.Gather(e(2, 4), e(3, 4), ids(0, 3)) },
+		"2 ids of rows of 4 for shape [3 4]":        func() { ops.ScatterAdd(e(3, 4), e(3, 4), ids(0, 1)) },
+		"ArgMax: rows of 0 elements":                func() { ops.ArgMax(ids(), nil, e(2, 0)) },
+		"permutation [0 0] of shape [2 3]":          func() { ops.Permute(e(2, 2), e(2, 3), false, 0, 0) },
+		"a piece of shape [2 2] from 2 on":          func() { ops.Slice(e(2, 2), e(2, 3), 1, 2, false) },
+		"axis 2 of shape [2 3]":                     func() { ops.PutSlice(e(2, 3), e(2, 3), 2, 0, false) },
+		"Adam: operand 1 has 3 elements":            func() { ops.Adam(e(4), e(3), e(4), e(4), 0, 4, ops.AdamConfig{}) },
+		"Lion: elements 2 to 5 of 4":                func() { ops.Lion(e(4), e(4), e(4), 2, 5, ops.LionConfig{}) },
+		"SquaredError: 3 losses for shape [2 4]":    func() { ops.SquaredError(e(3), e(2, 4), e(2, 4)) },
+		"Item: shape [2] has 2 elements, want one":  func() { ops.Item(e(2)) },
+		"WhereEqual: shapes [2] and [3] (operand 1": func() { ops.WhereEqual(e(2), e(3), e(2), e(2), e(2), false) },
+	} {
+		func() {
+			defer func() {
+				if v := fmt.Sprint(recover()); !strings.Contains(v, want) {
+					t.Errorf("want a panic with %q, got %.300s", want, v)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+// Where there is no CUDA kernel yet the operation says so, with what to do.
+func TestTrainingOpsRefuseGPUs(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if !dev.CUDA() {
+			return
+		}
+		x, y := dev.Zeros(gpu.Float32, 2, 4), dev.Zeros(gpu.Float32, 2, 4)
+		v := dev.Zeros(gpu.Float32, 2)
+		for op, f := range map[string]func(){
+			"Map": func() { ops.Map(x, y, ops.ReLU) }, "MapBackward": func() { ops.MapBackward(x, y, y, ops.ReLU, false) },
+			"Affine": func() { ops.Affine(x, 1, y, 0, nil, 0, false) }, "Add": func() { ops.Add(x, y, y, false) },
+			"SumTo": func() { ops.SumTo(x, y, nil, false) }, "MatMul": func() { ops.MatMul(x, y, y, ops.MatMulConfig{}) },
+			"Linear": func() { ops.Linear(x, nil, y, y, nil, ops.Identity) }, "Norm": func() { ops.Norm(x, v, v, y, ops.NormConfig{}) },
+			"GroupNorm": func() { ops.GroupNorm(x, v, v, y, ops.GroupNormConfig{Groups: 1}) }, "Softmax": func() { ops.Softmax(x, y) },
+			"LogSumExp": func() { ops.LogSumExp(v, x) }, "Permute": func() { ops.Permute(x, y, false, 0, 1) },
+			"Slice": func() { ops.Slice(x, y, 0, 0, false) }, "Adam": func() { ops.Adam(x, y, y, y, 0, 8, ops.AdamConfig{}) },
+			"Lion": func() { ops.Lion(x, y, y, 0, 8, ops.LionConfig{}) }, "SGD": func() { ops.SGD(x, nil, y, 0, 8, ops.SGDConfig{}) },
+			"SumSquares": func() { ops.SumSquares(x) }, "SquaredError": func() { ops.SquaredError(v, x, y) }, "Fill": func() { ops.Fill(x, 1) },
+		} {
+			func() {
+				defer func() {
+					if msg := fmt.Sprint(recover()); !strings.HasPrefix(msg, "ops: "+op+": operand") || !strings.Contains(msg, "no kernel of this operation; move it to the CPU with To") {
+						t.Errorf("%s: %s", op, msg)
+					}
+				}()
+				f()
+			}()
+		}
+		ops.Fill(x, 0)
+	})
+}
