@@ -59,6 +59,8 @@ type node struct {
 	f    [3]float64
 	fun  ops.Func
 	norm normNode
+	conv ops.ConvConfig
+	mask ops.Mask
 }
 
 // pieces is a list whose elements never move and are used again.

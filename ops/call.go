@@ -25,6 +25,8 @@ type call struct {
 	adam cpu.Adam
 	lion cpu.Lion
 	sgd  SGDConfig
+	conv conv
+	mask Mask
 	run  func(w *cpu.Worker, i int)
 
 	f32 scratch[float32]

@@ -1,0 +1,135 @@
+package nn
+
+import (
+	"fmt"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// Conv2D is a correlation of pictures [N, C, H, W] with kernels W, plus B for each channel.
+type Conv2D struct {
+	W, B   *Param // [out, in, k, k] and [out]; B may be nil
+	Config ops.ConvConfig
+}
+
+// NewConv2D registers kernels of k×k and a bias in s. Its result has the pictures' size for
+// an odd k, unless Config is changed.
+func NewConv2D(s Scope, in, out, k int) *Conv2D {
+	return &Conv2D{
+		W: s.Param("weight", FanIn, out, in, k, k), B: s.Param("bias", Uniform(invRoot(in*k*k)), out),
+		Config: ops.Same(k),
+	}
+}
+
+// Zero makes the layer start with zeros. It returns l, before Init.
+func (l *Conv2D) Zero() *Conv2D {
+	l.W.Start = Zeros
+	if l.B != nil {
+		l.B.Start = Zeros
+	}
+	return l
+}
+
+// Forward is the layer's result.
+func (l *Conv2D) Forward(x *Var) *Var {
+	t := x.tape
+	return convolve(x, t.Use(l.W), t.maybe(l.B), l.Config)
+}
+
+func convolve(x, w, b *Var, cfg ops.ConvConfig) *Var {
+	t := x.tape
+	xs, ws := x.Shape(), w.Shape()
+	if len(xs) != 4 || len(ws) != 4 {
+		panic(fmt.Sprintf("nn: Conv2D: pictures %v and kernels %v, want [N, C, H, W] and [O, C, KH, KW]", xs, ws))
+	}
+	oh, ow := cfg.OutSize(xs[2], xs[3], ws[2], ws[3])
+	if oh < 1 || ow < 1 {
+		panic(fmt.Sprintf("nn: Conv2D: pictures %v are smaller than kernels %v with padding %v", xs, ws, cfg.Pad))
+	}
+	val := t.empty(xs[0], ws[0], oh, ow)
+	ops.Conv2D(val, x.val, w.val, value(b), cfg)
+	y, n := t.result(val, convBack, x, w, b, nil)
+	if n != nil {
+		n.conv = cfg
+	}
+	return y
+}
+
+func convBack(t *Tape, n *node) {
+	x, w, b, g := n.in[0], n.in[1], n.in[2], n.out.grad
+	if to, acc := t.into(w); to != nil {
+		if !acc {
+			ops.Fill(to, 0)
+		}
+		ops.Conv2DBackwardWeight(to, g, x.val, n.conv)
+	}
+	if b != nil {
+		if to, acc := t.into(b); to != nil {
+			ops.SumTo(t.arena.View(to, to.Len(), 1, 1), g, nil, acc)
+		}
+	}
+	if to, acc := t.into(x); to != nil {
+		ops.Conv2DBackwardData(to, g, w.val, n.conv, acc)
+	}
+}
+
+// Upsample repeats every pixel of x [N, C, H, W] k times in both directions.
+func (x *Var) Upsample(k int) *Var {
+	s := x.pictures("Upsample", k)
+	return x.Reshape(s[0], s[1], s[2], 1, s[3], 1).Add(x.tape.Const(0, 1, 1, 1, k, 1, k)).Reshape(s[0], s[1], s[2]*k, s[3]*k)
+}
+
+// AvgPool is the mean over squares of k×k pixels of x [N, C, H, W], which they must fill.
+func (x *Var) AvgPool(k int) *Var {
+	s := x.pictures("AvgPool", k)
+	if s[2]%k != 0 || s[3]%k != 0 {
+		panic(fmt.Sprintf("nn: AvgPool: squares of %d do not fill pictures of %d×%d", k, s[2], s[3]))
+	}
+	return x.Reshape(s[0], s[1], s[2]/k, k, s[3]/k, k).Mean(3, 5).Reshape(s[0], s[1], s[2]/k, s[3]/k)
+}
+
+func (x *Var) pictures(op string, k int) [4]int {
+	if s := x.Shape(); len(s) != 4 || k < 1 {
+		panic(fmt.Sprintf("nn: %s: shape %v and factor %d, want [N, C, H, W] and a factor >= 1", op, s, k))
+	}
+	return [4]int(x.Shape())
+}
+
+// Dropout is x/(1-p) without the elements that the mask leaves out. A mask is a function of
+// its numbers alone: two networks can share one, and it is not stored for the walk back.
+func (x *Var) Dropout(m ops.Mask) *Var {
+	t := x.tape
+	val := t.empty(x.Shape()...)
+	ops.Dropout(val, x.val, m, false)
+	y, n := t.result(val, dropoutBack, x, nil, nil, nil)
+	if n != nil {
+		n.mask = m
+	}
+	return y
+}
+
+func dropoutBack(t *Tape, n *node) {
+	if to, acc := t.into(n.in[0]); to != nil {
+		ops.Dropout(to, n.out.grad, n.mask, acc)
+	}
+}
+
+// Turn turns pairs of elements of x [B, L, H, D] by angles [L, D/2], the rotary embedding of
+// places; see ops.Turn. No gradient flows to the angles.
+func (x *Var) Turn(angles *gpu.Tensor, halves bool) *Var {
+	t := x.tape
+	val := t.empty(x.Shape()...)
+	ops.Turn(val, x.val, angles, halves, false, false)
+	y, n := t.result(val, turnBack, x, nil, nil, nil)
+	if n != nil {
+		n.save[0], n.n[0] = angles, number(halves)
+	}
+	return y
+}
+
+func turnBack(t *Tape, n *node) {
+	if to, acc := t.into(n.in[0]); to != nil {
+		ops.Turn(to, n.out.grad, n.save[0], n.n[0] == 1, true, acc)
+	}
+}

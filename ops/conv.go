@@ -1,0 +1,303 @@
+package ops
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// ConvConfig is how a kernel moves over a picture: steps of Stride (0 stands for 1), with
+// zeros around it: Pad is those above, below, left and right.
+type ConvConfig struct {
+	Stride int
+	Pad    [4]int
+}
+
+// Same is the configuration of step 1 whose result has the picture's size, for an odd kernel.
+func Same(kernel int) ConvConfig {
+	p := kernel / 2
+	return ConvConfig{Pad: [4]int{p, p, p, p}}
+}
+
+// conv is the sizes of a convolution.
+type conv struct {
+	n, c, h, w, o, kh, kw, oh, ow int
+	stride                        int
+	pad                           [4]int
+	bare                          bool // 1×1 without steps or padding: the picture is its own columns
+}
+
+// OutSize is the height and width of the result for pictures of h×w and kernels of kh×kw.
+func (cfg ConvConfig) OutSize(h, w, kh, kw int) (oh, ow int) {
+	s := max(1, cfg.Stride)
+	return (h+cfg.Pad[0]+cfg.Pad[1]-kh)/s + 1, (w+cfg.Pad[2]+cfg.Pad[3]-kw)/s + 1
+}
+
+func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
+	onCPU(op, y, x, w, bias)
+	xs, ws := x.Shape(), w.Shape()
+	if len(xs) != 4 || len(ws) != 4 || xs[1] != ws[1] || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
+		fail(op, "pictures %v and kernels %v, want [N, C, H, W] and [O, C, KH, KW]", xs, ws)
+	}
+	if cfg.Stride < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
+		xs[2]+cfg.Pad[0]+cfg.Pad[1] < ws[2] || xs[3]+cfg.Pad[2]+cfg.Pad[3] < ws[3] {
+		fail(op, "stride %d, padding %v, kernels of %d×%d for pictures of %d×%d, want none below 0 and a kernel within the padded picture",
+			cfg.Stride, cfg.Pad, ws[2], ws[3], xs[2], xs[3])
+	}
+	p := conv{n: xs[0], c: xs[1], h: xs[2], w: xs[3], o: ws[0], kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), pad: cfg.Pad}
+	p.oh, p.ow = cfg.OutSize(p.h, p.w, p.kh, p.kw)
+	p.bare = p.kh == 1 && p.kw == 1 && p.stride == 1 && cfg.Pad == [4]int{}
+	if !slices.Equal(y.Shape(), []int{p.n, p.o, p.oh, p.ow}) {
+		fail(op, "the result has shape %v, want %v", y.Shape(), []int{p.n, p.o, p.oh, p.ow})
+	}
+	if bias != nil && !slices.Equal(bias.Shape(), ws[:1]) {
+		fail(op, "the bias has shape %v, want [%d]", bias.Shape(), p.o)
+	}
+	return p
+}
+
+// rows is how many elements of a picture an element of the result is made of.
+func (p *conv) rows() int { return p.c * p.kh * p.kw }
+
+var columns32, columns64 = sync.Pool{New: func() any { return new(scratch[float32]) }}, sync.Pool{New: func() any { return new(scratch[float64]) }}
+
+func columnPool[T cpu.Float]() *sync.Pool {
+	var zero T
+	if any(zero) == any(float32(0)) {
+		return &columns32
+	}
+	return &columns64
+}
+
+// Conv2D sets out [N, O, OH, OW] to the correlation of the pictures x [N, C, H, W] with the
+// kernels w [O, C, KH, KW], plus bias [O] or nil. It panics when shapes do not fit, and
+// unless dtypes (float32 or float64) and devices agree.
+//
+// Each picture's patches become the columns of a matrix, which the kernels multiply: on
+// pictures of up to 32×32 as networks here have them the columns stay in the cache.
+func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
+	p := convOf("Conv2D", out, x, w, bias, cfg)
+	if out.Len() == 0 {
+		return
+	}
+	c := newCall(convForward, out, x, w, bias)
+	c.conv = p
+	c.onWorkers(p.n)
+}
+
+func convForward(c *call, w *cpu.Worker, i int) {
+	if c.double() {
+		convForwardOf[float64](c, w, i)
+	} else {
+		convForwardOf[float32](c, w, i)
+	}
+}
+
+func convForwardOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
+	p := &c.conv
+	area, rows := p.oh*p.ow, p.rows()
+	x := data[T](c.t[1])[i*p.c*p.h*p.w:][:p.c*p.h*p.w]
+	out := data[T](c.t[0])[i*p.o*area:][:p.o*area]
+	if p.bare {
+		gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, x, area, false, out)
+	} else {
+		pool := columnPool[T]()
+		s := pool.Get().(*scratch[T])
+		cols := s.take(rows * area)
+		toColumns(p, cols, x)
+		gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, cols, area, false, out)
+		pool.Put(s)
+	}
+	if c.t[3] != nil {
+		cpu.PairRows(cpu.PairAdd, false, p.o, area, out, area, out, area, 1, data[T](c.t[3]), 1, 0)
+	}
+}
+
+// gemm2 is op(a)·op(b) in either dtype, added to what out holds where acc is set.
+func gemm2[T cpu.Float](w *cpu.Worker, ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, acc bool, out []T) {
+	beta := 0.0
+	if acc {
+		beta = 1
+	}
+	switch out := any(out).(type) {
+	case []float32:
+		cpu.Gemm32(w, ta, tb, m, n, k, 1, any(a).([]float32), lda, any(b).([]float32), ldb, float32(beta), out, n)
+	case []float64:
+		cpu.Gemm64(w, ta, tb, m, n, k, 1, any(a).([]float64), lda, any(b).([]float64), ldb, beta, out, n)
+	}
+}
+
+// span is the places of the result, along one axis of n, that kernel element k sees within a
+// picture of size.
+func (p *conv) span(k, pad, size, n int) (lo, hi int) {
+	for lo = 0; lo < n && lo*p.stride+k-pad < 0; lo++ {
+	}
+	for hi = n; hi > lo && (hi-1)*p.stride+k-pad >= size; hi-- {
+	}
+	return lo, hi
+}
+
+// toColumns writes the element that each kernel element sees, for every place of the result.
+func toColumns[T cpu.Float](p *conv, cols, x []T) {
+	for c := range p.c {
+		plane := x[c*p.h*p.w:][:p.h*p.w]
+		for kh := range p.kh {
+			y0, y1 := p.span(kh, p.pad[0], p.h, p.oh)
+			for kw := range p.kw {
+				x0, x1 := p.span(kw, p.pad[2], p.w, p.ow)
+				to := cols[((c*p.kh+kh)*p.kw+kw)*p.oh*p.ow:][:p.oh*p.ow]
+				clear(to[:y0*p.ow])
+				clear(to[y1*p.ow:])
+				for y := y0; y < y1; y++ {
+					row := to[y*p.ow:][:p.ow]
+					from := plane[(y*p.stride+kh-p.pad[0])*p.w:][:p.w]
+					clear(row[:x0])
+					clear(row[x1:])
+					if x1 <= x0 {
+						continue
+					}
+					at := x0*p.stride + kw - p.pad[2]
+					if p.stride == 1 {
+						copy(row[x0:x1], from[at:])
+						continue
+					}
+					for i := x0; i < x1; i++ {
+						row[i] = from[at]
+						at += p.stride
+					}
+				}
+			}
+		}
+	}
+}
+
+// fromColumns adds what toColumns wrote to where it came from.
+func fromColumns[T cpu.Float](p *conv, x, cols []T) {
+	for c := range p.c {
+		plane := x[c*p.h*p.w:][:p.h*p.w]
+		for kh := range p.kh {
+			y0, y1 := p.span(kh, p.pad[0], p.h, p.oh)
+			for kw := range p.kw {
+				x0, x1 := p.span(kw, p.pad[2], p.w, p.ow)
+				if x1 <= x0 {
+					continue
+				}
+				from := cols[((c*p.kh+kh)*p.kw+kw)*p.oh*p.ow:][:p.oh*p.ow]
+				for y := y0; y < y1; y++ {
+					to := plane[(y*p.stride+kh-p.pad[0])*p.w:][:p.w]
+					at := x0*p.stride + kw - p.pad[2]
+					for _, v := range from[y*p.ow+x0 : y*p.ow+x1] {
+						to[at] += v
+						at += p.stride
+					}
+				}
+			}
+		}
+	}
+}
+
+// Conv2DBackwardData sets dx, like x, to the gradient by the pictures, given dy, that by
+// the result of Conv2D, or adds it to dx.
+func Conv2DBackwardData(dx, dy, w *gpu.Tensor, cfg ConvConfig, acc bool) {
+	p := convOf("Conv2DBackwardData", dy, dx, w, nil, cfg)
+	if dx.Len() == 0 || dy.Len() == 0 {
+		if !acc {
+			Fill(dx, 0)
+		}
+		return
+	}
+	c := newCall(convData, dx, dy, w)
+	c.conv, c.acc = p, acc
+	c.onWorkers(p.n)
+}
+
+func convData(c *call, w *cpu.Worker, i int) {
+	if c.double() {
+		convDataOf[float64](c, w, i)
+	} else {
+		convDataOf[float32](c, w, i)
+	}
+}
+
+func convDataOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
+	p := &c.conv
+	area, rows := p.oh*p.ow, p.rows()
+	dx := data[T](c.t[0])[i*p.c*p.h*p.w:][:p.c*p.h*p.w]
+	dy := data[T](c.t[1])[i*p.o*area:][:p.o*area]
+	if p.bare {
+		gemm2(w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, c.acc, dx)
+		return
+	}
+	pool := columnPool[T]()
+	s := pool.Get().(*scratch[T])
+	cols := s.take(rows * area)
+	gemm2(w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, false, cols)
+	if !c.acc {
+		clear(dx)
+	}
+	fromColumns(p, dx, cols)
+	pool.Put(s)
+}
+
+// convParts is how many sums of weight gradients are made side by side; fixed, so that the
+// bits do not depend on the number of threads.
+const convParts = 8
+
+// Conv2DBackwardWeight adds to dw, like w, the gradient by the kernels, given the pictures x
+// and dy, the gradient by the result of Conv2D. (That by the bias is a sum: SumTo.)
+func Conv2DBackwardWeight(dw, dy, x *gpu.Tensor, cfg ConvConfig) {
+	p := convOf("Conv2DBackwardWeight", dy, x, dw, nil, cfg)
+	if dy.Len() == 0 {
+		return
+	}
+	c := newCall(convWeight, dw, dy, x)
+	c.conv = p
+	c.n[0] = ceil(p.n, convParts)
+	if c.double() {
+		convWeights[float64](c)
+	} else {
+		convWeights[float32](c)
+	}
+}
+
+func convWeights[T cpu.Float](c *call) {
+	p := &c.conv
+	parts, size := ceil(p.n, c.n[0]), p.o*p.rows()
+	sums := scratchOf[T](c).take(parts * size)
+	cpu.Each(parts, c.run)
+	dw := data[T](c.t[0])
+	for i := range parts {
+		cpu.PairRows(cpu.PairAdd, false, 1, size, dw, size, dw, size, 1, sums[i*size:], size, 1)
+	}
+	c.drop()
+}
+
+func convWeight(c *call, w *cpu.Worker, i int) {
+	if c.double() {
+		convWeightOf[float64](c, w, i)
+	} else {
+		convWeightOf[float32](c, w, i)
+	}
+}
+
+func convWeightOf[T cpu.Float](c *call, w *cpu.Worker, part int) {
+	p := &c.conv
+	area, rows := p.oh*p.ow, p.rows()
+	size := p.o * rows
+	sum := scratchOf[T](c).v[part*size:][:size]
+	pool := columnPool[T]()
+	s := pool.Get().(*scratch[T])
+	first := part * c.n[0]
+	for i := first; i < min(first+c.n[0], p.n); i++ {
+		x := data[T](c.t[2])[i*p.c*p.h*p.w:][:p.c*p.h*p.w]
+		cols := x
+		if !p.bare {
+			cols = s.take(rows * area)
+			toColumns(p, cols, x)
+		}
+		gemm2(w, false, true, p.o, rows, area, data[T](c.t[1])[i*p.o*area:], area, cols, area, i > first, sum)
+	}
+	pool.Put(s)
+}

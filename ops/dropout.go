@@ -1,0 +1,111 @@
+package ops
+
+import (
+	"math"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/rng"
+)
+
+// Mask names the elements that a Dropout leaves out: element i goes where word From+i of
+// the stream is below P·2^32. It can be made again at any time, on any device.
+type Mask struct {
+	Seed, Stream, From uint64
+	P                  float64 // share of elements that go, in [0, 1)
+}
+
+// Dropout sets out to x/(1-P) without the elements that the mask leaves out, which become
+// 0, or adds that to out; it is its own gradient. out may be x without acc.
+func Dropout(out, x *gpu.Tensor, m Mask, acc bool) {
+	onCPU("Dropout", out, x)
+	sameShape("Dropout", out, x)
+	if !(m.P >= 0 && m.P < 1) {
+		fail("Dropout", "share %g of elements, want 0 <= share < 1", m.P)
+	}
+	c := newCall(dropoutBlock, out, x)
+	c.mask, c.acc = m, acc
+	c.each(ceil(out.Len(), mapBlock))
+}
+
+func dropoutBlock(c *call, _ *cpu.Worker, i int) {
+	lo, hi := i*mapBlock, min((i+1)*mapBlock, c.t[0].Len())
+	if c.double() {
+		dropout(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], &c.mask, uint64(lo), c.acc)
+	} else {
+		dropout(c.t[0].F32()[lo:hi], c.t[1].F32()[lo:hi], &c.mask, uint64(lo), c.acc)
+	}
+}
+
+func dropout[T cpu.Float](out, x []T, m *Mask, at uint64, acc bool) {
+	s := *rng.New(m.Seed, m.Stream)
+	s.Seek(m.From + at)
+	limit := uint64(math.Round(m.P * (1 << 32)))
+	scale := T(1 / (1 - m.P))
+	for i, v := range x {
+		v *= scale
+		if uint64(s.Uint32()) < limit {
+			v = 0
+		}
+		if acc {
+			v += out[i]
+		}
+		out[i] = v
+	}
+}
+
+// Turn sets out to x, [B, L, H, D], with pairs of its elements turned by an angle each: pair
+// j of place l by angles[l, j], [L, D/2], the other way round with back, which is the
+// gradient; or adds that to out. Pairs are neighbours, 2j and 2j+1, or with halves j and
+// j + D/2. It is the rotary embedding of places (Su et al. 2021, arXiv 2104.09864).
+func Turn(out, x, angles *gpu.Tensor, halves, back, acc bool) {
+	const op = "Turn"
+	onCPU(op, out, x, angles)
+	sameShape(op, out, x)
+	s, a := x.Shape(), angles.Shape()
+	if len(s) != 4 || len(a) != 2 || s[3]%2 != 0 || a[0] != s[1] || a[1] != s[3]/2 {
+		fail(op, "x has shape %v, the angles %v, want [B, L, H, D] with even D and [L, D/2]", s, a)
+	}
+	c := newCall(turnRow, out, x, angles)
+	c.n[0], c.n[1], c.n[2], c.n[3], c.n[4], c.acc = s[1], s[2], s[3], 0, 0, acc
+	if halves {
+		c.n[3] = 1
+	}
+	if back {
+		c.n[4] = 1
+	}
+	c.each(s[0] * s[1])
+}
+
+func turnRow(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		turn[float64](c, i)
+	} else {
+		turn[float32](c, i)
+	}
+}
+
+func turn[T cpu.Float](c *call, i int) {
+	heads, d := c.n[1], c.n[2]
+	half := d / 2
+	angles := data[T](c.t[2])[i%c.n[0]*half:][:half]
+	out, x := data[T](c.t[0])[i*heads*d:][:heads*d], data[T](c.t[1])[i*heads*d:][:heads*d]
+	for j, angle := range angles {
+		sin, cos := math.Sincos(float64(angle))
+		if c.n[4] == 1 {
+			sin = -sin
+		}
+		u, v := 2*j, 2*j+1
+		if c.n[3] == 1 {
+			u, v = j, j+half
+		}
+		for h := 0; h < heads*d; h += d {
+			a, b := x[h+u], x[h+v]
+			p, q := a*T(cos)-b*T(sin), a*T(sin)+b*T(cos)
+			if c.acc {
+				p, q = p+out[h+u], q+out[h+v]
+			}
+			out[h+u], out[h+v] = p, q
+		}
+	}
+}
