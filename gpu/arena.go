@@ -24,6 +24,7 @@ type Arena struct {
 	dev    *Device
 	free   [len(dtypes)][]([]*slot) // by dtype and size class
 	slots  []*slot                  // all there are
+	log    []*slot                  // as they were handed out since Reset, some again and again
 	heads  [][]Tensor               // headers, in pieces that never move
 	used   int                      // headers of this step
 	dims   [][]int                  // shapes, likewise
@@ -47,6 +48,7 @@ type slot struct {
 	dt    DType
 	bytes int64
 	taken bool
+	kept  bool
 	t     Tensor // a tensor of all of it
 }
 
@@ -156,7 +158,31 @@ func (a *Arena) Reset() {
 			a.putBack(s)
 		}
 	}
+	a.log = a.log[:0]
 	a.used, a.dim, a.left = 0, 0, nil
+}
+
+// Mark is a place in the sequence of New calls since Reset, for FreeSince.
+func (a *Arena) Mark() int { return len(a.log) }
+
+// FreeSince frees all tensors that New made after the mark and that are in use, except
+// those that kept yields, which it is asked for twice; views count for what they show.
+func (a *Arena) FreeSince(mark int, kept func(yield func(t *Tensor))) {
+	kept(func(t *Tensor) {
+		if t.slot != nil {
+			t.slot.kept = true
+		}
+	})
+	for _, s := range a.log[mark:] {
+		if s.taken && !s.kept {
+			a.putBack(s)
+		}
+	}
+	kept(func(t *Tensor) {
+		if t.slot != nil {
+			t.slot.kept = false
+		}
+	})
 }
 
 // Drop forgets the arena's memory, which goes back to the Go heap, or to the
@@ -185,6 +211,7 @@ func (a *Arena) slot(dt DType, n int) *slot {
 		a.stats.Held += s.bytes
 	}
 	s.taken = true
+	a.log = append(a.log, s)
 	a.stats.Live += s.bytes
 	a.stats.Peak = max(a.stats.Peak, a.stats.Live)
 	return s

@@ -85,6 +85,30 @@ func TestArenaIsQuietFromTheSecondStepOn(t *testing.T) {
 	})
 }
 
+func TestArenaFreesSinceAMark(t *testing.T) {
+	a := gpu.CPU().NewArena()
+	before := a.New(gpu.Float32, 10)
+	again := a.New(gpu.Float32, 1000)
+	mark := a.Mark()
+	a.Free(again)
+	taken := a.New(gpu.Float32, 1000) // the memory of again, after the mark
+	kept := a.New(gpu.Float32, 20)
+	view := a.View(kept, 4, 5)
+	a.New(gpu.Float32, 30)
+	a.FreeSince(mark, func(yield func(*gpu.Tensor)) { yield(view) })
+	if s := a.Stats(); s.Live != 2*64*4 {
+		t.Errorf("%d bytes in use, want those of two small tensors, %d", s.Live, 2*64*4)
+	}
+	a.Free(before)
+	a.Free(kept)
+	defer func() {
+		if recover() == nil {
+			t.Error("a tensor made after the mark is still in use")
+		}
+	}()
+	a.Free(taken)
+}
+
 func TestArenaPoisonAndViews(t *testing.T) {
 	a := gpu.CPU().NewArena()
 	a.Poison(true)

@@ -77,15 +77,7 @@ func (t *Tape) GradFrom(dst []*gpu.Tensor, y *Var, g *gpu.Tensor, wrt ...*Var) [
 		v.mark, v.asked = t.session, t.session
 	}
 	if y.node != nil {
-		for i := range y.node.at + 1 {
-			n := t.nodes.at(i)
-			if n.out.mark == t.session {
-				continue
-			}
-			if n.leads(t.session) {
-				n.out.mark = t.session
-			}
-		}
+		t.markFrom(0, y.node.at)
 	}
 	if y.mark == t.session {
 		t.walk(y, g)
@@ -97,8 +89,21 @@ func (t *Tape) GradFrom(dst []*gpu.Tensor, y *Var, g *gpu.Tensor, wrt ...*Var) [
 	return dst
 }
 
-// leads tells whether an operand leads to what Grad asks for.
+// markFrom marks the results of nodes first to last that lead to what Grad asks for.
+func (t *Tape) markFrom(first, last int) {
+	for i := first; i <= last; i++ {
+		if n := t.nodes.at(i); n.out.mark != t.session && n.leads(t.session) {
+			n.out.mark = t.session
+		}
+	}
+}
+
+// leads tells whether an operand leads to what Grad asks for. What is to be computed again
+// may use parameters that nobody knows of yet.
 func (n *node) leads(session int) bool {
+	if n.again != nil {
+		return true
+	}
 	for _, v := range n.in {
 		if v != nil && v.mark == session {
 			return true
@@ -124,10 +129,14 @@ func (t *Tape) walk(y *Var, g *gpu.Tensor) {
 	default:
 		ops.Affine(to, 1, g, 0, nil, 0, acc)
 	}
-	if y.node == nil {
-		return
+	if y.node != nil {
+		t.back(y.node.at, 0)
 	}
-	for i := y.node.at; i >= 0; i-- {
+}
+
+// back goes from node last back to node first.
+func (t *Tape) back(last, first int) {
+	for i := last; i >= first; i-- {
 		n := t.nodes.at(i)
 		v := n.out
 		if v.grad == nil || t.partial && v.mark != t.session {

@@ -61,6 +61,9 @@ type node struct {
 	norm normNode
 	conv ops.ConvConfig
 	mask ops.Mask
+
+	again  func(xs []*Var) *Var // of Checkpoint
+	frozen []*Params            // then
 }
 
 // pieces is a list whose elements never move and are used again.
