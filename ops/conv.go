@@ -75,8 +75,8 @@ func columnPool[T cpu.Float]() *sync.Pool {
 // kernels w [O, C, KH, KW], plus bias [O] or nil. It panics when shapes do not fit, and
 // unless dtypes (float32 or float64) and devices agree.
 //
-// Each picture's patches become the columns of a matrix, which the kernels multiply: on
-// pictures of up to 32×32 as networks here have them the columns stay in the cache.
+// In float32 oneDNN does it where it is there. Else, and in float64, each picture's patches
+// become the columns of a matrix, which the kernels multiply.
 func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
 	p := convOf("Conv2D", out, x, w, bias, cfg)
 	if out.Len() == 0 {
@@ -84,14 +84,51 @@ func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
 	}
 	c := newCall(convForward, out, x, w, bias)
 	c.conv = p
-	c.onWorkers(p.n)
+	c.onWorkers(ceil(p.n, convBatch))
+}
+
+// convBatch is how many pictures a worker takes at a time; fixed, so that the bits do not
+// depend on the number of threads.
+const convBatch = 8
+
+// some is pictures first to first+n as oneDNN takes them.
+func (p *conv) some(n int) cpu.TrainConv {
+	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad}
+}
+
+// batch is the pictures of item i.
+func (p *conv) batch(i int) (first, n int) {
+	first = i * convBatch
+	return first, min(convBatch, p.n-first)
 }
 
 func convForward(c *call, w *cpu.Worker, i int) {
-	if c.double() {
-		convForwardOf[float64](c, w, i)
-	} else {
-		convForwardOf[float32](c, w, i)
+	p := &c.conv
+	first, n := p.batch(i)
+	if !c.double() && !p.bare {
+		size, area := p.c*p.h*p.w, p.oh*p.ow
+		q := p.some(n)
+		out := c.t[0].F32()[first*p.o*area:][:n*p.o*area]
+		if q.Forward(w, out, c.t[1].F32()[first*size:][:n*size], c.t[2].F32()) {
+			for k := range n {
+				addBias(p, out[k*p.o*area:], data[float32](c.t[3]))
+			}
+			return
+		}
+	}
+	for k := first; k < first+n; k++ {
+		if c.double() {
+			convForwardOf[float64](c, w, k)
+		} else {
+			convForwardOf[float32](c, w, k)
+		}
+	}
+}
+
+// addBias adds to each channel of a picture's result.
+func addBias[T cpu.Float](p *conv, out, bias []T) {
+	if area := p.oh * p.ow; bias != nil {
+		cpu.PairRows(cpu.PairAdd, false, p.o, area, out, area, out, area, 1, bias, 1, 0)
 	}
 }
 
@@ -110,9 +147,7 @@ func convForwardOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 		gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, cols, area, false, out)
 		pool.Put(s)
 	}
-	if c.t[3] != nil {
-		cpu.PairRows(cpu.PairAdd, false, p.o, area, out, area, out, area, 1, data[T](c.t[3]), 1, 0)
-	}
+	addBias(p, out, data[T](c.t[3]))
 }
 
 // gemm2 is op(a)·op(b) in either dtype, added to what out holds where acc is set.
@@ -210,14 +245,39 @@ func Conv2DBackwardData(dx, dy, w *gpu.Tensor, cfg ConvConfig, acc bool) {
 	}
 	c := newCall(convData, dx, dy, w)
 	c.conv, c.acc = p, acc
-	c.onWorkers(p.n)
+	c.onWorkers(ceil(p.n, convBatch))
 }
 
 func convData(c *call, w *cpu.Worker, i int) {
-	if c.double() {
-		convDataOf[float64](c, w, i)
-	} else {
-		convDataOf[float32](c, w, i)
+	p := &c.conv
+	first, n := p.batch(i)
+	if !c.double() && !p.bare {
+		size, area := p.c*p.h*p.w, p.o*p.oh*p.ow
+		q := p.some(n)
+		dx, dy := c.t[0].F32()[first*size:][:n*size], c.t[1].F32()[first*area:][:n*area]
+		if !c.acc {
+			if q.Data(w, dx, dy, c.t[2].F32()) {
+				return
+			}
+		} else {
+			s := columns32.Get().(*scratch[float32])
+			to := s.take(n * size)
+			done := q.Data(w, to, dy, c.t[2].F32())
+			if done {
+				cpu.PairRows(cpu.PairAdd, false, 1, n*size, dx, n*size, dx, n*size, 1, to, n*size, 1)
+			}
+			columns32.Put(s)
+			if done {
+				return
+			}
+		}
+	}
+	for k := first; k < first+n; k++ {
+		if c.double() {
+			convDataOf[float64](c, w, k)
+		} else {
+			convDataOf[float32](c, w, k)
+		}
 	}
 }
 
@@ -275,9 +335,16 @@ func convWeights[T cpu.Float](c *call) {
 }
 
 func convWeight(c *call, w *cpu.Worker, i int) {
+	p := &c.conv
 	if c.double() {
 		convWeightOf[float64](c, w, i)
-	} else {
+		return
+	}
+	first := i * c.n[0]
+	n := min(c.n[0], p.n-first)
+	in, out, size := p.c*p.h*p.w, p.o*p.oh*p.ow, p.o*p.rows()
+	q := p.some(n)
+	if p.bare || !q.Weights(w, c.f32.v[i*size:][:size], c.t[1].F32()[first*out:][:n*out], c.t[2].F32()[first*in:][:n*in]) {
 		convWeightOf[float32](c, w, i)
 	}
 }

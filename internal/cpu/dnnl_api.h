@@ -37,6 +37,8 @@
     X(dnnl_memory_desc_create_with_strides)                                                        \
     X(dnnl_memory_desc_destroy)                                                                    \
     X(dnnl_convolution_forward_primitive_desc_create)                                              \
+    X(dnnl_convolution_backward_data_primitive_desc_create)                                        \
+    X(dnnl_convolution_backward_weights_primitive_desc_create)                                     \
     X(dnnl_matmul_primitive_desc_create)
 typedef const_dnnl_memory_desc_t dnn_mdp;
 #define DNN_MDP(d) (d)
@@ -46,6 +48,8 @@ typedef const_dnnl_memory_desc_t dnn_mdp;
     X(dnnl_memory_desc_init_by_strides)                                                            \
     X(dnnl_primitive_desc_create)                                                                  \
     X(dnnl_convolution_forward_desc_init)                                                          \
+    X(dnnl_convolution_backward_data_desc_init)                                                    \
+    X(dnnl_convolution_backward_weights_desc_init)                                                 \
     X(dnnl_matmul_desc_init)
 typedef const dnnl_memory_desc_t* dnn_mdp;
 #define DNN_MDP(d) (&(d))

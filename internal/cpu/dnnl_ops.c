@@ -12,10 +12,15 @@
 #include <string.h>
 
 enum { SRC, WEIGHTS, BIAS, DST, SCRATCH, OPERANDS };
-static const int args[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST,
-                                   DNNL_ARG_SCRATCHPAD};
+// By kind: forward, gradient by the source, gradient by the weights.
+static const int args[3][OPERANDS] = {
+    {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD},
+    {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_DST, DNNL_ARG_SCRATCHPAD},
+    {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_DST, DNNL_ARG_SCRATCHPAD}};
+static const int result[3] = {DST, SRC, WEIGHTS};
 
 struct dnn_op {
+    int kind; // of args and result
     dnnl_stream_t stream;
     dnnl_primitive_t run, reorder[OPERANDS];    // reorder: NULL where the caller's layout serves
     dnnl_memory_t user[OPERANDS], in[OPERANDS]; // in is user where nothing is reordered
@@ -66,7 +71,8 @@ static int bind(dnn_op* op, int i, dnn_mdp user, dnn_mdp inner)
     }
     dnnl_primitive_desc_t pd = NULL;
     if (!memory(op, i, inner)) return 0;
-    const dnn_mdp from = i == DST ? inner : user, to = i == DST ? user : inner;
+    const int out = i == result[op->kind];
+    const dnn_mdp from = out ? inner : user, to = out ? user : inner;
     if (dnn.dnnl_reorder_primitive_desc_create(&pd, from, dnn.engine, to, dnn.engine, NULL) !=
         dnnl_success)
         return 0;
@@ -107,16 +113,22 @@ static int attributes(dnnl_primitive_attr_t* attr, int relu)
 // finish makes the primitive of pd and its memory; user describes the caller's operands.
 static int finish(dnn_op* op, dnnl_primitive_desc_t pd, const dnn_mdp* user)
 {
-    static const dnnl_query_t query[OPERANDS] = {dnnl_query_src_md, dnnl_query_weights_md,
-                                                 dnnl_query_weights_md, dnnl_query_dst_md,
-                                                 dnnl_query_scratchpad_md};
+    static const dnnl_query_t query[3][OPERANDS] = {
+        {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_weights_md, dnnl_query_dst_md,
+         dnnl_query_scratchpad_md},
+        {dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_weights_md,
+         dnnl_query_diff_dst_md, dnnl_query_scratchpad_md},
+        {dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_weights_md,
+         dnnl_query_diff_dst_md, dnnl_query_scratchpad_md}};
     if (!(op->stream = stream())) return 0;
     for (int i = 0; i < SCRATCH; i++)
         if (user[i] &&
             !bind(op, i, user[i],
-                  i == BIAS ? user[i] : dnn.dnnl_primitive_desc_query_md(pd, query[i], 0)))
+                  i == BIAS ? user[i]
+                        : dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][i], 0)))
             return 0;
-    if (!memory(op, SCRATCH, dnn.dnnl_primitive_desc_query_md(pd, query[SCRATCH], 0))) return 0;
+    if (!memory(op, SCRATCH, dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][SCRATCH], 0)))
+        return 0;
     return dnn.dnnl_primitive_create(&op->run, pd) == dnnl_success;
 }
 
@@ -166,6 +178,66 @@ fail:
     return NULL;
 }
 
+dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
+                       int top, int bottom, int left, int right)
+{
+    const int oh = (h + top + bottom - kh) / step + 1, ow = (w + left + right - kw) / step + 1;
+    const dnnl_dims_t ds = {n, c, h, w}, dw = {out, c, kh, kw}, dd = {n, out, oh, ow},
+                      stride = {step, step}, before = {top, left}, after = {bottom, right},
+                      none = {0, 0};
+    (void)none;
+    dnn_op* op = calloc(1, sizeof *op);
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t hint = NULL, pd = NULL;
+    dnnl_memory_desc_t us, uw, ud, as, aw, ad;
+    memset(&us, 0, sizeof us), memset(&uw, 0, sizeof uw), memset(&ud, 0, sizeof ud);
+    memset(&as, 0, sizeof as), memset(&aw, 0, sizeof aw), memset(&ad, 0, sizeof ad);
+    int ok = 0;
+    if (!op || !attributes(&attr, 0)) goto fail;
+    op->kind = kind;
+    TRY(BY_TAG(&us, 4, ds, dnnl_f32, dnnl_nchw));
+    TRY(BY_TAG(&uw, 4, dw, dnnl_f32, dnnl_oihw));
+    TRY(BY_TAG(&ud, 4, dd, dnnl_f32, dnnl_nchw));
+    TRY(BY_TAG(&as, 4, ds, dnnl_f32, dnnl_format_tag_any));
+    TRY(BY_TAG(&aw, 4, dw, dnnl_f32, dnnl_format_tag_any));
+    TRY(BY_TAG(&ad, 4, dd, dnnl_f32, dnnl_format_tag_any));
+#if DNNL_VERSION_MAJOR >= 3
+    TRY(dnn.dnnl_convolution_forward_primitive_desc_create(&hint, dnn.engine, dnnl_forward_training,
+                                                           dnnl_convolution_direct, as, aw, NULL,
+                                                           ad, stride, none, before, after, attr));
+    if (kind == 1)
+        TRY(dnn.dnnl_convolution_backward_data_primitive_desc_create(
+            &pd, dnn.engine, dnnl_convolution_direct, as, aw, ad, stride, none, before, after, hint,
+            attr));
+    if (kind == 2)
+        TRY(dnn.dnnl_convolution_backward_weights_primitive_desc_create(
+            &pd, dnn.engine, dnnl_convolution_direct, as, aw, NULL, ad, stride, none, before, after,
+            hint, attr));
+#else
+    dnnl_convolution_desc_t cd;
+    TRY(dnn.dnnl_convolution_forward_desc_init(&cd, dnnl_forward_training, dnnl_convolution_direct,
+                                               &as, &aw, NULL, &ad, stride, before, after));
+    TRY(dnn.dnnl_primitive_desc_create(&hint, &cd, attr, dnn.engine, NULL));
+    if (kind == 1)
+        TRY(dnn.dnnl_convolution_backward_data_desc_init(&cd, dnnl_convolution_direct, &as, &aw,
+                                                         &ad, stride, before, after));
+    if (kind == 2)
+        TRY(dnn.dnnl_convolution_backward_weights_desc_init(&cd, dnnl_convolution_direct, &as, &aw,
+                                                            NULL, &ad, stride, before, after));
+    if (kind) TRY(dnn.dnnl_primitive_desc_create(&pd, &cd, attr, dnn.engine, hint));
+#endif
+    const dnn_mdp user[SCRATCH] = {DNN_MDP(us), DNN_MDP(uw), NULL, DNN_MDP(ud)};
+    ok = finish(op, kind ? pd : hint, user);
+fail:
+    if (pd) dnn.dnnl_primitive_desc_destroy(pd);
+    if (hint) dnn.dnnl_primitive_desc_destroy(hint);
+    if (attr) dnn.dnnl_primitive_attr_destroy(attr);
+    DESC_FREE(us), DESC_FREE(uw), DESC_FREE(ud), DESC_FREE(as), DESC_FREE(aw), DESC_FREE(ad);
+    if (ok) return op;
+    dnn_op_free(op);
+    return NULL;
+}
+
 dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc)
 {
     const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n}, rows_a = {lda, 1}, cols_a = {1, lda},
@@ -203,8 +275,9 @@ fail:
 
 static int reorder(dnn_op* op, int i)
 {
-    const dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, i == DST ? op->in[i] : op->user[i]},
-                                  {DNNL_ARG_TO, i == DST ? op->user[i] : op->in[i]}};
+    const int out = i == result[op->kind];
+    const dnnl_exec_arg_t a[2] = {{DNNL_ARG_FROM, out ? op->in[i] : op->user[i]},
+                                  {DNNL_ARG_TO, out ? op->user[i] : op->in[i]}};
     return !op->reorder[i] ||
            dnn.dnnl_primitive_execute(op->reorder[i], op->stream, 2, a) == dnnl_success;
 }
@@ -218,10 +291,12 @@ int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bia
     for (int i = 0; i < OPERANDS; i++) {
         if (op->user[i] && dnn.dnnl_memory_set_data_handle(op->user[i], data[i]) != dnnl_success)
             return -1;
-        if (op->in[i]) a[n++] = (dnnl_exec_arg_t){args[i], op->in[i]};
+        if (op->in[i]) a[n++] = (dnnl_exec_arg_t){args[op->kind][i], op->in[i]};
     }
-    if (!reorder(op, SRC) || !reorder(op, WEIGHTS)) return -1;
+    const int out = result[op->kind];
+    for (int i = 0; i < SCRATCH; i++)
+        if (i != out && !reorder(op, i)) return -1;
     if (dnn.dnnl_primitive_execute(op->run, op->stream, n, a) != dnnl_success) return -1;
-    if (!reorder(op, DST)) return -1;
+    if (!reorder(op, out)) return -1;
     return dnn.dnnl_stream_wait(op->stream) == dnnl_success ? 0 : -1;
 }

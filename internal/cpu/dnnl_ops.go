@@ -16,6 +16,8 @@ import (
 // dnnKey names a primitive in a worker's cache.
 type dnnKey struct {
 	conv          Conv
+	train         TrainConv
+	kind          int // of train, +1
 	bias          bool
 	ta, tb        bool
 	m, n, k       int
@@ -26,7 +28,7 @@ type dnnKey struct {
 // many starts over, so that memory stays bounded.
 type dnnOps map[dnnKey]*C.dnn_op
 
-const dnnOpsKept = 64
+const dnnOpsKept = 256
 
 func (w *Worker) dnnOp(key dnnKey, create func() *C.dnn_op) *C.dnn_op {
 	if op, ok := w.dnn[key]; ok {
@@ -75,6 +77,35 @@ func dnnConv(w *Worker, p *Conv, out, x, weight, bias []float32) bool {
 		b = f32(bias)
 	}
 	return C.dnn_run(op, f32(x), f32(weight), b, f32(out)) == 0
+}
+
+func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32) bool {
+	if !haveDNNL() || !dnnTrainConv(w, kind, p, src, weight, dst) {
+		return false
+	}
+	calls.conv.Add(1)
+	return true
+}
+
+func dnnTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32) bool {
+	if !fits(len(src), len(weight), len(dst)) {
+		return false
+	}
+	w.Enter()
+	defer w.Leave()
+	op, ok := w.dnn[dnnKey{train: *p, kind: kind + 1}]
+	if !ok {
+		op = w.newTrainConv(kind, *p)
+	}
+	return op != nil && C.dnn_run(op, f32(src), f32(weight), nil, f32(dst)) == 0
+}
+
+// newTrainConv is apart, so that finding one that is there allocates nothing.
+func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
+	return w.dnnOp(dnnKey{train: p, kind: kind + 1}, func() *C.dnn_op {
+		return C.dnn_conv_train(C.int(kind), C.int(p.N), C.int(p.C), C.int(p.H), C.int(p.W), C.int(p.Out), C.int(p.KH), C.int(p.KW),
+			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]))
+	})
 }
 
 func nativeBF16() int {
@@ -131,6 +162,9 @@ func testDNNL() string {
 			return fmt.Sprintf("convolution %+v is off by %.2g of the sum's size, want <= %.2g", p, d, tol)
 		}
 	}
+	if why := testTrainConv(w); why != "" {
+		return why
+	}
 	if C.dnn_bf16() == 0 {
 		return ""
 	}
@@ -144,6 +178,30 @@ func testDNNL() string {
 		goGemm32(false, false, m, n, k, 1, roundedBF16(m, k, a, k), k, roundedBF16(k, n, b, n), n, 0, want, n)
 		if d, tol := apart(got, want, float64(k+2)), math.Ldexp(1, -22); d > tol {
 			return fmt.Sprintf("bf16 product %d×%d×%d is off by %.2g of the sum's size, want <= %.2g", m, n, k, d, tol)
+		}
+	}
+	return ""
+}
+
+// testTrainConv compares the three kinds with loops.
+func testTrainConv(w *Worker) string {
+	for _, p := range []TrainConv{
+		{N: 2, C: 3, H: 9, W: 7, Out: 8, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}},
+		{N: 1, C: 32, H: 6, W: 5, Out: 16, KH: 3, KW: 3, Stride: 2, Pad: [4]int{0, 1, 0, 1}},
+		{N: 3, C: 16, H: 4, W: 4, Out: 32, KH: 1, KW: 1, Stride: 1},
+	} {
+		oh, ow := p.OutSize()
+		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 14), noise[float32](p.Out*p.C*p.KH*p.KW, 15), noise[float32](p.N*p.Out*oh*ow, 16)
+		for kind := range 3 {
+			ops := [3][]float32{append([]float32(nil), x...), append([]float32(nil), wt...), append([]float32(nil), y...)}
+			want := p.reference(kind, x, wt, y)
+			out := [3]int{2, 0, 1}[kind]
+			if !dnnTrainConv(w, kind, &p, ops[0], ops[1], ops[2]) {
+				return fmt.Sprintf("no convolution of kind %d, %+v", kind, p)
+			}
+			if d, tol := apart(ops[out], want, float64(max(p.C*p.KH*p.KW, p.Out*p.KH*p.KW, p.N*oh*ow)+2)), 1.0/(1<<23); d > tol {
+				return fmt.Sprintf("convolution of kind %d, %+v is off by %.2g of the sum's size, want <= %.2g", kind, p, d, tol)
+			}
 		}
 	}
 	return ""

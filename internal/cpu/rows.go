@@ -122,7 +122,7 @@ func RowSums[T Float](rows, n int, out, a []T, lda int, b []T, ldb int) {
 	if b != nil {
 		reach("RowSums", "b", len(b), (rows-1)*ldb+n)
 	}
-	if o, ok := any(out).([]float32); ok && nativeRowSums(rows, n, o, any(a).([]float32), lda, any(b).([]float32), ldb) {
+	if o, ok := any(out).([]float32); ok && n >= 8 && nativeRowSums(rows, n, o, any(a).([]float32), lda, any(b).([]float32), ldb) {
 		return
 	}
 	for r := range rows {

@@ -35,3 +35,7 @@ func nativeAdam(a *Adam, p, m, v, g []float32) bool { return false }
 func nativeLion(l *Lion, p, m, g []float32) bool { return false }
 
 func nativeSumSquares(x []float32) (float64, bool) { return 0, false }
+
+func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32) bool {
+	return false
+}

@@ -1,0 +1,69 @@
+package cpu
+
+// TrainConv is a convolution of N×C×H×W pictures by Out×C×KH×KW kernels, as Conv is, with
+// its own number of zeros above, below, left and right.
+type TrainConv struct {
+	N, C, H, W, Out, KH, KW, Stride int
+	Pad                             [4]int
+}
+
+// OutSize is the height and the width of the result.
+func (p *TrainConv) OutSize() (oh, ow int) {
+	return (p.H+p.Pad[0]+p.Pad[1]-p.KH)/p.Stride + 1, (p.W+p.Pad[2]+p.Pad[3]-p.KW)/p.Stride + 1
+}
+
+// Forward sets y to the convolution of x with weight on w, by oneDNN. Where that is not to
+// be had it does nothing and returns false: the caller then multiplies matrices.
+func (p *TrainConv) Forward(w *Worker, y, x, weight []float32) bool {
+	return p.run("Forward", w, 0, x, weight, y)
+}
+
+// Data sets dx to the gradient by the pictures, given dy, that by the result, as Forward does.
+func (p *TrainConv) Data(w *Worker, dx, dy, weight []float32) bool {
+	return p.run("Data", w, 1, dx, weight, dy)
+}
+
+// Weights sets dw to the gradient by the kernels, summed over the pictures, as Forward does.
+func (p *TrainConv) Weights(w *Worker, dw, dy, x []float32) bool {
+	return p.run("Weights", w, 2, x, dw, dy)
+}
+
+func (p *TrainConv) run(op string, w *Worker, kind int, src, weight, dst []float32) bool {
+	oh, ow := p.OutSize()
+	if p.N == 0 {
+		return true
+	}
+	longEnough(op, "the pictures", len(src), p.N*p.C*p.H*p.W)
+	longEnough(op, "the kernels", len(weight), p.Out*p.C*p.KH*p.KW)
+	longEnough(op, "the result", len(dst), p.N*p.Out*oh*ow)
+	return nativeTrainConv(w, kind, p, src, weight, dst)
+}
+
+// reference is what kind of run gives, by loops in float64, for tests at first use.
+func (p *TrainConv) reference(kind int, x, weight, y []float32) []float32 {
+	oh, ow := p.OutSize()
+	sums := make([]float64, [3]int{len(y), len(x), len(weight)}[kind])
+	for i := range p.N * p.Out * oh * ow {
+		b, o, r, q := i/(p.Out*oh*ow), i/(oh*ow)%p.Out, i/ow%oh, i%ow
+		for j := range p.C * p.KH * p.KW {
+			c, yy, xx := j/(p.KH*p.KW), r*p.Stride+j/p.KW%p.KH-p.Pad[0], q*p.Stride+j%p.KW-p.Pad[2]
+			if yy < 0 || yy >= p.H || xx < 0 || xx >= p.W {
+				continue
+			}
+			at, wt := ((b*p.C+c)*p.H+yy)*p.W+xx, o*p.C*p.KH*p.KW+j
+			switch kind {
+			case 0:
+				sums[i] += float64(x[at]) * float64(weight[wt])
+			case 1:
+				sums[at] += float64(y[i]) * float64(weight[wt])
+			case 2:
+				sums[wt] += float64(y[i]) * float64(x[at])
+			}
+		}
+	}
+	out := make([]float32, len(sums))
+	for i, v := range sums {
+		out[i] = float32(v)
+	}
+	return out
+}
