@@ -45,6 +45,16 @@ func bits() string {
 			}
 		}
 	}
+	net, loss := pictureNet()
+	x := gpu.CPU().From(oracle.Normal(2, 50*2*8*8), 50, 2, 8, 8)
+	tape, opt := nn.NewTape(gpu.CPU(), gpu.Float32), nn.NewAdam(net, nn.AdamOptions{})
+	for range 2 {
+		tape.Run(func() { tape.Backward(loss(tape, tape.Input(x))) })
+		opt.Step(0.01)
+	}
+	for _, v := range floats(net.Value()) {
+		h.Write(binary.LittleEndian.AppendUint64(nil, math.Float64bits(v)))
+	}
 	return fmt.Sprintf("bits=%x", h.Sum(nil))
 }
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/ops"
 )
@@ -192,65 +191,10 @@ func TestTaps(t *testing.T) {
 	})
 }
 
-// smallNet is a network with most kinds of operations, for what must hold of all.
-func smallNet(dt gpu.DType) (net *nn.Params, loss func(tape *nn.Tape, x *nn.Var, ids *gpu.Tensor) *nn.Var) {
-	net = nn.NewParams(gpu.CPU(), dt)
-	emb := nn.NewEmbedding(net.At("emb"), 10, 24)
-	ada := nn.NewLinear(net.At("ada"), 24, 48)
-	norm := nn.NewLayerNorm(net.At("norm"), 24)
-	rms := nn.NewRMSNorm(net.At("rms"), 24)
-	group := nn.NewGroupNorm(net.At("group"), 4, 24)
-	mlp := nn.NewMLP(net.At("mlp"), ops.GELUTanh, 24, 100, 24)
-	q, k := nn.NewLinear(net.At("q"), 24, 24), nn.NewLinear(net.At("k"), 24, 24)
-	last := nn.NewLinear(net.At("last"), 24, 10)
-	net.Init(5)
-	return net, func(tape *nn.Tape, x *nn.Var, ids *gpu.Tensor) *nn.Var {
-		c := ada.Forward(emb.Forward(tape, ids).SiLU())
-		h := norm.Modulate(x, c.Slice(1, 0, 24), c.Slice(1, 24, 24))
-		att := q.Forward(h).MatMulNT(k.Forward(h)).Scale(0.2).Softmax().MatMul(h)
-		h = x.AddMul(att, tape.Const(0.5, 1))
-		h = h.Add(mlp.Forward(rms.Forward(h)))
-		h = group.Forward(h.Permute(0, 2, 1)).Permute(0, 2, 1).Tap("group")
-		y := last.Forward(nn.Concat(1, h, x).Mean(1).Reshape(-1, 24))
-		return nn.CrossEntropy(y, ids, 0.1).Mean().Add(nn.MSE(h, x, nil))
-	}
-}
-
-func TestStepsAllocateNothing(t *testing.T) {
-	for _, dt := range []gpu.DType{gpu.Float32, gpu.Float64} {
-		net, loss := smallNet(dt)
-		x, ids := gpu.CPU().FromAs(dt, oracle.Normal(1, 16*9*24), 16, 9, 24), gpu.CPU().FromInt32([]int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5}, 16)
-		tape := nn.NewTape(gpu.CPU(), dt)
-		ema := nn.NewEMA(net, 0.99)
-		for name, opt := range map[string]nn.Optimizer{
-			"adam": nn.NewAdam(net, nn.AdamOptions{Decay: 0.1}), "lion": nn.NewLion(net, nn.LionOptions{}),
-			"sgd": nn.NewSGD(net, nn.SGDOptions{Momentum: 0.9}),
-		} {
-			body := func() { tape.Backward(loss(tape, tape.Input(x), ids)) }
-			step := func() {
-				tape.Run(body)
-				if _, ok := nn.ClipNorm(1, net); !ok {
-					t.Error("a gradient is not finite")
-				}
-				opt.Step(1e-3)
-				ema.Update()
-			}
-			step()
-			step()
-			before := tape.Arena().Stats()
-			if n := testing.AllocsPerRun(10, step); n >= 1 {
-				t.Errorf("%v, %s: %v allocations a step", dt, name, n)
-			}
-			if after := tape.Arena().Stats(); after.Fresh != before.Fresh || after.Held != before.Held || after.Peak != before.Peak {
-				t.Errorf("%v, %s: the arena went from %+v to %+v", dt, name, before, after)
-			}
-		}
-	}
-}
-
 func TestTapeMisuse(t *testing.T) {
 	net := nn.NewParams(gpu.CPU(), gpu.Float32)
 	l := nn.NewLinear(net.At("l"), 3, 2)
+	conv := nn.NewConv2D(net.At("conv"), 3, 4, 3)
 	net.Init(0)
 	tape, other := nn.NewTape(gpu.CPU(), gpu.Float32), nn.NewTape(gpu.CPU(), gpu.Float32)
 	late := nn.NewParams(gpu.CPU(), gpu.Float32)
@@ -289,6 +233,13 @@ func TestTapeMisuse(t *testing.T) {
 		"7 channels in 2 groups":                        func() { nn.NewGroupNorm(late.At("g"), 2, 7) },
 		"put in place of here":                          func() { tape.OnTap("here", func(*nn.Var) *nn.Var { return nil }); tape.Leaf(d.Empty(2)).Tap("here") },
 		"no result of an operation":                     func() { tape.Leaf(d.Empty(2)).OnGrad(func(*gpu.Tensor) {}) },
+		"Conv2D: pictures [2 3] and kernels":            func() { conv.Forward(tape.Input(d.Empty(2, 3))) },
+		"are smaller than kernels":                      func() { conv.Forward(tape.Input(d.Empty(2, 3, 1, 0))) },
+		"pictures [2 2 4 4] and kernels":                func() { conv.Forward(tape.Input(d.Empty(2, 2, 4, 4))) },
+		"squares of 3 do not fill":                      func() { tape.Leaf(d.Empty(1, 1, 4, 4)).AvgPool(3) },
+		"Upsample: shape [4] and factor 2":              func() { tape.Leaf(d.Empty(4)).Upsample(2) },
+		"Dropout: share 1 of elements":                  func() { tape.Leaf(d.Empty(4)).Dropout(ops.Mask{P: 1}) },
+		"Turn: x has shape [1 2 3 4], the angles [2 3]": func() { tape.Leaf(d.Empty(1, 2, 3, 4)).Turn(d.Empty(2, 3), false) },
 		"Concat of nothing":                             func() { nn.Concat(0) },
 	} {
 		func() {
