@@ -45,7 +45,7 @@ func normalise(x *Var, p normNode) *Var {
 	} else {
 		ops.Norm(val, mean, inv, x.val, p.rows())
 	}
-	// x and up to three more operands fit in; the fifth travels in norm alone, where it needs the others' company.
+	// A node has room for four operands: of each pair the one that may need a gradient stands for both.
 	y, node := t.result(val, normBack, x, first(p.w, p.b), first(p.scale, p.shift), nil)
 	if node != nil {
 		node.norm, node.save[0], node.save[1] = p, mean, inv

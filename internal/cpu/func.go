@@ -99,14 +99,14 @@ func goFunc[T float32 | float64](f Func, a, b float64, out, x []T) {
 		}
 	default:
 		for i, v := range x {
-			out[i] = T(FuncValue(f, float64(v), a, b))
+			out[i] = T(funcValue(f, float64(v), a, b))
 		}
 	}
 }
 
 func goFuncBack[T float32 | float64](f Func, a, b float64, dx, x, dy []T, acc bool) {
 	for i, v := range x {
-		g := T(float64(dy[i]) * FuncSlope(f, float64(v), a, b))
+		g := T(float64(dy[i]) * funcSlope(f, float64(v), a, b))
 		if acc {
 			g += dx[i]
 		}
@@ -128,8 +128,8 @@ func sigmoid(x float64) float64 {
 	return 1 / (1 + math.Exp(-x))
 }
 
-// FuncValue is f(x) in float64.
-func FuncValue(f Func, x, a, b float64) float64 {
+// funcValue is f(x) in float64.
+func funcValue(f Func, x, a, b float64) float64 {
 	switch f {
 	case FuncReLU:
 		if x < 0 {
@@ -187,8 +187,8 @@ func FuncValue(f Func, x, a, b float64) float64 {
 	return x
 }
 
-// FuncSlope is f'(x) in float64.
-func FuncSlope(f Func, x, a, b float64) float64 {
+// funcSlope is f'(x) in float64.
+func funcSlope(f Func, x, a, b float64) float64 {
 	switch f {
 	case FuncReLU:
 		return slopes(x, 0, 0, 1)
