@@ -109,7 +109,14 @@ func (p *product) cut() {
 	p.mt, p.nt, p.kt = 1, 1, 1
 	items := min(productItems, p.m*p.n*p.k/tileWork*p.batch)
 	each := max(1, items/max(1, p.batch))
-	for p.mt*p.nt < each {
+	// Long products of small matrices, gradients of weights, are cut along K first: narrow
+	// tiles of them run at two thirds of the speed.
+	if p.k >= 1024 && p.m*p.n <= 1<<18 {
+		for p.kt < each && p.k/p.kt >= 512 {
+			p.kt *= 2
+		}
+	}
+	for p.mt*p.nt*p.kt < each {
 		m, n := p.m/p.mt, p.n/p.nt
 		if m >= n && m >= 128 {
 			p.mt *= 2
