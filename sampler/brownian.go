@@ -162,6 +162,16 @@ func (e *Eval) incrementEach(z *gpu.Tensor, from, to []diffusion.Point, churn fu
 	return e.path.rows(z, from, to, churn)
 }
 
+// incrementOn is Increment at churn 1 with levels of all images or of each, as there are.
+func (e *Eval) incrementOn(z *gpu.Tensor, from, to []diffusion.Point) error {
+	if len(from) == 1 {
+		return e.Increment(z, from[0], to[0], 1)
+	}
+	return e.incrementEach(z, from, to, churnOne)
+}
+
+func churnOne(diffusion.Point) float64 { return 1 }
+
 // churner is a noisy solver of an equation whose churn is not 1, or changes with the level.
 type churner interface {
 	// churn is that of a step that starts at p; 0 draws no noise.
@@ -173,5 +183,5 @@ func churnOf(s Solver) func(diffusion.Point) float64 {
 	if c, ok := s.(churner); ok {
 		return c.churn
 	}
-	return func(diffusion.Point) float64 { return 1 }
+	return churnOne
 }

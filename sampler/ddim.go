@@ -57,10 +57,10 @@ func (s DDIM) Start(like *gpu.Tensor) Stepper {
 	if s.Clip == 0 {
 		return StartTable(s, like)
 	}
-	st := &clippedDDIM{DDIM: s, d: like.Like(), c: make([]float64, 2, 3)}
+	n := like.Shape()[0]
+	st := &clippedDDIM{DDIM: s, d: like.Like(), from: make([]diffusion.Point, n), to: make([]diffusion.Point, n), c: make([]float64, 3*n), k: make([]float64, 3*n)}
 	if s.Noisy() {
 		st.z = like.Like()
-		st.c = st.c[:3]
 	}
 	return st
 }
@@ -86,31 +86,46 @@ func (s DDIM) Coeffs(c []float64, h *History) {
 // clippedDDIM clips D, but not in the direction of the noise.
 type clippedDDIM struct {
 	DDIM
-	d, z *gpu.Tensor
-	h    History
-	at   [1]diffusion.Point
-	c    []float64
+	d, z     *gpu.Tensor
+	h        History
+	at       [1]diffusion.Point
+	from, to []diffusion.Point // of each image
+	k        []float64         // Coeffs of each image
+	c        []float64
 }
 
+func (*clippedDDIM) ownLevels() {}
+
 func (s *clippedDDIM) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	from, to := g.Steps[i].From, g.Steps[i].To
-	if err := e.ask(s.d, x, from); err != nil {
+	from, to, err := e.levelsOn(x, g, i, s.from, s.to)
+	if err != nil {
 		return err
 	}
-	s.at[0] = from
-	s.h = History{At: s.at[:], To: to, Step: i, Steps: len(g.Steps)}
-	s.Coeffs(s.c, &s.h)
-	k := [2]float64{s.c[0], -s.c[0] * from.A}
-	if err := e.update(from, s.d, x, k[:], x, s.d); err != nil { // before the clamp hides an infinity
+	if err := e.askOn(s.d, x, from); err != nil {
+		return err
+	}
+	s.h = History{At: s.at[:], Step: i, Steps: len(g.Steps)}
+	for b, p := range from {
+		s.at[0], s.h.To = p, to[b]
+		k := s.k[3*b : 3*b+3]
+		s.Coeffs(k, &s.h)
+		s.c[2*b], s.c[2*b+1] = k[0], -k[0]*p.A
+	}
+	if err := e.updateOn(from, s.d, x, s.c[:2*len(from)], x, s.d); err != nil { // before the clamp hides an infinity
 		return err
 	}
 	ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
-	s.c[0], s.c[1] = 1, to.A
-	if s.z != nil {
-		if err := e.Increment(s.z, from, to, 1); err != nil {
-			return err
+	if s.z == nil {
+		for b, p := range to {
+			s.c[2*b], s.c[2*b+1] = 1, p.A
 		}
-		return e.update(from, s.d, x, s.c, x, s.d, s.z)
+		return e.updateOn(from, s.d, x, s.c[:2*len(from)], x, s.d)
 	}
-	return e.update(from, s.d, x, s.c, x, s.d)
+	if err := e.incrementOn(s.z, from, to); err != nil {
+		return err
+	}
+	for b, p := range to {
+		s.k[3*b], s.k[3*b+1] = 1, p.A
+	}
+	return e.updateOn(from, s.d, x, s.k[:3*len(from)], x, s.d, s.z)
 }

@@ -77,7 +77,8 @@ func (s DDPM) Start(like *gpu.Tensor) Stepper {
 	if s.Clip == 0 && !s.learned() {
 		return StartTable(s, like)
 	}
-	st := &ddpm{DDPM: s, d: like.Like(), z: like.Like()}
+	n := like.Shape()[0]
+	st := &ddpm{DDPM: s, d: like.Like(), z: like.Like(), from: make([]diffusion.Point, n), to: make([]diffusion.Point, n), c: make([]float64, 3*n)}
 	if s.learned() {
 		st.v = like.Like()
 	}
@@ -114,53 +115,71 @@ func (s DDPM) Coeffs(c []float64, h *History) {
 // ddpm is the step that clips or scales the noise value by value.
 type ddpm struct {
 	DDPM
-	d, z, v *gpu.Tensor
-	h       History
-	at      [1]diffusion.Point
-	c       [3]float64
+	d, z, v  *gpu.Tensor
+	h        History
+	at       [1]diffusion.Point
+	from, to []diffusion.Point // of each image
+	c        []float64
 }
 
+func (*ddpm) ownLevels() {}
+
 func (s *ddpm) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	from, to := g.Steps[i].From, g.Steps[i].To
-	var err error
-	if s.v != nil {
-		err = e.askVariance(s.d, s.v, x, from)
-	} else {
-		err = e.ask(s.d, x, from)
+	from, to, err := e.levelsOn(x, g, i, s.from, s.to)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.v == nil:
+		err = e.askOn(s.d, x, from)
+	case len(from) == 1:
+		err = e.askVariance(s.d, s.v, x, e.count(from[0]))
+	default:
+		err = e.askVariance(s.d, s.v, x, e.countEach(from))
 	}
 	if err != nil {
 		return err
 	}
 	if at, ok := ops.Finite(s.d); !ok {
-		return e.notFinite(from, s.d, at)
+		return e.notFinite(from[at/(s.d.Len()/len(from))], s.d, at)
 	}
 	if s.Clip > 0 {
 		ops.Clamp(s.d, s.d, -s.Clip, s.Clip)
 	}
-	s.at[0] = from
-	s.h = History{At: s.at[:], To: to, Step: i, Steps: len(g.Steps)}
-	clear(s.c[:])
-	s.Coeffs(s.c[:], &s.h)
-	if err := e.Increment(s.z, from, to, 1); err != nil {
+	s.h = History{At: s.at[:], Step: i, Steps: len(g.Steps)}
+	c := s.c[:3*len(from)]
+	clear(c)
+	noise := false
+	for b, p := range from {
+		s.at[0], s.h.To = p, to[b]
+		row := c[3*b : 3*b+3]
+		s.Coeffs(row, &s.h)
+		if s.v != nil && to[b].B > 0 {
+			row[2] = math.Hypot(to[b].A, to[b].B) // scaleNoise has the rest
+		}
+		noise = noise || row[2] != 0
+	}
+	if err := e.incrementOn(s.z, from, to); err != nil {
 		return err
 	}
-	if s.v != nil && to.B > 0 {
+	if !noise {
+		for b := range from {
+			c[2*b], c[2*b+1] = c[3*b], c[3*b+1]
+		}
+		return e.updateOn(from, s.d, x, c[:2*len(from)], x, s.d)
+	}
+	if s.v != nil {
 		if err := s.scaleNoise(e, from, to); err != nil {
 			return err
 		}
-		s.c[2] = math.Hypot(to.A, to.B)
 	}
-	if s.c[2] == 0 {
-		return e.update(from, s.d, x, s.c[:2], x, s.d)
-	}
-	return e.update(from, s.d, x, s.c[:], x, s.d, s.z)
+	return e.updateOn(from, s.d, x, c, x, s.d, s.z)
 }
 
 // scaleNoise multiplies z by √v of each value, by way of the host.
-func (s *ddpm) scaleNoise(e *Eval, from, to diffusion.Point) error {
+func (s *ddpm) scaleNoise(e *Eval, from, to []diffusion.Point) error {
 	const least = 1e-20
-	small, large := variances(from, to)
-	lo, hi := math.Log(max(small, least)), math.Log(large)
+	var lo, hi float64
 	factor := func(o float64) float64 {
 		if s.Variance == "learned" {
 			return math.Sqrt(max(o, least))
@@ -168,14 +187,19 @@ func (s *ddpm) scaleNoise(e *Eval, from, to diffusion.Point) error {
 		f := (1 + o) / 2
 		return math.Exp((f*hi + (1-f)*lo) / 2)
 	}
+	size := s.v.Len() / len(from)
 	if at, ok := ops.Finite(s.v); !ok {
-		return e.notFinite(from, s.v, at)
+		return e.notFinite(from[at/size], s.v, at)
 	}
 	z, v := s.z.To(gpu.CPU()), s.v.To(gpu.CPU())
 	if err := s.z.Device().Err(); err != nil {
 		return err
 	}
 	for i := range z.Len() {
+		if i%size == 0 {
+			small, large := variances(from[i/size], to[i/size])
+			lo, hi = math.Log(max(small, least)), math.Log(large)
+		}
 		if z.Double() {
 			z.F64()[i] *= factor(v.F64()[i])
 		} else {

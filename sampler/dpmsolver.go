@@ -107,7 +107,11 @@ func (s DPMSolver) Start(like *gpu.Tensor) Stepper {
 	if s.R1 == 0 {
 		s.R1 = 1 / float64(s.Order)
 	}
-	st := &dpmSolver{DPMSolver: s, u: like.Like(), terms: make([]*gpu.Tensor, 0, 1+s.Order)}
+	n := like.Shape()[0]
+	st := &dpmSolver{
+		DPMSolver: s, u: like.Like(), terms: make([]*gpu.Tensor, 0, 1+s.Order), ways: make([]dpmWay, n), from: make([]diffusion.Point, n),
+		to: make([]diffusion.Point, n), asked: make([]diffusion.Point, n), c: make([]float64, 0, n*(1+s.Order)),
+	}
 	for range s.Order {
 		st.d = append(st.d, like.Like())
 	}
@@ -119,37 +123,72 @@ type dpmSolver struct {
 	d     []*gpu.Tensor // D_0, D_1, D_2
 	u     *gpu.Tensor   // the state at a node
 	terms []*gpu.Tensor
-	nodes [3]diffusion.Point
-	at    [3]combo // the states at the nodes
+
+	ways     []dpmWay          // of each image; the first's where they share levels
+	from, to []diffusion.Point // of each image
+	asked    []diffusion.Point // where an evaluation is
+	c        []float64
 }
 
+// dpmWay is where a step leads: its nodes, and the states at them.
+type dpmWay struct {
+	nodes [3]diffusion.Point
+	at    [3]combo
+}
+
+func (*dpmSolver) ownLevels() {}
+
 func (s *dpmSolver) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
-	from, to := g.Steps[i].From, g.Steps[i].To
 	order := s.orderAt(g, i)
-	s.nodes[0], s.at[0] = from, combo{1}
-	r := [3]float64{0, s.R1, secondNode}
-	state := x
+	from, to, err := e.levelsOn(x, g, i, s.from, s.to)
+	if err != nil {
+		return err
+	}
+	for b := range from {
+		if order > 1 && (from[b].A == 0 || to[b].B == 0) {
+			return fmt.Errorf("sampler: %s: step %d takes image %d from sigma %.4g to %.4g; a step of order %d needs finite levels above 0",
+				s.Name(), i, e.first+b, from[b].Sigma(), to[b].Sigma(), order)
+		}
+		s.ways[b].nodes[0], s.ways[b].at[0] = from[b], combo{1}
+	}
+	state, out := x, s.u
 	for j := range order {
-		if err := e.ask(s.d[j], state, s.nodes[j]); err != nil {
+		asked := s.asked[:len(from)]
+		for b := range asked {
+			asked[b] = s.ways[b].nodes[j]
+		}
+		if err := e.askOn(s.d[j], state, asked); err != nil {
 			return err
 		}
-		how, next, out := exponential{s.Noise, s.Taylor}, to, x
-		if j+1 < order {
-			how.taylor = true
-			next = between(g.Space, from, to, r[j+1])
-			s.nodes[j+1], out = next, s.u
+		if j+1 == order {
+			out = x
 		}
-		c := how.step(s.nodes[:j+1], s.at[:j+1], next)
-		if j+1 < order {
-			s.at[j+1] = c
+		s.c = s.c[:0]
+		for b := range from {
+			c := s.next(&s.ways[b], g.Space, to[b], j, order)
+			s.c = append(s.c, c[:j+2]...)
 		}
 		s.terms = append(append(s.terms[:0], x), s.d[:j+1]...)
-		if err := e.update(s.nodes[j], s.d[j], out, c[:j+2], s.terms...); err != nil {
+		if err := e.updateOn(asked, s.d[j], out, s.c, s.terms...); err != nil {
 			return err
 		}
 		state = s.u
 	}
 	return nil
+}
+
+// next is the state after the evaluation at node j of a step of that order: at the
+// next node, which it finds, or at the step's end.
+func (s *dpmSolver) next(w *dpmWay, space diffusion.Space, to diffusion.Point, j, order int) combo {
+	how := exponential{s.Noise, s.Taylor}
+	if j+1 == order {
+		return how.step(w.nodes[:j+1], w.at[:j+1], to)
+	}
+	how.taylor = true
+	r := [3]float64{0, s.R1, secondNode}
+	w.nodes[j+1] = between(space, w.nodes[0], to, r[j+1])
+	w.at[j+1] = how.step(w.nodes[:j+1], w.at[:j+1], w.nodes[j+1])
+	return w.at[j+1]
 }
 
 // between is the point a fraction r of the way from one level to another in λ.

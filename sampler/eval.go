@@ -117,17 +117,63 @@ func (e *Eval) blame(p diffusion.Point, d, state *gpu.Tensor) error {
 	return err
 }
 
-// levels writes where each image goes from and to in step i of g, and tells
-// whether that is the same for all.
-func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffusion.Point) (shared bool, err error) {
-	for b := range from {
-		from[b], to[b] = g.Steps[i].From, g.Steps[i].To
+// updateOn is update with a row of coefficients for all images or of each, as there are points.
+func (e *Eval) updateOn(at []diffusion.Point, d, out *gpu.Tensor, c []float64, xs ...*gpu.Tensor) error {
+	if len(at) == 1 {
+		return e.update(at[0], d, out, c, xs...)
 	}
+	ops.LinCombRows(out, c, xs...)
+	if i, ok := ops.Finite(out); !ok {
+		return e.blame(at[i/(out.Len()/len(at))], d, out)
+	}
+	return nil
+}
+
+// combineOn is updateOn of what has been looked at.
+func combineOn(rows int, out *gpu.Tensor, c []float64, xs ...*gpu.Tensor) {
+	if rows == 1 {
+		ops.LinComb(out, c, xs...)
+		return
+	}
+	ops.LinCombRows(out, c, xs...)
+}
+
+// levels writes where each image goes from and to in step i of g, and tells
+// whether those are the grid's levels for all.
+func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffusion.Point) (shared bool, err error) {
+	along := func() {
+		for b := range from {
+			from[b], to[b] = g.Steps[i].From, g.Steps[i].To
+		}
+	}
+	along()
 	if e.own == nil {
 		return true, nil
 	}
-	return false, e.own(i, x, from, to)
+	if err = e.own(i, x, from, to); err == GridLevels { //nolint:errorlint // a sentinel that is returned as it is, like fs.SkipDir
+		along()
+		return true, nil
+	}
+	return false, err
 }
+
+// levelsOn is levels in from and to, cut to one point where the images share them.
+func (e *Eval) levelsOn(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffusion.Point) (_, _ []diffusion.Point, err error) {
+	shared, err := e.levels(x, g, i, from, to)
+	if shared {
+		from, to = from[:1], to[:1]
+	}
+	return from, to, err
+}
+
+// GridLevels is what Options.Levels returns for a step that all images take along
+// the grid, as if there were no Levels, at the speed of that and with its bits.
+// Whether it does must not depend on the states, or an image would depend on its
+// neighbours in the batch in the last digit.
+var GridLevels = errors.New("sampler: the step goes along the grid")
+
+// ownLevels is implemented by steppers that serve Options.Levels.
+type ownLevels interface{ ownLevels() }
 
 // ask is Denoise without the check of the output.
 func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
@@ -144,20 +190,34 @@ func (e *Eval) count(p diffusion.Point) []diffusion.Point {
 }
 
 // askVariance is ask that also writes what the network says of the step's variance.
-func (e *Eval) askVariance(out, variance, x *gpu.Tensor, p diffusion.Point) error {
+// at is what count or countEach has noted.
+func (e *Eval) askVariance(out, variance, x *gpu.Tensor, at []diffusion.Point) error {
 	den, ok := e.den.den.(VarianceDenoiser)
 	if !ok {
 		return fmt.Errorf("sampler: the denoiser predicts no variance, as ddpm's learned ones need; take variance=fixed_small or fixed_large")
 	}
-	return e.failed(den.DenoiseVariance(e.ctx, out, variance, x, e.count(p), e.cond), nil)
+	return e.failed(den.DenoiseVariance(e.ctx, out, variance, x, at, e.cond), nil)
 }
 
 // askEach is ask with a point of each image.
 func (e *Eval) askEach(out, x *gpu.Tensor, at []diffusion.Point) error {
+	return e.call(out, x, e.countEach(at), e.cond, nil)
+}
+
+// askOn is ask at one point for all images or at a point of each.
+func (e *Eval) askOn(out, x *gpu.Tensor, at []diffusion.Point) error {
+	if len(at) == 1 {
+		return e.ask(out, x, at[0])
+	}
+	return e.askEach(out, x, at)
+}
+
+// countEach notes an evaluation of each image at its point.
+func (e *Eval) countEach(at []diffusion.Point) []diffusion.Point {
 	for i, p := range at {
 		e.each[i] = e.each[i].plus(Count{NFE: 1, Network: e.costAt(p)})
 	}
-	return e.call(out, x, at, e.cond, nil)
+	return at
 }
 
 // costAt is how often an evaluation at p asks the network.

@@ -245,10 +245,9 @@ func start(plain bool) string {
 	return "corrected"
 }
 
-// halfway is the point half way through step i of a grid in its path's time, or in
-// ln sigma where the path has no time for an end of the step.
-func halfway(g *diffusion.Grid, i int) diffusion.Point {
-	from, to := g.Steps[i].From, g.Steps[i].To
+// halfway is the point half way between two levels in g's path's time, or in ln
+// sigma where the path has no time for one of them.
+func halfway(g *diffusion.Grid, from, to diffusion.Point) diffusion.Point {
 	known := func(p diffusion.Point) bool {
 		return g.Path != nil && math.Abs(g.Path.Sigma(p.T)-p.Sigma()) <= 1e-6*p.Sigma()
 	}

@@ -71,10 +71,12 @@ func (s PNDM) NFE(g *diffusion.Grid) int {
 
 // Start implements Solver.
 func (s PNDM) Start(like *gpu.Tensor) Stepper {
+	images := like.Shape()[0]
 	st := &pndm{PNDM: s, later: StartTable(IPNDM{}, like).(*table), before: like.Like(), n: like.Like()}
 	if !s.PLMS {
-		st.sum = like.Like()
+		st.sum, st.mid = like.Like(), make([]diffusion.Point, images)
 	}
+	st.c, st.terms = make([]float64, 3*images), make([]*gpu.Tensor, 0, 3)
 	return st
 }
 
@@ -84,16 +86,26 @@ type pndm struct {
 	before *gpu.Tensor // the state at the step's start
 	n      *gpu.Tensor // noise of another evaluation
 	sum    *gpu.Tensor
+	mid    []diffusion.Point // of each image
+	c      []float64
+	terms  []*gpu.Tensor
 }
+
+func (*pndm) ownLevels() {}
 
 func (s *pndm) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	if n, _ := s.startSteps(); i >= n {
 		return s.later.Step(e, x, g, i)
 	}
-	if _, err := s.later.look(e, x, g, i, false); err != nil {
+	shared, err := s.later.look(e, x, g, i, false)
+	if err != nil {
 		return err
 	}
-	from, to := g.Steps[i].From, g.Steps[i].To
+	rows := len(s.later.from) // levels and coefficients: of each image, or one for all
+	if shared {
+		rows = 1
+	}
+	from, to := s.later.from[:rows], s.later.to[:rows]
 	n1, d1 := s.later.d[0], s.later.fresh
 	s.before.Copy(x)
 	if s.PLMS {
@@ -105,9 +117,12 @@ func (s *pndm) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 		}
 		return s.transfer(e, x, d1, from, to, n1, s.n)
 	}
-	mid := halfway(g, i)
+	mid := s.mid[:rows]
+	for b := range mid {
+		mid[b] = halfway(g, from[b], to[b])
+	}
 	last := n1
-	for k, p := range [...]diffusion.Point{mid, mid, to} {
+	for k, p := range [...][]diffusion.Point{mid, mid, to} {
 		if err := s.transfer(e, x, d1, from, p, last); err != nil {
 			return err
 		}
@@ -123,28 +138,39 @@ func (s *pndm) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 			ops.LinComb(s.sum, c[:], s.sum, s.n)
 		}
 	}
-	x0, mean := gain(from, to, true)
-	c := [...]float64{x0, mean / 6, mean / 6}
-	return e.update(from, d1, x, c[:], s.before, s.sum, s.n)
+	for b := range from {
+		x0, mean := gain(from[b], to[b], true)
+		s.c[3*b], s.c[3*b+1], s.c[3*b+2] = x0, mean/6, mean/6
+	}
+	s.terms = append(s.terms[:0], s.before, s.sum, s.n)
+	return e.updateOn(from, d1, x, s.c[:3*rows], s.terms...)
 }
 
-// ask sets n to the noise predicted for a state at p.
-func (s *pndm) ask(e *Eval, x *gpu.Tensor, p diffusion.Point) error {
-	if err := e.ask(s.n, x, p); err != nil {
+// ask sets n to the noise predicted for states at those points.
+func (s *pndm) ask(e *Eval, x *gpu.Tensor, at []diffusion.Point) error {
+	if err := e.askOn(s.n, x, at); err != nil {
 		return err
 	}
-	c := [...]float64{1 / p.B, -p.A / p.B}
-	ops.LinComb(s.n, c[:], x, s.n)
+	for b, p := range at {
+		s.c[2*b], s.c[2*b+1] = 1/p.B, -p.A/p.B
+	}
+	s.terms = append(s.terms[:0], x, s.n)
+	combineOn(len(at), s.n, s.c[:2*len(at)], s.terms...)
 	return nil
 }
 
 // transfer sets x to φ of the step's start with the mean of the noises. d is what
 // the denoiser said there.
-func (s *pndm) transfer(e *Eval, x, d *gpu.Tensor, from, to diffusion.Point, noises ...*gpu.Tensor) error {
-	x0, mean := gain(from, to, true)
-	mean /= float64(len(noises))
-	c := [...]float64{x0, mean, mean}
-	terms := [3]*gpu.Tensor{s.before}
-	n := 1 + copy(terms[1:], noises)
-	return e.update(from, d, x, c[:n], terms[:n]...)
+func (s *pndm) transfer(e *Eval, x, d *gpu.Tensor, from, to []diffusion.Point, noises ...*gpu.Tensor) error {
+	s.terms = append(append(s.terms[:0], s.before), noises...)
+	k := len(s.terms)
+	for b := range from {
+		x0, mean := gain(from[b], to[b], true)
+		c := s.c[b*k : (b+1)*k]
+		c[0] = x0
+		for j := range noises {
+			c[1+j] = mean / float64(len(noises))
+		}
+	}
+	return e.updateOn(from, d, x, s.c[:len(from)*k], s.terms...)
 }

@@ -46,8 +46,9 @@ type Options struct {
 	// it is set, every step's start is kept, at the cost of a copy.
 	Rescue func(Event) error
 	// Levels changes where each image of the batch goes from and to in a step,
-	// seeing the states x; the grid's levels come in. Only a Table solver has
-	// levels of single images.
+	// seeing the states x; the grid's levels come in. It may return GridLevels. Only
+	// a Table solver, pndm and the single-step DPM-Solvers have levels of single
+	// images. TimeShift makes one.
 	Levels func(step int, x *gpu.Tensor, from, to []diffusion.Point) error
 	// Brownian makes the noise of stochastic steps the increments of one Brownian
 	// path of every image, so that more steps refine the same picture; it costs
@@ -244,8 +245,8 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 			w.eval.path = &brownian{}
 		}
 		w.stepper = w.s.Start(x)
-		if _, ok := w.stepper.(*table); w.o.Levels != nil && !ok {
-			return fmt.Errorf("sampler: %s takes all images through the same levels; use a solver of one evaluation a step (ddim, dpm++2m)", w.s.Name())
+		if _, ok := w.stepper.(ownLevels); w.o.Levels != nil && !ok {
+			return fmt.Errorf("sampler: %s takes all images through the same levels; use a solver of one evaluation a step (ddim, dpm++2m), pndm or dpm-solver-2", w.s.Name())
 		}
 	}
 	w.eval.begin(w.o.First+lo, lo, w.o.Cond.of(lo, lo+n))

@@ -98,6 +98,7 @@ type table struct {
 	before    *gpu.Tensor // the state at the start of the previous step, for a corrector
 	churn     func(diffusion.Point) float64
 	seen      int // how many of d hold something
+	mixed     int // steps until no point of the past is an image's own; 0: all are the grid's
 
 	from, to []diffusion.Point   // of each image, in this step
 	past     [][]diffusion.Point // of each D, the point of each image
@@ -106,6 +107,8 @@ type table struct {
 	terms    []*gpu.Tensor
 	k        []float64 // the coefficients that are not 0, with their terms
 }
+
+func (*table) ownLevels() {}
 
 func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 	shared, err := t.look(e, x, g, i, t.corrector == nil)
@@ -130,14 +133,21 @@ func (t *table) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error {
 
 // look evaluates the denoiser at x in step i and puts what it says in front of
 // the kept; with late, what is kept may be left to combine. It tells whether all
-// images are at the same level.
+// images are, and have been, at the same levels.
 func (t *table) look(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int, late bool) (shared bool, err error) {
 	shared, err = e.levels(x, g, i, t.from, t.to)
 	if err != nil {
 		return shared, err
 	}
 	if i == 0 {
-		t.seen = 0
+		t.seen, t.mixed = 0, 0
+	}
+	// A step along the grid is shared once every point that it combines is.
+	if !shared {
+		t.mixed = len(t.d)
+	} else if t.mixed > 0 {
+		t.mixed--
+		shared = t.mixed == 0
 	}
 	last := len(t.d) - 1
 	oldest, points := t.d[last], t.past[last]
