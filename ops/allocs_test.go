@@ -17,6 +17,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 		x, y, z := dev.Zeros(gpu.Float32, 4, 300), dev.Zeros(gpu.Float32, 4, 300), dev.Zeros(gpu.Float32, 4, 300)
 		c, w := []float64{1, 2, 3}, []float64{3}
 		pair := []float64{0.5, 0.5}
+		spread := make([]float64, 4)
 		same, each := make([]float64, 8), []float64{1, 2, 3, 4, 5, 6, 7, 8}
 		for name, f := range map[string]func(){
 			"LinComb":     func() { ops.LinComb(x, c, x, y, z) },
@@ -31,6 +32,9 @@ func TestStepsAllocateNothing(t *testing.T) {
 			}
 		}
 		if !dev.CUDA() {
+			if n := testing.AllocsPerRun(20, func() { ops.RowVariance(spread, x) }); n >= 1 {
+				t.Errorf("RowVariance: %v allocations on the heap per call", n)
+			}
 			return
 		}
 		all := func() {
@@ -40,6 +44,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 			ops.AddNoise(x, x, each, ops.Noise{})
 			ops.Guide(x, y, z, each[:4], 0.5)
 			ops.DynamicThreshold(x, x, 0.9, 1, math.Inf(1))
+			ops.RowVariance(spread, x)
 		}
 		all()
 		if err := dev.Sync(); err != nil {

@@ -155,12 +155,17 @@ def quantile(o, dev):
     return {"quantile": lambda: torch.quantile(x, 0.995, dim=1)}
 
 
+def var(o, dev):
+    x = torch.randn(o["b"], o["n"], device=dev, dtype=DTYPES[o["dtype"]])
+    return {"var": lambda: torch.var(x, dim=1)}
+
+
 def resize(o, dev):
     x = torch.rand(o["b"], o["c"], o["h"], o["w"], device=dev)
     return {"interpolate antialias": lambda: F.interpolate(x, size=(o["to"], o["to"]), mode=o["mode"], antialias=o["mode"] in ("bilinear", "bicubic"))}
 
 
-OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, randn, sort, quantile, resize)}
+OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, randn, sort, quantile, var, resize)}
 
 
 def parse(spec):

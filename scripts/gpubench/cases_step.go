@@ -88,6 +88,17 @@ func init() {
 			},
 		})
 	}
+	for dt, d := range dtypes {
+		register(Case{
+			Name: "variance." + dt, Kernel: "row_variance_" + dt, Shape: shape(rows, values), Peak: "memory", Goal: 0.7,
+			Bytes: float64(d.Size()) * n, Flops: 4 * n,
+			Torch: spec("var", "b", rows, "n", values, "dtype", dt),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				x, v := normal(dev, d, rows, values), make([]float64, rows)
+				return func() { ops.RowVariance(v, x) }, nil
+			},
+		})
+	}
 	for _, values := range []int{size(3*32*32, 300), size(3*512*512, 5000)} {
 		n := float64(rows) * float64(values)
 		register(Case{

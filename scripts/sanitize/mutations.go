@@ -110,6 +110,11 @@ var mutations = []mutation{
 		kernels: "guide_moments_.*", detector: "result", test: "Guid",
 	},
 	{
+		name: "variance-end", kind: "missing bounds check", file: "variance.cu",
+		old: "e < end && e < size;", new: "e < end && e <= size;",
+		kernels: "row_variance_.*", detector: "asan", test: "RowVariance",
+	},
+	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
 		old:     "        __syncthreads();\n        if (d >= dims) continue;",
 		new:     "        if (d >= dims) continue;\n        __syncthreads();",
