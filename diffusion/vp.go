@@ -105,6 +105,21 @@ func (p *VP) Respace(times []int) ([]float64, error) {
 	return betas, nil
 }
 
+// TableOf is the table behind a path, nil where it has none: p itself, or what the
+// method Unwrap of a path that changes something else about it leads to.
+func TableOf(p Path) *VP {
+	for {
+		switch q := p.(type) {
+		case *VP:
+			return q
+		case interface{ Unwrap() Path }:
+			p = q.Unwrap()
+		default:
+			return nil
+		}
+	}
+}
+
 // LinearBetas is n betas from first to last in equal steps (Ho et al. 2020: 1000, 1e-4, 0.02).
 func LinearBetas(n int, first, last float64) []float64 {
 	b := make([]float64, n)

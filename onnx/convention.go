@@ -40,6 +40,9 @@ type fed struct {
 // Input is the space's scaling.
 func (p fed) Input(sigma float64) (a, b float64) { return p.space.Scale(sigma) }
 
+// Unwrap is the path itself, for diffusion.TableOf.
+func (p fed) Unwrap() diffusion.Path { return p.Path }
+
 // Convention is the path and the prediction that the sidecar means.
 func (s *Sidecar) Convention() (diffusion.Path, diffusion.Pred, error) {
 	path, err := s.Path.path()

@@ -281,7 +281,8 @@ func size(shape []int) int {
 // the path's times t, one per image. x and out are [n, Shape()...]; float32
 // tensors on the CPU are given to a float32 model as they lie. classes is nil, for
 // none, or one per image, -1 for none; inputs has [n, ...] for every name of Asks. A model
-// that is told one time for all images is asked apart for those that differ.
+// that is told one time for all images is asked once for each time that there is, about
+// the images of that time together.
 func (m *Model) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, classes []int, inputs map[string]*gpu.Tensor) error {
 	n := len(t)
 	if s := x.Shape(); len(s) < 1 || s[0] != n || x.Len() != n*size(m.shape) || out.Len() != x.Len() {
@@ -313,6 +314,15 @@ func (m *Model) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, cl
 	defer m.mu.Unlock()
 	shape := append([]int{n}, m.shape...)
 	x, out = x.View(shape...), out.View(shape...)
+	if order := m.together(t, classes); order != nil {
+		return m.inOrder(ctx, order, out, x, t, classes, inputs)
+	}
+	return m.pieces(ctx, out, x, t, classes, inputs)
+}
+
+// pieces asks the model about all images, as many at a time as it takes.
+func (m *Model) pieces(ctx context.Context, out, x *gpu.Tensor, t []float64, classes []int, inputs map[string]*gpu.Tensor) error {
+	n := len(t)
 	for lo := 0; lo < n; {
 		if err := ctx.Err(); err != nil {
 			return err
