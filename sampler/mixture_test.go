@@ -231,62 +231,8 @@ func TestIsotropicMixtureIsExact(t *testing.T) {
 // The low-rank form equals the full mixture with covariance Bᵀ S B + τ²(I - BᵀB).
 func TestLowRankMixtureIsExact(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
-	const D, d, K = 9, 3, 4
 	for _, residual := range []float64{0, 0.05} {
-		low := testSpec(r, d, K)
-		sub := &sampler.Subspace{Residual: residual}
-		for range D {
-			sub.Mean = append(sub.Mean, r.NormFloat64())
-		}
-		for i := range d { // Gram-Schmidt
-			row := make([]float64, D)
-			for j := range row {
-				row[j] = r.NormFloat64()
-			}
-			for range 2 {
-				for _, o := range sub.Basis[:i] {
-					var dot float64
-					for j := range row {
-						dot += row[j] * o[j]
-					}
-					for j := range row {
-						row[j] -= dot * o[j]
-					}
-				}
-			}
-			var norm float64
-			for _, v := range row {
-				norm += v * v
-			}
-			for j := range row {
-				row[j] /= math.Sqrt(norm)
-			}
-			sub.Basis = append(sub.Basis, row)
-		}
-		full := sampler.MixtureSpec{Weights: low.Weights}
-		for k := range K {
-			mu := append([]float64(nil), sub.Mean...)
-			cov := make([][]float64, D)
-			for i := range D {
-				cov[i] = make([]float64, D)
-				cov[i][i] = residual
-				for a := range d {
-					mu[i] += low.Means[k][a] * sub.Basis[a][i]
-				}
-			}
-			for i := range D {
-				for j := range D {
-					for a := range d {
-						cov[i][j] -= residual * sub.Basis[a][i] * sub.Basis[a][j]
-						for b := range d {
-							cov[i][j] += low.Covs[k][a][b] * sub.Basis[a][i] * sub.Basis[b][j]
-						}
-					}
-				}
-			}
-			full.Means, full.Covs = append(full.Means, mu), append(full.Covs, cov)
-		}
-		low.Subspace = sub
+		low, full := lowRankSpecs(r, residual)
 		m, err := sampler.NewMixture(low)
 		if err != nil {
 			t.Fatal(err)
@@ -295,18 +241,64 @@ func TestLowRankMixtureIsExact(t *testing.T) {
 	}
 }
 
-func TestMixtureWithoutNoiseIsIdentity(t *testing.T) {
-	m := testMixture(t, 3, 2)
-	x := gpu.CPU().From64([]float64{1, -2, 3}, 1, 3)
-	out := x.Like()
-	if err := m.DenoiseAt(context.Background(), out, x, []diffusion.Point{{A: 0.5, B: 0}}, sampler.Cond{}); err != nil {
-		t.Fatal(err)
+// lowRankSpecs is a random mixture in a subspace, and the same one of all values.
+func lowRankSpecs(r *rand.Rand, residual float64) (low, full sampler.MixtureSpec) {
+	const D, d, K = 9, 3, 4
+	low = testSpec(r, d, K)
+	sub := &sampler.Subspace{Residual: residual}
+	for range D {
+		sub.Mean = append(sub.Mean, r.NormFloat64())
 	}
-	for i, v := range x.F64() {
-		if out.F64()[i] != 2*v {
-			t.Errorf("value %d: %g, want %g", i, out.F64()[i], 2*v)
+	for i := range d { // Gram-Schmidt
+		row := make([]float64, D)
+		for j := range row {
+			row[j] = r.NormFloat64()
 		}
+		for range 2 {
+			for _, o := range sub.Basis[:i] {
+				var dot float64
+				for j := range row {
+					dot += row[j] * o[j]
+				}
+				for j := range row {
+					row[j] -= dot * o[j]
+				}
+			}
+		}
+		var norm float64
+		for _, v := range row {
+			norm += v * v
+		}
+		for j := range row {
+			row[j] /= math.Sqrt(norm)
+		}
+		sub.Basis = append(sub.Basis, row)
 	}
+	full = sampler.MixtureSpec{Weights: low.Weights}
+	for k := range K {
+		mu := append([]float64(nil), sub.Mean...)
+		cov := make([][]float64, D)
+		for i := range D {
+			cov[i] = make([]float64, D)
+			cov[i][i] = residual
+			for a := range d {
+				mu[i] += low.Means[k][a] * sub.Basis[a][i]
+			}
+		}
+		for i := range D {
+			for j := range D {
+				for a := range d {
+					cov[i][j] -= residual * sub.Basis[a][i] * sub.Basis[a][j]
+					for b := range d {
+						cov[i][j] += low.Covs[k][a][b] * sub.Basis[a][i] * sub.Basis[b][j]
+					}
+				}
+			}
+		}
+		full.Means, full.Covs = append(full.Means, mu), append(full.Covs, cov)
+	}
+	low.Subspace = sub
+	return low, full
 }
 
 // A call allocates what its two matrix products of each piece do, and nothing else.
