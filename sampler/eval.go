@@ -175,6 +175,13 @@ var GridLevels = errors.New("sampler: the step goes along the grid")
 // ownLevels is implemented by steppers that serve Options.Levels.
 type ownLevels interface{ ownLevels() }
 
+// OwnLevels tells whether a solver takes images through levels of their own, as
+// Options.Levels and a TimeShift ask.
+func OwnLevels(s Solver) bool {
+	_, ok := s.Start(gpu.CPU().Empty(1, 1)).(ownLevels)
+	return ok
+}
+
 // ask is Denoise without the check of the output.
 func (e *Eval) ask(out, x *gpu.Tensor, p diffusion.Point) error {
 	return e.call(out, x, e.count(p), e.cond, nil)

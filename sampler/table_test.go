@@ -38,6 +38,11 @@ func TestLevelsOfSingleImages(t *testing.T) {
 		return shift(image, step, from), shift(image, step+1, to)
 	}
 	served := 0
+	for _, name := range allSolvers {
+		if s := solver(t, name); sampler.OwnLevels(s) != ownLevels(s) {
+			t.Errorf("%s: OwnLevels is %t", name, sampler.OwnLevels(s))
+		}
+	}
 	for _, name := range append([]string{"ddim:clip=2,eta=0.5", "dpm-solver-2:form=taylor", "dpm-solver-3:form=taylor"}, allSolvers...) {
 		s := solver(t, name)
 		if !ownLevels(s) {

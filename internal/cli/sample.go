@@ -37,6 +37,7 @@ type sampleOptions struct {
 
 	levels
 	guide guideOptions
+	times shiftOptions
 	from  imageOptions
 	net   netOptions
 	five  fiveStepOptions
@@ -75,6 +76,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.etaSet = cmd.Flags().Changed("eta")
 			o.preset(cmd.Flags().Changed)
+			o.times.given(cmd)
 			return runSample(cmd.Context(), a, &o)
 		},
 	}
@@ -98,6 +100,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.StringVar(&o.film.path, "film", "", "write a film strip to `F.png`: a row a sample, noise to the left")
 	f.StringVar(&o.preview, "preview", "", "keep `F.png` up to date, at most every second, with the batch on its way")
 	o.guide.flags(f)
+	o.times.flags(cmd)
 	o.from.flags(f)
 	o.teleport.flags(cmd)
 	o.net.flags(f)
@@ -204,6 +207,8 @@ type sampleRun struct {
 	Rejected    int       `json:"rejected,omitempty"` // of nfe, those of steps that were thrown away
 	Guidance    string    `json:"guidance,omitempty"`
 	FreeU       string    `json:"freeu,omitempty"`
+	TimeShift   string    `json:"time_shift,omitempty"`
+	EpsScale    string    `json:"eps_scale,omitempty"`
 	Seed        uint64    `json:"seed"`
 	First       int       `json:"first"`
 	N           int       `json:"n"`
@@ -392,6 +397,9 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 		return nil, err
 	}
 	run.Sampler = d.s.Name()
+	if err := o.times.apply(d, run); err != nil {
+		return nil, err
+	}
 	return d, d.watch(a)
 }
 
