@@ -151,7 +151,7 @@ func (p *planner) diagnostic(name string, e float64) systems.Experiment {
 	const nothing = "DDIM has nothing to tune"
 	return systems.Experiment{
 		Name:     name,
-		Question: fmt.Sprintf("Where every step leaves states %g times too large, does the shift bring their variance back?", 1+e),
+		Question: fmt.Sprintf("Where every step multiplies states by %g, does the shift bring their variance back?", 1+e),
 		Size:     systems.Size{N: p.size.fewer, Seeds: p.size.seeds},
 		Measures: measured("bias", "fd"),
 		Arms: []systems.Arm{
