@@ -259,3 +259,41 @@ func TestPixelVariance(t *testing.T) {
 		t.Errorf("one value: error %v", err)
 	}
 }
+
+// Images that are at a level are found there: the noisy versions of flat images, whose
+// variance is the noise's alone, are moved by nothing on average, with the deviation
+// that the variance of n normals has, B²·√(2/(n-1)), over the slope of 1 - abar. So an
+// image of few values is looked at through its noise.
+func TestShiftFindsTheLevel(t *testing.T) {
+	const at, n, images = 400, 4096, 400
+	g := build(t, "vp", diffusion.Spec{Rule: "times", List: []float64{900, at, 100}, End: diffusion.Keep})
+	p := g.Steps[1].From
+	x := gpu.CPU().From64(normals(23, n*images), images, n)
+	for i := range x.F64() {
+		x.F64()[i] = 0.3*p.A + p.B*x.F64()[i]
+	}
+	var moved []float64
+	shift := sampler.TimeShift{Mode: sampler.ShiftPaper, Window: 400, Cutoff: 100, Seen: func(_ int, _, m []float64) { moved = slices.Clone(m) }}
+	levels := shifting(t, shift, g, n)
+	from, to := make([]diffusion.Point, images), make([]diffusion.Point, images)
+	for step, s := range g.Steps {
+		for b := range from {
+			from[b], to[b] = s.From, s.To
+		}
+		if err := levels(step, x, from, to); err != nil && err != sampler.GridLevels {
+			t.Fatal(err)
+		}
+	}
+	slope := (linear[at+1] - linear[at-1]) / 2
+	want := linear[at] * math.Sqrt(2./(n-1)) / slope
+	var sum, squares float64
+	for _, m := range moved {
+		sum, squares = sum+m, squares+m*m
+	}
+	if mean := sum / images; !(math.Abs(mean) <= 4*want/math.Sqrt(images)+0.5) { // and the rounding to whole times
+		t.Errorf("moved by %v on average, want 0 within %v", mean, 4*want/math.Sqrt(images)+0.5)
+	}
+	if dev := math.Sqrt(squares / images); !(math.Abs(dev/want-1) <= 4/math.Sqrt(2*images)) {
+		t.Errorf("moved with a deviation of %v times, want %v", dev, want)
+	}
+}
