@@ -32,8 +32,10 @@ func TestForwardGroups(t *testing.T) {
 	} {
 		p := &pretended{
 			in: []Port{
-				{"sample", "float32", []int{c.batch, 1, 1, 2}}, {"timestep", "float32", c.time},
-				{"class_labels", "int64", c.class}, {"text", "float32", []int{c.batch, 2}},
+				{"sample", "float32", []int{c.batch, 1, 1, 2}},
+				{"timestep", "float32", c.time},
+				{"class_labels", "int64", c.class},
+				{"text", "float32", []int{c.batch, 2}},
 			},
 			out: []Port{{"out", "float32", []int{c.batch, 1, 1, 2}}},
 		}

@@ -150,7 +150,7 @@ func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffus
 	if e.own == nil {
 		return true, nil
 	}
-	if err = e.own(i, x, from, to); err == GridLevels { //nolint:errorlint // a sentinel that is returned as it is, like fs.SkipDir
+	if err = e.own(i, x, from, to); errors.Is(err, GridLevels) {
 		along()
 		return true, nil
 	}

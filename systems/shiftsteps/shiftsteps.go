@@ -21,8 +21,8 @@
 // 2024), one shift for the whole batch, the paper's without its cutoff, and DDIM on
 // other grids.
 //
-// Chosen: the sampler's text and the theory are from the card of the system, whose
-// author had the paper from memory; the two programs were read.
+// Chosen: the paper's sampler is written from memory of its text; the two programs were
+// read, and where they differ from it they are variants of their own.
 package shiftsteps
 
 import (
@@ -45,7 +45,7 @@ func init() {
 			{File: "error", Experiment: "curves", Measure: "rmse", Title: "distance from the exact ends of the same noise", LogX: true, LogY: true, Cost: true},
 		},
 		Open: []string{
-			"a trained U-Net (experiment B of its card, FID of 10 DDIM steps in classifier features): no network of ours is trained yet; the exposure bias that the paper is about is a network's",
+			"a trained U-Net (FID of 10 DDIM steps in features of a classifier): no network of ours is trained yet; the exposure bias that the paper is about is a network's",
 			"CIFAR-10 with published weights, F-PNDM and DDIM of 10 steps: the adapter takes any ONNX model that predicts eps (docs/systems/06-shiftsteps.md has the commands); no weights are shipped",
 		},
 	})
