@@ -46,6 +46,8 @@ import (
 // a window below 2 nothing is moved.
 //
 // Every image has its own v and t_s: neither its batch nor its place there matters.
+// Guidance asks at the shifted level; CFG++, whose weight is that of the grid's step,
+// does not go with a shift.
 // Multistep solvers make their coefficients of the levels that each image was at.
 type TimeShift struct {
 	Mode   ShiftMode

@@ -88,6 +88,9 @@ func (o *shiftOptions) apply(d *drawing, run *sampleRun) error {
 	if d.opt.Levels, err = shift.Levels(d.g, d.opt.Shape); err != nil {
 		return usagef("--time-shift: %w", err)
 	}
+	if d.opt.Levels != nil && d.o.guide.rule == "cfg++" {
+		return usagef("--time-shift %s: cfg++ has the weight of the grid's step, which is no image's any more; take --guidance-rule cfg or projected", o.mode)
+	}
 	if d.opt.Levels != nil && !sampler.OwnLevels(d.s) {
 		return usagef("--time-shift %s: sampler %s takes all images through the same levels; those of one evaluation a step (ddim, ddpm, dpm++2m, deis), pndm and dpm-solver-2 do not", o.mode, d.s.Name())
 	}
