@@ -77,6 +77,9 @@ and what --data-variance of fidlab sample takes.`,
 	f.IntSliceVar(&o.windows, "windows", []int{4, 10, 20, 40}, "try the windows `W,W`")
 	f.Float64SliceVar(&o.cutoffs, "cutoffs", []float64{200, 300, 400}, "try the cutoffs `T,T`")
 	f.Float64Var(&o.variance, "data-variance", 0, "mean variance `V` of a clean image's values; default: the mixture's own, or that of the pictures of --ref")
+	f.IntSliceVar(&o.classes, "class", nil, "ask for class `C`, or for several in turn (0,1,2)")
+	f.StringArrayVar(&o.net.inputs, "input", nil, "give a network its input `NAME=F.npy`, as fidlab sample does")
+	f.StringVar(&o.net.library, "onnxruntime", "", "open the onnxruntime of `LIB`, its file or folder")
 	f.IntVarP(&o.n, "num", "n", 1000, "draw `K` samples with each setting and seed")
 	f.IntVar(&o.tuneSeeds, "tune-seeds", 1, "choose on `N` seeds")
 	f.IntVar(&o.seeds, "seeds", 3, "and measure what was chosen on `N` others")
@@ -165,6 +168,9 @@ func runShiftTune(ctx context.Context, a *app, o *shiftTune) error {
 		return err
 	}
 	defer m.done()
+	if err := o.fit(m); err != nil {
+		return err
+	}
 	t := &shiftTuner{shiftTune: o, m: m, s: s, g: g, kind: kindOf(m, o.n)}
 	if !t.kind.pictures {
 		return usagef("model %s draws arrays of shape %s, no pictures: fid has nothing to look at", m.name, describe(m.shape))
@@ -303,7 +309,11 @@ func (t *shiftTuner) distance(ctx context.Context, r *shiftTrial, seed int) (flo
 		return 0, err
 	}
 	set := &pictureSet{name: t.m.name}
-	opt := sampler.Options{Seed: t.seed + uint64(seed), N: t.n, Shape: t.m.shape, Levels: levels, Each: func(first int, x *gpu.Tensor) error {
+	cond := sampler.Cond{Classes: inTurn(t.classes, t.n), Inputs: map[string]*gpu.Tensor{}}
+	for name, in := range t.m.inputs {
+		cond.Inputs[name] = repeated(in, t.n)
+	}
+	opt := sampler.Options{Seed: t.seed + uint64(seed), N: t.n, Shape: t.m.shape, Cond: cond, Levels: levels, Each: func(first int, x *gpu.Tensor) error {
 		set.images = append(set.images, t.kind.batch(first, x).pictures...)
 		return nil
 	}}
