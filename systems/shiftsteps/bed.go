@@ -194,7 +194,7 @@ var vp = func() diffusion.Path {
 // grid is n steps to zero noise by a rule: "paper" has the times of the released
 // program, range(0, T, T/n) + 1, from 901 for 10 steps; "released" drops the last of
 // them as that program does and ends at time 0 as it does, n-1 steps from 801; others
-// are those of package diffusion, "leading:50" with an offset.
+// are those of package diffusion, "leading:0.5" with an offset of half a stride.
 func grid(rule string, n int) (*diffusion.Grid, error) {
 	spec := diffusion.Spec{Rule: rule, Steps: n}
 	switch rule {
@@ -215,7 +215,7 @@ func grid(rule string, n int) (*diffusion.Grid, error) {
 		if spec.Rule = name; name == "karras" {
 			spec.Rho = v
 		} else {
-			spec.Offset = int(v)
+			spec.Offset = int(v * float64(1000/n-1))
 		}
 	}
 	return diffusion.Build(vp, spec)

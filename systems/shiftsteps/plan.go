@@ -61,8 +61,8 @@ func spread(list []systems.Params, n int) []systems.Params {
 
 // otherGrids are sixteen ways to place DDIM's steps.
 var otherGrids = []string{
-	"paper", "leading:50", "leading:99", "trailing", "linspace", "linspace-drop", "linspace-real", "quadratic", "uniform",
-	"leading:20", "leading:75", "quadratic-ddim", "karras:3", "karras:5", "karras:7", "exponential",
+	"paper", "leading:0.5", "leading:1", "trailing", "linspace", "linspace-drop", "linspace-real", "quadratic", "uniform",
+	"leading:0.25", "leading:0.75", "quadratic-ddim", "karras:3", "karras:5", "karras:7", "exponential",
 }
 
 // few is experiment A: DDIM of few steps with every variant and its controls.
@@ -93,10 +93,14 @@ func (p *planner) few(name string, steps int, ablate bool) systems.Experiment {
 	for w := 2; w <= 32; w += 2 {
 		open = append(open, systems.Params{"window": w})
 	}
+	seeds := p.size.seeds
+	if !ablate {
+		seeds = min(seeds, 3)
+	}
 	e := systems.Experiment{
 		Name:     name,
 		Question: fmt.Sprintf("Are %d steps of DDIM nearer to other digits with shifted times?", steps),
-		Size:     systems.Size{N: p.size.n, Seeds: p.size.seeds},
+		Size:     systems.Size{N: p.size.n, Seeds: seeds},
 		Measures: measured("excess", "fd", "floor", "rmse", "bias"),
 		Arms: []systems.Arm{
 			p.arm("ddim", "DDIM on the programs' grid", steps, systems.Params{"S": steps}, nil),
@@ -152,7 +156,7 @@ func (p *planner) diagnostic(name string, e float64) systems.Experiment {
 	return systems.Experiment{
 		Name:     name,
 		Question: fmt.Sprintf("Where every step multiplies states by %g, does the shift bring their variance back?", 1+e),
-		Size:     systems.Size{N: p.size.fewer, Seeds: p.size.seeds},
+		Size:     systems.Size{N: p.size.fewer, Seeds: min(p.size.seeds, 3)},
 		Measures: measured("bias", "fd"),
 		Arms: []systems.Arm{
 			p.arm("ddim", "DDIM with the error", steps, systems.Params{"S": steps, "error": e}, nil),
@@ -191,8 +195,7 @@ func (p *planner) shifted() []systems.Params {
 	var out []systems.Params
 	windows, cutoffs := p.size.windows, p.size.cutoffs
 	if len(windows) > 2 {
-		windows, cutoffs = windows[1:], cutoffs[:1:1]
-		cutoffs = append(cutoffs, p.size.cutoffs[2])
+		windows, cutoffs = windows[1:], []float64{cutoffs[0], cutoffs[len(cutoffs)-1]}
 	}
 	for _, mode := range []sampler.ShiftMode{sampler.ShiftPaper, sampler.ShiftDebiased} {
 		for _, t := range p.windows(windows, cutoffs) {

@@ -75,8 +75,8 @@ var sizes = map[systems.Tier]size{
 		curves: []float64{5, 10, 20}, diagnosed: []int{80, 199}, pndm: 10, dpm2: 5, sde: 20,
 	},
 	systems.Full: {
-		scale: scale{2, 4000, 4000, 8}, n: 1000, fewer: 500, seeds: 5, windows: []int{4, 10, 20, 40}, cutoffs: []float64{100, 200, 300, 400}, steps: [2]int{10, 20}, hundred: 100,
-		curves: []float64{5, 8, 10, 15, 20, 30, 50, 100}, diagnosed: []int{40, 80, 120, 199}, pndm: 10, dpm2: 5, sde: 20,
+		scale: scale{2, 4000, 4000, 8}, n: 1000, fewer: 500, seeds: 5, windows: []int{4, 10, 20, 40}, cutoffs: []float64{100, 200, 400}, steps: [2]int{10, 20}, hundred: 100,
+		curves: []float64{5, 8, 10, 15, 20, 30, 50}, diagnosed: []int{40, 80, 120, 199}, pndm: 10, dpm2: 5, sde: 20,
 	},
 }
 
@@ -87,11 +87,14 @@ func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.E
 		return nil, err
 	}
 	b.most = s.n
-	p := &planner{bed: b, size: s}
+	return (&planner{bed: b, size: s}).experiments(tier), nil
+}
+
+func (p *planner) experiments(tier systems.Tier) []systems.Experiment {
+	s := p.size
 	list := []systems.Experiment{p.few("ten-steps", s.steps[0], true)}
 	if tier != systems.Short {
 		list = append(list, p.few("twenty-steps", s.steps[1], false))
 	}
-	list = append(list, p.diagnostic("too-much-noise", 0.03), p.diagnostic("too-little-noise", -0.03), p.solvers(), p.hundredfold(), p.curves())
-	return list, nil
+	return append(list, p.diagnostic("too-much-noise", 0.03), p.diagnostic("too-little-noise", -0.03), p.solvers(), p.hundredfold(), p.curves())
 }

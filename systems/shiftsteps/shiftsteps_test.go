@@ -220,13 +220,65 @@ func TestGrids(t *testing.T) {
 		}
 	}
 	for _, rule := range otherGrids {
-		if g, err := grid(rule, 10); err != nil || g.Check() != nil || len(g.Steps) != 10 {
-			t.Errorf("%s: %v", rule, err)
+		for _, s := range sizes {
+			for _, steps := range s.steps {
+				if g, err := grid(rule, steps); err != nil || g.Check() != nil || len(g.Steps) != steps {
+					t.Errorf("%s of %d steps: %v", rule, steps, err)
+				}
+			}
 		}
 	}
 	for _, rule := range []string{"magic", "leading:x"} {
 		if _, err := grid(rule, 10); err == nil {
 			t.Errorf("grid %s is taken", rule)
+		}
+	}
+}
+
+// Every setting of every tier can be walked, at the cost that its arm declares: a full
+// proof does not find that out after half an hour.
+func TestSettings(t *testing.T) {
+	b := tinyBed(t)
+	for tier, s := range sizes {
+		p := &planner{bed: b, size: s}
+		for _, e := range p.experiments(tier) {
+			for _, a := range e.Arms {
+				trials := a.Tune
+				if trials == nil {
+					trials = []systems.Params{{}}
+				}
+				for _, trial := range trials {
+					steps := []float64{0}
+					if e.Sweep != nil {
+						steps = e.Sweep.Values
+					}
+					for _, n := range steps {
+						set := systems.Params{}
+						for _, from := range []systems.Params{a.Set, trial} {
+							for k, v := range from {
+								set[k] = v
+							}
+						}
+						if e.Sweep != nil {
+							set["S"] = n
+						}
+						st, err := b.settle(set)
+						if err == nil {
+							err = sampler.Walks(st.solver, st.grid)
+						}
+						if err != nil {
+							t.Errorf("%v, %s, %s (%v): %v", tier, e.Name, a.Name, set, err)
+							continue
+						}
+						if nfe := st.solver.NFE(st.grid); e.Sweep == nil && float64(nfe) != a.Cost.NFE {
+							t.Errorf("%v, %s, %s: %d evaluations, declared %g", tier, e.Name, a.Name, nfe, a.Cost.NFE)
+						}
+						if st.levels != nil && !sampler.OwnLevels(st.solver) {
+							t.Errorf("%v, %s, %s: %s has no levels of single images", tier, e.Name, a.Name, st.solver.Name())
+						}
+					}
+				}
+			}
 		}
 	}
 }
