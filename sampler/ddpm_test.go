@@ -162,3 +162,45 @@ func TestLearnedVarianceIsRefusedWhenNotFinite(t *testing.T) {
 		t.Errorf("error %v, want image 2 in step 0", err)
 	}
 }
+
+// Images at levels of their own go as each alone on a grid of those, whether the
+// variance is learned or D is clipped; what the network says of a variance depends on
+// the image's level.
+func TestDDPMOwnLevels(t *testing.T) {
+	base := build(t, "vp", diffusion.Spec{Rule: "leading", Steps: 5, Offset: 1})
+	den := learning{gaussian{0.3, 0.5}, func(i int, p diffusion.Point) float64 { return 0.2*math.Sin(float64(i%3)) + 0.5*p.B }}
+	shift := func(image, step int, p diffusion.Point) diffusion.Point {
+		if step == 0 || p.B == 0 {
+			return p
+		}
+		return diffusion.AtTime(base.Path, p.T+float64(7*image-10))
+	}
+	for _, name := range []string{"ddpm:variance=learned_range", "ddpm:variance=learned", "ddpm:clip=0.4", "ddpm:variance=learned_range,clip=0.4"} {
+		const n = 4
+		o := sampler.Options{Seed: 3, N: n, Shape: []int{3}, Double: true, Levels: func(step int, _ *gpu.Tensor, from, to []diffusion.Point) error {
+			for b := range from {
+				from[b], to[b] = shift(b, step, from[b]), shift(b, step+1, to[b])
+			}
+			return nil
+		}}
+		got, err := sampler.Run(context.Background(), den, solver(t, name), base, o)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for i := range n {
+			own := &diffusion.Grid{Name: "own", Space: base.Space, Path: base.Path}
+			for k, s := range base.Steps {
+				own.Steps = append(own.Steps, diffusion.Step{From: shift(i, k, s.From), To: shift(i, k+1, s.To)})
+			}
+			want, err := sampler.Run(context.Background(), den, solver(t, name), own, sampler.Options{Seed: 3, First: i, N: 1, Shape: []int{3}, Double: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for j, v := range want.X.F64() {
+				if g := got.X.F64()[3*i+j]; !(math.Abs(g-v) <= 1e-12) {
+					t.Errorf("%s: image %d is %v, alone %v", name, i, g, v)
+				}
+			}
+		}
+	}
+}
