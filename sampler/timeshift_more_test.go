@@ -272,7 +272,7 @@ func TestShiftFindsTheLevel(t *testing.T) {
 	const at, n, images = 400, 4096, 400
 	g := build(t, "vp", diffusion.Spec{Rule: "times", List: []float64{900, at, 100}, End: diffusion.Keep})
 	p := g.Steps[1].From
-	x := gpu.CPU().From64(normals(23, n*images), images, n)
+	x := gpu.CPU().From64(normals64(23, n*images), images, n)
 	for i := range x.F64() {
 		x.F64()[i] = 0.3*p.A + p.B*x.F64()[i]
 	}

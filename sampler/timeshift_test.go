@@ -145,7 +145,7 @@ func TestTimeShiftIsTheProgram(t *testing.T) {
 	}
 	g := build(t, "vp", diffusion.Spec{Rule: "times", List: list, End: diffusion.Keep})
 	const n, images = 150, 6
-	noise := gpu.CPU().From64(normals(11, n*images), images, n)
+	noise := gpu.CPU().From64(normals64(11, n*images), images, n)
 	moved := map[sampler.ShiftMode]int{}
 	for _, window := range []int{4, 20, 61} {
 		for _, shift := range everyShift(window, 200) {
@@ -188,7 +188,7 @@ func TestTimeShiftIsTheProgram(t *testing.T) {
 	}
 }
 
-func normals(seed uint64, n int) []float64 {
+func normals64(seed uint64, n int) []float64 {
 	out := make([]float64, n)
 	for i, v := range oracle.Normal(seed, n) {
 		out[i] = float64(v)
