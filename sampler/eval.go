@@ -150,7 +150,7 @@ func (e *Eval) levels(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diffus
 	if e.own == nil {
 		return true, nil
 	}
-	if err = e.own(i, x, from, to); errors.Is(err, GridLevels) {
+	if err = e.own(i, x, from, to); errors.Is(err, ErrGridLevels) {
 		along()
 		return true, nil
 	}
@@ -166,11 +166,12 @@ func (e *Eval) levelsOn(x *gpu.Tensor, g *diffusion.Grid, i int, from, to []diff
 	return from, to, err
 }
 
-// GridLevels is what Options.Levels returns for a step that all images take along
-// the grid, as if there were no Levels, at the speed of that and with its bits.
+// ErrGridLevels is what Options.Levels returns for a step that all images take along
+// the grid, as if there were no Levels, at the speed of that and with its bits. It
+// ends nothing, as io.EOF is no failure.
 // Whether it does must not depend on the states, or an image would depend on its
 // neighbours in the batch in the last digit.
-var GridLevels = errors.New("sampler: the step goes along the grid")
+var ErrGridLevels = errors.New("sampler: the step goes along the grid")
 
 // ownLevels is implemented by steppers that serve Options.Levels.
 type ownLevels interface{ ownLevels() }

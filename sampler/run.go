@@ -46,7 +46,7 @@ type Options struct {
 	// it is set, every step's start is kept, at the cost of a copy.
 	Rescue func(Event) error
 	// Levels changes where each image of the batch goes from and to in a step,
-	// seeing the states x; the grid's levels come in. It may return GridLevels. Only
+	// seeing the states x; the grid's levels come in. It may return ErrGridLevels. Only
 	// a Table solver, pndm and the single-step DPM-Solvers have levels of single
 	// images. TimeShift makes one.
 	Levels func(step int, x *gpu.Tensor, from, to []diffusion.Point) error

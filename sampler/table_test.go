@@ -133,7 +133,7 @@ func TestGridLevels(t *testing.T) {
 			}
 			return res.X.F64()
 		}
-		along := func(int, *gpu.Tensor, []diffusion.Point, []diffusion.Point) error { return sampler.GridLevels }
+		along := func(int, *gpu.Tensor, []diffusion.Point, []diffusion.Point) error { return sampler.ErrGridLevels }
 		for _, den := range []sampler.Denoiser{mix, raw} {
 			if plain := run(den, nil, 5); !slices.Equal(plain, run(den, along, 5)) {
 				t.Errorf("%s: steps along the grid have other bits than a run without levels", name)
@@ -144,7 +144,7 @@ func TestGridLevels(t *testing.T) {
 					return nil
 				}
 				clear(from) // what is written does not matter
-				return sampler.GridLevels
+				return sampler.ErrGridLevels
 			}
 			all := func(step int, x *gpu.Tensor, from, to []diffusion.Point) error {
 				if step%4 > 1 {

@@ -217,7 +217,7 @@ func (s *shifter) levels(step int, x *gpu.Tensor, from, to []diffusion.Point) er
 	p, q := from[0], to[0]
 	if step == 0 || !s.shifts(p, q) {
 		copy(last, from)
-		return GridLevels
+		return ErrGridLevels
 	}
 	variance, moved := s.variance[:len(from)], s.moved[:len(from)]
 	if s.Mode != ShiftConstant {

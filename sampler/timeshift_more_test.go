@@ -86,7 +86,7 @@ func TestTimeShiftAllocatesNothing(t *testing.T) {
 				for b := range from {
 					from[b], to[b] = st.From, st.To
 				}
-				if err := levels(i, x, from, to); err != nil && !errors.Is(err, sampler.GridLevels) {
+				if err := levels(i, x, from, to); err != nil && !errors.Is(err, sampler.ErrGridLevels) {
 					t.Fatal(err)
 				}
 			}
@@ -284,7 +284,7 @@ func TestShiftFindsTheLevel(t *testing.T) {
 		for b := range from {
 			from[b], to[b] = s.From, s.To
 		}
-		if err := levels(step, x, from, to); err != nil && !errors.Is(err, sampler.GridLevels) {
+		if err := levels(step, x, from, to); err != nil && !errors.Is(err, sampler.ErrGridLevels) {
 			t.Fatal(err)
 		}
 	}

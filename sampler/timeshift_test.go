@@ -303,11 +303,11 @@ func chosen(t *testing.T, shift sampler.TimeShift, g *diffusion.Grid, step int, 
 		}
 	}
 	at(step - 1)
-	if err := levels(0, x, from, to); !errors.Is(err, sampler.GridLevels) { // a first step shifts nothing
+	if err := levels(0, x, from, to); !errors.Is(err, sampler.ErrGridLevels) { // a first step shifts nothing
 		t.Fatalf("the first step: %v", err)
 	}
 	at(step)
-	if err := levels(step, x, from, to); err != nil && !errors.Is(err, sampler.GridLevels) {
+	if err := levels(step, x, from, to); err != nil && !errors.Is(err, sampler.ErrGridLevels) {
 		t.Fatal(err)
 	}
 	return out
@@ -381,7 +381,7 @@ func TestWindowAtTheEnds(t *testing.T) {
 	}
 	// The window [0, w] instead of [t-w/2, t+w/2] has times beyond t + w/2.
 	moved := 0
-	for t := 0; t <= 40; t++ {
+	for t := range 41 {
 		if math.Abs(linear[30]-linear[t]) < math.Abs(linear[30]-linear[moved]) {
 			moved = t
 		}

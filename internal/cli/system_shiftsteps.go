@@ -72,7 +72,7 @@ and what --data-variance of fidlab sample takes.`,
 	f.StringVar(&o.sampler, "sampler", "ddim", "use the sampler `S` or S:option=value, one with levels of single images")
 	f.IntVar(&o.steps, "steps", 10, "take `N` steps")
 	f.StringVar(&o.grid, "grid", "leading", "place the noise levels by `RULE`")
-	o.levels.flags(cmd)
+	o.flags(cmd)
 	f.StringSliceVar(&o.modes, "variants", []string{"paper", "debiased", "repo-target"}, "tune the variants `V,V`: "+strings.Join(tunable(), ", "))
 	f.IntSliceVar(&o.windows, "windows", []int{4, 10, 20, 40}, "try the windows `W,W`")
 	f.Float64SliceVar(&o.cutoffs, "cutoffs", []float64{200, 300, 400}, "try the cutoffs `T,T`")

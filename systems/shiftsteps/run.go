@@ -119,7 +119,7 @@ func forced(then levels, e float64) levels {
 			ops.LinComb(x, []float64{1 + e}, x)
 		}
 		if then == nil {
-			return sampler.GridLevels
+			return sampler.ErrGridLevels
 		}
 		return then(step, x, from, to)
 	}
