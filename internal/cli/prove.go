@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -247,6 +248,9 @@ func (o *proveOptions) write(a *app, r systems.Recipe, p *systems.Proof) error {
 		}
 	}
 	for _, s := range p.Sheets {
+		if !slices.Contains(r.Sheets, s.Experiment) {
+			continue
+		}
 		path := name("-"+s.Experiment, ".png")
 		if err := imageio.WritePNG(path, s.Image, opt...); err != nil {
 			return err
