@@ -48,6 +48,8 @@ type Recipe struct {
 	Plan func(ctx context.Context, env *Env, tier Tier) ([]Experiment, error)
 	// Figures are drawn from the record.
 	Figures []Figure
+	// Remark is what a reader must know beside the verdict, in a line.
+	Remark string
 	// Sheets are the experiments whose samples are shown beside the record.
 	Sheets []string
 	// Open lists what of the paper is not shown here, and why.

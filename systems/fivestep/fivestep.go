@@ -48,6 +48,7 @@ func init() {
 			{File: "guidance", Experiment: "curves-guidance", Measure: "error", Title: "Eight steps under guidance: distance to the exact end", Y: "root mean square distance", LogY: true},
 			{File: "decoder", Experiment: "curves-decoder", Measure: "fd", Title: "Eight steps that stop at a noise level, decoded", LogY: true},
 		},
+		Remark: "for first-order steps; with second order and no guidance a tuned curve is as good",
 		Sheets: []string{"first-order-5"},
 		Open: []string{
 			"A trained VAE as the decoder, the paper's own setting: no trained network is shipped yet. The decoders here are in closed form.",

@@ -26,6 +26,7 @@ func init() {
 			{File: "shares", Experiment: "shares", Measure: "unexplained", Title: "Share of the exact score that is left unexplained", LogX: true, LogY: true},
 			{File: "training", Experiment: "training", Measure: "unexplained", Title: "A trained score at sigma 0.5", LogX: true, LogY: true},
 		},
+		Remark: "at few evaluations most of the gain is that of a grid that starts lower",
 		Sheets: []string{"equal"},
 		Open: []string{
 			"the repetition with a trained convolutional denoiser of 28×28 pictures, until one is shipped; the same criterion is judged on a small trained network in 24 dimensions",
