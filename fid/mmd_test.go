@@ -108,7 +108,7 @@ func TestMMDAgainstDefinition(t *testing.T) {
 		k              kernel
 		unit, unbiased bool
 	}{{cubic, false, true}, {gaussian, false, true}, {gaussian, true, false}} {
-		got, se, err := mmdOf(t.Context(), c.k, x, y, c.unit, c.unbiased)
+		got, _, err := mmdOf(t.Context(), c.k, x, y, c.unit, c.unbiased)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,7 @@ func TestMMDAgainstDefinition(t *testing.T) {
 		}
 		want := math.Sqrt(jack(40, func(i int) float64 { return bruteMMD(c.k, small, ys, c.unbiased, i, -1) }) +
 			jack(30, func(i int) float64 { return bruteMMD(c.k, small, ys, c.unbiased, -1, i) }))
-		_, se, err = mmdOf(t.Context(), c.k, mustStats(t, x.Features[:40*d], 40, d), mustStats(t, y.Features[:30*d], 30, d), c.unit, c.unbiased)
+		_, se, err := mmdOf(t.Context(), c.k, mustStats(t, x.Features[:40*d], 40, d), mustStats(t, y.Features[:30*d], 30, d), c.unit, c.unbiased)
 		if err != nil || math.Abs(se-want) > 1e-9*want {
 			t.Errorf("%s: standard error %.12g (%v); by definition %.12g", c.k.name, se, err, want)
 		}

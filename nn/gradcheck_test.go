@@ -12,7 +12,6 @@ import (
 
 // opCase is an operation of leaves of these shapes.
 type opCase struct {
-	name   string
 	shapes [][]int
 	f      func(t *nn.Tape, x []*nn.Var) *nn.Var
 	want   func(x [][]float64) []float64 // the result by its definition; nil where compose tests it

@@ -126,9 +126,8 @@ func runSum[T cpu.Float](c *call, s summing, part, a, b []T) {
 	d.s = s
 	items := s.outer * s.pieces
 	d.group = 1
-	if per := s.piece * s.inner; s.pieces == 1 {
-		per = s.sum * s.inner
-		d.group = max(1, sumRows/per)
+	if s.pieces == 1 {
+		d.group = max(1, sumRows/(s.sum*s.inner))
 	}
 	cpu.Join(ceil(items, d.group), d.run)
 	d.part, d.a, d.b = nil, nil, nil

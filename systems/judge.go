@@ -68,7 +68,7 @@ func (e *Experiment) judge(c *Criterion, arms []ArmRecord) (Judgement, error) {
 	if c.Form == Ratio {
 		bound = math.Log(bound)
 	}
-	j.Verdict, j.Reason = rule(mean, lo, hi, bound, c.AtLeast)
+	j.Verdict, j.Reason = rule(lo, hi, bound, c.AtLeast)
 	if c.Form == Ratio {
 		mean, lo, hi = math.Exp(mean), math.Exp(lo), math.Exp(hi)
 	}
@@ -95,9 +95,9 @@ func (c *Criterion) number(own, rival float64) (float64, error) {
 }
 
 // rule compares an interval with a bound.
-func rule(mean, lo, hi, bound float64, atLeast bool) (Verdict, string) {
+func rule(lo, hi, bound float64, atLeast bool) (Verdict, string) {
 	if atLeast {
-		mean, lo, hi, bound = -mean, -hi, -lo, -bound
+		lo, hi, bound = -hi, -lo, -bound
 	}
 	switch {
 	case math.IsNaN(lo):

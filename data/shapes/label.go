@@ -11,7 +11,6 @@ import (
 type plane struct {
 	n     int
 	label []uint8
-	cover []float64 // of the labelled colour, or of the nearest one
 	pix   []float64 // chroma, three values a pixel
 }
 
