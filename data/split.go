@@ -99,3 +99,31 @@ func CheckImage(set string, m *imageio.Image, w, h int) error {
 	}
 	return nil
 }
+
+// Sizes are the splits of a set, in order, with the number of their items.
+type Sizes []Sized
+
+// Sized is a split and the number of its items.
+type Sized struct {
+	Split Split
+	N     int
+}
+
+// Splits are the splits in order.
+func (z Sizes) Splits() []Split {
+	out := make([]Split, len(z))
+	for i, s := range z {
+		out[i] = s.Split
+	}
+	return out
+}
+
+// Len is the number of items of a split, 0 of one that the set does not have.
+func (z Sizes) Len(split Split) int {
+	for _, s := range z {
+		if s.Split == split {
+			return s.N
+		}
+	}
+	return 0
+}

@@ -20,10 +20,7 @@ const (
 const ZeroShot data.Split = "zero-shot"
 
 // splits with their sizes, in the order of the documentation.
-var splits = []struct {
-	name data.Split
-	size int
-}{{data.Train, 12000}, {data.Val, 1000}, {data.Test, 2000}, {ZeroShot, 1000}, {data.Ref, 4096}, {data.Enc, 8000}}
+var splits = data.Sizes{{Split: data.Train, N: 12000}, {Split: data.Val, N: 1000}, {Split: data.Test, N: 2000}, {Split: ZeroShot, N: 1000}, {Split: data.Ref, N: 4096}, {Split: data.Enc, N: 8000}}
 
 // Set generates tiles. It is safe for several goroutines.
 type Set struct {
@@ -50,23 +47,10 @@ func (s *Set) Name() string { return name }
 func (s *Set) Size() int { return s.size }
 
 // Splits are train, val, test, zero-shot, ref and enc.
-func (s *Set) Splits() []data.Split {
-	out := make([]data.Split, len(splits))
-	for i, p := range splits {
-		out[i] = p.name
-	}
-	return out
-}
+func (s *Set) Splits() []data.Split { return splits.Splits() }
 
 // Len is 12,000, 1,000, 2,000, 1,000, 4,096 and 8,000, in the order of Splits.
-func (s *Set) Len(split data.Split) int {
-	for _, p := range splits {
-		if p.name == split {
-			return p.size
-		}
-	}
-	return 0
-}
+func (s *Set) Len(split data.Split) int { return splits.Len(split) }
 
 // Classes are the names of the cities.
 func (s *Set) Classes() []string {

@@ -12,10 +12,7 @@ const (
 	version = 1
 )
 
-var splits = []struct {
-	name data.Split
-	size int
-}{{data.Train, 20000}, {data.Val, 500}, {data.Test, 2000}, {data.Ref, 4096}, {data.Enc, 8000}}
+var splits = data.Sizes{{Split: data.Train, N: 20000}, {Split: data.Val, N: 500}, {Split: data.Test, N: 2000}, {Split: data.Ref, N: 4096}, {Split: data.Enc, N: 8000}}
 
 // Set generates items. It is safe for several goroutines.
 type Set struct{ seed uint64 }
@@ -27,23 +24,10 @@ func New(seed uint64) *Set { return &Set{seed} }
 func (s *Set) Name() string { return name }
 
 // Splits are train, val, test, ref and enc.
-func (s *Set) Splits() []data.Split {
-	out := make([]data.Split, len(splits))
-	for i, p := range splits {
-		out[i] = p.name
-	}
-	return out
-}
+func (s *Set) Splits() []data.Split { return splits.Splits() }
 
 // Len is 20,000, 500, 2,000, 4,096 and 8,000, in the order of Splits.
-func (s *Set) Len(split data.Split) int {
-	for _, p := range splits {
-		if p.name == split {
-			return p.size
-		}
-	}
-	return 0
-}
+func (s *Set) Len(split data.Split) int { return splits.Len(split) }
 
 // Item is a facade and a crop of it.
 type Item struct {
@@ -70,7 +54,7 @@ func (s *Set) At(split data.Split, i int) *Item {
 }
 
 // owner is the split that may show these bytes: their hash modulo the number of splits.
-func owner(b []byte) data.Split { return splits[data.FNV1a(string(b))%uint64(len(splits))].name }
+func owner(b []byte) data.Split { return splits[data.FNV1a(string(b))%uint64(len(splits))].Split }
 
 // drawFor draws facades until one belongs to the split.
 func drawFor(r *data.Stream, split data.Split) Facade {

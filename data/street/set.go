@@ -40,15 +40,10 @@ func (o *Options) check() (scale, view int, err error) {
 	return scale, view, nil
 }
 
-type splitSize struct {
-	name data.Split
-	size int
-}
-
 // Sizes of the splits, in the order of the documentation.
 var (
-	frameSplits = []splitSize{{data.Train, 3000}, {data.Val, 300}, {data.Test, 500}, {data.Ref, 1024}, {data.Enc, 2000}}
-	clipSplits  = []splitSize{{data.Train, 600}, {data.Test, 100}}
+	frameSplits = data.Sizes{{Split: data.Train, N: 3000}, {Split: data.Val, N: 300}, {Split: data.Test, N: 500}, {Split: data.Ref, N: 1024}, {Split: data.Enc, N: 2000}}
+	clipSplits  = data.Sizes{{Split: data.Train, N: 600}, {Split: data.Test, N: 100}}
 )
 
 // generator is what both sets have.
@@ -57,30 +52,17 @@ type generator struct {
 	seed   uint64
 	scale  int
 	view   int // −1: all
-	splits []splitSize
+	splits data.Sizes
 }
 
 // Name is "street" or "street-clips".
 func (g *generator) Name() string { return g.set }
 
 // Splits are train, val, test, ref and enc; of clips train and test.
-func (g *generator) Splits() []data.Split {
-	out := make([]data.Split, len(g.splits))
-	for i, s := range g.splits {
-		out[i] = s.name
-	}
-	return out
-}
+func (g *generator) Splits() []data.Split { return g.splits.Splits() }
 
 // Len is 3,000, 300, 500, 1,024 and 2,000 in the order of Splits; of clips 600 and 100.
-func (g *generator) Len(split data.Split) int {
-	for _, s := range g.splits {
-		if s.name == split {
-			return s.size
-		}
-	}
-	return 0
-}
+func (g *generator) Len(split data.Split) int { return g.splits.Len(split) }
 
 func (g *generator) world(split data.Split, i int) *world {
 	r := data.NewStream(g.set, split, version, g.seed, uint64(i))
