@@ -55,7 +55,7 @@ func radii(t *testing.T, k diffusion.Noise, n int, sigma float64) []float64 {
 	return out
 }
 
-// R²/(R²+r²) is Beta(N/2, D/2) with r = sigma·√D, and its mean square that of the card.
+// R²/(R²+r²) is Beta(N/2, D/2) with r = sigma·√D, and its mean square the r²·N/(D-2) of its documentation.
 func TestPFGMPPRadius(t *testing.T) {
 	const sigma = 1.7
 	for _, c := range []struct {
