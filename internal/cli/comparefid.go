@@ -59,16 +59,12 @@ func (r *comparison) measureFID(ctx context.Context, a *app, entry *modelEntry) 
 	case o.n > maxPictures/(3*h*w):
 		return usagef("-n %d: that many images of %s would not fit in memory; draw fewer, with more --seeds", o.n, describe(m.shape))
 	}
-	why := o.x.choose(ref)
 	sized := ref.src
 	if sized == nil { // what tells the pictures' size
 		sized = &pictureSet{m.name, []*imageio.Image{{Width: w, Height: h, Pix: make([]uint8, 3*h*w)}}}
 	}
-	e, err := a.openExtractor(ctx, &o.x, why, sized)
+	e, err := a.openFitting(ctx, &o.x, sized, ref)
 	if err != nil {
-		return err
-	}
-	if err := fits(e, o.x.force, ref); err != nil {
 		return err
 	}
 	if ref.src != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/imageio"
 )
 
 // wide is how many features make an interval take long enough to announce.
@@ -136,7 +137,7 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	}
 	defer gen.close()
 	o.x.parts = fid.NeedParts(o.metrics)
-	read, err := a.collectBoth(ctx, o, ref, gen)
+	read, err := a.collectAll(ctx, o, ref, gen)
 	if err != nil {
 		return err
 	}
@@ -147,11 +148,7 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range read {
-		res.Seconds.Read += c.Seconds.Read
-		res.Seconds.Features += c.Seconds.Features
-		res.Skipped = append(res.Skipped, c.Skipped...)
-	}
+	addReading(res, read...)
 	if o.report.path != "" {
 		if err := writeReport(&o.report, o, res); err != nil {
 			return err
@@ -176,22 +173,31 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	return nil
 }
 
-// collectBoth extracts what is still pictures, both sets in one way. What
-// cannot be compared is refused before the first picture is decoded.
-func (a *app) collectBoth(ctx context.Context, o *fidOptions, ref, gen *input) ([]*fid.Collected, error) {
-	var read []*fid.Collected
+// addReading adds to a result what reading its sets took and left out.
+func addReading(res *fid.Result, read ...*fid.Collected) {
+	for _, c := range read {
+		if c == nil {
+			continue
+		}
+		res.Seconds.Read += c.Seconds.Read
+		res.Seconds.Features += c.Seconds.Features
+		res.Skipped = append(res.Skipped, c.Skipped...)
+	}
+}
+
+// collectAll extracts what is still pictures, all sets in one way, and says of
+// each what reading it came to, nil where its vectors were there. What cannot be
+// compared is refused before the first picture is decoded.
+func (a *app) collectAll(ctx context.Context, o *fidOptions, ins ...*input) ([]*fid.Collected, error) {
+	read := make([]*fid.Collected, len(ins))
 	var e fid.Extractor
-	for _, in := range []*input{ref, gen} {
+	for i, in := range ins {
 		if in.src == nil {
 			continue
 		}
 		if e == nil {
 			var err error
-			why := o.x.choose(ref, gen)
-			if e, err = a.openExtractor(ctx, &o.x, why, in.src); err != nil {
-				return nil, err
-			}
-			if err := fits(e, o.x.force, ref, gen); err != nil {
+			if e, err = a.openFitting(ctx, &o.x, in.src, ins...); err != nil {
 				return nil, err
 			}
 		}
@@ -200,9 +206,18 @@ func (a *app) collectBoth(ctx context.Context, o *fidOptions, ref, gen *input) (
 			return nil, err
 		}
 		a.saySkipped(c.Summary.Bad)
-		read = append(read, c)
+		read[i] = c
 	}
 	return read, nil
+}
+
+// openFitting opens the extractor that suits all sets, for pictures like src's.
+func (a *app) openFitting(ctx context.Context, x *extraction, src imageio.Source, ins ...*input) (fid.Extractor, error) {
+	e, err := a.openExtractor(ctx, x, x.choose(ins...), src)
+	if err != nil {
+		return nil, err
+	}
+	return e, fits(e, x.force, ins...)
 }
 
 // fits refuses an extractor whose features could not be compared with those of

@@ -29,43 +29,39 @@ func runRank(ctx context.Context, a *app, o *fidOptions, gens []string) error {
 	case o.ref == "-" || slices.Contains(gens, "-"):
 		return usagef("- is read once, and several sets are compared with one reference; write it to a file first")
 	}
-	ref, err := a.openInput(ctx, o.ref, o.x.skipBad)
+	o.x.parts = fid.NeedParts(o.metrics)
+	var ins []*input // the reference first
+	for _, name := range append([]string{o.ref}, gens...) {
+		in, err := a.openInput(ctx, name, o.x.skipBad)
+		if err != nil {
+			return err
+		}
+		defer in.close()
+		ins = append(ins, in)
+	}
+	read, err := a.collectAll(ctx, o, ins...)
 	if err != nil {
 		return err
 	}
-	defer ref.close()
-	o.x.parts = fid.NeedParts(o.metrics)
+	ref := ins[0].stats
 	var sets []*fid.Stats
-	var ranked []rankedSet
+	var results []*fid.Result
 	for i, name := range gens {
-		gen, err := a.openInput(ctx, name, o.x.skipBad)
-		if err != nil {
-			return err
-		}
-		defer gen.close()
-		read, err := a.collectBoth(ctx, o, ref, gen)
-		if err != nil {
-			return err
-		}
-		ref.src = nil // its statistics are there now
-		res, err := fid.Compare(ctx, ref.stats, gen.stats, o.compare())
+		gen := ins[i+1].stats
+		res, err := fid.Compare(ctx, ref, gen, o.compare())
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		for _, c := range read {
-			res.Seconds.Read += c.Seconds.Read
-			res.Seconds.Features += c.Seconds.Features
-		}
-		sets = append(sets, gen.stats)
-		ranked = append(ranked, rankedSet{Set: name, Ranked: fid.Ranked{Index: i}, Result: res})
+		addReading(res, read[0], read[i+1])
+		sets, results = append(sets, gen), append(results, res)
 	}
-	order, err := fid.Rank(ctx, ref.stats, sets, fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed})
+	order, err := fid.Rank(ctx, ref, sets, fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed})
 	if err != nil {
 		return err
 	}
 	out := make([]rankedSet, len(order))
 	for i, r := range order {
-		out[i] = rankedSet{ranked[r.Index].Set, r, ranked[r.Index].Result}
+		out[i] = rankedSet{gens[r.Index], r, results[r.Index]}
 	}
 	o.noteRank(a, sets, out)
 	if a.json {

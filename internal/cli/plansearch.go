@@ -117,16 +117,12 @@ func (p *planSearch) reference(ctx context.Context, a *app) error {
 		return err
 	}
 	defer ref.close()
-	why := o.x.choose(ref)
 	sized := ref.src
 	if sized == nil {
 		sized = &pictureSet{m.name, []*imageio.Image{blankPicture(kind)}}
 	}
-	e, err := a.openExtractor(ctx, &o.x, why, sized)
+	e, err := a.openFitting(ctx, &o.x, sized, ref)
 	if err != nil {
-		return err
-	}
-	if err := fits(e, o.x.force, ref); err != nil {
 		return err
 	}
 	if ref.src != nil {
