@@ -4,6 +4,8 @@ import (
 	"context"
 	"math"
 
+	"gonum.org/v1/gonum/stat/distuv"
+
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/rng"
 )
@@ -386,33 +388,7 @@ func MeanInterval(values []float64, level float64) (mean, half float64) {
 	return mean, studentT(level, len(values)-1) * math.Sqrt(square/(n-1)/n)
 }
 
-// studentT is the quantile t with P(|T| < t) = level, by bisection of the
-// integral of the density (Simpson's rule).
+// studentT is the quantile t with P(|T| < t) = level.
 func studentT(level float64, freedom int) float64 {
-	nu := float64(freedom)
-	lg1, _ := math.Lgamma((nu + 1) / 2)
-	lg2, _ := math.Lgamma(nu / 2)
-	c := math.Exp(lg1-lg2) / math.Sqrt(nu*math.Pi)
-	within := func(t float64) float64 {
-		const steps = 2000
-		h, sum := t/steps, 0.0
-		for i := range steps + 1 {
-			weight := 2 + 2*float64(i%2)
-			if i == 0 || i == steps {
-				weight = 1
-			}
-			x := h * float64(i)
-			sum += weight * math.Pow(1+x*x/nu, -(nu+1)/2)
-		}
-		return 2 * c * sum * h / 3
-	}
-	lo, hi := 0.0, 1000.0
-	for range 60 {
-		if mid := (lo + hi) / 2; within(mid) < level {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return (lo + hi) / 2
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(freedom)}.Quantile(0.5 + level/2)
 }

@@ -1,8 +1,6 @@
 package fid
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"github.com/fidlab/fidlab/tensor"
@@ -64,13 +62,11 @@ func WriteSpectrum(path string, s *Spectrum, opt ...tensor.FileOption) error {
 		entries = append(entries, tensor.NPZEntry{Name: keyRange, Array: tensor.FromF64(s.Range[:], 2)})
 	}
 	if s.Provenance != nil {
-		var b bytes.Buffer
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(s.Provenance); err != nil {
+		p, err := s.Provenance.entry()
+		if err != nil {
 			return err
 		}
-		entries = append(entries, tensor.NPZEntry{Name: keyProvenance, Array: tensor.FromU8(b.Bytes(), b.Len())})
+		entries = append(entries, p)
 	}
 	return tensor.WriteNPZ(path, entries, false, opt...)
 }

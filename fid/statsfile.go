@@ -233,13 +233,11 @@ func WriteStats(path string, s *Stats, opt ...tensor.FileOption) error {
 		entries = append(entries, tensor.NPZEntry{Name: keyN, Array: tensor.FromI64([]int64{int64(s.N)})})
 	}
 	if s.Provenance != nil {
-		var b bytes.Buffer
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(s.Provenance); err != nil {
+		p, err := s.Provenance.entry()
+		if err != nil {
 			return err
 		}
-		entries = append(entries, tensor.NPZEntry{Name: keyProvenance, Array: tensor.FromU8(b.Bytes(), b.Len())})
+		entries = append(entries, p)
 	}
 	if s.lowRank() {
 		entries = append(entries, tensor.NPZEntry{Name: keyFeatures, Array: s.centred()})
@@ -253,4 +251,13 @@ func WriteStats(path string, s *Stats, opt ...tensor.FileOption) error {
 		}
 	}
 	return tensor.WriteNPZ(path, entries, false, opt...)
+}
+
+// entry is the provenance as an archive's member.
+func (p *Provenance) entry() (tensor.NPZEntry, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(p)
+	return tensor.NPZEntry{Name: keyProvenance, Array: tensor.FromU8(b.Bytes(), b.Len())}, err
 }

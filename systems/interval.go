@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/fidlab/fidlab/fid"
 )
 
 // level is the confidence of all intervals.
@@ -29,11 +31,7 @@ func meanSD(values []float64) (mean, sd float64) {
 // overSeeds is the t interval of the mean of independent values; without
 // bounds (NaN) for a single one.
 func overSeeds(values []float64) (mean, lo, hi float64) {
-	mean, sd := meanSD(values)
-	if len(values) < 2 {
-		return mean, math.NaN(), math.NaN()
-	}
-	half := quantile(len(values)) * sd / math.Sqrt(float64(len(values)))
+	mean, half := fid.MeanInterval(values, level)
 	return mean, mean - half, mean + half
 }
 
@@ -41,12 +39,8 @@ func overSeeds(values []float64) (mean, lo, hi float64) {
 // groups of samples left out in turn (Efron 1982): the variance is (g-1)/g times
 // their sum of squares.
 func overBlocks(all float64, left []float64) (lo, hi float64) {
-	g := float64(len(left))
-	if g < 2 {
-		return math.NaN(), math.NaN()
-	}
-	_, sd := meanSD(left)
-	half := quantile(len(left)) * sd * (g - 1) / math.Sqrt(g)
+	_, half := fid.MeanInterval(left, level) // of independent values; these hold g-1 of g groups each
+	half *= float64(len(left) - 1)
 	return all - half, all + half
 }
 
