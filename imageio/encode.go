@@ -55,6 +55,16 @@ func WritePNG(path string, m *Image, opt ...tensor.FileOption) error {
 	return nil
 }
 
+// FromGray makes a picture of gray levels [h, w], such as a data set holds;
+// decoder names where they are from.
+func FromGray(levels []uint8, w, h int, decoder string) *Image {
+	m := &Image{Width: w, Height: h, Pix: make([]uint8, 3*w*h), Facts: Facts{Format: "raw", Decoder: decoder, Gray: true}}
+	for i, v := range levels {
+		m.Pix[3*i], m.Pix[3*i+1], m.Pix[3*i+2] = v, v, v
+	}
+	return m
+}
+
 // FromPlanar makes a picture of x, float32 [channels, h, w] with one or three
 // channels: v*scale + offset, rounded to the nearest level (halves up) and
 // clipped to 0..255. NaN becomes 0.

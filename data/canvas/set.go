@@ -261,13 +261,7 @@ func (it *Item) Tensor() (x []float32, c, h, w int) {
 
 // Image is the picture, gray.
 func (it *Item) Image() *imageio.Image {
-	n := it.set.size
-	m := &imageio.Image{Width: n, Height: n, Pix: make([]uint8, 3*n*n)}
-	m.Facts = imageio.Facts{Format: "raw", Decoder: it.set.name, Gray: true}
-	for i, v := range it.Pix {
-		m.Pix[3*i], m.Pix[3*i+1], m.Pix[3*i+2] = v, v, v
-	}
-	return m
+	return imageio.FromGray(it.Pix, it.set.size, it.set.size, it.set.name)
 }
 
 // Pictures is the picture.

@@ -136,13 +136,11 @@ func (it *Item) Tensor() (x []float32, c, h, w int) {
 
 // Image is the digit with its means rounded to 8 bits, halves up, gray.
 func (it *Item) Image() *imageio.Image {
-	m := &imageio.Image{Width: Side, Height: Side, Pix: make([]uint8, 3*Side*Side)}
-	m.Facts = imageio.Facts{Format: "raw", Decoder: "digits", Gray: true}
+	levels := make([]uint8, len(it.sums))
 	for i, s := range it.sums {
-		v := uint8((2*int(s) + block*block) / (2 * block * block))
-		m.Pix[3*i], m.Pix[3*i+1], m.Pix[3*i+2] = v, v, v
+		levels[i] = uint8((2*int(s) + block*block) / (2 * block * block))
 	}
-	return m
+	return imageio.FromGray(levels, Side, Side, "digits")
 }
 
 // Pictures is the picture.

@@ -105,20 +105,11 @@ func (s *source) Each(ctx context.Context, yield func(imageio.Item) error) error
 		item := imageio.Item{
 			Name:  fmt.Sprintf("mnist:%s/%05d", name, i),
 			Label: int(s.set.Labels[i]),
-			Load:  func() (*imageio.Image, error) { return rgb(s.set.Images[i]), nil },
+			Load:  func() (*imageio.Image, error) { return imageio.FromGray(s.set.Images[i], Width, Height, "idx"), nil },
 		}
 		if err := yield(item); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func rgb(gray []uint8) *imageio.Image {
-	m := &imageio.Image{Width: Width, Height: Height, Pix: make([]uint8, 3*len(gray))}
-	m.Facts = imageio.Facts{Format: "raw", Decoder: "idx", Gray: true}
-	for i, v := range gray {
-		m.Pix[3*i], m.Pix[3*i+1], m.Pix[3*i+2] = v, v, v
-	}
-	return m
 }
