@@ -227,3 +227,12 @@ func PathByName(name string) (Path, error) {
 	}
 	return nil, fmt.Errorf("diffusion: no path %q; there are vp, vp-scaled, vp-cosine, vp-sigmoid (each also with -zt), vp-sde, ve, edm, trigflow, flow and flow-reversed", name)
 }
+
+// VEPoints are the points of noise levels in the variance-exploding scaling, without a time.
+func VEPoints(sigma []float64) []Point {
+	at := make([]Point, len(sigma))
+	for i, s := range sigma {
+		at[i] = Point{A: 1, B: s}
+	}
+	return at
+}

@@ -170,7 +170,7 @@ type blockScratch struct{ x, out *gpu.Tensor }
 
 // Denoise implements Denoiser.
 func (v *blockView) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return v.DenoiseAt(ctx, out, x, vePoints(sigma), c)
+	return v.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser.

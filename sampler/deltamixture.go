@@ -89,7 +89,7 @@ func (m *DeltaMixture) Labels() []int { return m.labels }
 
 // Denoise implements Denoiser.
 func (m *DeltaMixture) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return m.DenoiseAt(ctx, out, x, vePoints(sigma), c)
+	return m.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser.

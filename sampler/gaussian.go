@@ -176,7 +176,7 @@ func (g *Gaussian) at(dev *gpu.Device, dt gpu.DType) (*ops.Gaussian, error) {
 
 // Denoise implements Denoiser.
 func (g *Gaussian) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return g.DenoiseAt(ctx, out, x, vePoints(sigma), c)
+	return g.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser. Images at one level that follow each other

@@ -151,7 +151,7 @@ func (g *Guided) Cost(p diffusion.Point) int {
 
 // Denoise implements Denoiser.
 func (g *Guided) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return g.DenoiseAt(ctx, out, x, vePoints(sigma), c)
+	return g.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser.

@@ -51,7 +51,7 @@ func (d *ScaledNoise) Cost(p diffusion.Point) int { return costOf(d.Den, p) }
 
 // Denoise implements Denoiser.
 func (d *ScaledNoise) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return d.DenoiseAt(ctx, out, x, vePoints(sigma), c)
+	return d.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser.

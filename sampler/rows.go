@@ -1,7 +1,6 @@
 package sampler
 
 import (
-	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 )
 
@@ -37,15 +36,6 @@ func fitting(t, x *gpu.Tensor) *gpu.Tensor {
 		return x.Like()
 	}
 	return t
-}
-
-// vePoints are the levels of states in the variance-exploding scaling.
-func vePoints(sigma []float64) []diffusion.Point {
-	at := make([]diffusion.Point, len(sigma))
-	for i, s := range sigma {
-		at[i] = diffusion.Point{A: 1, B: s}
-	}
-	return at
 }
 
 // sizeOf is the number of values of a shape.

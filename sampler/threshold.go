@@ -39,7 +39,7 @@ func (d *Limited) Cost(p diffusion.Point) int { return costOf(d.Den, p) }
 
 // Denoise implements Denoiser.
 func (d *Limited) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c Cond) error {
-	return d.DenoiseAt(ctx, out, x, vePoints(sigma), c)
+	return d.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements PointDenoiser. What is not finite stays so.

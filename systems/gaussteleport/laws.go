@@ -122,7 +122,7 @@ func (b *ByClass) Flow(ctx context.Context, x *gpu.Tensor, from, to diffusion.Po
 
 // Denoise implements sampler.Denoiser.
 func (b *ByClass) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c sampler.Cond) error {
-	return b.DenoiseAt(ctx, out, x, points(sigma), c)
+	return b.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements sampler.PointDenoiser.
@@ -139,15 +139,6 @@ func (b *ByClass) DenoiseAt(ctx context.Context, out, x *gpu.Tensor, at []diffus
 		put(out, said, rows)
 		return nil
 	})
-}
-
-// points are levels in VE scaling.
-func points(sigma []float64) []diffusion.Point {
-	at := make([]diffusion.Point, len(sigma))
-	for i, s := range sigma {
-		at[i] = diffusion.Point{A: 1, B: s}
-	}
-	return at
 }
 
 // Integrated is a law of which the exact denoiser is known and the flow is not, a

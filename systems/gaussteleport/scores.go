@@ -44,7 +44,7 @@ func Expansion(g *sampler.Gaussian, order int) Spectral {
 
 // Denoise implements sampler.Denoiser.
 func (s Spectral) Denoise(ctx context.Context, out, x *gpu.Tensor, sigma []float64, c sampler.Cond) error {
-	return s.DenoiseAt(ctx, out, x, points(sigma), c)
+	return s.DenoiseAt(ctx, out, x, diffusion.VEPoints(sigma), c)
 }
 
 // DenoiseAt implements sampler.PointDenoiser for images that are all at one finite level above zero.

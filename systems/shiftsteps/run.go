@@ -10,6 +10,7 @@ import (
 	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/systems/bases"
 )
 
 // levels is Options.Levels.
@@ -148,7 +149,7 @@ func (b *bed) draw(ctx context.Context, d systems.Draw) (*systems.Outcome, error
 		return nil, err
 	}
 	out := &systems.Outcome{Cost: systems.Cost{NFE: float64(r.NFE), FLOPs: b.FLOPs() * float64(r.NFE)}}
-	out.Values = map[string]float64{"excess": fd - floor, "fd": fd, "floor": floor, "rmse": rmse(r.X, exact), "bias": off.mean(), "start": s.grid.Steps[0].From.T}
+	out.Values = map[string]float64{"excess": fd - floor, "fd": fd, "floor": floor, "rmse": bases.RMSE(r.X, exact), "bias": off.mean(), "start": s.grid.Steps[0].From.T}
 	if d.First {
 		out.Pictures = b.pictures(r.X, 12)
 		if n := s.moved.note(); n != "" {
@@ -156,14 +157,6 @@ func (b *bed) draw(ctx context.Context, d systems.Draw) (*systems.Outcome, error
 		}
 	}
 	return out, nil
-}
-
-func rmse(x, y *gpu.Tensor) float64 {
-	sum := 0.0
-	for i, v := range x.F64() {
-		sum += (v - y.F64()[i]) * (v - y.F64()[i])
-	}
-	return math.Sqrt(sum / float64(x.Len()))
 }
 
 // offsets are how far the mean variance of the images is, after each step, from what
