@@ -38,7 +38,7 @@ func (p *pool) share(w *Worker, n int, f func(w *Worker, i int)) {
 		}
 		return
 	}
-	j := jobPool.Get().(*job)
+	j := spare.get()
 	j.f, j.n, j.joined, j.guarded = f, int64(n), true, true
 	j.failed.Store(nil)
 	p.offer(j, min(n, len(p.tids))-1)

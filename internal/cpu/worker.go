@@ -69,8 +69,42 @@ var (
 	setup   sync.Mutex
 	threads int // what SetThreads asked for; 0 is the default
 	shared  atomic.Pointer[pool]
-	jobPool = sync.Pool{New: func() any { return &job{last: make(chan struct{}, 1)} }}
+	spare   jobList
 )
+
+// jobList are the jobs that nobody holds. A call of Join returns while workers
+// that have not woken up yet still hold its job: as many jobs are out as the queue
+// and the workers hold, which is how many newPool makes, so that calls allocate
+// none. A sync.Pool would lose them to the collector, and to other processors.
+type jobList struct {
+	mu   sync.Mutex
+	free []*job
+}
+
+// jobsKept bounds the list; more are only made by that many calls at once.
+const jobsKept = 1024
+
+func newJob() *job { return &job{last: make(chan struct{}, 1)} }
+
+func (l *jobList) get() *job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := len(l.free)
+	if k == 0 {
+		return newJob()
+	}
+	j := l.free[k-1]
+	l.free = l.free[:k-1]
+	return j
+}
+
+func (l *jobList) put(j *job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.free) < jobsKept {
+		l.free = append(l.free, j)
+	}
+}
 
 // SetThreads sets the number of workers, W; 0 stands for the default,
 // runtime.GOMAXPROCS(0). It must be called before the first use of the package
@@ -110,6 +144,9 @@ func thePool() *pool {
 
 func newPool(n int) *pool {
 	p := &pool{jobs: make(chan *job, 4*n), tids: make([]atomic.Int64, n), workers: make([]atomic.Pointer[Worker], n)}
+	for range cap(p.jobs) + n + 1 {
+		spare.put(newJob())
+	}
 	var up sync.WaitGroup
 	up.Add(n)
 	for i := range n {
@@ -199,7 +236,7 @@ func (j *job) help(w *Worker) {
 func (j *job) drop() {
 	if j.holders.Add(-1) == 0 {
 		j.f, j.joined, j.guarded = nil, false, false
-		jobPool.Put(j)
+		spare.put(j)
 	}
 }
 
@@ -217,7 +254,7 @@ func (p *pool) join(n int, f func(w *Worker, i int)) {
 		p.share(w, n, f)
 		return
 	}
-	j := jobPool.Get().(*job)
+	j := spare.get()
 	j.f, j.n, j.joined = f, int64(n), true
 	p.offer(j, min(n-1, len(p.tids)-1))
 	j.help(nil)
@@ -251,7 +288,7 @@ func (p *pool) each(n int, f func(w *Worker, i int)) {
 		p.share(w, n, f)
 		return
 	}
-	j := jobPool.Get().(*job)
+	j := spare.get()
 	j.f, j.n = f, int64(n)
 	j.next.Store(0)
 	j.failed.Store(nil)
@@ -263,7 +300,7 @@ func (p *pool) each(n int, f func(w *Worker, i int)) {
 	j.running.Wait()
 	failed := j.failed.Load()
 	j.f = nil
-	jobPool.Put(j)
+	spare.put(j)
 	if failed != nil {
 		panic(failed)
 	}
