@@ -110,6 +110,30 @@ func TestDecodeJPEGRefusesDamage(t *testing.T) {
 	}
 }
 
+// A file cut anywhere must not change what the same worker makes of the next one.
+func TestDecodeJPEGAfterDamage(t *testing.T) {
+	if !turboOrPure(t) {
+		return
+	}
+	cases, data := jpegCases(t)
+	Do(func(w *Worker) {
+		for i, cut := range data {
+			for n := 4; n < len(cut); n++ {
+				_, _ = DecodeJPEG(w, cut[:n], 1<<20)
+				img, err := DecodeJPEG(w, data[0], 1<<20)
+				if err != nil {
+					t.Errorf("after %d of %d bytes of %s: %v", n, len(cut), cases[i].File, err)
+					break
+				}
+				if sum := sha256.Sum256(img.Pix); hex.EncodeToString(sum[:]) != cases[0].SHA256 {
+					t.Errorf("after %d of %d bytes of %s: other pixels", n, len(cut), cases[i].File)
+					break
+				}
+			}
+		}
+	})
+}
+
 func FuzzDecodeJPEG(f *testing.F) {
 	_, data := jpegCases(f)
 	for _, d := range data[:4] {

@@ -62,6 +62,7 @@ void dnn_op_free(dnn_op* op);
 const char* jpeg_open(void);
 const char* jpeg_path(void);
 void* jpeg_decoder(void); // NULL when out of memory
+void jpeg_free(void* decoder);
 const char* jpeg_error(void* decoder);
 int jpeg_header(void* decoder, const unsigned char* data, size_t size, int* width, int* height,
                 int* channels); // 0 or -1

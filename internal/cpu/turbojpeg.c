@@ -16,6 +16,7 @@ static struct {
     __typeof__(&tjDecompress2) decompress;
     __typeof__(&tjGetErrorStr2) error;
     __typeof__(&tjGetErrorCode) code;
+    __typeof__(&tjDestroy) destroy;
 } tj;
 
 const char* jpeg_open(void)
@@ -35,12 +36,14 @@ const char* jpeg_open(void)
     FIND(decompress, "tjDecompress2");
     FIND(error, "tjGetErrorStr2");
     FIND(code, "tjGetErrorCode");
+    FIND(destroy, "tjDestroy");
 #undef FIND
     return NULL;
 }
 
 const char* jpeg_path(void) { return dl_path(tj.lib); }
 void* jpeg_decoder(void) { return tj.init(); }
+void jpeg_free(void* decoder) { tj.destroy(decoder); }
 const char* jpeg_error(void* decoder) { return tj.error(decoder); }
 
 int jpeg_header(void* decoder, const unsigned char* data, size_t size, int* width, int* height,

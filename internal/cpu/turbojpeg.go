@@ -68,7 +68,16 @@ func nativeDecodeJPEG(w *Worker, data []byte, maxPixels int) (*JPEG, error) {
 	return decodeJPEG(w, data, maxPixels)
 }
 
-func decodeJPEG(w *Worker, data []byte, maxPixels int) (*JPEG, error) {
+// decodeJPEG decodes with w's decoder, which it gives up after an error: an
+// error in a header leaves the decoder in the middle of that file, and it would
+// take the start of the next one for the rest of it.
+func decodeJPEG(w *Worker, data []byte, maxPixels int) (_ *JPEG, err error) {
+	defer func() {
+		if err != nil && w.jpeg != nil {
+			C.jpeg_free(w.jpeg)
+			w.jpeg = nil
+		}
+	}()
 	if w.jpeg == nil {
 		if w.jpeg = C.jpeg_decoder(); w.jpeg == nil {
 			return nil, errors.New("cpu: DecodeJPEG: no memory for a decoder")
