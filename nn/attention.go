@@ -36,7 +36,7 @@ func Attention(q, k, v *Var, scale float64, m AttnMask) *Var {
 	ops.Attention(val, lse, in, cfg)
 	y, n := t.result(val, attentionBack, q, k, v, m.Bias)
 	if n != nil {
-		n.save[0], n.save[1], n.f[0] = lse, m.KeyLens, scale
+		n.ahead, n.save[0], n.save[1], n.f[0] = attentionAhead, lse, m.KeyLens, scale
 		n.n[0], n.n[1] = number(m.Causal), m.Window
 	}
 	return y
@@ -65,39 +65,86 @@ func attentionBack(t *Tape, n *node) {
 
 // attentionByParts is the definition, step by step.
 func attentionByParts(q, k, v *Var, scale float64, m AttnMask) *Var {
-	t := q.tape
-	b, lq, h, d, lk := q.Shape()[0], q.Shape()[1], q.Shape()[2], q.Shape()[3], k.Shape()[1]
-	if k.Shape()[2] != h {
+	if h := q.Shape()[2]; k.Shape()[2] != h {
 		panic(fmt.Sprintf("nn: Attention: %d query heads over %d key heads; want as many in float64", h, k.Shape()[2]))
 	}
-	if scale == 0 {
-		scale = 1 / math.Sqrt(float64(d))
-	}
-	score := q.Permute(0, 2, 1, 3).matmul(k.Permute(0, 2, 1, 3), false, true, scale)
+	p := attentionWeights(q.Permute(0, 2, 1, 3), k.Permute(0, 2, 1, 3), scale, m)
+	return p.MatMul(v.Permute(0, 2, 1, 3)).Permute(0, 2, 1, 3)
+}
+
+// attentionWeights is what each query makes of each key, [B, H, Lq, Lk], of q and k [B, H,
+// L, D] with as many heads.
+func attentionWeights(q, k *Var, scale float64, m AttnMask) *Var {
+	t := q.tape
+	b, lq, lk := q.Shape()[0], q.Shape()[2], k.Shape()[2]
+	score := q.matmul(k, false, true, attentionScale(scale, q))
 	if m.Bias != nil {
 		score = score.Add(m.Bias)
 	}
 	// What is hidden gets -Inf before and 0 after; rows that see nothing would be NaN.
-	hide, keep := t.Const(0, b, 1, lq, lk), t.Const(1, b, 1, lq, 1)
-	for i := range b * lq * lk {
+	hide, keep := make([]float32, b*lq*lk), make([]float32, b*lq)
+	for i := range hide {
 		at, j := i/lk%lq+lk-lq, i%lk
 		hidden := m.Causal && j > at || m.Window > 0 && (j-at >= m.Window || at-j >= m.Window) ||
 			m.KeyLens != nil && j >= int(m.KeyLens.I32()[i/(lq*lk)])
 		if hidden {
-			hide.val.F64()[i] = math.Inf(-1)
+			hide[i] = float32(math.Inf(-1))
+		} else {
+			keep[i/lk] = 1
 		}
 	}
-	for r := range b * lq {
-		row := hide.val.F64()[r*lk:][:lk]
-		seen := false
-		for _, e := range row {
-			seen = seen || e == 0
-		}
-		if !seen {
-			clear(row)
-			keep.val.F64()[r] = 0
+	for r, sees := range keep {
+		if sees == 0 {
+			clear(hide[r*lk:][:lk])
 		}
 	}
-	p := score.Add(hide).Softmax().Mul(keep)
-	return p.MatMul(v.Permute(0, 2, 1, 3)).Permute(0, 2, 1, 3)
+	return score.Add(t.host(hide, b, 1, lq, lk)).Softmax().Mul(t.host(keep, b, 1, lq, 1))
+}
+
+// attentionScale is the factor of the scores, [..., D] by [..., D].
+func attentionScale(scale float64, q *Var) float64 {
+	if scale == 0 {
+		return 1 / math.Sqrt(float64(q.Shape()[len(q.Shape())-1]))
+	}
+	return scale
+}
+
+// host is a constant of values that are made here.
+func (t *Tape) host(v []float32, shape ...int) *Var { return t.newVar(t.dev.FromAs(t.dt, v, shape...)) }
+
+// attentionAhead stores the matrix of weights, which Attention avoids.
+func attentionAhead(t *Tape, n *node) *Var {
+	heads := n.in[0].Shape()[2]
+	side := func(v *Var) *Var { // [B, H, L, D], with shared heads repeated
+		if v == nil {
+			return nil
+		}
+		s := v.Shape()
+		v = v.Permute(0, 2, 1, 3)
+		if r := heads / s[2]; r > 1 {
+			v = v.Reshape(s[0], s[2], 1, s[1], s[3]).Add(t.Const(0, 1, 1, r, 1, 1)).Reshape(s[0], heads, s[1], s[3])
+		}
+		return v
+	}
+	q, k, v := side(n.in[0]), side(n.in[1]), side(n.in[2])
+	dq, dk, dv := side(t.dir(n.in[0])), side(t.dir(n.in[1])), side(t.dir(n.in[2]))
+	p := attentionWeights(q, k, n.f[0], AttnMask{Causal: n.n[0] == 1, Window: n.n[1], KeyLens: n.save[1], Bias: n.in[3]})
+	scale := attentionScale(n.f[0], q)
+	ds := t.dir(n.in[3])
+	if dq != nil {
+		ds = plus(ds, dq.matmul(k, false, true, scale))
+	}
+	if dk != nil {
+		ds = plus(ds, q.matmul(dk, false, true, scale))
+	}
+	var d *Var
+	if ds != nil {
+		dp := t.empty(p.Shape()...)
+		ops.SoftmaxBackward(dp, p.val, ds.over(p).val, false)
+		d = t.newVar(dp).MatMul(v)
+	}
+	if dv != nil {
+		d = plus(d, p.MatMul(dv))
+	}
+	return d.Permute(0, 2, 1, 3)
 }

@@ -51,7 +51,7 @@ func convolve(x, w, b *Var, cfg ops.ConvConfig) *Var {
 	ops.Conv2D(val, x.val, w.val, value(b), cfg)
 	y, n := t.result(val, convBack, x, w, b, nil)
 	if n != nil {
-		n.conv = cfg
+		n.ahead, n.conv = convAhead, cfg
 	}
 	return y
 }
@@ -104,7 +104,7 @@ func (x *Var) Dropout(m ops.Mask) *Var {
 	ops.Dropout(val, x.val, m, false)
 	y, n := t.result(val, dropoutBack, x, nil, nil, nil)
 	if n != nil {
-		n.mask = m
+		n.ahead, n.mask = dropoutAhead, m
 	}
 	return y
 }
@@ -123,7 +123,7 @@ func (x *Var) Turn(angles *gpu.Tensor, halves bool) *Var {
 	ops.Turn(val, x.val, angles, halves, false, false)
 	y, n := t.result(val, turnBack, x, nil, nil, nil)
 	if n != nil {
-		n.save[0], n.n[0] = angles, number(halves)
+		n.ahead, n.save[0], n.n[0] = turnAhead, angles, number(halves)
 	}
 	return y
 }

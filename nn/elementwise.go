@@ -15,7 +15,7 @@ func (x *Var) Map(f ops.Func) *Var {
 	ops.Map(val, x.val, f)
 	y, n := t.result(val, mapBack, x, nil, nil, nil)
 	if n != nil {
-		n.fun = f
+		n.ahead, n.fun = mapAhead, f
 	}
 	return y
 }
@@ -80,7 +80,7 @@ func (x *Var) Affine(p, r float64) *Var {
 	ops.Affine(val, p, x.val, 0, nil, r, false)
 	y, n := t.result(val, affineBack, x, nil, nil, nil)
 	if n != nil {
-		n.f[0] = p
+		n.ahead, n.f[0] = affineAhead, p
 	}
 	return y
 }
@@ -134,7 +134,7 @@ func (x *Var) pair(op int, y *Var) *Var {
 	pairOps[op](val, x.val, y.val, false)
 	z, n := t.result(val, pairBack, x, y, nil, nil)
 	if n != nil {
-		n.n[0] = op
+		n.ahead, n.n[0] = pairAhead, op
 	}
 	return z
 }
@@ -256,7 +256,10 @@ func (x *Var) AddMul(y, z *Var) *Var {
 	val := t.empty(x.Shape()...)
 	ops.Affine(val, 1, x.val, 0, nil, 0, false)
 	ops.Mul(val, y.val, z.val, true)
-	out, _ := t.result(val, addMulBack, x, y, z, nil)
+	out, n := t.result(val, addMulBack, x, y, z, nil)
+	if n != nil {
+		n.ahead = addMulAhead
+	}
 	return out
 }
 

@@ -3,6 +3,7 @@ package nn_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
@@ -16,6 +17,7 @@ type opCase struct {
 	f      func(t *nn.Tape, x []*nn.Var) *nn.Var
 	want   func(x [][]float64) []float64 // the result by its definition; nil where compose tests it
 	start  func(v float64) float64       // what makes normals fit the operation's domain
+	noJVP  bool                          // its derivative in a direction is not known
 }
 
 func size(shape []int) int {
@@ -140,6 +142,8 @@ func (c *opCase) check(t *testing.T) {
 			t.Fatalf("gradient by operand %d of shape %v", i, x.Shape())
 		}
 	}
+	c.checkAhead(t, gpu.Float64, 1e-11)
+	c.checkAhead(t, gpu.Float32, 1e-3)
 	y32, grads32 := c.run(t, gpu.Float32)
 	same := func(what string, got, want *gpu.Tensor) {
 		biggest := 0.0
@@ -155,4 +159,54 @@ func (c *opCase) check(t *testing.T) {
 	for i := range grads {
 		same(fmt.Sprintf("gradient by operand %d", i), grads32[i], grads[i])
 	}
+}
+
+// checkAhead compares the derivative in a random direction, summed with weights w, with the
+// walk back's: Σ w·(J·d) = Σ (Jᵀ·w)·d. Gradients are tested by differences.
+func (c *opCase) checkAhead(t *testing.T, dt gpu.DType, eps float64) {
+	t.Helper()
+	if c.noJVP {
+		return
+	}
+	tape := nn.NewTape(gpu.CPU(), dt)
+	tape.Arena().Poison(true)
+	xs := c.leaves(dt)
+	tape.Run(func() {
+		var vs []*nn.Var
+		for _, x := range xs {
+			vs = append(vs, tape.Leaf(x))
+		}
+		out := c.f(tape, vs)
+		w := gpu.CPU().FromAs(dt, oracle.Normal(7, out.Value().Len()), out.Shape()...)
+		grads := tape.GradFrom(nil, out, w, vs...)
+		// Each operand alone, then all together.
+		for move := range len(vs) + 1 {
+			var who []*nn.Var
+			var dirs []*gpu.Tensor
+			var want, size float64
+			for i, v := range vs {
+				if move != i && move != len(vs) {
+					continue
+				}
+				d := gpu.CPU().FromAs(dt, oracle.Normal(uint64(50+i), v.Value().Len()), v.Shape()...)
+				who, dirs = append(who, v), append(dirs, d)
+				for j, g := range floats(grads[i]) {
+					want += g * floats(d)[j]
+					size += math.Abs(g * floats(d)[j])
+				}
+			}
+			d := tape.JVP(out, who, dirs)
+			if !slices.Equal(d.Shape(), out.Shape()) {
+				t.Fatalf("JVP has shape %v, the result %v", d.Shape(), out.Shape())
+			}
+			got := 0.0
+			for i, e := range floats(d.Value()) {
+				got += e * floats(w)[i]
+				size += math.Abs(e * floats(w)[i])
+			}
+			if !(math.Abs(got-want) <= eps*size) {
+				t.Errorf("%v: operands from %d on: JVP gives %v, the gradients %v", dt, move, got, want)
+			}
+		}
+	})
 }

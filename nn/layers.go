@@ -78,7 +78,7 @@ func (x *Var) Rows(ids *gpu.Tensor) *Var {
 	ops.Gather(val, x.val, ids)
 	y, n := t.result(val, rowsBack, x, nil, nil, nil)
 	if n != nil {
-		n.save[0] = ids
+		n.ahead, n.save[0] = rowsAhead, ids
 	}
 	return y
 }

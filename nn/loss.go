@@ -14,7 +14,10 @@ func SquaredError(x, y *Var) *Var {
 	x.mustHave("SquaredError", 0)
 	val := t.empty(x.Shape()[0])
 	ops.SquaredError(val, x.val, y.val)
-	z, _ := t.result(val, squaredErrorBack, x, y, nil, nil)
+	z, n := t.result(val, squaredErrorBack, x, y, nil, nil)
+	if n != nil {
+		n.ahead = squaredErrorAhead
+	}
 	return z
 }
 
@@ -63,6 +66,7 @@ func CrossEntropy(x *Var, labels *gpu.Tensor, smooth float64) *Var {
 	ops.CrossEntropy(val, lse, x.val, labels, smooth)
 	y, n := t.result(val, crossEntropyBack, x, nil, nil, nil)
 	if n != nil {
+		n.ahead = crossEntropyAhead
 		n.save[0], n.save[1], n.f[0] = lse, labels, smooth
 	}
 	return y

@@ -44,6 +44,7 @@ func (x *Var) matmul(y *Var, ta, tb bool, alpha float64) *Var {
 	ops.MatMul(out, xv, y.val, ops.MatMulConfig{TransA: ta, TransB: tb, Alpha: alpha})
 	z, node := t.result(val, matmulBack, x, y, nil, nil)
 	if node != nil {
+		node.ahead = matmulAhead
 		node.n[0], node.n[1], node.f[0] = number(ta), number(tb), alpha
 	}
 	return z
@@ -135,7 +136,7 @@ func linear(x, w, b *Var, f ops.Func) *Var {
 	ops.Linear(val, pre, x.val, w.val, bias, f)
 	y, n := t.result(val, linearBack, x, w, b, nil)
 	if n != nil {
-		n.fun, n.save[0] = f, pre
+		n.ahead, n.fun, n.save[0] = linearAhead, f, pre
 	}
 	return y
 }

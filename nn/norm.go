@@ -48,6 +48,7 @@ func normalise(x *Var, p normNode) *Var {
 	// A node has room for four operands: of each pair the one that may need a gradient stands for both.
 	y, node := t.result(val, normBack, x, first(p.w, p.b), first(p.scale, p.shift), nil)
 	if node != nil {
+		node.ahead = normAhead
 		node.norm, node.save[0], node.save[1] = p, mean, inv
 		start := len(t.lists)
 		for _, v := range [...]*Var{p.w, p.b, p.scale, p.shift} {

@@ -47,7 +47,7 @@ func (x *Var) sum(scale float64, axes []int) *Var {
 	}
 	y, n := t.result(val, sumBack, x, nil, nil, nil)
 	if n != nil {
-		n.f[0] = scale
+		n.ahead, n.f[0] = sumAhead, scale
 	}
 	return y
 }
@@ -78,7 +78,7 @@ func (x *Var) MaxLast() *Var {
 	ops.ArgMax(at, val, x.val)
 	y, n := t.result(val, maxBack, x, nil, nil, nil)
 	if n != nil {
-		n.save[0] = at
+		n.ahead, n.save[0] = maxAhead, at
 	}
 	return y
 }
@@ -99,7 +99,10 @@ func (x *Var) LogSumExp() *Var {
 	s := x.Shape()
 	val := t.empty(s[:len(s)-1]...)
 	ops.LogSumExp(val, x.val)
-	y, _ := t.result(val, lseBack, x, nil, nil, nil)
+	y, n := t.result(val, lseBack, x, nil, nil, nil)
+	if n != nil {
+		n.ahead = lseAhead
+	}
 	return y
 }
 
@@ -114,7 +117,10 @@ func (x *Var) Softmax() *Var {
 	t := x.tape
 	val := t.empty(x.Shape()...)
 	ops.Softmax(val, x.val)
-	y, _ := t.result(val, softmaxBack, x, nil, nil, nil)
+	y, n := t.result(val, softmaxBack, x, nil, nil, nil)
+	if n != nil {
+		n.ahead = softmaxAhead
+	}
 	return y
 }
 

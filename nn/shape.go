@@ -25,7 +25,10 @@ func (x *Var) Reshape(shape ...int) *Var {
 	if known != x.val.Len() {
 		panic(fmt.Sprintf("nn: Reshape: shape %v for %v", append([]int(nil), shape...), x.Shape()))
 	}
-	y, _ := t.result(t.arena.View(x.val, t.shape...), reshapeBack, x, nil, nil, nil)
+	y, n := t.result(t.arena.View(x.val, t.shape...), reshapeBack, x, nil, nil, nil)
+	if n != nil {
+		n.ahead = reshapeAhead
+	}
 	return y
 }
 
@@ -50,6 +53,7 @@ func (x *Var) Permute(perm ...int) *Var {
 	ops.Permute(val, x.val, false, perm...)
 	y, n := t.result(val, permuteBack, x, nil, nil, nil)
 	if n != nil {
+		n.ahead = permuteAhead
 		for i, p := range perm { // the inverse
 			n.n[p] = i
 		}
@@ -73,7 +77,7 @@ func (x *Var) Slice(axis, first, n int) *Var {
 	ops.Slice(val, x.val, axis, first, false)
 	y, node := t.result(val, sliceBack, x, nil, nil, nil)
 	if node != nil {
-		node.n[0], node.n[1] = axis, first
+		node.ahead, node.n[0], node.n[1] = sliceAhead, axis, first
 	}
 	return y
 }
@@ -116,6 +120,7 @@ func Concat(axis int, xs ...*Var) *Var {
 	}
 	y, n := t.result(val, concatBack, some, nil, nil, nil)
 	if n != nil {
+		n.ahead = concatAhead
 		first := len(t.lists)
 		t.lists = append(t.lists, xs...)
 		n.in[0], n.more, n.n[0] = nil, t.lists[first:len(t.lists):len(t.lists)], axis

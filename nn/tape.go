@@ -44,23 +44,26 @@ type Var struct {
 	mark  int  // the session in which it leads to what Grad asks for
 	asked int  // the session in which Grad asks for it
 	hook  func(g *gpu.Tensor)
+
+	tangent *Var // the direction of the JVP whose session mark is
 }
 
 // node is one recorded operation. back is a function, not a closure, and finds what
 // it needs here, so that recording allocates nothing.
 type node struct {
-	back func(t *Tape, n *node)
-	at   int
-	out  *Var
-	in   [4]*Var
-	more []*Var
-	save [4]*gpu.Tensor
-	n    [8]int
-	f    [3]float64
-	fun  ops.Func
-	norm normNode
-	conv ops.ConvConfig
-	mask ops.Mask
+	back  func(t *Tape, n *node)
+	ahead func(t *Tape, n *node) *Var // the result's direction from those of the operands, see JVP; nil where there is none
+	at    int
+	out   *Var
+	in    [4]*Var
+	more  []*Var
+	save  [4]*gpu.Tensor
+	n     [8]int
+	f     [3]float64
+	fun   ops.Func
+	norm  normNode
+	conv  ops.ConvConfig
+	mask  ops.Mask
 
 	again  func(xs []*Var) *Var // of Checkpoint
 	frozen []*Params            // then
