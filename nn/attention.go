@@ -20,8 +20,7 @@ type AttnMask struct {
 
 // Attention is softmax(scale·q·kᵀ + bias)·v for each head, q [B, Lq, H, D], k and v [B, Lk,
 // Hkv, D] with H a multiple of Hkv, whose heads are shared; scale 0 stands for 1/√D. In
-// float32 no matrix of Lq·Lk is stored (see ops.Attention); in float64, for tests, it is,
-// and Hkv must be H.
+// float32 no matrix of Lq·Lk is stored (see ops.Attention); in float64, for tests, it is.
 func Attention(q, k, v *Var, scale float64, m AttnMask) *Var {
 	t := q.tape
 	if len(q.Shape()) != 4 || len(k.Shape()) != 4 || len(v.Shape()) != 4 {
@@ -65,11 +64,9 @@ func attentionBack(t *Tape, n *node) {
 
 // attentionByParts is the definition, step by step.
 func attentionByParts(q, k, v *Var, scale float64, m AttnMask) *Var {
-	if h := q.Shape()[2]; k.Shape()[2] != h {
-		panic(fmt.Sprintf("nn: Attention: %d query heads over %d key heads; want as many in float64", h, k.Shape()[2]))
-	}
-	p := attentionWeights(q.Permute(0, 2, 1, 3), k.Permute(0, 2, 1, 3), scale, m)
-	return p.MatMul(v.Permute(0, 2, 1, 3)).Permute(0, 2, 1, 3)
+	h := q.Shape()[2]
+	p := attentionWeights(q.Permute(0, 2, 1, 3), shareHeads(k, h).Permute(0, 2, 1, 3), scale, m)
+	return p.MatMul(shareHeads(v, h).Permute(0, 2, 1, 3)).Permute(0, 2, 1, 3)
 }
 
 // attentionWeights is what each query makes of each key, [B, H, Lq, Lk], of q and k [B, H,
@@ -115,36 +112,44 @@ func (t *Tape) host(v []float32, shape ...int) *Var { return t.newVar(t.dev.From
 // attentionAhead stores the matrix of weights, which Attention avoids.
 func attentionAhead(t *Tape, n *node) *Var {
 	heads := n.in[0].Shape()[2]
-	side := func(v *Var) *Var { // [B, H, L, D], with shared heads repeated
+	side := func(v *Var) *Var { // [B, H, L, D]
 		if v == nil {
 			return nil
 		}
-		s := v.Shape()
-		v = v.Permute(0, 2, 1, 3)
-		if r := heads / s[2]; r > 1 {
-			v = v.Reshape(s[0], s[2], 1, s[1], s[3]).Add(t.Const(0, 1, 1, r, 1, 1)).Reshape(s[0], heads, s[1], s[3])
-		}
-		return v
+		return shareHeads(v, heads).Permute(0, 2, 1, 3)
 	}
 	q, k, v := side(n.in[0]), side(n.in[1]), side(n.in[2])
 	dq, dk, dv := side(t.dir(n.in[0])), side(t.dir(n.in[1])), side(t.dir(n.in[2]))
-	p := attentionWeights(q, k, n.f[0], AttnMask{Causal: n.n[0] == 1, Window: n.n[1], KeyLens: n.save[1], Bias: n.in[3]})
+	p, dp := weightsAhead(t, n, q, k, dq, dk, AttnMask{Causal: n.n[0] == 1, Window: n.n[1], KeyLens: n.save[1], Bias: n.in[3]})
+	var d *Var
+	if dp != nil {
+		d = dp.MatMul(v)
+	}
+	if dv != nil {
+		d = plus(d, p.MatMul(dv))
+	}
+	return d.Permute(0, 2, 1, 3)
+}
+
+// weightsAhead is the weights of q and k [B, H, L, D] and their direction from those of q, k
+// and the mask's bias, nil where none moves.
+func weightsAhead(t *Tape, n *node, q, k, dq, dk *Var, m AttnMask) (p, d *Var) {
+	p = attentionWeights(q, k, n.f[0], m)
 	scale := attentionScale(n.f[0], q)
-	ds := t.dir(n.in[3])
+	var ds *Var
+	if m.Bias != nil {
+		ds = t.dir(m.Bias)
+	}
 	if dq != nil {
 		ds = plus(ds, dq.matmul(k, false, true, scale))
 	}
 	if dk != nil {
 		ds = plus(ds, q.matmul(dk, false, true, scale))
 	}
-	var d *Var
-	if ds != nil {
-		dp := t.empty(p.Shape()...)
-		ops.SoftmaxBackward(dp, p.val, ds.over(p).val, false)
-		d = t.newVar(dp).MatMul(v)
+	if ds == nil {
+		return p, nil
 	}
-	if dv != nil {
-		d = plus(d, p.MatMul(dv))
-	}
-	return d.Permute(0, 2, 1, 3)
+	dp := t.empty(p.Shape()...)
+	ops.SoftmaxBackward(dp, p.val, ds.over(p).val, false)
+	return p, t.newVar(dp)
 }

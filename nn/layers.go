@@ -9,7 +9,7 @@ import (
 
 // Linear is f(x·Wᵀ + B) over the last axis.
 type Linear struct {
-	W, B *Param   // [out, in] and [out]; B may be nil
+	W, B *Param   // [out, in], then perhaps axes of size 1, and [out]; B may be nil
 	Func ops.Func // the identity at first
 }
 
@@ -44,7 +44,11 @@ func (l *Linear) Then(f ops.Func) *Linear {
 // Forward is the layer's result.
 func (l *Linear) Forward(x *Var) *Var {
 	t := x.tape
-	return linear(x, t.Use(l.W), t.maybe(l.B), l.Func)
+	w := t.Use(l.W)
+	if s := w.Shape(); len(s) > 2 { // of a convolution of single points
+		w = w.Reshape(s[0], s[1])
+	}
+	return linear(x, w, t.maybe(l.B), l.Func)
 }
 
 // maybe is Use of a parameter that may be missing.

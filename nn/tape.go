@@ -64,6 +64,7 @@ type node struct {
 	norm  normNode
 	conv  ops.ConvConfig
 	mask  ops.Mask
+	sel   ops.MapSelect
 
 	again  func(xs []*Var) *Var // of Checkpoint
 	frozen []*Params            // then
