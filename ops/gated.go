@@ -1,0 +1,99 @@
+package ops
+
+import (
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// Gated sets out, [..., D], to f(a)·b of the halves a and b of the last axis of x,
+// [..., 2D], or with second to a·f(b): gated linear units (Shazeer 2020, arXiv 2002.05202).
+// It panics when shapes do not fit, and unless dtypes (float32 or float64) and devices agree.
+func Gated(out, x *gpu.Tensor, f Func, second bool) {
+	c, rows := gatedCall("Gated", f, second, out, x, nil)
+	if rows == 0 {
+		return
+	}
+	c.fn = gatedRows
+	c.each(ceil(rows, c.n[2]))
+}
+
+// GatedBackward sets dx, [..., 2D], to the gradient by x of a loss whose gradient by
+// Gated's result is dy, [..., D].
+func GatedBackward(dx, x, dy *gpu.Tensor, f Func, second bool) {
+	const op = "GatedBackward"
+	sameShape(op, x, dx)
+	c, rows := gatedCall(op, f, second, dy, x, dx)
+	if rows == 0 {
+		return
+	}
+	c.fn = gatedBackRows
+	c.each(ceil(rows, c.n[2]))
+}
+
+// gatedCall has rows, D and rows of an item in n, then where the gate and the value begin in
+// a row of x. No rows: there is no call.
+func gatedCall(op string, f Func, second bool, y, x, dx *gpu.Tensor) (*call, int) {
+	onCPU(op, y, x, dx)
+	ys, xs := y.Shape(), x.Shape()
+	fits := len(ys) > 0 && len(ys) == len(xs)
+	for i := range min(len(ys), len(xs)) {
+		last := i == len(xs)-1
+		fits = fits && (!last && xs[i] == ys[i] || last && xs[i] == 2*ys[i])
+	}
+	if !fits {
+		fail(op, "a result of shape %v of x of shape %v, want the same but for a last axis of half the size", ys, xs)
+	}
+	if y.Len() == 0 {
+		return nil, 0
+	}
+	rows, d := lastAxis(op, y)
+	c := newCall(nil, y, x, dx)
+	c.n[0], c.n[1], c.n[2], c.n[3], c.n[4] = rows, d, max(1, mapBlock/d), 0, d
+	if second {
+		c.n[3], c.n[4] = d, 0
+	}
+	c.fun, c.f[0], c.f[1] = f.f, f.a, f.b
+	return c, rows
+}
+
+func gatedRows(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		gated(c, i, cpu.Func64)
+	} else {
+		gated(c, i, cpu.Func32)
+	}
+}
+
+func gated[T cpu.Float](c *call, i int, f func(f cpu.Func, a, b float64, out, x []T)) {
+	d := c.n[1]
+	out, x := data[T](c.t[0]), data[T](c.t[1])
+	first, end := i*c.n[2], min((i+1)*c.n[2], c.n[0])
+	for r := first; r < end; r++ {
+		f(c.fun, c.f[0], c.f[1], out[r*d:][:d], x[2*r*d+c.n[3]:][:d])
+	}
+	out, x = out[first*d:], x[2*first*d+c.n[4]:]
+	cpu.PairRows(cpu.PairMul, false, end-first, d, out, d, out, d, 1, x, 2*d, 1)
+}
+
+func gatedBackRows(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		gatedBack(c, i, cpu.Func64, cpu.FuncBack64)
+	} else {
+		gatedBack(c, i, cpu.Func32, cpu.FuncBack32)
+	}
+}
+
+func gatedBack[T cpu.Float](c *call, i int, f func(f cpu.Func, a, b float64, out, x []T), back func(f cpu.Func, a, b float64, dx, x, dy []T, acc bool)) {
+	d, gate, value := c.n[1], c.n[3], c.n[4]
+	dy, x, dx := data[T](c.t[0]), data[T](c.t[1]), data[T](c.t[2])
+	first, end := i*c.n[2], min((i+1)*c.n[2], c.n[0])
+	at := 2 * first * d
+	cpu.PairRows(cpu.PairMul, false, end-first, d, dx[at+gate:], 2*d, dy[first*d:], d, 1, x[at+value:], 2*d, 1)
+	for r := first; r < end; r++ {
+		g := x[2*r*d+gate:][:d]
+		own := dx[2*r*d+gate:][:d]
+		back(c.fun, c.f[0], c.f[1], own, g, own, false)
+		f(c.fun, c.f[0], c.f[1], dx[2*r*d+value:][:d], g)
+	}
+	cpu.PairRows(cpu.PairMul, false, end-first, d, dx[at+value:], 2*d, dx[at+value:], 2*d, 1, dy[first*d:], d, 1)
+}
