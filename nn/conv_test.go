@@ -14,14 +14,14 @@ import (
 // correlation is the definition, with the bias.
 func correlation(n, c, h, w, o, k int, cfg ops.ConvConfig, weight, bias []float64) func(x [][]float64) []float64 {
 	return func(x [][]float64) []float64 {
-		s := max(1, cfg.Stride)
-		oh, ow := (h+cfg.Pad[0]+cfg.Pad[1]-k)/s+1, (w+cfg.Pad[2]+cfg.Pad[3]-k)/s+1
+		s, d := max(1, cfg.Stride), max(1, cfg.Dilation)
+		oh, ow := (h+cfg.Pad[0]+cfg.Pad[1]-d*(k-1)-1)/s+1, (w+cfg.Pad[2]+cfg.Pad[3]-d*(k-1)-1)/s+1
 		var y []float64
 		for i := range n * o * oh * ow {
 			b, ch, r, q := i/(o*oh*ow), i/(oh*ow)%o, i/ow%oh*s-cfg.Pad[0], i%ow*s-cfg.Pad[2]
 			v := bias[ch]
 			for j := range c * k * k {
-				f, yy, xx := j/(k*k), r+j/k%k, q+j%k
+				f, yy, xx := j/(k*k), r+d*(j/k%k), q+d*(j%k)
 				if yy >= 0 && yy < h && xx >= 0 && xx < w {
 					v += weight[ch*c*k*k+j] * x[0][((b*c+f)*h+yy)*w+xx]
 				}
@@ -39,6 +39,7 @@ func TestConv2D(t *testing.T) {
 	}{
 		{3, ops.Same(3)}, {1, ops.ConvConfig{}}, {1, ops.ConvConfig{Stride: 2}}, {3, ops.ConvConfig{Stride: 2, Pad: [4]int{0, 1, 0, 1}}},
 		{4, ops.ConvConfig{Stride: 2, Pad: [4]int{1, 1, 1, 1}}}, {5, ops.ConvConfig{Pad: [4]int{4, 0, 1, 3}}}, {3, ops.ConvConfig{Stride: 3}},
+		{3, ops.ConvConfig{Pad: [4]int{2, 2, 2, 2}, Dilation: 2}}, {3, ops.ConvConfig{Stride: 2, Pad: [4]int{3, 0, 2, 4}, Dilation: 3}},
 	} {
 		t.Run(fmt.Sprint(s.k, s.cfg), func(t *testing.T) {
 			build := func(sc nn.Scope) func(tape *nn.Tape, x *nn.Var) *nn.Var {

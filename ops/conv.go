@@ -9,10 +9,12 @@ import (
 )
 
 // ConvConfig is how a kernel moves over a picture: steps of Stride (0 stands for 1), with
-// zeros around it: Pad is those above, below, left and right.
+// zeros around it: Pad is those above, below, left and right. The kernel's elements are
+// Dilation places apart (0 stands for 1: next to each other).
 type ConvConfig struct {
-	Stride int
-	Pad    [4]int
+	Stride   int
+	Pad      [4]int
+	Dilation int
 }
 
 // Same is the configuration of step 1 whose result has the picture's size, for an odd kernel.
@@ -24,16 +26,23 @@ func Same(kernel int) ConvConfig {
 // conv is the sizes of a convolution.
 type conv struct {
 	n, c, h, w, o, kh, kw, oh, ow int
-	stride                        int
+	stride, dilation              int
 	pad                           [4]int
 	bare                          bool // 1×1 without steps or padding: the picture is its own columns
 }
 
-// OutSize is the height and width of the result for pictures of h×w and kernels of kh×kw.
+// OutSize is the height and width of the result for pictures of h×w and kernels of kh×kw,
+// 0 where the kernel is greater than the padded picture.
 func (cfg ConvConfig) OutSize(h, w, kh, kw int) (oh, ow int) {
-	s := max(1, cfg.Stride)
+	s, kh, kw := max(1, cfg.Stride), cfg.reach(kh), cfg.reach(kw)
+	if h+cfg.Pad[0]+cfg.Pad[1] < kh || w+cfg.Pad[2]+cfg.Pad[3] < kw {
+		return 0, 0
+	}
 	return (h+cfg.Pad[0]+cfg.Pad[1]-kh)/s + 1, (w+cfg.Pad[2]+cfg.Pad[3]-kw)/s + 1
 }
+
+// reach is how many places k elements of a kernel span.
+func (cfg ConvConfig) reach(k int) int { return max(1, cfg.Dilation)*(k-1) + 1 }
 
 func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
 	onCPU(op, y, x, w, bias)
@@ -41,12 +50,12 @@ func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
 	if len(xs) != 4 || len(ws) != 4 || xs[1] != ws[1] || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
 		fail(op, "pictures %v and kernels %v, want [N, C, H, W] and [O, C, KH, KW]", xs, ws)
 	}
-	if cfg.Stride < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
-		xs[2]+cfg.Pad[0]+cfg.Pad[1] < ws[2] || xs[3]+cfg.Pad[2]+cfg.Pad[3] < ws[3] {
-		fail(op, "stride %d, padding %v, kernels of %d×%d for pictures of %d×%d, want none below 0 and a kernel within the padded picture",
-			cfg.Stride, cfg.Pad, ws[2], ws[3], xs[2], xs[3])
+	if cfg.Stride < 0 || cfg.Dilation < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
+		xs[2]+cfg.Pad[0]+cfg.Pad[1] < cfg.reach(ws[2]) || xs[3]+cfg.Pad[2]+cfg.Pad[3] < cfg.reach(ws[3]) {
+		fail(op, "stride %d, dilation %d, padding %v, kernels of %d×%d for pictures of %d×%d, want none below 0 and a kernel within the padded picture",
+			cfg.Stride, cfg.Dilation, cfg.Pad, ws[2], ws[3], xs[2], xs[3])
 	}
-	p := conv{n: xs[0], c: xs[1], h: xs[2], w: xs[3], o: ws[0], kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), pad: cfg.Pad}
+	p := conv{n: xs[0], c: xs[1], h: xs[2], w: xs[3], o: ws[0], kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad}
 	p.oh, p.ow = cfg.OutSize(p.h, p.w, p.kh, p.kw)
 	p.bare = p.kh == 1 && p.kw == 1 && p.stride == 1 && cfg.Pad == [4]int{}
 	if !slices.Equal(y.Shape(), []int{p.n, p.o, p.oh, p.ow}) {
@@ -93,7 +102,7 @@ const convBatch = 8
 
 // some is pictures first to first+n as oneDNN takes them.
 func (p *conv) some(n int) cpu.TrainConv {
-	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad}
+	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad, Dilation: p.dilation}
 }
 
 // batch is the pictures of item i.
@@ -167,9 +176,10 @@ func gemm2[T cpu.Float](w *cpu.Worker, ta, tb bool, m, n, k int, a []T, lda int,
 // span is the places of the result, along one axis of n, that kernel element k sees within a
 // picture of size.
 func (p *conv) span(k, pad, size, n int) (lo, hi int) {
-	for lo = 0; lo < n && lo*p.stride+k-pad < 0; lo++ {
+	at := k*p.dilation - pad
+	for lo = 0; lo < n && lo*p.stride+at < 0; lo++ {
 	}
-	for hi = n; hi > lo && (hi-1)*p.stride+k-pad >= size; hi-- {
+	for hi = n; hi > lo && (hi-1)*p.stride+at >= size; hi-- {
 	}
 	return lo, hi
 }
@@ -187,13 +197,13 @@ func toColumns[T cpu.Float](p *conv, cols, x []T) {
 				clear(to[y1*p.ow:])
 				for y := y0; y < y1; y++ {
 					row := to[y*p.ow:][:p.ow]
-					from := plane[(y*p.stride+kh-p.pad[0])*p.w:][:p.w]
+					from := plane[(y*p.stride+kh*p.dilation-p.pad[0])*p.w:][:p.w]
 					clear(row[:x0])
 					clear(row[x1:])
 					if x1 <= x0 {
 						continue
 					}
-					at := x0*p.stride + kw - p.pad[2]
+					at := x0*p.stride + kw*p.dilation - p.pad[2]
 					if p.stride == 1 {
 						copy(row[x0:x1], from[at:])
 						continue
@@ -221,8 +231,8 @@ func fromColumns[T cpu.Float](p *conv, x, cols []T) {
 				}
 				from := cols[((c*p.kh+kh)*p.kw+kw)*p.oh*p.ow:][:p.oh*p.ow]
 				for y := y0; y < y1; y++ {
-					to := plane[(y*p.stride+kh-p.pad[0])*p.w:][:p.w]
-					at := x0*p.stride + kw - p.pad[2]
+					to := plane[(y*p.stride+kh*p.dilation-p.pad[0])*p.w:][:p.w]
+					at := x0*p.stride + kw*p.dilation - p.pad[2]
 					for _, v := range from[y*p.ow+x0 : y*p.ow+x1] {
 						to[at] += v
 						at += p.stride

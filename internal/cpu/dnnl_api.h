@@ -48,8 +48,9 @@ typedef const_dnnl_memory_desc_t dnn_mdp;
     X(dnnl_memory_desc_init_by_strides)                                                            \
     X(dnnl_primitive_desc_create)                                                                  \
     X(dnnl_convolution_forward_desc_init)                                                          \
-    X(dnnl_convolution_backward_data_desc_init)                                                    \
-    X(dnnl_convolution_backward_weights_desc_init)                                                 \
+    X(dnnl_dilated_convolution_forward_desc_init)                                                  \
+    X(dnnl_dilated_convolution_backward_data_desc_init)                                            \
+    X(dnnl_dilated_convolution_backward_weights_desc_init)                                         \
     X(dnnl_matmul_desc_init)
 typedef const dnnl_memory_desc_t* dnn_mdp;
 #define DNN_MDP(d) (&(d))

@@ -179,13 +179,13 @@ fail:
 }
 
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
-                       int top, int bottom, int left, int right)
+                       int top, int bottom, int left, int right, int dilation)
 {
-    const int oh = (h + top + bottom - kh) / step + 1, ow = (w + left + right - kw) / step + 1;
+    const int oh = (h + top + bottom - dilation * (kh - 1) - 1) / step + 1,
+              ow = (w + left + right - dilation * (kw - 1) - 1) / step + 1;
     const dnnl_dims_t ds = {n, c, h, w}, dw = {out, c, kh, kw}, dd = {n, out, oh, ow},
                       stride = {step, step}, before = {top, left}, after = {bottom, right},
-                      none = {0, 0};
-    (void)none;
+                      apart = {dilation - 1, dilation - 1}; // oneDNN counts from 0
     dnn_op* op = calloc(1, sizeof *op);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t hint = NULL, pd = NULL;
@@ -204,26 +204,28 @@ dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, in
 #if DNNL_VERSION_MAJOR >= 3
     TRY(dnn.dnnl_convolution_forward_primitive_desc_create(&hint, dnn.engine, dnnl_forward_training,
                                                            dnnl_convolution_direct, as, aw, NULL,
-                                                           ad, stride, none, before, after, attr));
+                                                           ad, stride, apart, before, after, attr));
     if (kind == 1)
         TRY(dnn.dnnl_convolution_backward_data_primitive_desc_create(
-            &pd, dnn.engine, dnnl_convolution_direct, as, aw, ad, stride, none, before, after, hint,
+            &pd, dnn.engine, dnnl_convolution_direct, as, aw, ad, stride, apart, before, after, hint,
             attr));
     if (kind == 2)
         TRY(dnn.dnnl_convolution_backward_weights_primitive_desc_create(
-            &pd, dnn.engine, dnnl_convolution_direct, as, aw, NULL, ad, stride, none, before, after,
+            &pd, dnn.engine, dnnl_convolution_direct, as, aw, NULL, ad, stride, apart, before, after,
             hint, attr));
 #else
     dnnl_convolution_desc_t cd;
-    TRY(dnn.dnnl_convolution_forward_desc_init(&cd, dnnl_forward_training, dnnl_convolution_direct,
-                                               &as, &aw, NULL, &ad, stride, before, after));
+    TRY(dnn.dnnl_dilated_convolution_forward_desc_init(&cd, dnnl_forward_training,
+                                                       dnnl_convolution_direct, &as, &aw, NULL, &ad,
+                                                       stride, apart, before, after));
     TRY(dnn.dnnl_primitive_desc_create(&hint, &cd, attr, dnn.engine, NULL));
     if (kind == 1)
-        TRY(dnn.dnnl_convolution_backward_data_desc_init(&cd, dnnl_convolution_direct, &as, &aw,
-                                                         &ad, stride, before, after));
+        TRY(dnn.dnnl_dilated_convolution_backward_data_desc_init(&cd, dnnl_convolution_direct, &as,
+                                                                 &aw, &ad, stride, apart, before,
+                                                                 after));
     if (kind == 2)
-        TRY(dnn.dnnl_convolution_backward_weights_desc_init(&cd, dnnl_convolution_direct, &as, &aw,
-                                                            NULL, &ad, stride, before, after));
+        TRY(dnn.dnnl_dilated_convolution_backward_weights_desc_init(
+            &cd, dnnl_convolution_direct, &as, &aw, NULL, &ad, stride, apart, before, after));
     if (kind) TRY(dnn.dnnl_primitive_desc_create(&pd, &cd, attr, dnn.engine, hint));
 #endif
     const dnn_mdp user[SCRATCH] = {DNN_MDP(us), DNN_MDP(uw), NULL, DNN_MDP(ud)};

@@ -104,7 +104,7 @@ func dnnTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32)
 func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 	return w.dnnOp(dnnKey{train: p, kind: kind + 1}, func() *C.dnn_op {
 		return C.dnn_conv_train(C.int(kind), C.int(p.N), C.int(p.C), C.int(p.H), C.int(p.W), C.int(p.Out), C.int(p.KH), C.int(p.KW),
-			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]))
+			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]), C.int(p.dilation()))
 	})
 }
 
@@ -189,6 +189,7 @@ func testTrainConv(w *Worker) string {
 		{N: 2, C: 3, H: 9, W: 7, Out: 8, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}},
 		{N: 1, C: 32, H: 6, W: 5, Out: 16, KH: 3, KW: 3, Stride: 2, Pad: [4]int{0, 1, 0, 1}},
 		{N: 3, C: 16, H: 4, W: 4, Out: 32, KH: 1, KW: 1, Stride: 1},
+		{N: 2, C: 16, H: 1, W: 9, Out: 16, KH: 1, KW: 3, Stride: 1, Pad: [4]int{0, 0, 3, 3}, Dilation: 3},
 	} {
 		oh, ow := p.OutSize()
 		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 14), noise[float32](p.Out*p.C*p.KH*p.KW, 15), noise[float32](p.N*p.Out*oh*ow, 16)

@@ -52,7 +52,7 @@ dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, in
 // The same with any padding and no bias; kind is 0 for the product, 1 for the gradient by the
 // source, 2 by the weights. dnn_run takes what is a result as it takes the others.
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
-                       int top, int bottom, int left, int right);
+                       int top, int bottom, int left, int right, int dilation);
 dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
 int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bias,
             float* dst); // 0 or -1

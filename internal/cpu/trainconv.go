@@ -1,15 +1,20 @@
 package cpu
 
 // TrainConv is a convolution of N×C×H×W pictures by Out×C×KH×KW kernels, as Conv is, with
-// its own number of zeros above, below, left and right.
+// its own number of zeros above, below, left and right, and Dilation places between the
+// kernel's elements (0 stands for 1: next to each other).
 type TrainConv struct {
 	N, C, H, W, Out, KH, KW, Stride int
 	Pad                             [4]int
+	Dilation                        int
 }
+
+func (p *TrainConv) dilation() int { return max(1, p.Dilation) }
 
 // OutSize is the height and the width of the result.
 func (p *TrainConv) OutSize() (oh, ow int) {
-	return (p.H+p.Pad[0]+p.Pad[1]-p.KH)/p.Stride + 1, (p.W+p.Pad[2]+p.Pad[3]-p.KW)/p.Stride + 1
+	d := p.dilation()
+	return (p.H+p.Pad[0]+p.Pad[1]-d*(p.KH-1)-1)/p.Stride + 1, (p.W+p.Pad[2]+p.Pad[3]-d*(p.KW-1)-1)/p.Stride + 1
 }
 
 // Forward sets y to the convolution of x with weight on w, by oneDNN. Where that is not to
@@ -41,12 +46,13 @@ func (p *TrainConv) run(op string, w *Worker, kind int, src, weight, dst []float
 
 // reference is what kind of run gives, by loops in float64, for tests at first use.
 func (p *TrainConv) reference(kind int, x, weight, y []float32) []float32 {
+	d := p.dilation()
 	oh, ow := p.OutSize()
 	sums := make([]float64, [3]int{len(y), len(x), len(weight)}[kind])
 	for i := range p.N * p.Out * oh * ow {
 		b, o, r, q := i/(p.Out*oh*ow), i/(oh*ow)%p.Out, i/ow%oh, i%ow
 		for j := range p.C * p.KH * p.KW {
-			c, yy, xx := j/(p.KH*p.KW), r*p.Stride+j/p.KW%p.KH-p.Pad[0], q*p.Stride+j%p.KW-p.Pad[2]
+			c, yy, xx := j/(p.KH*p.KW), r*p.Stride+d*(j/p.KW%p.KH)-p.Pad[0], q*p.Stride+d*(j%p.KW)-p.Pad[2]
 			if yy < 0 || yy >= p.H || xx < 0 || xx >= p.W {
 				continue
 			}

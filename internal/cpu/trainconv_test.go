@@ -17,6 +17,9 @@ func TestTrainConv(t *testing.T) {
 		{N: 2, C: 4, H: 6, W: 6, Out: 4, KH: 4, KW: 4, Stride: 2, Pad: [4]int{0, 2, 1, 1}},
 		{N: 1, C: 1, H: 28, W: 28, Out: 32, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}},
 		{N: 2, C: 32, H: 28, W: 28, Out: 1, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}},
+		{N: 2, C: 5, H: 9, W: 8, Out: 7, KH: 3, KW: 3, Stride: 1, Pad: [4]int{2, 2, 2, 2}, Dilation: 2},
+		{N: 3, C: 16, H: 1, W: 64, Out: 16, KH: 1, KW: 3, Stride: 1, Pad: [4]int{0, 0, 9, 9}, Dilation: 9},
+		{N: 3, C: 16, H: 1, W: 64, Out: 32, KH: 1, KW: 4, Stride: 2, Pad: [4]int{0, 0, 1, 1}},
 	} {
 		oh, ow := p.OutSize()
 		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 1), noise[float32](p.Out*p.C*p.KH*p.KW, 2), noise[float32](p.N*p.Out*oh*ow, 3)
