@@ -1,0 +1,98 @@
+package ops
+
+import (
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/rng"
+)
+
+// Gumbels sets every row b of out [B, ...] to draws From, From+1, … of stream Stream+b under
+// Seed: Gumbel noise, or with logistic the difference of two such, as rng.Stream's functions
+// of these names make them. A row's values depend on no other row.
+func Gumbels(out *gpu.Tensor, z Noise, logistic bool) {
+	const op = "Gumbels"
+	onCPU(op, out)
+	s := out.Shape()
+	if len(s) == 0 {
+		fail(op, "the output has no rows; want shape [B, ...]")
+	}
+	if out.Len() == 0 {
+		return
+	}
+	c := newCall(gumbelRow, out)
+	c.mask, c.n[0], c.n[1] = Mask{Seed: z.Seed, Stream: z.Stream, From: z.From}, out.Len()/s[0], 0
+	if logistic {
+		c.n[1] = 1
+	}
+	c.each(s[0])
+}
+
+func gumbelRow(c *call, _ *cpu.Worker, b int) {
+	if c.double() {
+		gumbels(c.t[0].F64()[b*c.n[0]:][:c.n[0]], &c.mask, uint64(b), c.n[1] == 1)
+	} else {
+		gumbels(c.t[0].F32()[b*c.n[0]:][:c.n[0]], &c.mask, uint64(b), c.n[1] == 1)
+	}
+}
+
+func gumbels[T cpu.Float](out []T, z *Mask, row uint64, logistic bool) {
+	s := *rng.New(z.Seed, z.Stream+row)
+	s.Seek(2 * z.From) // two words a draw
+	for i := range out {
+		if logistic {
+			out[i] = T(s.Logistic())
+		} else {
+			out[i] = T(s.Gumbel())
+		}
+	}
+}
+
+// OneHot sets row i of out, [..., n], to 1 at place at[i] and 0 elsewhere. It panics on
+// places, Int32 on the CPU with one a row, outside 0..n-1.
+func OneHot(out, at *gpu.Tensor) {
+	const op = "OneHot"
+	onCPU(op, out)
+	rows, n := lastAxis(op, out)
+	wantRows(op, "at", at, rows)
+	if at.DType() != gpu.Int32 || at.Device().CUDA() {
+		fail(op, "places are %v on %v, want int32 on the CPU", at.DType(), at.Device())
+	}
+	for i, k := range at.I32() {
+		if k < 0 || int(k) >= n {
+			fail(op, "place %d of row %d, want 0 to %d", k, i, n-1)
+		}
+	}
+	Fill(out, 0)
+	if out.Double() {
+		oneHot(out.F64(), at.I32(), n)
+	} else {
+		oneHot(out.F32(), at.I32(), n)
+	}
+}
+
+func oneHot[T cpu.Float](out []T, at []int32, n int) {
+	for i, k := range at {
+		out[i*n+int(k)] = 1
+	}
+}
+
+// Above sets out to 1 where x is greater than limit and to 0 elsewhere. out may be x.
+func Above(out, x *gpu.Tensor, limit float64) {
+	const op = "Above"
+	onCPU(op, out, x)
+	sameShape(op, out, x)
+	if out.Double() {
+		above(out.F64(), x.F64(), limit)
+	} else {
+		above(out.F32(), x.F32(), float32(limit))
+	}
+}
+
+func above[T cpu.Float](out, x []T, limit T) {
+	for i, v := range x {
+		out[i] = 0
+		if v > limit {
+			out[i] = 1
+		}
+	}
+}
