@@ -8,13 +8,14 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
-// AttnMask says what a query sees; the zero value is everything. The place of query i
-// among the keys is i + Lk - Lq. A query that sees nothing has the result 0 and passes no
-// gradient on.
+// AttnMask says what a query sees; the zero value is everything, and a key is hidden where
+// any of the fields hides it. The place of query i among the keys is i + Lk - Lq. A query
+// that sees nothing has the result 0 and passes no gradient on.
 type AttnMask struct {
 	Causal  bool        // no key after the query's place
 	Window  int         // > 0: only keys nearer than that to the query's place
 	KeyLens *gpu.Tensor // nil, or Int32 [B]: keys from KeyLens[b] on are padding
+	Pairs   *Pairs      // nil, or the keys that each query sees: BlockCausal, Condition, Dense, ...
 	Bias    *Var        // nil, or [B or 1, H or 1, Lq, Lk], added to the scaled scores; -Inf hides a key
 }
 
@@ -26,14 +27,16 @@ func Attention(q, k, v *Var, scale float64, m AttnMask) *Var {
 	if len(q.Shape()) != 4 || len(k.Shape()) != 4 || len(v.Shape()) != 4 {
 		panic(fmt.Sprintf("nn: Attention: shapes %v, %v and %v, want [B, L, heads, D]", q.Shape(), k.Shape(), v.Shape()))
 	}
+	m.check(q, k)
 	if t.dt == gpu.Float64 {
 		return attentionByParts(q, k, v, scale, m)
 	}
 	s := q.Shape()
+	bias := m.bias(t)
 	val, lse := t.empty(s...), t.empty(s[0], s[2], s[1])
-	in, cfg := attnOperands(q, k, v, m.Bias, m.KeyLens, scale, m.Causal, m.Window)
+	in, cfg := attnOperands(q, k, v, bias, m.KeyLens, scale, m.Causal, m.Window)
 	ops.Attention(val, lse, in, cfg)
-	y, n := t.result(val, attentionBack, q, k, v, m.Bias)
+	y, n := t.result(val, attentionBack, q, k, v, bias)
 	if n != nil {
 		n.ahead, n.save[0], n.save[1], n.f[0] = attentionAhead, lse, m.KeyLens, scale
 		n.n[0], n.n[1] = number(m.Causal), m.Window
@@ -73,29 +76,37 @@ func attentionByParts(q, k, v *Var, scale float64, m AttnMask) *Var {
 // L, D] with as many heads.
 func attentionWeights(q, k *Var, scale float64, m AttnMask) *Var {
 	t := q.tape
-	b, lq, lk := q.Shape()[0], q.Shape()[2], k.Shape()[2]
+	b, lq, lk, heads := q.Shape()[0], q.Shape()[2], k.Shape()[2], 1
 	score := q.matmul(k, false, true, attentionScale(scale, q))
+	var bias []float64
 	if m.Bias != nil {
 		score = score.Add(m.Bias)
-	}
-	// What is hidden gets -Inf before and 0 after; rows that see nothing would be NaN.
-	hide, keep := make([]float32, b*lq*lk), make([]float32, b*lq)
-	for i := range hide {
-		at, j := i/lk%lq+lk-lq, i%lk
-		hidden := m.Causal && j > at || m.Window > 0 && (j-at >= m.Window || at-j >= m.Window) ||
-			m.KeyLens != nil && j >= int(m.KeyLens.I32()[i/(lq*lk)])
-		if hidden {
-			hide[i] = float32(math.Inf(-1))
-		} else {
-			keep[i/lk] = 1
+		heads, bias = m.Bias.Shape()[1], make([]float64, m.Bias.val.Len())
+		if err := m.Bias.val.Read64(bias); err != nil {
+			panic("nn: Attention: " + err.Error())
 		}
 	}
-	for r, sees := range keep {
-		if sees == 0 {
-			clear(hide[r*lk:][:lk])
+	// What is hidden gets -Inf before and 0 after. Rows that see nothing would be NaN, and are raised.
+	hide, keep, floor := make([]float32, b*heads*lq*lk), make([]float32, b*heads*lq), make([]float32, b*heads*lq)
+	for r := range keep {
+		s, i := r/(lq*heads), r%lq
+		at := i + lk - lq
+		for j := range lk {
+			hidden := m.Causal && j > at || m.Window > 0 && (j-at >= m.Window || at-j >= m.Window) ||
+				m.KeyLens != nil && j >= int(m.KeyLens.I32()[s]) || m.Pairs != nil && !m.Pairs.Sees(s, i, j) ||
+				bias != nil && math.IsInf(bias[(r*lk+j)%len(bias)], -1)
+			if hidden {
+				hide[r*lk+j] = float32(math.Inf(-1))
+			} else {
+				keep[r] = 1
+			}
+		}
+		if keep[r] == 1 {
+			floor[r] = float32(math.Inf(-1))
 		}
 	}
-	return score.Add(t.host(hide, b, 1, lq, lk)).Softmax().Mul(t.host(keep, b, 1, lq, 1))
+	score = score.Add(t.host(hide, b, heads, lq, lk)).Maximum(t.host(floor, b, heads, lq, 1))
+	return score.Softmax().Mul(t.host(keep, b, heads, lq, 1))
 }
 
 // attentionScale is the factor of the scores, [..., D] by [..., D].

@@ -16,6 +16,7 @@ func AttentionMaps(q, k *Var, scale float64, m AttnMask, sel ops.MapSelect) *Var
 	if len(q.Shape()) != 4 || len(k.Shape()) != 4 {
 		panic(fmt.Sprintf("nn: AttentionMaps: shapes %v and %v, want [B, L, heads, D]", q.Shape(), k.Shape()))
 	}
+	m.check(q, k)
 	if t.dt == gpu.Float64 {
 		if sel.Heads != nil || sel.Keys != nil {
 			panic("nn: AttentionMaps: a choice of heads or keys in float64; choose by Slice")
@@ -37,14 +38,15 @@ func AttentionMaps(q, k *Var, scale float64, m AttnMask, sel ops.MapSelect) *Var
 	if sel.Keys != nil {
 		keys = len(sel.Keys)
 	}
-	in, cfg := attnOperands(q, k, k, m.Bias, m.KeyLens, scale, m.Causal, m.Window)
+	bias := m.bias(t)
+	in, cfg := attnOperands(q, k, k, bias, m.KeyLens, scale, m.Causal, m.Window)
 	val, lse, spare := t.empty(s[0], heads, s[1], keys), t.empty(s[0], s[2], s[1]), t.empty(s...)
 	ops.Attention(spare, lse, in, cfg)
 	t.arena.Free(spare)
 	ops.AttentionMaps(val, lse, in, cfg, sel)
 	y, n := t.result(val, mapsBack, q, k, nil, nil)
 	if n != nil {
-		n.ahead, n.save[0], n.save[1], n.save[2], n.f[0] = mapsAhead, lse, m.KeyLens, value(m.Bias), scale
+		n.ahead, n.save[0], n.save[1], n.save[2], n.f[0] = mapsAhead, lse, m.KeyLens, value(bias), scale
 		n.n[0], n.n[1], n.sel = number(m.Causal), m.Window, sel
 	}
 	return y
