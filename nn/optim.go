@@ -213,6 +213,9 @@ func NewLion(net *Params, o LionOptions) *Lion {
 func (l *Lion) Step(lr float64) { l.step("Lion", lr, l.part) }
 
 func (l *Lion) run(lo, hi int, lr, decay float64) {
+	if lr*l.o.Decay*decay >= 1 {
+		panic(fmt.Sprintf("nn: Lion: learning rate %g times decay %g turns parameters round, want a product below 1", lr, l.o.Decay*decay))
+	}
 	ops.Lion(l.net.value, l.m, l.net.Grad(), lo, hi, ops.LionConfig{
 		Scale: 1, Beta1: l.o.Beta1, Beta2: l.o.Beta2, LR: lr, Keep: 1 - lr*l.o.Decay*decay,
 	})
