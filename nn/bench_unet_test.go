@@ -16,22 +16,34 @@ type resBlock struct {
 	emb        *nn.Linear
 }
 
+func lastConv(s nn.Scope, in, out, k int) *nn.Conv2D {
+	l := nn.NewConv2D(s, in, out, k)
+	l.Config.Last = true
+	return l
+}
+
+func lastNorm(s nn.Scope, ch int) *nn.GroupNorm {
+	l := nn.NewGroupNorm(s, 8, ch)
+	l.Last = true
+	return l
+}
+
 func newResBlock(s nn.Scope, in, out, emb int) *resBlock {
 	r := &resBlock{
-		n1: nn.NewGroupNorm(s.At("norm1"), 8, in), n2: nn.NewGroupNorm(s.At("norm2"), 8, out), emb: nn.NewLinear(s.At("emb"), emb, out),
-		c1: nn.NewConv2D(s.At("conv1"), in, out, 3), c2: nn.NewConv2D(s.At("conv2"), out, out, 3),
+		n1: lastNorm(s.At("norm1"), in).Then(ops.SiLU), n2: lastNorm(s.At("norm2"), out).Then(ops.SiLU), emb: nn.NewLinear(s.At("emb"), emb, out),
+		c1: lastConv(s.At("conv1"), in, out, 3), c2: lastConv(s.At("conv2"), out, out, 3),
 	}
 	if in != out {
-		r.sk = nn.NewConv2D(s.At("skip"), in, out, 1)
+		r.sk = lastConv(s.At("skip"), in, out, 1)
 	}
 	return r
 }
 
 func (r *resBlock) forward(x, e *nn.Var) *nn.Var {
-	h := r.c1.Forward(r.n1.Forward(x).SiLU())
+	h := r.c1.Forward(r.n1.Forward(x))
 	k := r.emb.Forward(e)
-	h = h.Add(k.Reshape(k.Shape()[0], k.Shape()[1], 1, 1))
-	h = r.c2.Forward(r.n2.Forward(h).SiLU())
+	h = h.Add(k.Reshape(k.Shape()[0], 1, 1, k.Shape()[1]))
+	h = r.c2.Forward(r.n2.Forward(h))
 	if r.sk != nil {
 		x = r.sk.Forward(x)
 	}
@@ -49,15 +61,15 @@ type unet struct {
 
 func newUNet(net *nn.Params, ch int) *unet {
 	td := 4 * ch
-	down := ops.ConvConfig{Stride: 2, Pad: [4]int{1, 1, 1, 1}}
+	down := ops.ConvConfig{Stride: 2, Pad: [4]int{1, 1, 1, 1}, Last: true}
 	u := &unet{
 		t1: nn.NewLinear(net.At("t.0"), ch, td).Then(ops.SiLU), t2: nn.NewLinear(net.At("t.2"), td, td).Then(ops.SiLU),
-		in: nn.NewConv2D(net.At("in"), 1, ch, 3), d1: newResBlock(net.At("d1"), ch, ch, td), p1: nn.NewConv2D(net.At("p1"), ch, ch, 3),
-		d2: newResBlock(net.At("d2"), ch, 2*ch, td), p2: nn.NewConv2D(net.At("p2"), 2*ch, 2*ch, 3),
-		m1: newResBlock(net.At("m1"), 2*ch, 2*ch, td), an: nn.NewGroupNorm(net.At("an"), 8, 2*ch),
-		qkv: nn.NewConv2D(net.At("qkv"), 2*ch, 6*ch, 1), proj: nn.NewConv2D(net.At("proj"), 2*ch, 2*ch, 1), m2: newResBlock(net.At("m2"), 2*ch, 2*ch, td),
-		u2: newResBlock(net.At("u2"), 4*ch, 2*ch, td), u1: newResBlock(net.At("u1"), 3*ch, ch, td), n: nn.NewGroupNorm(net.At("n"), 8, ch),
-		out: nn.NewConv2D(net.At("out"), ch, 1, 3),
+		in: lastConv(net.At("in"), 1, ch, 3), d1: newResBlock(net.At("d1"), ch, ch, td), p1: lastConv(net.At("p1"), ch, ch, 3),
+		d2: newResBlock(net.At("d2"), ch, 2*ch, td), p2: lastConv(net.At("p2"), 2*ch, 2*ch, 3),
+		m1: newResBlock(net.At("m1"), 2*ch, 2*ch, td), an: lastNorm(net.At("an"), 2*ch),
+		qkv: lastConv(net.At("qkv"), 2*ch, 6*ch, 1), proj: lastConv(net.At("proj"), 2*ch, 2*ch, 1), m2: newResBlock(net.At("m2"), 2*ch, 2*ch, td),
+		u2: newResBlock(net.At("u2"), 4*ch, 2*ch, td), u1: newResBlock(net.At("u1"), 3*ch, ch, td), n: lastNorm(net.At("n"), ch).Then(ops.SiLU),
+		out: lastConv(net.At("out"), ch, 1, 3),
 	}
 	u.p1.Config, u.p2.Config = down, down
 	net.Init(1)
@@ -70,14 +82,14 @@ func (u *unet) forward(x, temb *nn.Var) *nn.Var {
 	h1 := u.d2.forward(u.p1.Forward(h0), e)
 	h := u.m1.forward(u.p2.Forward(h1), e)
 	s := h.Shape()
-	n, c, l := s[0], s[1], s[2]*s[3]
-	qkv := u.qkv.Forward(u.an.Forward(h)).Reshape(n, 3, 4, c/4, l).Permute(1, 0, 4, 2, 3)
-	part := func(i int) *nn.Var { return qkv.Slice(0, i, 1).Reshape(n, l, 4, c/4) }
-	att := nn.Attention(part(0), part(1), part(2), 0, nn.AttnMask{}).Permute(0, 2, 3, 1).Reshape(n, c, s[2], s[3])
+	n, c, l := s[0], s[3], s[1]*s[2]
+	qkv := u.qkv.Forward(u.an.Forward(h)).Reshape(n, l, 3*c)
+	part := func(i int) *nn.Var { return qkv.Slice(2, i*c, c).Reshape(n, l, 4, c/4) }
+	att := nn.Attention(part(0), part(1), part(2), 0, nn.AttnMask{}).Reshape(s...)
 	h = u.m2.forward(h.Add(u.proj.Forward(att)), e)
-	h = u.u2.forward(nn.Concat(1, h.Upsample(2), h1), e)
-	h = u.u1.forward(nn.Concat(1, h.Upsample(2), h0), e)
-	return u.out.Forward(u.n.Forward(h).SiLU())
+	h = u.u2.forward(nn.Concat(3, h.UpsampleLast(2), h1), e)
+	h = u.u1.forward(nn.Concat(3, h.UpsampleLast(2), h0), e)
+	return u.out.Forward(u.n.Forward(h))
 }
 
 // A training step of the 0.51 M parameter U-Net at batch 128, AdamW included, which took
@@ -87,7 +99,7 @@ func BenchmarkTrainUNet(b *testing.B) {
 	u := newUNet(net, 32)
 	tape, opt := nn.NewTape(gpu.CPU(), gpu.Float32), nn.NewAdam(net, nn.AdamOptions{Decay: 0.01})
 	const batch = 128
-	x, temb, target := gpu.CPU().From(oracle.Normal(1, batch*784), batch, 1, 28, 28), gpu.CPU().From(oracle.Normal(2, batch*32), batch, 32), gpu.CPU().From(oracle.Normal(4, batch*784), batch, 1, 28, 28)
+	x, temb, target := gpu.CPU().From(oracle.Normal(1, batch*784), batch, 28, 28, 1), gpu.CPU().From(oracle.Normal(2, batch*32), batch, 32), gpu.CPU().From(oracle.Normal(4, batch*784), batch, 28, 28, 1)
 	body := func() {
 		tape.Backward(nn.MSE(u.forward(tape.Input(x), tape.Input(temb)), tape.Input(target), nil))
 	}

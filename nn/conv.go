@@ -43,11 +43,20 @@ func convolve(x, w, b *Var, cfg ops.ConvConfig) *Var {
 	if len(xs) != 4 || len(ws) != 4 {
 		panic(fmt.Sprintf("nn: Conv2D: pictures %v and kernels %v, want [N, C, H, W] and [O, C, KH, KW]", xs, ws))
 	}
-	oh, ow := cfg.OutSize(xs[2], xs[3], ws[2], ws[3])
+	at := 2 // of the height
+	if cfg.Last {
+		at = 1
+	}
+	oh, ow := cfg.OutSize(xs[at], xs[at+1], ws[2], ws[3])
 	if oh < 1 || ow < 1 {
 		panic(fmt.Sprintf("nn: Conv2D: pictures %v are smaller than kernels %v with padding %v", xs, ws, cfg.Pad))
 	}
-	val := t.empty(xs[0], ws[0], oh, ow)
+	var val *gpu.Tensor
+	if cfg.Last {
+		val = t.empty(xs[0], oh, ow, ws[0])
+	} else {
+		val = t.empty(xs[0], ws[0], oh, ow)
+	}
 	ops.Conv2D(val, x.val, w.val, value(b), cfg)
 	y, n := t.result(val, convBack, x, w, b, nil)
 	if n != nil {
@@ -66,7 +75,10 @@ func convBack(t *Tape, n *node) {
 	}
 	if b != nil {
 		if to, acc := t.into(b); to != nil {
-			ops.SumTo(t.arena.View(to, to.Len(), 1, 1), g, nil, acc)
+			if !n.conv.Last {
+				to = t.arena.View(to, to.Len(), 1, 1)
+			}
+			ops.SumTo(to, g, nil, acc)
 		}
 	}
 	if to, acc := t.into(x); to != nil {
@@ -75,9 +87,32 @@ func convBack(t *Tape, n *node) {
 }
 
 // Upsample repeats every pixel of x [N, C, H, W] k times in both directions.
-func (x *Var) Upsample(k int) *Var {
+func (x *Var) Upsample(k int) *Var { return x.upsample(k, false) }
+
+// UpsampleLast is Upsample of x [N, H, W, C].
+func (x *Var) UpsampleLast(k int) *Var { return x.upsample(k, true) }
+
+func (x *Var) upsample(k int, last bool) *Var {
+	t := x.tape
 	s := x.pictures("Upsample", k)
-	return x.Reshape(s[0], s[1], s[2], 1, s[3], 1).Add(x.tape.Const(0, 1, 1, 1, k, 1, k)).Reshape(s[0], s[1], s[2]*k, s[3]*k)
+	if last {
+		s[1], s[2] = s[1]*k, s[2]*k
+	} else {
+		s[2], s[3] = s[2]*k, s[3]*k
+	}
+	val := t.empty(s[:]...)
+	ops.Upsample(val, x.val, k, last)
+	y, n := t.result(val, upsampleBack, x, nil, nil, nil)
+	if n != nil {
+		n.ahead, n.n[0], n.n[1] = upsampleAhead, k, number(last)
+	}
+	return y
+}
+
+func upsampleBack(t *Tape, n *node) {
+	if to, acc := t.into(n.in[0]); to != nil {
+		ops.UpsampleBackward(to, n.out.grad, n.n[0], n.n[1] == 1, acc)
+	}
 }
 
 // AvgPool is the mean over squares of k×k pixels of x [N, C, H, W], which they must fill.
@@ -87,6 +122,15 @@ func (x *Var) AvgPool(k int) *Var {
 		panic(fmt.Sprintf("nn: AvgPool: squares of %d do not fill pictures of %d×%d", k, s[2], s[3]))
 	}
 	return x.Reshape(s[0], s[1], s[2]/k, k, s[3]/k, k).Mean(3, 5).Reshape(s[0], s[1], s[2]/k, s[3]/k)
+}
+
+// AvgPoolLast is AvgPool of x [N, H, W, C].
+func (x *Var) AvgPoolLast(k int) *Var {
+	s := x.pictures("AvgPool", k)
+	if s[1]%k != 0 || s[2]%k != 0 {
+		panic(fmt.Sprintf("nn: AvgPool: squares of %d do not fill pictures of %d×%d", k, s[1], s[2]))
+	}
+	return x.Reshape(s[0], s[1]/k, k, s[2]/k, k, s[3]).Mean(2, 4).Reshape(s[0], s[1]/k, s[2]/k, s[3])
 }
 
 func (x *Var) pictures(op string, k int) [4]int {

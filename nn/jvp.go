@@ -276,10 +276,15 @@ func convAhead(t *Tape, n *node) *Var {
 		d = plus(d, convolve(x, dw, nil, n.conv))
 	}
 	if db := t.dir(n.in[2]); db != nil {
-		d = plus(d, db.Reshape(-1, 1, 1))
+		if !n.conv.Last {
+			db = db.Reshape(-1, 1, 1)
+		}
+		d = plus(d, db)
 	}
 	return d.over(n.out)
 }
+
+func upsampleAhead(t *Tape, n *node) *Var { return t.dir(n.in[0]).upsample(n.n[0], n.n[1] == 1) }
 
 func dropoutAhead(t *Tape, n *node) *Var { return t.dir(n.in[0]).Dropout(n.mask) }
 
@@ -291,7 +296,7 @@ func rowsAhead(t *Tape, n *node) *Var { return t.dir(n.in[0]).Rows(n.save[0]) }
 // then y = (u·w + b)·(1 + scale) + shift is differentiated as it stands.
 func normAhead(t *Tape, n *node) *Var {
 	p, x := &n.norm, n.in[0]
-	plain := normNode{rms: p.rms, groups: p.groups, eps: p.eps}
+	plain := normNode{rms: p.rms, groups: p.groups, last: p.last, eps: p.eps}
 	side := func(v *Var, perSample bool) *Var { // under x's axes
 		if v == nil {
 			return nil
@@ -299,7 +304,7 @@ func normAhead(t *Tape, n *node) *Var {
 		t.shape = t.shape[:0]
 		for i, d := range x.Shape() {
 			channel := len(x.Shape()) - 1
-			if p.groups > 0 {
+			if p.groups > 0 && !p.last {
 				channel = 1
 			}
 			if i != channel && (i != 0 || !perSample) {
@@ -316,9 +321,12 @@ func normAhead(t *Tape, n *node) *Var {
 	var d *Var
 	if dx := t.dir(x); dx != nil {
 		e := t.empty(x.Shape()...)
-		if p.groups > 0 {
+		switch {
+		case p.groups > 0 && p.last:
+			ops.GroupNormLastBackward(e, false, ops.NormGrads{}, dx.val, x.val, n.save[0], n.save[1], false, plain.group())
+		case p.groups > 0:
 			ops.GroupNormBackward(e, false, ops.NormGrads{}, dx.val, x.val, n.save[0], n.save[1], plain.group())
-		} else {
+		default:
 			ops.NormBackward(e, false, ops.NormGrads{}, dx.val, x.val, n.save[0], n.save[1], plain.rows())
 		}
 		d = times(t.newVar(e), w)
@@ -340,5 +348,13 @@ func normAhead(t *Tape, n *node) *Var {
 		}
 		d = plus(d, plus(u, b).Mul(dscale))
 	}
-	return plus(d, dshift).over(n.out)
+	d = plus(d, dshift).over(n.out)
+	if !p.silu {
+		return d
+	}
+	whole := *p
+	whole.silu = false
+	e := t.empty(x.Shape()...)
+	ops.MapBackward(e, normalise(x, whole).val, d.val, ops.SiLU, false)
+	return t.newVar(e)
 }

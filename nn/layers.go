@@ -130,6 +130,14 @@ type GroupNorm struct {
 	W, B   *Param // nil where it has none
 	Groups int
 	Eps    float64
+	Last   bool     // channels are the last axis: [N, ..., C]
+	Func   ops.Func // follows; the identity at first. SiLU with Last is the same pass
+}
+
+// Then makes f follow the layer. It returns m.
+func (m *GroupNorm) Then(f ops.Func) *GroupNorm {
+	m.Func = f
+	return m
 }
 
 // NewGroupNorm registers weight and bias of each channel in s.
@@ -143,11 +151,17 @@ func NewGroupNorm(s Scope, groups, channels int) *GroupNorm {
 // Forward is x normalised.
 func (m *GroupNorm) Forward(x *Var) *Var { return m.Modulate(x, nil, nil) }
 
-// Modulate is u·(1 + scale) + shift of the normalised x, u, with scale and shift [N, C].
+// Modulate is u·(1 + scale) + shift of the normalised x, u, with scale and shift [N, C], before
+// Func.
 func (m *GroupNorm) Modulate(x, scale, shift *Var) *Var {
 	t := x.tape
 	x.mustHave("GroupNorm", 1)
-	return normalise(x, normNode{groups: m.Groups, eps: m.Eps, w: t.maybe(m.W), b: t.maybe(m.B), scale: scale, shift: shift})
+	fused := m.Last && m.Func == ops.SiLU
+	y := normalise(x, normNode{groups: m.Groups, last: m.Last, silu: fused, eps: m.Eps, w: t.maybe(m.W), b: t.maybe(m.B), scale: scale, shift: shift})
+	if fused || m.Func == ops.Identity {
+		return y
+	}
+	return y.Map(m.Func)
 }
 
 // MLP is linear layers with a function between them.

@@ -8,7 +8,9 @@ import (
 // normNode is what a normalisation keeps: which of its node's operands are what.
 type normNode struct {
 	rms    bool
-	groups int // 0: rows of the last axis
+	groups int  // 0: rows of the last axis
+	last   bool // groups of channels that are the last axis
+	silu   bool // SiLU follows; only with last
 	eps    float64
 	w, b   *Var
 	scale  *Var
@@ -40,9 +42,12 @@ func normalise(x *Var, p normNode) *Var {
 		n = x.val.Len() / s[len(s)-1]
 	}
 	mean, inv := t.empty(n), t.empty(n)
-	if p.groups > 0 {
+	switch {
+	case p.groups > 0 && p.last:
+		ops.GroupNormLast(val, mean, inv, x.val, p.silu, p.group())
+	case p.groups > 0:
 		ops.GroupNorm(val, mean, inv, x.val, p.group())
-	} else {
+	default:
 		ops.Norm(val, mean, inv, x.val, p.rows())
 	}
 	// A node has room for four operands: of each pair the one that may need a gradient stands for both.
@@ -90,9 +95,12 @@ func normBack(t *Tape, n *node) {
 		spare = t.empty(x.Shape()...)
 		to, acc = spare, false
 	}
-	if p.groups > 0 {
+	switch {
+	case p.groups > 0 && p.last:
+		ops.GroupNormLastBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.silu, p.group())
+	case p.groups > 0:
 		ops.GroupNormBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.group())
-	} else {
+	default:
 		ops.NormBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.rows())
 	}
 	if spare != nil {

@@ -12,15 +12,16 @@ import (
 // closure, so that a step allocates nothing. fn does item i of n; it is a
 // function, not a closure, and finds its operands here.
 type call struct {
-	fn  func(c *call, w *cpu.Worker, i int)
-	t   [10]*gpu.Tensor
-	n   [16]int
-	f   [4]float64
-	acc bool
-	fun cpu.Func
-	two cpu.Pair
-	ax  axes
-	p   product
+	fn   func(c *call, w *cpu.Worker, i int)
+	t    [10]*gpu.Tensor
+	n    [16]int
+	f    [4]float64
+	acc  bool
+	silu bool
+	fun  cpu.Func
+	two  cpu.Pair
+	ax   axes
+	p    product
 
 	adam cpu.Adam
 	lion cpu.Lion
@@ -79,7 +80,7 @@ func (c *call) onWorkers(n int) {
 
 func (c *call) drop() {
 	clear(c.t[:])
-	c.fn, c.acc = nil, false
+	c.fn, c.acc, c.silu = nil, false, false
 	calls.Put(c)
 }
 

@@ -15,6 +15,9 @@ type ConvConfig struct {
 	Stride   int
 	Pad      [4]int
 	Dilation int
+	// Last says that channels are the last axis: pictures are [N, H, W, C], results [N, OH,
+	// OW, O]. Kernels are [O, C, KH, KW] all the same.
+	Last bool
 }
 
 // Same is the configuration of step 1 whose result has the picture's size, for an odd kernel.
@@ -29,6 +32,26 @@ type conv struct {
 	stride, dilation              int
 	pad                           [4]int
 	bare                          bool // 1×1 without steps or padding: the picture is its own columns
+	last                          bool
+}
+
+// planes is a shape of pictures as [N, C, H, W], ok where it has four axes.
+func (cfg ConvConfig) planes(s []int) (out [4]int, ok bool) {
+	if len(s) != 4 {
+		return out, false
+	}
+	if cfg.Last {
+		return [4]int{s[0], s[3], s[1], s[2]}, true
+	}
+	return [4]int(s), true
+}
+
+// axes are those of pictures, for messages.
+func (cfg ConvConfig) axes() string {
+	if cfg.Last {
+		return "[N, H, W, C]"
+	}
+	return "[N, C, H, W]"
 }
 
 // OutSize is the height and width of the result for pictures of h×w and kernels of kh×kw,
@@ -46,20 +69,21 @@ func (cfg ConvConfig) reach(k int) int { return max(1, cfg.Dilation)*(k-1) + 1 }
 
 func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
 	onCPU(op, y, x, w, bias)
-	xs, ws := x.Shape(), w.Shape()
-	if len(xs) != 4 || len(ws) != 4 || xs[1] != ws[1] || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
-		fail(op, "pictures %v and kernels %v, want [N, C, H, W] and [O, C, KH, KW]", xs, ws)
+	ws := w.Shape()
+	xs, ok := cfg.planes(x.Shape())
+	if !ok || len(ws) != 4 || xs[1] != ws[1] || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
+		fail(op, "pictures %v and kernels %v, want %s and [O, C, KH, KW]", x.Shape(), ws, cfg.axes())
 	}
 	if cfg.Stride < 0 || cfg.Dilation < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
 		xs[2]+cfg.Pad[0]+cfg.Pad[1] < cfg.reach(ws[2]) || xs[3]+cfg.Pad[2]+cfg.Pad[3] < cfg.reach(ws[3]) {
 		fail(op, "stride %d, dilation %d, padding %v, kernels of %d×%d for pictures of %d×%d, want none below 0 and a kernel within the padded picture",
 			cfg.Stride, cfg.Dilation, cfg.Pad, ws[2], ws[3], xs[2], xs[3])
 	}
-	p := conv{n: xs[0], c: xs[1], h: xs[2], w: xs[3], o: ws[0], kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad}
+	p := conv{n: xs[0], c: xs[1], h: xs[2], w: xs[3], o: ws[0], kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad, last: cfg.Last}
 	p.oh, p.ow = cfg.OutSize(p.h, p.w, p.kh, p.kw)
 	p.bare = p.kh == 1 && p.kw == 1 && p.stride == 1 && cfg.Pad == [4]int{}
-	if !slices.Equal(y.Shape(), []int{p.n, p.o, p.oh, p.ow}) {
-		fail(op, "the result has shape %v, want %v", y.Shape(), []int{p.n, p.o, p.oh, p.ow})
+	if ys, ok := cfg.planes(y.Shape()); !ok || ys != [4]int{p.n, p.o, p.oh, p.ow} {
+		fail(op, "the result has shape %v, want %d channels of %d×%d for each of %d pictures, as %s", y.Shape(), p.o, p.oh, p.ow, p.n, cfg.axes())
 	}
 	if bias != nil && !slices.Equal(bias.Shape(), ws[:1]) {
 		fail(op, "the bias has shape %v, want [%d]", bias.Shape(), p.o)
@@ -102,7 +126,7 @@ const convBatch = 8
 
 // some is pictures first to first+n as oneDNN takes them.
 func (p *conv) some(n int) cpu.TrainConv {
-	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad, Dilation: p.dilation}
+	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad, Dilation: p.dilation, Last: p.last}
 }
 
 // batch is the pictures of item i.
@@ -118,12 +142,17 @@ func convForward(c *call, w *cpu.Worker, i int) {
 		size, area := p.c*p.h*p.w, p.oh*p.ow
 		q := p.some(n)
 		out := c.t[0].F32()[first*p.o*area:][:n*p.o*area]
-		if q.Forward(w, out, c.t[1].F32()[first*size:][:n*size], c.t[2].F32()) {
-			for k := range n {
-				addBias(p, out[k*p.o*area:], data[float32](c.t[3]))
-			}
+		if q.Forward(w, out, c.t[1].F32()[first*size:][:n*size], c.t[2].F32(), data[float32](c.t[3])) {
 			return
 		}
+	}
+	if p.bare && p.last {
+		if c.double() {
+			pointForward[float64](c, w, first, n)
+		} else {
+			pointForward[float32](c, w, first, n)
+		}
+		return
 	}
 	for k := first; k < first+n; k++ {
 		if c.double() {
@@ -134,9 +163,13 @@ func convForward(c *call, w *cpu.Worker, i int) {
 	}
 }
 
-// addBias adds to each channel of a picture's result.
+// addBias adds to each channel of results.
 func addBias[T cpu.Float](p *conv, out, bias []T) {
-	if area := p.oh * p.ow; bias != nil {
+	switch area := p.oh * p.ow; {
+	case bias == nil:
+	case p.last:
+		cpu.PairRows(cpu.PairAdd, false, len(out)/p.o, p.o, out, p.o, out, p.o, 1, bias, 0, 1)
+	default:
 		cpu.PairRows(cpu.PairAdd, false, p.o, area, out, area, out, area, 1, bias, 1, 0)
 	}
 }
@@ -153,10 +186,30 @@ func convForwardOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 		s := pool.Get().(*scratch[T])
 		cols := s.take(rows * area)
 		toColumns(p, cols, x)
-		gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, cols, area, false, out)
+		if p.last {
+			gemm2(w, true, true, area, p.o, rows, cols, area, data[T](c.t[2]), rows, false, out)
+		} else {
+			gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, cols, area, false, out)
+		}
 		pool.Put(s)
 	}
 	addBias(p, out, data[T](c.t[3]))
+}
+
+// pointForward is a 1×1 convolution with channels last: n pictures' pixels are the rows of
+// one matrix.
+func pointForward[T cpu.Float](c *call, w *cpu.Worker, first, n int) {
+	p := &c.conv
+	area := p.h * p.w
+	out := data[T](c.t[0])[first*area*p.o:][:n*area*p.o]
+	gemm2(w, false, true, n*area, p.o, p.c, data[T](c.t[1])[first*area*p.c:], p.c, data[T](c.t[2]), p.c, false, out)
+	addBias(p, out, data[T](c.t[3]))
+}
+
+func pointData[T cpu.Float](c *call, w *cpu.Worker, first, n int) {
+	p := &c.conv
+	area := p.h * p.w
+	gemm2(w, false, false, n*area, p.c, p.o, data[T](c.t[1])[first*area*p.o:], p.o, data[T](c.t[2]), p.c, c.acc, data[T](c.t[0])[first*area*p.c:])
 }
 
 // gemm2 is op(a)·op(b) in either dtype, added to what out holds where acc is set.
@@ -170,76 +223,6 @@ func gemm2[T cpu.Float](w *cpu.Worker, ta, tb bool, m, n, k int, a []T, lda int,
 		cpu.Gemm32(w, ta, tb, m, n, k, 1, any(a).([]float32), lda, any(b).([]float32), ldb, float32(beta), out, n)
 	case []float64:
 		cpu.Gemm64(w, ta, tb, m, n, k, 1, any(a).([]float64), lda, any(b).([]float64), ldb, beta, out, n)
-	}
-}
-
-// span is the places of the result, along one axis of n, that kernel element k sees within a
-// picture of size.
-func (p *conv) span(k, pad, size, n int) (lo, hi int) {
-	at := k*p.dilation - pad
-	for lo = 0; lo < n && lo*p.stride+at < 0; lo++ {
-	}
-	for hi = n; hi > lo && (hi-1)*p.stride+at >= size; hi-- {
-	}
-	return lo, hi
-}
-
-// toColumns writes the element that each kernel element sees, for every place of the result.
-func toColumns[T cpu.Float](p *conv, cols, x []T) {
-	for c := range p.c {
-		plane := x[c*p.h*p.w:][:p.h*p.w]
-		for kh := range p.kh {
-			y0, y1 := p.span(kh, p.pad[0], p.h, p.oh)
-			for kw := range p.kw {
-				x0, x1 := p.span(kw, p.pad[2], p.w, p.ow)
-				to := cols[((c*p.kh+kh)*p.kw+kw)*p.oh*p.ow:][:p.oh*p.ow]
-				clear(to[:y0*p.ow])
-				clear(to[y1*p.ow:])
-				for y := y0; y < y1; y++ {
-					row := to[y*p.ow:][:p.ow]
-					from := plane[(y*p.stride+kh*p.dilation-p.pad[0])*p.w:][:p.w]
-					clear(row[:x0])
-					clear(row[x1:])
-					if x1 <= x0 {
-						continue
-					}
-					at := x0*p.stride + kw*p.dilation - p.pad[2]
-					if p.stride == 1 {
-						copy(row[x0:x1], from[at:])
-						continue
-					}
-					for i := x0; i < x1; i++ {
-						row[i] = from[at]
-						at += p.stride
-					}
-				}
-			}
-		}
-	}
-}
-
-// fromColumns adds what toColumns wrote to where it came from.
-func fromColumns[T cpu.Float](p *conv, x, cols []T) {
-	for c := range p.c {
-		plane := x[c*p.h*p.w:][:p.h*p.w]
-		for kh := range p.kh {
-			y0, y1 := p.span(kh, p.pad[0], p.h, p.oh)
-			for kw := range p.kw {
-				x0, x1 := p.span(kw, p.pad[2], p.w, p.ow)
-				if x1 <= x0 {
-					continue
-				}
-				from := cols[((c*p.kh+kh)*p.kw+kw)*p.oh*p.ow:][:p.oh*p.ow]
-				for y := y0; y < y1; y++ {
-					to := plane[(y*p.stride+kh*p.dilation-p.pad[0])*p.w:][:p.w]
-					at := x0*p.stride + kw*p.dilation - p.pad[2]
-					for _, v := range from[y*p.ow+x0 : y*p.ow+x1] {
-						to[at] += v
-						at += p.stride
-					}
-				}
-			}
-		}
 	}
 }
 
@@ -282,6 +265,14 @@ func convData(c *call, w *cpu.Worker, i int) {
 			}
 		}
 	}
+	if p.bare && p.last {
+		if c.double() {
+			pointData[float64](c, w, first, n)
+		} else {
+			pointData[float32](c, w, first, n)
+		}
+		return
+	}
 	for k := first; k < first+n; k++ {
 		if c.double() {
 			convDataOf[float64](c, w, k)
@@ -303,7 +294,11 @@ func convDataOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 	pool := columnPool[T]()
 	s := pool.Get().(*scratch[T])
 	cols := s.take(rows * area)
-	gemm2(w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, false, cols)
+	if p.last {
+		gemm2(w, true, true, rows, area, p.o, data[T](c.t[2]), rows, dy, p.o, false, cols)
+	} else {
+		gemm2(w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, false, cols)
+	}
 	if !c.acc {
 		clear(dx)
 	}
@@ -364,9 +359,14 @@ func convWeightOf[T cpu.Float](c *call, w *cpu.Worker, part int) {
 	area, rows := p.oh*p.ow, p.rows()
 	size := p.o * rows
 	sum := scratchOf[T](c).v[part*size:][:size]
+	first := part * c.n[0]
+	if p.bare && p.last {
+		n := area * min(c.n[0], p.n-first)
+		gemm2(w, true, false, p.o, p.c, n, data[T](c.t[1])[first*area*p.o:], p.o, data[T](c.t[2])[first*area*p.c:], p.c, false, sum)
+		return
+	}
 	pool := columnPool[T]()
 	s := pool.Get().(*scratch[T])
-	first := part * c.n[0]
 	for i := first; i < min(first+c.n[0], p.n); i++ {
 		x := data[T](c.t[2])[i*p.c*p.h*p.w:][:p.c*p.h*p.w]
 		cols := x
@@ -374,7 +374,12 @@ func convWeightOf[T cpu.Float](c *call, w *cpu.Worker, part int) {
 			cols = s.take(rows * area)
 			toColumns(p, cols, x)
 		}
-		gemm2(w, false, true, p.o, rows, area, data[T](c.t[1])[i*p.o*area:], area, cols, area, i > first, sum)
+		dy := data[T](c.t[1])[i*p.o*area:]
+		if p.last {
+			gemm2(w, true, true, p.o, rows, area, dy, p.o, cols, area, i > first, sum)
+		} else {
+			gemm2(w, false, true, p.o, rows, area, dy, area, cols, area, i > first, sum)
+		}
 	}
 	pool.Put(s)
 }

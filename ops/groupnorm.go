@@ -1,8 +1,6 @@
 package ops
 
 import (
-	"slices"
-
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 )
@@ -44,22 +42,7 @@ func groupCheck(op string, x, mean, inv *gpu.Tensor, cfg GroupNormConfig) (n, ch
 	for _, d := range s[2:] {
 		area *= d
 	}
-	if cfg.Groups < 1 || ch%cfg.Groups != 0 || !(cfg.Eps >= 0) {
-		fail(op, "%d groups of %d channels, eps %g, want a divisor and eps >= 0", cfg.Groups, ch, cfg.Eps)
-	}
-	if mean.Len() != n*cfg.Groups || inv.Len() != n*cfg.Groups {
-		fail(op, "mean has shape %v, inv %v, want %d elements each", mean.Shape(), inv.Shape(), n*cfg.Groups)
-	}
-	for _, t := range [...]*gpu.Tensor{cfg.Weight, cfg.Bias} {
-		if t != nil && !slices.Equal(t.Shape(), []int{ch}) {
-			fail(op, "weight or bias has shape %v, want [%d]", t.Shape(), ch)
-		}
-	}
-	for _, t := range [...]*gpu.Tensor{cfg.Scale, cfg.Shift} {
-		if t != nil && !slices.Equal(t.Shape(), []int{n, ch}) {
-			fail(op, "scale or shift has shape %v, want [%d %d]", t.Shape(), n, ch)
-		}
-	}
+	cfg.check(op, n, ch, mean, inv)
 	return n, ch, area
 }
 
@@ -110,11 +93,7 @@ func GroupNormBackward(dx *gpu.Tensor, acc bool, grads NormGrads, dy, x, mean, i
 	n, ch, area := groupCheck(op, x, mean, inv, cfg)
 	onCPU(op, x, dx, dy, grads.Weight, grads.Bias, grads.Scale, grads.Shift)
 	sameShape(op, x, dx, dy)
-	for _, s := range [...][2]*gpu.Tensor{{grads.Weight, cfg.Weight}, {grads.Bias, cfg.Bias}, {grads.Scale, cfg.Scale}, {grads.Shift, cfg.Shift}} {
-		if s[0] != nil && (s[1] == nil || s[0].Len() != s[1].Len()) {
-			fail(op, "a gradient of shape %v for a part that has another size or is missing", s[0].Shape())
-		}
-	}
+	cfg.checkGrads(op, grads)
 	if x.Len() == 0 {
 		return
 	}
@@ -122,15 +101,16 @@ func GroupNormBackward(dx *gpu.Tensor, acc bool, grads NormGrads, dy, x, mean, i
 	c.n[0], c.n[1], c.n[2] = cfg.Groups, ch/cfg.Groups, area
 	c.acc = acc
 	if c.double() {
-		groupGrads[float64](c, n, ch, grads)
+		groupGrads[float64](c, n, ch, n*cfg.Groups, grads)
 	} else {
-		groupGrads[float32](c, n, ch, grads)
+		groupGrads[float32](c, n, ch, n*cfg.Groups, grads)
 	}
 }
 
-func groupGrads[T cpu.Float](c *call, n, ch int, g NormGrads) {
+// groupGrads runs the items of c, which leave the sums of each channel, and adds up the gradients.
+func groupGrads[T cpu.Float](c *call, n, ch, items int, g NormGrads) {
 	buf := scratchOf[T](c).take(2 * n * ch) // Σ dy and Σ dy·(x - mean)·inv of each channel
-	cpu.Join(n*c.n[0], c.run)
+	cpu.Join(items, c.run)
 	weight, bias, dscale, dshift := data[T](g.Weight), data[T](g.Bias), data[T](g.Scale), data[T](g.Shift)
 	for b := range n { // in order
 		for k := range ch {

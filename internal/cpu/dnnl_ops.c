@@ -125,7 +125,7 @@ static int finish(dnn_op* op, dnnl_primitive_desc_t pd, const dnn_mdp* user)
         if (user[i] &&
             !bind(op, i, user[i],
                   i == BIAS ? user[i]
-                        : dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][i], 0)))
+                            : dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][i], 0)))
             return 0;
     if (!memory(op, SCRATCH, dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][SCRATCH], 0)))
         return 0;
@@ -179,62 +179,66 @@ fail:
 }
 
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
-                       int top, int bottom, int left, int right, int dilation)
+                       int top, int bottom, int left, int right, int dilation, int last, int biased)
 {
     const int oh = (h + top + bottom - dilation * (kh - 1) - 1) / step + 1,
               ow = (w + left + right - dilation * (kw - 1) - 1) / step + 1;
-    const dnnl_dims_t ds = {n, c, h, w}, dw = {out, c, kh, kw}, dd = {n, out, oh, ow},
+    const dnnl_dims_t ds = {n, c, h, w}, dw = {out, c, kh, kw}, db = {out}, dd = {n, out, oh, ow},
                       stride = {step, step}, before = {top, left}, after = {bottom, right},
                       apart = {dilation - 1, dilation - 1}; // oneDNN counts from 0
     dnn_op* op = calloc(1, sizeof *op);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t hint = NULL, pd = NULL;
-    dnnl_memory_desc_t us, uw, ud, as, aw, ad;
-    memset(&us, 0, sizeof us), memset(&uw, 0, sizeof uw), memset(&ud, 0, sizeof ud);
+    dnnl_memory_desc_t us, uw, ub, ud, as, aw, ad;
+    memset(&us, 0, sizeof us), memset(&uw, 0, sizeof uw), memset(&ub, 0, sizeof ub),
+        memset(&ud, 0, sizeof ud);
     memset(&as, 0, sizeof as), memset(&aw, 0, sizeof aw), memset(&ad, 0, sizeof ad);
     int ok = 0;
     if (!op || !attributes(&attr, 0)) goto fail;
     op->kind = kind;
-    TRY(BY_TAG(&us, 4, ds, dnnl_f32, dnnl_nchw));
+    TRY(BY_TAG(&us, 4, ds, dnnl_f32, last ? dnnl_nhwc : dnnl_nchw));
     TRY(BY_TAG(&uw, 4, dw, dnnl_f32, dnnl_oihw));
-    TRY(BY_TAG(&ud, 4, dd, dnnl_f32, dnnl_nchw));
-    TRY(BY_TAG(&as, 4, ds, dnnl_f32, dnnl_format_tag_any));
+    TRY(BY_TAG(&ub, 1, db, dnnl_f32, dnnl_a));
+    TRY(BY_TAG(&ud, 4, dd, dnnl_f32, last ? dnnl_nhwc : dnnl_nchw));
+    // Channels last are oneDNN's own layout too: nothing is reordered.
+    TRY(BY_TAG(&as, 4, ds, dnnl_f32, last ? dnnl_nhwc : dnnl_format_tag_any));
     TRY(BY_TAG(&aw, 4, dw, dnnl_f32, dnnl_format_tag_any));
-    TRY(BY_TAG(&ad, 4, dd, dnnl_f32, dnnl_format_tag_any));
+    TRY(BY_TAG(&ad, 4, dd, dnnl_f32, last ? dnnl_nhwc : dnnl_format_tag_any));
 #if DNNL_VERSION_MAJOR >= 3
-    TRY(dnn.dnnl_convolution_forward_primitive_desc_create(&hint, dnn.engine, dnnl_forward_training,
-                                                           dnnl_convolution_direct, as, aw, NULL,
-                                                           ad, stride, apart, before, after, attr));
+    TRY(dnn.dnnl_convolution_forward_primitive_desc_create(
+        &hint, dnn.engine, dnnl_forward_training, dnnl_convolution_direct, as, aw,
+        biased ? ub : NULL, ad, stride, apart, before, after, attr));
     if (kind == 1)
         TRY(dnn.dnnl_convolution_backward_data_primitive_desc_create(
-            &pd, dnn.engine, dnnl_convolution_direct, as, aw, ad, stride, apart, before, after, hint,
-            attr));
+            &pd, dnn.engine, dnnl_convolution_direct, as, aw, ad, stride, apart, before, after,
+            hint, attr));
     if (kind == 2)
         TRY(dnn.dnnl_convolution_backward_weights_primitive_desc_create(
-            &pd, dnn.engine, dnnl_convolution_direct, as, aw, NULL, ad, stride, apart, before, after,
-            hint, attr));
+            &pd, dnn.engine, dnnl_convolution_direct, as, aw, NULL, ad, stride, apart, before,
+            after, hint, attr));
 #else
     dnnl_convolution_desc_t cd;
-    TRY(dnn.dnnl_dilated_convolution_forward_desc_init(&cd, dnnl_forward_training,
-                                                       dnnl_convolution_direct, &as, &aw, NULL, &ad,
-                                                       stride, apart, before, after));
+    TRY(dnn.dnnl_dilated_convolution_forward_desc_init(
+        &cd, dnnl_forward_training, dnnl_convolution_direct, &as, &aw, biased ? &ub : NULL, &ad,
+        stride, apart, before, after));
     TRY(dnn.dnnl_primitive_desc_create(&hint, &cd, attr, dnn.engine, NULL));
     if (kind == 1)
-        TRY(dnn.dnnl_dilated_convolution_backward_data_desc_init(&cd, dnnl_convolution_direct, &as,
-                                                                 &aw, &ad, stride, apart, before,
-                                                                 after));
+        TRY(dnn.dnnl_dilated_convolution_backward_data_desc_init(
+            &cd, dnnl_convolution_direct, &as, &aw, &ad, stride, apart, before, after));
     if (kind == 2)
         TRY(dnn.dnnl_dilated_convolution_backward_weights_desc_init(
             &cd, dnnl_convolution_direct, &as, &aw, NULL, &ad, stride, apart, before, after));
     if (kind) TRY(dnn.dnnl_primitive_desc_create(&pd, &cd, attr, dnn.engine, hint));
 #endif
-    const dnn_mdp user[SCRATCH] = {DNN_MDP(us), DNN_MDP(uw), NULL, DNN_MDP(ud)};
+    const dnn_mdp user[SCRATCH] = {DNN_MDP(us), DNN_MDP(uw), biased ? DNN_MDP(ub) : NULL,
+                                   DNN_MDP(ud)};
     ok = finish(op, kind ? pd : hint, user);
 fail:
     if (pd) dnn.dnnl_primitive_desc_destroy(pd);
     if (hint) dnn.dnnl_primitive_desc_destroy(hint);
     if (attr) dnn.dnnl_primitive_attr_destroy(attr);
-    DESC_FREE(us), DESC_FREE(uw), DESC_FREE(ud), DESC_FREE(as), DESC_FREE(aw), DESC_FREE(ad);
+    DESC_FREE(us), DESC_FREE(uw), DESC_FREE(ub), DESC_FREE(ud), DESC_FREE(as), DESC_FREE(aw),
+        DESC_FREE(ad);
     if (ok) return op;
     dnn_op_free(op);
     return NULL;

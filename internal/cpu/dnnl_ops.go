@@ -79,15 +79,15 @@ func dnnConv(w *Worker, p *Conv, out, x, weight, bias []float32) bool {
 	return C.dnn_run(op, f32(x), f32(weight), b, f32(out)) == 0
 }
 
-func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32) bool {
-	if !haveDNNL() || !dnnTrainConv(w, kind, p, src, weight, dst) {
+func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, bias, dst []float32) bool {
+	if !haveDNNL() || !dnnTrainConv(w, kind, p, src, weight, bias, dst) {
 		return false
 	}
 	calls.conv.Add(1)
 	return true
 }
 
-func dnnTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32) bool {
+func dnnTrainConv(w *Worker, kind int, p *TrainConv, src, weight, bias, dst []float32) bool {
 	if !fits(len(src), len(weight), len(dst)) {
 		return false
 	}
@@ -97,14 +97,14 @@ func dnnTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32)
 	if !ok {
 		op = w.newTrainConv(kind, *p)
 	}
-	return op != nil && C.dnn_run(op, f32(src), f32(weight), nil, f32(dst)) == 0
+	return op != nil && C.dnn_run(op, f32(src), f32(weight), f32OrNil(bias), f32(dst)) == 0
 }
 
 // newTrainConv is apart, so that finding one that is there allocates nothing.
 func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 	return w.dnnOp(dnnKey{train: p, kind: kind + 1}, func() *C.dnn_op {
 		return C.dnn_conv_train(C.int(kind), C.int(p.N), C.int(p.C), C.int(p.H), C.int(p.W), C.int(p.Out), C.int(p.KH), C.int(p.KW),
-			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]), C.int(p.dilation()))
+			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]), C.int(p.dilation()), flag(p.Last), flag(p.biased))
 	})
 }
 
@@ -190,14 +190,20 @@ func testTrainConv(w *Worker) string {
 		{N: 1, C: 32, H: 6, W: 5, Out: 16, KH: 3, KW: 3, Stride: 2, Pad: [4]int{0, 1, 0, 1}},
 		{N: 3, C: 16, H: 4, W: 4, Out: 32, KH: 1, KW: 1, Stride: 1},
 		{N: 2, C: 16, H: 1, W: 9, Out: 16, KH: 1, KW: 3, Stride: 1, Pad: [4]int{0, 0, 3, 3}, Dilation: 3},
+		{N: 2, C: 16, H: 5, W: 7, Out: 8, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}, Last: true, biased: true},
+		{N: 1, C: 32, H: 6, W: 5, Out: 16, KH: 3, KW: 3, Stride: 2, Pad: [4]int{0, 1, 0, 1}, Last: true},
 	} {
 		oh, ow := p.OutSize()
 		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 14), noise[float32](p.Out*p.C*p.KH*p.KW, 15), noise[float32](p.N*p.Out*oh*ow, 16)
+		var bias []float32
+		if p.biased {
+			bias = noise[float32](p.Out, 17)
+		}
 		for kind := range 3 {
 			ops := [3][]float32{append([]float32(nil), x...), append([]float32(nil), wt...), append([]float32(nil), y...)}
-			want := p.reference(kind, x, wt, y)
+			want := p.reference(kind, x, wt, bias, y)
 			out := [3]int{2, 0, 1}[kind]
-			if !dnnTrainConv(w, kind, &p, ops[0], ops[1], ops[2]) {
+			if !dnnTrainConv(w, kind, &p, ops[0], ops[1], bias, ops[2]) {
 				return fmt.Sprintf("no convolution of kind %d, %+v", kind, p)
 			}
 			if d, tol := apart(ops[out], want, float64(max(p.C*p.KH*p.KW, p.Out*p.KH*p.KW, p.N*oh*ow)+2)), 1.0/(1<<23); d > tol {

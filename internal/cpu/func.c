@@ -9,10 +9,6 @@
 #include "vec16.h"
 #include <string.h>
 
-static const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-
-INLINE f16 sigmoid16(f16 x) { return one / (one + exp16(-x)); }
-
 INLINE f16 abs16(f16 x) { return (f16)((i16)x & 0x7fffffff); }
 
 INLINE f16 sign_of(f16 magnitude, f16 x)

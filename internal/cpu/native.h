@@ -52,7 +52,8 @@ dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, in
 // The same with any padding and no bias; kind is 0 for the product, 1 for the gradient by the
 // source, 2 by the weights. dnn_run takes what is a result as it takes the others.
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
-                       int top, int bottom, int left, int right, int dilation);
+                       int top, int bottom, int left, int right, int dilation, int last,
+                       int biased);
 dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
 int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bias,
             float* dst); // 0 or -1
@@ -106,6 +107,13 @@ void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const float* 
                    const float* mean, const float* inv, const float* w, const float* b,
                    const float* scale, float* dw, float* db, float* dscale, float* dshift);
 void vec_softmax_back(long rows, long n, float* dx, int acc, const float* y, const float* dy);
+void vec_chan_squares(long rows, long n, float* out, const float* x, const float* mean);
+void vec_chan_affine(int silu, long rows, long n, float* y, const float* x, const float* a,
+                     const float* b);
+void vec_chan_back_sums(int silu, long rows, long n, float* sum, float* along, const float* x,
+                        const float* dy, const float* a, const float* b, const float* mean);
+void vec_chan_back(int silu, int acc, long rows, long n, float* dx, const float* x, const float* dy,
+                   const float* a, const float* b, const float* p, const float* q, const float* r);
 void vec_blend(long n, float* out, int acc, float p, const float* x, float q, const float* y,
                float r);
 void vec_expsum(long rows, long n, float* max, float* sum, const float* x);

@@ -14,22 +14,6 @@
 
 #define REST(k) (sizeof(float) * (size_t)(k))
 
-INLINE f16 load(const float* p, long k)
-{
-    if (k >= 16) return *(const f16*)p;
-    f16 v = {0};
-    memcpy(&v, p, REST(k));
-    return v;
-}
-
-INLINE void store(float* p, f16 v, long k)
-{
-    if (k >= 16)
-        *(f16*)p = v;
-    else
-        memcpy(p, &v, REST(k));
-}
-
 INLINE float fold(f16 s)
 {
     for (int w = 8; w; w /= 2)

@@ -30,6 +30,14 @@ package cpu
 // #cgo nocallback vec_lion
 // #cgo noescape vec_sumsq
 // #cgo nocallback vec_sumsq
+// #cgo noescape vec_chan_squares
+// #cgo nocallback vec_chan_squares
+// #cgo noescape vec_chan_affine
+// #cgo nocallback vec_chan_affine
+// #cgo noescape vec_chan_back_sums
+// #cgo nocallback vec_chan_back_sums
+// #cgo noescape vec_chan_back
+// #cgo nocallback vec_chan_back
 // #include "native.h"
 import "C"
 
@@ -80,6 +88,30 @@ func nativeNormBack(p *Norm[float32], rows int, dx []float32, acc bool, x, dy, m
 func nativeSoftmaxBack(rows, n int, dx []float32, acc bool, y, dy []float32) bool {
 	calls.vec.Add(1)
 	C.vec_softmax_back(C.long(rows), C.long(n), f32(dx), flag(acc), f32(y), f32(dy))
+	return true
+}
+
+func nativeChannelSquares(rows, n int, out, x, mean []float32) bool {
+	calls.vec.Add(1)
+	C.vec_chan_squares(C.long(rows), C.long(n), f32(out), f32(x), f32(mean))
+	return true
+}
+
+func nativeChannelAffine(silu bool, rows, n int, y, x, a, b []float32) bool {
+	calls.vec.Add(1)
+	C.vec_chan_affine(flag(silu), C.long(rows), C.long(n), f32(y), f32(x), f32(a), f32(b))
+	return true
+}
+
+func nativeChannelBackSums(silu bool, rows, n int, sum, along, x, dy, a, b, mean []float32) bool {
+	calls.vec.Add(1)
+	C.vec_chan_back_sums(flag(silu), C.long(rows), C.long(n), f32(sum), f32(along), f32(x), f32(dy), f32(a), f32(b), f32(mean))
+	return true
+}
+
+func nativeChannelBack(silu, acc bool, rows, n int, dx, x, dy, a, b, p, q, r []float32) bool {
+	calls.vec.Add(1)
+	C.vec_chan_back(flag(silu), flag(acc), C.long(rows), C.long(n), f32(dx), f32(x), f32(dy), f32(a), f32(b), f32(p), f32(q), f32(r))
 	return true
 }
 

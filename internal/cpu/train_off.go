@@ -22,6 +22,18 @@ func nativeNormBack(p *Norm[float32], rows int, dx []float32, acc bool, x, dy, m
 
 func nativeSoftmaxBack(rows, n int, dx []float32, acc bool, y, dy []float32) bool { return false }
 
+func nativeChannelSquares(rows, n int, out, x, mean []float32) bool { return false }
+
+func nativeChannelAffine(silu bool, rows, n int, y, x, a, b []float32) bool { return false }
+
+func nativeChannelBackSums(silu bool, rows, n int, sum, along, x, dy, a, b, mean []float32) bool {
+	return false
+}
+
+func nativeChannelBack(silu, acc bool, rows, n int, dx, x, dy, a, b, p, q, r []float32) bool {
+	return false
+}
+
 func nativeBlend(out []float32, acc bool, p float64, x []float32, q float64, y []float32, r float64) bool {
 	return false
 }
@@ -36,6 +48,6 @@ func nativeLion(l *Lion, p, m, g []float32) bool { return false }
 
 func nativeSumSquares(x []float32) (float64, bool) { return 0, false }
 
-func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, dst []float32) bool {
+func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, bias, dst []float32) bool {
 	return false
 }

@@ -10,7 +10,7 @@ import (
 func TestTrainConv(t *testing.T) {
 	_, _, err := DNNL()
 	native := err == nil
-	for _, p := range []TrainConv{
+	cases := []TrainConv{
 		{N: 3, C: 5, H: 9, W: 8, Out: 7, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}},
 		{N: 8, C: 32, H: 14, W: 14, Out: 64, KH: 3, KW: 3, Stride: 2, Pad: [4]int{1, 1, 1, 1}},
 		{N: 2, C: 16, H: 7, W: 7, Out: 48, KH: 1, KW: 1, Stride: 1},
@@ -20,17 +20,26 @@ func TestTrainConv(t *testing.T) {
 		{N: 2, C: 5, H: 9, W: 8, Out: 7, KH: 3, KW: 3, Stride: 1, Pad: [4]int{2, 2, 2, 2}, Dilation: 2},
 		{N: 3, C: 16, H: 1, W: 64, Out: 16, KH: 1, KW: 3, Stride: 1, Pad: [4]int{0, 0, 9, 9}, Dilation: 9},
 		{N: 3, C: 16, H: 1, W: 64, Out: 32, KH: 1, KW: 4, Stride: 2, Pad: [4]int{0, 0, 1, 1}},
-	} {
+	}
+	for _, p := range cases {
+		p.Last = true
+		cases = append(cases, p)
+	}
+	for i, p := range cases {
 		oh, ow := p.OutSize()
 		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 1), noise[float32](p.Out*p.C*p.KH*p.KW, 2), noise[float32](p.N*p.Out*oh*ow, 3)
+		var bias []float32
+		if i%2 == 0 {
+			bias = noise[float32](p.Out, 4)
+		}
 		Do(func(w *Worker) {
 			for kind := range 3 {
-				want := p.reference(kind, x, wt, y)
+				want := p.reference(kind, x, wt, bias, y)
 				got := make([]float32, len(want))
 				var ok bool
 				switch kind {
 				case 0:
-					ok = p.Forward(w, got, x, wt)
+					ok = p.Forward(w, got, x, wt, bias)
 				case 1:
 					ok = p.Data(w, got, y, wt)
 				case 2:

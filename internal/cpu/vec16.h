@@ -4,9 +4,29 @@
 
 #include "simd.h"
 #include <stdint.h>
+#include <string.h>
 
 typedef float f16 __attribute__((vector_size(64), aligned(4)));
 typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
+
+static const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// The k elements at p, as many as there is room for; the rest is zero.
+INLINE f16 load(const float* p, long k)
+{
+    if (k >= 16) return *(const f16*)p;
+    f16 v = {0};
+    memcpy(&v, p, sizeof(float) * (size_t)k);
+    return v;
+}
+
+INLINE void store(float* p, f16 v, long k)
+{
+    if (k >= 16)
+        *(f16*)p = v;
+    else
+        memcpy(p, &v, sizeof(float) * (size_t)k);
+}
 
 INLINE f16 pick(i16 mask, f16 yes, f16 no) { return (f16)(((i16)yes & mask) | ((i16)no & ~mask)); }
 
@@ -30,8 +50,9 @@ INLINE f16 exp_within(f16 x)
 
 INLINE f16 exp16(f16 x)
 {
-    const f16 one = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     x = pick(x < -104.0f * one, -104.0f * one, x);
     x = pick(x > 89.0f * one, 89.0f * one, x);
     return exp_within(x);
 }
+
+INLINE f16 sigmoid16(f16 x) { return one / (one + exp16(-x)); }

@@ -1,0 +1,107 @@
+package ops
+
+import (
+	"slices"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
+)
+
+// Upsample sets out to x with every pixel repeated k times in both directions: x [N, C, H, W] and
+// out [N, C, H·k, W·k], or with channels last [N, H, W, C] and [N, H·k, W·k, C]. It panics when
+// shapes do not fit, and unless dtypes (float32 or float64) and devices agree.
+func Upsample(out, x *gpu.Tensor, k int, last bool) {
+	c := upsampleCall("Upsample", upsampleRow, out, x, k, last)
+	c.each(c.n[4])
+}
+
+// UpsampleBackward sets dx to the gradient by x, given dy, that by Upsample's result, or adds it.
+func UpsampleBackward(dx, dy *gpu.Tensor, k int, last, acc bool) {
+	c := upsampleCall("UpsampleBackward", upsampleBackRow, dy, dx, k, last)
+	c.acc = acc
+	c.each(c.n[4])
+}
+
+// upsampleCall has W, C, k, the pixels of an item's row, and the number of items, which are
+// rows of pixels; C is 1 where channels are an axis before.
+func upsampleCall(op string, f func(*call, *cpu.Worker, int), big, small *gpu.Tensor, k int, last bool) *call {
+	onCPU(op, big, small)
+	s := small.Shape()
+	if len(s) != 4 || k < 1 {
+		fail(op, "shape %v and factor %d, want four axes and a factor >= 1", s, k)
+	}
+	want := [4]int{s[0], s[1], s[2] * k, s[3] * k}
+	if last {
+		want = [4]int{s[0], s[1] * k, s[2] * k, s[3]}
+	}
+	if !slices.Equal(big.Shape(), want[:]) {
+		fail(op, "shapes %v and %v, want %v for factor %d", small.Shape(), big.Shape(), want, k)
+	}
+	c := newCall(f, small, big)
+	c.n[0], c.n[1], c.n[2], c.n[4] = s[3], 1, k, s[0]*s[1]*s[2]
+	if last {
+		c.n[0], c.n[1], c.n[4] = s[2], s[3], s[0]*s[1]
+	}
+	if small.Len() == 0 {
+		c.n[4] = 0
+	}
+	return c
+}
+
+func upsampleRow(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		upsampleRowOf[float64](c, i)
+	} else {
+		upsampleRowOf[float32](c, i)
+	}
+}
+
+func upsampleRowOf[T cpu.Float](c *call, i int) {
+	w, ch, k := c.n[0], c.n[1], c.n[2]
+	x, big := data[T](c.t[0])[i*w*ch:][:w*ch], data[T](c.t[1])[i*k*k*w*ch:][:k*k*w*ch]
+	row := big[:k*w*ch]
+	if ch == 1 {
+		for j, v := range x {
+			for q := range k {
+				row[j*k+q] = v
+			}
+		}
+	} else {
+		for j := range w {
+			for q := range k {
+				copy(row[(j*k+q)*ch:], x[j*ch:][:ch])
+			}
+		}
+	}
+	for r := 1; r < k; r++ {
+		copy(big[r*k*w*ch:], row)
+	}
+}
+
+func upsampleBackRow(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		upsampleBackRowOf[float64](c, i)
+	} else {
+		upsampleBackRowOf[float32](c, i)
+	}
+}
+
+func upsampleBackRowOf[T cpu.Float](c *call, i int) {
+	w, ch, k := c.n[0], c.n[1], c.n[2]
+	dx, dy := data[T](c.t[0])[i*w*ch:][:w*ch], data[T](c.t[1])[i*k*k*w*ch:][:k*k*w*ch]
+	if !c.acc {
+		clear(dx)
+	}
+	for r := range k {
+		for q := range k {
+			from := dy[(r*k*w+q)*ch:]
+			if ch == 1 {
+				for j := range dx {
+					dx[j] += from[j*k]
+				}
+				continue
+			}
+			cpu.PairRows(cpu.PairAdd, false, w, ch, dx, ch, dx, ch, 1, from, k*ch, 1)
+		}
+	}
+}
