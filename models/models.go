@@ -98,8 +98,8 @@ func (k Takes) Check(x []int, in Inputs) error {
 		if !ok {
 			return fmt.Errorf("models: the network wants a vector %q", name)
 		}
-		if want := []int{x[0], width}; !slices.Equal(v.Shape(), want) {
-			return fmt.Errorf("models: vector %q of shape %v, want %v", name, v.Shape(), want)
+		if s := v.Shape(); len(s) != 2 || s[0] != x[0] || s[1] != width {
+			return fmt.Errorf("models: vector %q of shape %v, want [%d %d]", name, s, x[0], width)
 		}
 	}
 	for name := range in.Vectors {
@@ -107,19 +107,26 @@ func (k Takes) Check(x []int, in Inputs) error {
 			return fmt.Errorf("models: vector %q is unknown to the network, which takes %s", name, names(k.Vectors))
 		}
 	}
-	var extra []int
-	if in.Extra != nil {
-		extra = in.Extra.Shape()
-	}
-	var want []int
-	if k.Extra > 0 {
-		want = []int{x[0], k.Extra, x[2], x[3]}
-	}
-	if !slices.Equal(extra, want) {
-		return fmt.Errorf("models: extra channels of shape %v, want %v", extra, want)
+	if err := k.checkExtra(x, in.Extra); err != nil {
+		return err
 	}
 	if in.Control != nil && len(in.Control.Skips) != len(k.Skips) {
 		return fmt.Errorf("models: control of %d skips, the network has %d that take it", len(in.Control.Skips), len(k.Skips))
+	}
+	return nil
+}
+
+func (k Takes) checkExtra(x []int, extra *nn.Var) error {
+	switch {
+	case extra == nil && k.Extra == 0:
+		return nil
+	case extra == nil:
+		return fmt.Errorf("models: the network wants %d extra channels", k.Extra)
+	case k.Extra == 0:
+		return fmt.Errorf("models: extra channels of shape %v, the network takes none", extra.Shape())
+	}
+	if s := extra.Shape(); len(s) != 4 || s[0] != x[0] || s[1] != k.Extra || s[2] != x[2] || s[3] != x[3] {
+		return fmt.Errorf("models: extra channels of shape %v, want [%d %d %d %d]", s, x[0], k.Extra, x[2], x[3])
 	}
 	return nil
 }

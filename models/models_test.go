@@ -39,7 +39,8 @@ func TestTakesCheck(t *testing.T) {
 		`wants a vector "size"`:  func(in *Inputs) { in.Vectors = nil },
 		`vector "age" is unkn`:   func(in *Inputs) { in.Vectors["age"] = zeros(2, 2) },
 		`"size" of shape [2 3]`:  func(in *Inputs) { in.Vectors["size"] = zeros(2, 3) },
-		"extra channels of shap": func(in *Inputs) { in.Extra = nil },
+		"wants 1 extra channels": func(in *Inputs) { in.Extra = nil },
+		"[2 1 8 5], want [2 1 8": func(in *Inputs) { in.Extra = zeros(2, 1, 8, 5) },
 		"control of 1 skips":     func(in *Inputs) { in.Control.Skips = in.Control.Skips[:1] },
 	} {
 		in := good()
@@ -58,6 +59,13 @@ func TestTakesCheck(t *testing.T) {
 	fixed := Takes{Channels: 1, Height: 28, Width: 28}
 	if err := fixed.Check([]int{1, 1, 28, 32}, Inputs{}); err == nil || !strings.Contains(err.Error(), "want 28×28") {
 		t.Error(err)
+	}
+	if err := fixed.Check([]int{1, 1, 28, 28}, Inputs{Extra: zeros(1, 1, 28, 28)}); err == nil || !strings.Contains(err.Error(), "takes none") {
+		t.Error(err)
+	}
+	in, x := good(), []int{2, 3, 8, 4}
+	if n := testing.AllocsPerRun(10, func() { _ = all.Check(x, in) }); n > 0 {
+		t.Errorf("%v allocations where nothing is wrong", n)
 	}
 	if err := fixed.Check([]int{1, 1, 28, 28}, Inputs{Classes: ids(1)}); err == nil || !strings.Contains(err.Error(), "knows no classes") {
 		t.Error(err)

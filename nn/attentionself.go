@@ -98,14 +98,8 @@ func (o AttnOptions) fill(op string, s Scope, width int, names AttnNames) AttnOp
 	return o
 }
 
-// point is a linear layer whose weight has the options' axes of size 1.
 func (o *AttnOptions) point(s Scope, in, out int, bias bool) *Linear {
-	shape := []int{out, in, 1, 1}
-	l := &Linear{W: s.Param("weight", FanIn, shape[:2+o.PointAxes]...)}
-	if bias {
-		l.B = s.Param("bias", Uniform(invRoot(in)), out)
-	}
-	return l
+	return NewPointLinear(s, in, out, o.PointAxes, bias)
 }
 
 func newHeads(s Scope, o AttnOptions) heads {

@@ -25,6 +25,20 @@ func NewLinearNoBias(s Scope, in, out int) *Linear {
 	return &Linear{W: s.Param("weight", FanIn, out, in)}
 }
 
+// NewPointLinear registers a layer in s whose weight has axes of size 1 at its end, [out, in,
+// 1] for one: a convolution of single points, applied to tokens. bias says whether it has one.
+func NewPointLinear(s Scope, in, out, axes int, bias bool) *Linear {
+	if axes < 0 || axes > 2 {
+		panic(fmt.Sprintf("nn: NewPointLinear: %s: %d axes of size 1, want 0 to 2", s.prefix, axes))
+	}
+	shape := [4]int{out, in, 1, 1}
+	l := &Linear{W: s.Param("weight", FanIn, shape[:2+axes]...)}
+	if bias {
+		l.B = s.Param("bias", Uniform(invRoot(in)), out)
+	}
+	return l
+}
+
 // Zero makes the layer start with zeros, so that what it is added to is unchanged at
 // first. It returns l, before Init.
 func (l *Linear) Zero() *Linear {

@@ -1,0 +1,273 @@
+"""Writes testdata/golden/unet: tiny U-Nets of diffusers and a twin of ADM's in
+torch, with weights, inputs, results and gradients. Run from the repository's
+root, with torch, diffusers and safetensors installed:
+
+    python scripts/golden/unet.py
+
+Everything is computed in float64; weights and inputs are values of float16, in
+which the weights are stored. Of every parameter p the file has p·g and g·g of
+its gradient g, of some the whole gradient. The loss is the sum of the results
+times the weights cot.*.
+"""
+import json
+import math
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel, UNet2DModel
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+OUT = "testdata/golden/unet/"
+
+
+def half(x):
+    return x.to(torch.float16).to(torch.float64)
+
+
+def draw(gen, *shape):
+    return half(torch.randn(*shape, generator=gen, dtype=torch.float64))
+
+
+def seeded(model, seed):
+    """The same weights on every machine, none of them zero or one."""
+    gen = torch.Generator().manual_seed(seed)
+    model.double().eval()
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters()):
+            v = torch.randn(p.shape, generator=gen, dtype=torch.float64)
+            if p.dim() > 1:
+                v /= math.sqrt(p[0].numel())
+            elif "norm" in name or name.endswith(("_layers.0.weight", "out.0.weight")):
+                v = 0.2 * v + (1 if name.endswith("weight") else 0)
+            else:
+                v *= 0.2
+            p.copy_(half(v))
+    return model
+
+
+def save(name, model, inputs, leaves, run, whole):
+    """run gives a dict of results; leaves are the inputs whose gradients are wanted."""
+    gen = torch.Generator().manual_seed(99)
+    for k in leaves:
+        inputs[k].requires_grad_(True)
+    out = run(inputs)
+    cot = {k: draw(gen, *v.shape) for k, v in out.items()}
+    sum((v * cot[k]).sum() for k, v in out.items()).backward()
+    t = {"w." + k: p.detach().to(torch.float16) for k, p in model.named_parameters()}
+    names, sums = [], []
+    for k, p in sorted(model.named_parameters()):
+        g = torch.zeros_like(p) if p.grad is None else p.grad
+        names.append(k)
+        sums.append([(p * g).sum().item(), (g * g).sum().item()])
+        if k in whole:
+            t["gradp." + k] = g
+    missing = set(whole) - set(names)
+    assert not missing, missing
+    t["sums"] = torch.tensor(sums, dtype=torch.float64)
+    for k, v in inputs.items():
+        t["in." + k] = v.detach().clone()
+    for k in leaves:
+        t["grad." + k] = inputs[k].grad
+    for k in out:
+        t["out." + k], t["cot." + k] = out[k].detach(), cot[k]
+    t = {k: v.contiguous().clone() for k, v in t.items()}
+    save_file(t, OUT + name + ".safetensors", metadata={"names": json.dumps(names)})
+    print(name, sum(p.numel() for p in model.parameters()), "parameters")
+
+
+def times(*v):
+    return torch.tensor(v, dtype=torch.float64)
+
+
+def ddpm():
+    gen = torch.Generator().manual_seed(1)
+    m = seeded(UNet2DModel(
+        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=2, norm_num_groups=4, norm_eps=1e-6,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=None,
+        downsample_padding=0, flip_sin_to_cos=False, freq_shift=1), 1)
+    inputs = {"x": draw(gen, 2, 3, 8, 8), "time": times(3, 7.5)}
+    save("ddpm", m, inputs, ["x"], lambda i: {"y": m(i["x"], i["time"]).sample},
+         ["time_embedding.linear_1.weight", "down_blocks.0.downsamplers.0.conv.weight", "mid_block.attentions.0.to_q.bias", "up_blocks.0.resnets.2.conv_shortcut.weight"])
+
+
+def resample():
+    """Scale and shift, residual blocks that halve and double, classes, several heads."""
+    gen = torch.Generator().manual_seed(2)
+    m = seeded(UNet2DModel(
+        sample_size=8, in_channels=2, out_channels=4, block_out_channels=(8, 8, 16), layers_per_block=1, norm_num_groups=4, attn_norm_num_groups=4,
+        down_block_types=("ResnetDownsampleBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("ResnetUpsampleBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=4,
+        downsample_type="resnet", upsample_type="resnet", resnet_time_scale_shift="scale_shift", num_class_embeds=3), 2)
+    inputs = {"x": draw(gen, 2, 2, 8, 8), "time": times(1, 6), "classes": torch.tensor([2, 0], dtype=torch.int32)}
+    save("resample", m, inputs, ["x"], lambda i: {"y": m(i["x"], i["time"], class_labels=i["classes"].long()).sample},
+         ["class_embedding.weight", "down_blocks.0.downsamplers.0.conv1.weight", "up_blocks.1.attentions.0.to_v.weight"])
+
+
+CONDITION = dict(
+    in_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=6, attention_head_dim=2,
+    class_embed_type="projection", projection_class_embeddings_input_dim=5)
+
+
+def condition_inputs(seed):
+    gen = torch.Generator().manual_seed(seed)
+    return {"x": draw(gen, 2, 4, 8, 8), "time": times(2, 5), "text": draw(gen, 2, 3, 6), "lens": torch.tensor([3, 1], dtype=torch.int32),
+            "vector": draw(gen, 2, 5)}, gen
+
+
+def keep(i):
+    return torch.arange(i["text"].shape[1])[None] < i["lens"][:, None]
+
+
+def condition():
+    """Cross-attention with padding, a vector, residuals of a control branch."""
+    m = seeded(UNet2DConditionModel(
+        sample_size=8, out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2), **CONDITION), 3)
+    inputs, gen = condition_inputs(3)
+    for k, c, s in [("skip0", 8, 8), ("skip1", 8, 8), ("skip2", 8, 4), ("skip3", 16, 4), ("middle", 16, 4)]:
+        inputs[k] = draw(gen, 2, c, s, s)
+
+    def run(i):
+        return {"y": m(i["x"], i["time"], i["text"], class_labels=i["vector"], encoder_attention_mask=keep(i),
+                       down_block_additional_residuals=tuple(i[f"skip{k}"] for k in range(4)), mid_block_additional_residual=i["middle"]).sample}
+
+    save("condition", m, inputs, ["x", "text", "vector", "skip0", "skip2", "middle"], run,
+         ["down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_k.weight", "mid_block.attentions.0.proj_in.weight", "class_embedding.linear_1.weight"])
+
+
+def control():
+    m = seeded(ControlNetModel(
+        conditioning_channels=3, conditioning_embedding_out_channels=(4, 6), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), **CONDITION), 4)
+    inputs, gen = condition_inputs(4)
+    inputs["hint"] = draw(gen, 2, 3, 16, 16)
+
+    def run(i):
+        # The branch turns masks into biases itself only for its U-Net; text without padding.
+        r = m(i["x"], i["time"], i["text"], controlnet_cond=i["hint"], class_labels=i["vector"])
+        return {f"skip{k}": v for k, v in enumerate(r.down_block_res_samples)} | {"middle": r.mid_block_res_sample}
+
+    save("control", m, inputs, ["x", "text", "hint"], run, ["controlnet_cond_embedding.blocks.1.weight", "controlnet_mid_block.bias"])
+
+
+class Res(nn.Module):
+    def __init__(self, cin, cout, emb, groups, up=False, down=False):
+        super().__init__()
+        self.up, self.down = up, down
+        self.in_layers = nn.Sequential(nn.GroupNorm(groups, cin), nn.SiLU(), nn.Conv2d(cin, cout, 3, padding=1))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb, 2 * cout))
+        self.out_layers = nn.Sequential(nn.GroupNorm(groups, cout), nn.SiLU(), nn.Identity(), nn.Conv2d(cout, cout, 3, padding=1))
+        self.skip_connection = nn.Identity() if cin == cout else nn.Conv2d(cin, cout, 1)
+
+    def move(self, x):
+        if self.up:
+            return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return F.avg_pool2d(x, 2) if self.down else x
+
+    def forward(self, x, emb):
+        h = self.in_layers[2](self.move(self.in_layers[1](self.in_layers[0](x))))
+        scale, shift = self.emb_layers(emb)[:, :, None, None].chunk(2, 1)
+        h = self.out_layers[0](h) * (1 + scale) + shift
+        return self.skip_connection(self.move(x)) + self.out_layers[3](self.out_layers[1](h))
+
+
+class Attn(nn.Module):
+    """Queries, keys and values of one head after the other in one layer."""
+
+    def __init__(self, c, groups, width):
+        super().__init__()
+        self.norm, self.qkv, self.proj_out, self.width = nn.GroupNorm(groups, c), nn.Conv1d(c, 3 * c, 1), nn.Conv1d(c, c, 1), width
+
+    def forward(self, x, _):
+        n, c, h, w = x.shape
+        y = self.qkv(self.norm(x).reshape(n, c, h * w)).reshape(n, c // self.width, 3, self.width, h * w)
+        q, k, v = y[:, :, 0], y[:, :, 1], y[:, :, 2]
+        p = torch.softmax(torch.einsum("nhdq,nhdk->nhqk", q, k) / math.sqrt(self.width), -1)
+        return x + self.proj_out(torch.einsum("nhqk,nhdk->nhdq", p, v).reshape(n, c, h * w)).reshape(n, c, h, w)
+
+
+class Conv(nn.Conv2d):
+    def forward(self, x, _):
+        return super().forward(x)
+
+
+class Stage(nn.ModuleList):
+    def forward(self, x, emb):
+        for m in self:
+            x = m(x, emb)
+        return x
+
+
+class ADM(nn.Module):
+    """The U-Net of guided diffusion, with attention in the middle and at some levels."""
+
+    def __init__(self, cin, cout, c, mult, blocks, attention, classes, groups, width):
+        super().__init__()
+        emb = 4 * c
+        self.c = c
+        self.time_embed = nn.Sequential(nn.Linear(c, emb), nn.SiLU(), nn.Linear(emb, emb))
+        self.label_emb = nn.Embedding(classes, emb)
+        res = lambda i, o, **k: Res(i, o, emb, groups, **k)
+        at = lambda ch: Attn(ch, groups, width)
+        ch = c * mult[0]
+        self.input_blocks, self.output_blocks = nn.ModuleList([Stage([Conv(cin, ch, 3, padding=1)])]), nn.ModuleList()
+        skips = [ch]
+        for level, m in enumerate(mult):
+            for _ in range(blocks):
+                self.input_blocks.append(Stage([res(ch, c * m)] + ([at(c * m)] if level in attention else [])))
+                ch = c * m
+                skips.append(ch)
+            if level < len(mult) - 1:
+                self.input_blocks.append(Stage([res(ch, ch, down=True)]))
+                skips.append(ch)
+        self.middle_block = Stage([res(ch, ch), at(ch), res(ch, ch)])
+        for level, m in reversed(list(enumerate(mult))):
+            for i in range(blocks + 1):
+                s = [res(ch + skips.pop(), c * m)] + ([at(c * m)] if level in attention else [])
+                ch = c * m
+                if level > 0 and i == blocks:
+                    s.append(res(ch, ch, up=True))
+                self.output_blocks.append(Stage(s))
+        self.out = nn.Sequential(nn.GroupNorm(groups, ch), nn.SiLU(), nn.Conv2d(ch, cout, 3, padding=1))
+
+    def forward(self, x, t, y):
+        half = self.c // 2
+        w = t[:, None] * torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float64) / half)[None]
+        emb = self.time_embed(torch.cat([torch.cos(w), torch.sin(w)], 1)) + self.label_emb(y)
+        skips = []
+        for s in self.input_blocks:
+            x = s(x, emb)
+            skips.append(x)
+        x = self.middle_block(x, emb)
+        for s in self.output_blocks:
+            x = s(torch.cat([x, skips.pop()], 1), emb)
+        return self.out(x)
+
+
+def adm():
+    gen = torch.Generator().manual_seed(5)
+    m = seeded(ADM(3, 6, 8, (1, 2), 1, {1}, 4, 4, 8), 5)
+    inputs = {"x": draw(gen, 2, 3, 8, 8), "time": times(999, 12.5), "classes": torch.tensor([3, 1], dtype=torch.int32)}
+    save("adm", m, inputs, ["x"], lambda i: {"y": m(i["x"], i["time"], i["classes"].long())},
+         ["label_emb.weight", "output_blocks.1.2.in_layers.2.weight", "middle_block.1.qkv.weight"])
+
+
+def names():
+    """Names and shapes of configurations that are too large to store, without memory for them."""
+    sizes = {}
+    with torch.device("meta"):
+        sizes["ddpm-cifar10"] = UNet2DModel(
+            sample_size=32, in_channels=3, out_channels=3, block_out_channels=(128, 256, 256, 256), layers_per_block=2, norm_num_groups=32,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1)
+        sizes["adm-imagenet64"] = ADM(3, 6, 192, (1, 2, 3, 4), 3, {1, 2, 3}, 1000, 32, 64)
+        sizes["adm-imagenet256"] = ADM(3, 6, 256, (1, 1, 2, 2, 4, 4), 2, {3, 4, 5}, 1000, 32, 64)
+        sizes["stable-diffusion-1"] = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    out = {k: {n: list(p.shape) for n, p in m.named_parameters()} for k, m in sizes.items()}
+    with open(OUT + "names.json", "w") as f:
+        json.dump(out, f, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    for f in [ddpm, resample, condition, control, adm, names]:
+        f()
