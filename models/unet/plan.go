@@ -18,10 +18,9 @@ const (
 
 var kindNames = [...]string{"conv", "res", "res-down", "res-up", "down", "up", "attention", "transformer"}
 
-func (k kind) String() string  { return kindNames[k] }
-func (k kind) residual() bool  { return k >= res && k <= resUp }
-func (k kind) attends() bool   { return k >= attn }
-func (k kind) resamples() bool { return k >= resDown && k <= up }
+func (k kind) String() string { return kindNames[k] }
+func (k kind) residual() bool { return k >= res && k <= resUp }
+func (k kind) attends() bool  { return k >= attn }
 
 // layer is one part of a stage.
 type layer struct {
