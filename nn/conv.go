@@ -9,7 +9,7 @@ import (
 
 // Conv2D is a correlation of pictures [N, C, H, W] with kernels W, plus B for each channel.
 type Conv2D struct {
-	W, B   *Param // [out, in, k, k] and [out]; B may be nil
+	W, B   *Param // [out, in/groups, k, k] and [out]; B may be nil
 	Config ops.ConvConfig
 }
 
@@ -20,6 +20,17 @@ func NewConv2D(s Scope, in, out, k int) *Conv2D {
 		W: s.Param("weight", FanIn, out, in, k, k), B: s.Param("bias", Uniform(invRoot(in*k*k)), out),
 		Config: ops.Same(k),
 	}
+}
+
+// NewGroupConv2D is NewConv2D with channels in groups, each of which sees its own alone; as many
+// groups as there are channels are a depthwise convolution.
+func NewGroupConv2D(s Scope, in, out, k, groups int) *Conv2D {
+	if groups < 1 || in%groups != 0 || out%groups != 0 {
+		panic(fmt.Sprintf("nn: NewGroupConv2D: %s: %d to %d channels in %d groups, want a divisor", s.prefix, in, out, groups))
+	}
+	l := NewConv2D(s, in/groups, out, k)
+	l.Config.Groups = groups
+	return l
 }
 
 // Zero makes the layer start with zeros. It returns l, before Init.

@@ -10,14 +10,17 @@ import (
 
 // ConvConfig is how a kernel moves over a picture: steps of Stride (0 stands for 1), with
 // zeros around it: Pad is those above, below, left and right. The kernel's elements are
-// Dilation places apart (0 stands for 1: next to each other).
+// Dilation places apart (0 stands for 1: next to each other). With Groups (0 stands for 1)
+// channels of the result see those of their group alone: the first of Groups equal parts of
+// the picture's channels make the first part of the result's, and so on.
 type ConvConfig struct {
 	Stride   int
 	Pad      [4]int
 	Dilation int
 	// Last says that channels are the last axis: pictures are [N, H, W, C], results [N, OH,
-	// OW, O]. Kernels are [O, C, KH, KW] all the same.
-	Last bool
+	// OW, O]. Kernels are [O, C, KH, KW] all the same; there are no groups.
+	Last   bool
+	Groups int
 }
 
 // Same is the configuration of step 1 whose result has the picture's size, for an odd kernel.
@@ -26,10 +29,10 @@ func Same(kernel int) ConvConfig {
 	return ConvConfig{Pad: [4]int{p, p, p, p}}
 }
 
-// conv is the sizes of a convolution.
+// conv is the sizes of a convolution; c and o are a group's channels.
 type conv struct {
 	n, c, h, w, o, kh, kw, oh, ow int
-	stride, dilation              int
+	stride, dilation, groups      int
 	pad                           [4]int
 	bare                          bool // 1×1 without steps or padding: the picture is its own columns
 	last                          bool
@@ -69,24 +72,27 @@ func (cfg ConvConfig) reach(k int) int { return max(1, cfg.Dilation)*(k-1) + 1 }
 
 func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
 	onCPU(op, y, x, w, bias)
-	ws := w.Shape()
+	ws, g := w.Shape(), max(1, cfg.Groups)
 	xs, ok := cfg.planes(x.Shape())
-	if !ok || len(ws) != 4 || xs[1] != ws[1] || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
-		fail(op, "pictures %v and kernels %v, want %s and [O, C, KH, KW]", x.Shape(), ws, cfg.axes())
+	if !ok || len(ws) != 4 || xs[1] != ws[1]*g || ws[0]%g != 0 || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
+		fail(op, "pictures %v and kernels %v in %d groups, want %s and [O, C/groups, KH, KW]", x.Shape(), ws, g, cfg.axes())
 	}
-	if cfg.Stride < 0 || cfg.Dilation < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
+	if g > 1 && cfg.Last {
+		fail(op, "%d groups of channels that are the last axis, want the second axis for groups", g)
+	}
+	if cfg.Stride < 0 || cfg.Dilation < 0 || cfg.Groups < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
 		xs[2]+cfg.Pad[0]+cfg.Pad[1] < cfg.reach(ws[2]) || xs[3]+cfg.Pad[2]+cfg.Pad[3] < cfg.reach(ws[3]) {
 		fail(op, "stride %d, dilation %d, padding %v, kernels of %d×%d for pictures of %d×%d, want none below 0 and a kernel within the padded picture",
 			cfg.Stride, cfg.Dilation, cfg.Pad, ws[2], ws[3], xs[2], xs[3])
 	}
-	p := conv{n: xs[0], c: xs[1], h: xs[2], w: xs[3], o: ws[0], kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad, last: cfg.Last}
+	p := conv{n: xs[0], c: ws[1], h: xs[2], w: xs[3], o: ws[0] / g, groups: g, kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad, last: cfg.Last}
 	p.oh, p.ow = cfg.OutSize(p.h, p.w, p.kh, p.kw)
 	p.bare = p.kh == 1 && p.kw == 1 && p.stride == 1 && cfg.Pad == [4]int{}
-	if ys, ok := cfg.planes(y.Shape()); !ok || ys != [4]int{p.n, p.o, p.oh, p.ow} {
-		fail(op, "the result has shape %v, want %d channels of %d×%d for each of %d pictures, as %s", y.Shape(), p.o, p.oh, p.ow, p.n, cfg.axes())
+	if ys, ok := cfg.planes(y.Shape()); !ok || ys != [4]int{p.n, ws[0], p.oh, p.ow} {
+		fail(op, "the result has shape %v, want %d channels of %d×%d for each of %d pictures, as %s", y.Shape(), ws[0], p.oh, p.ow, p.n, cfg.axes())
 	}
 	if bias != nil && !slices.Equal(bias.Shape(), ws[:1]) {
-		fail(op, "the bias has shape %v, want [%d]", bias.Shape(), p.o)
+		fail(op, "the bias has shape %v, want [%d]", bias.Shape(), ws[0])
 	}
 	return p
 }
@@ -105,7 +111,7 @@ func columnPool[T cpu.Float]() *sync.Pool {
 }
 
 // Conv2D sets out [N, O, OH, OW] to the correlation of the pictures x [N, C, H, W] with the
-// kernels w [O, C, KH, KW], plus bias [O] or nil. It panics when shapes do not fit, and
+// kernels w [O, C/Groups, KH, KW], plus bias [O] or nil. It panics when shapes do not fit, and
 // unless dtypes (float32 or float64) and devices agree.
 //
 // In float32 oneDNN does it where it is there. Else, and in float64, each picture's patches
@@ -113,6 +119,12 @@ func columnPool[T cpu.Float]() *sync.Pool {
 func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
 	p := convOf("Conv2D", out, x, w, bias, cfg)
 	if out.Len() == 0 {
+		return
+	}
+	if p.groups > 1 {
+		c := newCall(convGroupForward, out, x, w, bias)
+		c.conv = p
+		c.onWorkers(p.n * p.groups)
 		return
 	}
 	c := newCall(convForward, out, x, w, bias)
@@ -236,6 +248,12 @@ func Conv2DBackwardData(dx, dy, w *gpu.Tensor, cfg ConvConfig, acc bool) {
 		}
 		return
 	}
+	if p.groups > 1 {
+		c := newCall(convGroupData, dx, dy, w)
+		c.conv, c.acc = p, acc
+		c.onWorkers(p.n * p.groups)
+		return
+	}
 	c := newCall(convData, dx, dy, w)
 	c.conv, c.acc = p, acc
 	c.onWorkers(ceil(p.n, convBatch))
@@ -318,6 +336,9 @@ func Conv2DBackwardWeight(dw, dy, x *gpu.Tensor, cfg ConvConfig) {
 		return
 	}
 	c := newCall(convWeight, dw, dy, x)
+	if p.groups > 1 {
+		c.fn = convGroupWeight
+	}
 	c.conv = p
 	c.n[0] = ceil(p.n, convParts)
 	if c.double() {
@@ -329,7 +350,7 @@ func Conv2DBackwardWeight(dw, dy, x *gpu.Tensor, cfg ConvConfig) {
 
 func convWeights[T cpu.Float](c *call) {
 	p := &c.conv
-	parts, size := ceil(p.n, c.n[0]), p.o*p.rows()
+	parts, size := ceil(p.n, c.n[0]), p.groups*p.o*p.rows()
 	sums := scratchOf[T](c).take(parts * size)
 	cpu.Each(parts, c.run)
 	dw := data[T](c.t[0])
