@@ -265,6 +265,28 @@ func (c *goldenCase) checkParams(p *peer, net *nn.Params, eps float64) {
 	}
 }
 
+// Multiplications and additions as torch counts them.
+func TestGoldenCosts(t *testing.T) {
+	ran := 0
+	for _, c := range goldenCases() {
+		if c.hints != nil {
+			continue
+		}
+		u := unet.New(nn.NewParams(gpu.CPU(), gpu.Float32).At(""), c.config)
+		blocks, sum := u.Costs(8, 8, 3)
+		for _, v := range blocks {
+			sum += v
+		}
+		if want := open(t, c.name).f.Meta["flops"]; fmt.Sprintf("%.0f", 4*sum) != want { // two samples, two operations
+			t.Errorf("%s: %.0f operations for two samples, torch counts %s", c.name, 4*sum, want)
+		}
+		ran++
+	}
+	if ran != 4 {
+		t.Errorf("%d cases, want 4", ran)
+	}
+}
+
 // Every parameter of published networks has a place here, of its shape, and all have one.
 func TestGoldenNames(t *testing.T) {
 	var all map[string]map[string][]int

@@ -17,6 +17,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel, UNet2DModel
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 OUT = "testdata/golden/unet/"
 
@@ -51,7 +52,8 @@ def save(name, model, inputs, leaves, run, whole):
     gen = torch.Generator().manual_seed(99)
     for k in leaves:
         inputs[k].requires_grad_(True)
-    out = run(inputs)
+    with FlopCounterMode(display=False) as count, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        out = run(inputs)
     cot = {k: draw(gen, *v.shape) for k, v in out.items()}
     sum((v * cot[k]).sum() for k, v in out.items()).backward()
     t = {"w." + k: p.detach().to(torch.float16) for k, p in model.named_parameters()}
@@ -72,8 +74,8 @@ def save(name, model, inputs, leaves, run, whole):
     for k in out:
         t["out." + k], t["cot." + k] = out[k].detach(), cot[k]
     t = {k: v.contiguous().clone() for k, v in t.items()}
-    save_file(t, OUT + name + ".safetensors", metadata={"names": json.dumps(names)})
-    print(name, sum(p.numel() for p in model.parameters()), "parameters")
+    save_file(t, OUT + name + ".safetensors", metadata={"names": json.dumps(names), "flops": str(count.get_total_flops())})
+    print(name, count.get_total_flops(), "operations", sum(p.numel() for p in model.parameters()), "parameters")
 
 
 def times(*v):
