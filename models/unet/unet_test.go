@@ -168,6 +168,36 @@ func TestGradients(t *testing.T) {
 	}
 }
 
+// The derivative in a direction of pictures and times, which consistency and mean flows need,
+// against differences.
+func TestDirections(t *testing.T) {
+	for name, c := range configs() {
+		u := built(c, gpu.Float64)
+		tape := nn.NewTape(gpu.CPU(), gpu.Float64)
+		at := func(h float64, jvp bool) (y []float64) {
+			tape.Run(func() {
+				x, time, in := given(tape, u.Takes(), 2, 20)
+				dx := gpu.CPU().FromAs(gpu.Float64, oracle.Normal(5, x.Value().Len()), x.Shape()...)
+				dt := gpu.CPU().From64([]float64{1, -0.5}, 2)
+				x, time = tape.Leaf(x.Add(tape.Input(dx).Scale(h)).Value()), tape.Leaf(time.Add(tape.Input(dt).Scale(h)).Value())
+				out := u.Forward(x, time, in)
+				if jvp {
+					out = tape.JVP(out, []*nn.Var{x, time}, []*gpu.Tensor{dx, dt})
+				}
+				y = append(y, out.Value().F64()...)
+			})
+			return y
+		}
+		const h = 1e-5
+		got, up, low := at(0, true), at(h, false), at(-h, false)
+		for i, v := range got {
+			if want := (up[i] - low[i]) / (2 * h); !(math.Abs(v-want) <= 1e-6*(1+math.Abs(want))) {
+				t.Fatalf("%s: %v at %d, differences give %v", name, v, i, want)
+			}
+		}
+	}
+}
+
 // A sample's prediction does not depend on what else is in the batch.
 func TestBatches(t *testing.T) {
 	u := built(everything(), gpu.Float64)
