@@ -62,6 +62,12 @@ func NewParams(dev *gpu.Device, dt gpu.DType) *Params {
 	return &Params{dev: dev, dt: dt, names: map[string]bool{}}
 }
 
+// Device is where the parameters live.
+func (ps *Params) Device() *gpu.Device { return ps.dev }
+
+// DType is the type of their elements.
+func (ps *Params) DType() gpu.DType { return ps.dt }
+
 // At is the scope of that name, with dots between its parts; "" is the whole network.
 func (ps *Params) At(name string) Scope { return Scope{ps, name} }
 
