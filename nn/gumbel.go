@@ -18,7 +18,10 @@ func ST(hard, soft *Var) *Var {
 	if !slices.Equal(hard.Shape(), soft.Shape()) {
 		panic(fmt.Sprintf("nn: ST: shapes %v and %v, want one", hard.Shape(), soft.Shape()))
 	}
-	y, _ := t.result(t.arena.View(hard.val, soft.Shape()...), reshapeBack, soft, nil, nil, nil)
+	y, n := t.result(t.arena.View(hard.val, soft.Shape()...), reshapeBack, soft, nil, nil, nil)
+	if n != nil {
+		n.ahead = reshapeAhead
+	}
 	return y
 }
 
