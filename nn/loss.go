@@ -98,3 +98,38 @@ func CosineSimilarity(x, y *Var, eps float64) *Var {
 	s := x.Shape()
 	return dot.Div(size).Reshape(s[:last]...)
 }
+
+// L1 is |x - y| of every element.
+func L1(x, y *Var) *Var { return x.Sub(y).Abs() }
+
+// SmoothL1 is (x - y)²/(2·beta) of every element where |x - y| is below beta, and |x - y| -
+// beta/2 elsewhere (Girshick 2015, arXiv 1504.08083).
+func SmoothL1(x, y *Var, beta float64) *Var {
+	if !(beta > 0) {
+		panic(fmt.Sprintf("nn: SmoothL1: beta %g, want > 0", beta))
+	}
+	d := L1(x, y)
+	m := d.Clip(0, beta) // d - m + m²/(2·beta)
+	return d.Sub(m).Add(m.Square().Scale(1 / (2 * beta)))
+}
+
+// The losses of critics and of what they judge. real and fake are the critic's results, of any
+// shape: high where it takes something for real. All are means.
+
+// HingeCritic is (mean max(0, 1 - real) + mean max(0, 1 + fake))/2 (Lim and Ye 2017, arXiv
+// 1705.02894).
+func HingeCritic(real, fake *Var) *Var {
+	return real.Affine(-1, 1).ReLU().Mean().Add(fake.Affine(1, 1).ReLU().Mean()).Scale(0.5)
+}
+
+// HingeGenerator is -mean fake.
+func HingeGenerator(fake *Var) *Var { return fake.Mean().Neg() }
+
+// SoftplusCritic is (mean softplus(-real) + mean softplus(fake))/2: the logarithmic loss of
+// Goodfellow et al. 2014, arXiv 1406.2661.
+func SoftplusCritic(real, fake *Var) *Var {
+	return real.Neg().Softplus().Mean().Add(fake.Softplus().Mean()).Scale(0.5)
+}
+
+// SoftplusGenerator is mean softplus(-fake), the non-saturating loss of the same paper.
+func SoftplusGenerator(fake *Var) *Var { return fake.Neg().Softplus().Mean() }
