@@ -24,10 +24,12 @@ func ImageNoise(seed, first uint64, p rng.Purpose) Noise {
 	return Noise{Seed: seed, Stream: uint64(p)<<48 | first}
 }
 
+// unitNormal is the coefficients of Normals.
+var unitNormal = []float64{0, 1}
+
 // Normals sets every row of out [B, ...] to its normals.
 func Normals(out *gpu.Tensor, z Noise) {
-	unit := [2]float64{0, 1}
-	noise("Normals", out, nil, unit[:], z)
+	noise("Normals", out, nil, unitNormal, z)
 }
 
 // AddNoise sets out to a·x + s·n with normals n made on the way; no noise is

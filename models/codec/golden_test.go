@@ -48,20 +48,15 @@ func (g *golden) read(name string) ([]float64, []int) {
 	return a.F64(), shape
 }
 
-// load gives the network the file's weights, under the peer's names; rename turns those that
-// are others here.
-func (g *golden) load(rename func(string) string) {
+// load gives the network the file's weights, under the peer's names.
+func (g *golden) load() {
 	g.t.Helper()
 	g.net.Init(1)
 	_, err := nn.LoadFrom(g.f, nn.LoadOptions{Rename: func(n string) string {
 		if !strings.HasPrefix(n, "w.") {
 			return ""
 		}
-		n = strings.TrimPrefix(n, "w.")
-		if rename != nil {
-			n = rename(n)
-		}
-		return n
+		return strings.TrimPrefix(n, "w.")
 	}}, nn.Part{Of: g.net})
 	if err != nil {
 		g.t.Fatal(err)
@@ -134,9 +129,8 @@ func (g *golden) indices(name string, got *gpu.Tensor) {
 	g.cases++
 }
 
-// gradients walks back and compares the gradients by inputs and the sums of all parameters;
-// names are the peer's, to ours by rename.
-func (g *golden) gradients(rename func(string) string) {
+// gradients walks back and compares the gradients by inputs and the sums of all parameters.
+func (g *golden) gradients() {
 	g.t.Helper()
 	g.tape.Backward(g.loss)
 	for name, v := range g.leaves {
@@ -156,9 +150,6 @@ func (g *golden) gradients(rename func(string) string) {
 		size = max(size, math.Abs(sums[2*i]), sums[2*i+1])
 	}
 	for i, n := range names {
-		if rename != nil {
-			n = rename(n)
-		}
 		p := g.net.Get(n)
 		if p == nil {
 			g.t.Fatalf("there is no parameter %s", n)
@@ -208,7 +199,7 @@ func TestGoldenKL(t *testing.T) {
 		for _, dt := range dtypes {
 			g := openGolden(t, dt, name)
 			k := codec.NewKL(g.net.At(""), c)
-			g.load(nil)
+			g.load()
 			g.tape.Run(func() {
 				d := k.Encode(g.input("x"))
 				z := d.Mean.AddMul(d.LogVar.Scale(0.5).Exp(), g.input("eps"))
@@ -216,7 +207,7 @@ func TestGoldenKL(t *testing.T) {
 				g.result("logvar", d.LogVar)
 				g.result("kl", d.KL())
 				g.result("y", k.Decode(z))
-				g.gradients(nil)
+				g.gradients()
 			})
 			g.done(4 + 2 + len(g.net.All()))
 		}
@@ -230,7 +221,7 @@ func TestGoldenVQ(t *testing.T) {
 			Config: codec.Config{Channels: 2, Latent: 3, Widths: []int{8, 12}, Groups: 4},
 			Book:   vq.Config{Codes: 11, Width: 4, Commit: 1, Pull: 0.25}, // the peer's weights are the other way round than the paper's
 		})
-		g.load(nil)
+		g.load()
 		g.tape.Run(func() {
 			x := g.input("x")
 			z, made := q.Encode(x, true)
@@ -241,7 +232,7 @@ func TestGoldenVQ(t *testing.T) {
 			idx := gpu.CPU().FromInt32(slices.Clone(made.Index.I32()), 2, 12)
 			want, _ := g.read("out.y")
 			g.near("decoded indices", q.DecodeIndices(g.tape, idx, 4, 3).Value(), want)
-			g.gradients(nil)
+			g.gradients()
 		})
 		g.done(5 + 1 + len(g.net.All()))
 	}
@@ -252,7 +243,7 @@ func TestGoldenViT(t *testing.T) {
 		c := codec.ViTConfig{Channels: 2, Size: 8, Patch: 2, Width: 16, Heads: 2, Hidden: 24, Depth: 2, Latent: 4, Codes: &vq.Config{Codes: 9, Width: 4, Normalize: true}}
 		g := openGolden(t, dt, "vit")
 		v := codec.NewViT(g.net.At(""), c)
-		g.load(nil)
+		g.load()
 		g.tape.Run(func() {
 			z, made := v.Encode(g.input("x"), codec.Text{}, true)
 			g.result("loss", made.Loss)
@@ -261,20 +252,20 @@ func TestGoldenViT(t *testing.T) {
 			want, _ := g.read("out.y")
 			idx := gpu.CPU().FromInt32(slices.Clone(made.Index.I32()), 2, 16)
 			g.near("decoded indices", v.DecodeIndices(g.tape, idx, codec.Text{}).Value(), want)
-			g.gradients(nil)
+			g.gradients()
 		})
 		g.done(4 + 1 + len(g.net.All()))
 
 		c.Tokens, c.Text, c.Codes = 3, 6, nil
 		g = openGolden(t, dt, "vit_tokens")
 		v = codec.NewViT(g.net.At(""), c)
-		g.load(nil)
+		g.load()
 		g.tape.Run(func() {
 			text := codec.Text{States: g.input("text"), Lens: gpu.CPU().FromInt32([]int32{5, 2}, 2)}
 			z, _ := v.Encode(g.input("x"), text, true)
 			g.result("z", z)
 			g.result("y", v.DecodeText(z, text))
-			g.gradients(nil)
+			g.gradients()
 		})
 		g.done(2 + 2 + len(g.net.All()))
 	}
@@ -286,7 +277,7 @@ func TestGoldenMotion(t *testing.T) {
 		m := codec.NewMotion(g.net.At(""), codec.MotionConfig{Channels: 7, Width: 12, Codes: vq.ResidualConfig{
 			Levels: 3, Book: vq.Config{Codes: 9, Width: 4, Commit: 0.02},
 		}})
-		g.load(nil)
+		g.load()
 		g.tape.Run(func() {
 			x := g.input("x")
 			z, made := m.Encode(x, true, 0)
@@ -297,7 +288,7 @@ func TestGoldenMotion(t *testing.T) {
 			idx := gpu.CPU().FromInt32(slices.Clone(made.Index.I32()), 2, 16, 3)
 			want, _ := g.read("out.y")
 			g.near("decoded indices", m.DecodeIndices(g.tape, idx, 3).Value(), want)
-			g.gradients(nil)
+			g.gradients()
 		})
 		g.done(5 + 1 + len(g.net.All()))
 	}
