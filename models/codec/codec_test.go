@@ -272,7 +272,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 	}
 }
 
-// A few steps on four samples at least halve the loss of every codec.
+// A few steps on two samples at least halve the loss of every codec.
 func TestCodecsLearn(t *testing.T) {
 	for name, m := range small(gpu.Float32) {
 		m.net.Init(1)

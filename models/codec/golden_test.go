@@ -2,6 +2,7 @@ package codec_test
 
 import (
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -292,4 +293,55 @@ func TestGoldenMotion(t *testing.T) {
 		})
 		g.done(5 + 1 + len(g.net.All()))
 	}
+}
+
+// A file with the names and shapes of CompVis, whose attention has convolutions, loads and
+// gives what diffusers gives.
+func TestGoldenKLFromCompVisFile(t *testing.T) {
+	g := openGolden(t, gpu.Float64, "kl")
+	back := map[string]string{} // from the names here to theirs
+	rename := codec.CompVisNames(2)
+	for _, n := range compVis(2, 1, nil) {
+		back[rename(n)] = n
+	}
+	for _, half := range []string{"encoder.down.1.block.0.", "decoder.up.0.block.0."} { // widths change there
+		for _, part := range []string{"weight", "bias"} {
+			n := half + "nin_shortcut." + part
+			back[rename(n)] = n
+		}
+	}
+	var entries []tensor.SafetensorsEntry
+	for _, n := range g.f.Names() {
+		n, ok := strings.CutPrefix(n, "w.")
+		if !ok {
+			continue
+		}
+		if back[n] == "" {
+			t.Fatalf("%s has no name there", n)
+		}
+		a, err := g.f.Read("w." + n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, shape, _ := g.f.Shape("w." + n)
+		if strings.Contains(n, "attentions") && len(shape) == 2 {
+			shape = append(slices.Clone(shape), 1, 1)
+		}
+		entries = append(entries, tensor.SafetensorsEntry{Name: "first_stage_model." + back[n], Array: tensor.FromF64(a.F64(), shape...)})
+	}
+	entries = append(entries, tensor.SafetensorsEntry{Name: "first_stage_model.loss.logvar", Array: tensor.FromF64([]float64{0}, 1)})
+	path := filepath.Join(t.TempDir(), "compvis.safetensors")
+	if err := tensor.WriteSafetensors(path, entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	c := codec.Config{Channels: 2, Latent: 3, Widths: []int{8, 12}, Groups: 4, PointAttention: true}
+	k := codec.NewKL(g.net.At(""), c)
+	g.net.Init(1)
+	if _, err := nn.Load(path, nn.LoadOptions{Rename: rename}, nn.Part{Of: g.net}); err != nil {
+		t.Fatal(err)
+	}
+	g.tape.Run(func() {
+		g.result("mean", k.Encode(g.input("x")).Mean)
+	})
+	g.done(1)
 }

@@ -1,14 +1,14 @@
-"""Writes testdata/golden/codec and testdata/golden/critic: tiny autoencoders of
-diffusers, and twins in torch of a vision transformer codec, of the motion codec,
-of a patch critic and of a distance of features, with weights, inputs, results
-and gradients. Run from the repository's root, with torch, diffusers and
-safetensors installed:
+"""Writes testdata/golden/codec, critic and nn: tiny autoencoders of diffusers;
+twins in torch of a vision transformer codec, of the motion codec, of a patch
+critic and of a distance of features, with weights, inputs, results and
+gradients; and feature maps that torch has resized. Run from the repository's
+root, with torch, diffusers and safetensors installed:
 
     python scripts/golden/codec.py
 
-Everything is computed in float64; weights and inputs are values of float16, in
+Networks are computed in float64; weights and inputs are values of float16, in
 which the weights are stored. The loss is the sum of the results times the
-weights cot.*; grad.* are its gradients by inputs, and sums.* has of every
+weights cot.*; grad.* are its gradients by inputs, and sums has of every
 parameter p, in the order of its name, p·g and g·g of its gradient g.
 """
 import json
@@ -342,7 +342,20 @@ def features():
     save("critic/features", m, {"a0": draw(gen, 2, 3, 4, 5), "b0": draw(gen, 2, 3, 4, 5), "a1": draw(gen, 2, 5, 2, 3), "b1": draw(gen, 2, 5, 2, 3)}, run)
 
 
+def resize():
+    gen, t = torch.Generator().manual_seed(14), {}
+    for kind in ("nearest", "area", "bilinear", "bicubic"):
+        for size, to in (((5, 4), (8, 8)), ((8, 6), (3, 5)), ((6, 6), (1, 12)), ((2, 3), (2, 7)), ((1, 1), (4, 3))):
+            x = draw(gen, 2, 2, *size)
+            key = f"{kind}.{size[0]}.{size[1]}.{to[0]}.{to[1]}"
+            t["in." + key], t["out." + key] = x, F.interpolate(x, to, mode=kind)
+    os.makedirs(OUT + "nn", exist_ok=True)
+    save_file(t, OUT + "nn/resize.safetensors")
+    os.chmod(OUT + "nn/resize.safetensors", 0o644)
+
+
 if __name__ == "__main__":
+    resize()
     kl()
     vq()
     vit()
