@@ -27,9 +27,9 @@ func TestKeysOfAContextOnce(t *testing.T) {
 		}
 	}
 	for want, f := range map[string]func(){
-		"ProjectKV: a layer of 2 contexts":   func() { two.ProjectKV(c.States) },
-		"ForwardKV: a layer of 2 contexts":   func() { two.ForwardKV(x, k, v, nil) },
-		"ProjectKV: states of shape [2 3 2]": func() { one.ProjectKV(x.Reshape(2, 3, 2, 4)) },
+		"ProjectKV: a layer of 2 contexts":     func() { two.ProjectKV(c.States) },
+		"ForwardKV: a layer of 2 contexts":     func() { two.ForwardKV(x, k, v, nil) },
+		"ProjectKV: states of shape [2 3 2 4]": func() { one.ProjectKV(x.Reshape(2, 3, 2, 4)) },
 	} {
 		func() {
 			defer func() {

@@ -3,6 +3,7 @@ package tower
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/nn"
@@ -106,4 +107,12 @@ func held(x *nn.Var) *gpu.Tensor {
 	y := x.Value().Like()
 	y.Copy(x.Value())
 	return y
+}
+
+// host is a tensor on the CPU that lives as long as the tape's step.
+func host(t *nn.Tape, dt gpu.DType, shape ...int) *gpu.Tensor {
+	if t.Device().CUDA() {
+		return gpu.CPU().New(dt, slices.Clone(shape)...) // a copy: shape itself stays on the stack
+	}
+	return t.Arena().New(dt, shape...)
 }
