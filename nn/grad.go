@@ -147,6 +147,9 @@ func (t *Tape) back(last, first int) {
 		}
 		if !t.partial || n.leads(t.session) {
 			n.back(t, n)
+			if t.watch != nil {
+				t.tellBack(n)
+			}
 		}
 		switch {
 		case v.grad == nil:

@@ -29,6 +29,9 @@ type Tape struct {
 	shape   []int // of the latest common shape, scratch
 	session int   // numbers walks; marks of Grad belong to one
 	partial bool  // the walk is Grad's: only what is marked gets a gradient
+
+	watch func(Made) // nil: nobody watches
+	made  map[*node]Made
 }
 
 // Var is a tensor on a tape. It is not used after the tape's next Run or Reset.
@@ -121,6 +124,7 @@ func (t *Tape) Reset() {
 	clear(t.params)
 	clear(t.consts)
 	clear(t.hooked)
+	clear(t.made)
 	t.hooked = t.hooked[:0]
 	t.off, t.frozen, t.partial = 0, t.frozen[:0], false
 }
@@ -298,12 +302,15 @@ func (t *Tape) result(val *gpu.Tensor, back func(*Tape, *node), a, b, c, d *Var)
 			needs = needs || x.needs
 		}
 	}
-	if !needs || !t.recording() {
-		return y, nil
+	var n *node
+	if needs && t.recording() {
+		n = t.nodes.next()
+		*n = node{back: back, at: t.nodes.used - 1, out: y, in: [4]*Var{a, b, c, d}}
+		y.node, y.needs = n, true
 	}
-	n := t.nodes.next()
-	*n = node{back: back, at: t.nodes.used - 1, out: y, in: [4]*Var{a, b, c, d}}
-	y.node, y.needs = n, true
+	if t.watch != nil {
+		t.tell(n, val, a, b, c, d)
+	}
 	return y, n
 }
 
