@@ -21,8 +21,9 @@ const (
 	Resample                // bootstrap and jackknife
 	Weights                 // initial values of a network
 	Dropout
-	Probe  // directions that estimate a trace
-	Bridge // path of noise over levels, see Brownian
+	Probe   // directions that estimate a trace
+	Bridge  // path of noise over levels, see Brownian
+	Noising // noise of a training example
 )
 
 // maxImage bounds the image index of ForImage; the purpose takes the bits above.
