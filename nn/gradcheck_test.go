@@ -29,8 +29,10 @@ func size(shape []int) int {
 	return n
 }
 
-// leaves are normals, the same in both dtypes.
-func (c *opCase) leaves(dt gpu.DType) []*gpu.Tensor {
+func (c *opCase) leaves(dt gpu.DType) []*gpu.Tensor { return c.leavesOn(gpu.CPU(), dt) }
+
+// leavesOn are normals, the same in both dtypes and on all devices.
+func (c *opCase) leavesOn(dev *gpu.Device, dt gpu.DType) []*gpu.Tensor {
 	var out []*gpu.Tensor
 	for i, s := range c.shapes {
 		v := oracle.Normal(uint64(100+i), size(s))
@@ -39,17 +41,23 @@ func (c *opCase) leaves(dt gpu.DType) []*gpu.Tensor {
 				v[j] = float32(c.start(float64(v[j])))
 			}
 		}
-		out = append(out, gpu.CPU().FromAs(dt, v, s...))
+		out = append(out, dev.FromAs(dt, v, s...))
 	}
 	return out
 }
 
-// run is the result and the gradients by all leaves of Σ w·y, w normals.
 func (c *opCase) run(t *testing.T, dt gpu.DType) (y *gpu.Tensor, grads []*gpu.Tensor) {
 	t.Helper()
-	tape := nn.NewTape(gpu.CPU(), dt)
+	return c.runOn(t, gpu.CPU(), dt)
+}
+
+// runOn is the result and the gradients by all leaves of Σ w·y, w normals, made on dev, as
+// tensors of the CPU.
+func (c *opCase) runOn(t *testing.T, dev *gpu.Device, dt gpu.DType) (y *gpu.Tensor, grads []*gpu.Tensor) {
+	t.Helper()
+	tape := nn.NewTape(dev, dt)
 	tape.Arena().Poison(true)
-	xs := c.leaves(dt)
+	xs := c.leavesOn(dev, dt)
 	tape.Run(func() {
 		var vs []*nn.Var
 		for _, x := range xs {
@@ -58,13 +66,13 @@ func (c *opCase) run(t *testing.T, dt gpu.DType) (y *gpu.Tensor, grads []*gpu.Te
 		out := c.f(tape, vs)
 		y = gpu.CPU().New(dt, out.Shape()...)
 		y.Copy(out.Value())
-		w := gpu.CPU().FromAs(dt, oracle.Normal(7, y.Len()), y.Shape()...)
+		w := dev.FromAs(dt, oracle.Normal(7, y.Len()), y.Shape()...)
 		tape.BackwardFrom(out, w)
 		for _, v := range vs {
 			if v.Grad() == nil {
 				t.Fatalf("no gradient reached an operand of shape %v", v.Shape())
 			}
-			g := v.Value().Like()
+			g := gpu.CPU().New(dt, v.Shape()...)
 			g.Copy(v.Grad())
 			grads = append(grads, g)
 		}

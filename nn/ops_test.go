@@ -34,7 +34,13 @@ func each(f func(v float64) float64) func(x [][]float64) []float64 {
 }
 
 func TestElementwise(t *testing.T) {
-	for name, c := range map[string]opCase{
+	for name, c := range elementwise() {
+		t.Run(name, c.check)
+	}
+}
+
+func elementwise() map[string]opCase {
+	cases := map[string]opCase{
 		"relu":     {f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].ReLU() }, want: each(func(v float64) float64 { return math.Max(v, 0) }), start: away},
 		"leaky":    {f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Map(ops.LeakyReLU(0.2)) }, want: each(func(v float64) float64 { return math.Max(v, 0.2*v) }), start: away},
 		"silu":     {f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].SiLU() }, want: each(func(v float64) float64 { return v / (1 + math.Exp(-v)) })},
@@ -57,10 +63,12 @@ func TestElementwise(t *testing.T) {
 		// A function after a result is done in place in the walk back; so is one of a result that is used twice not.
 		"chain": {f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Tanh().SiLU().Neg() }},
 		"twice": {f: func(_ *nn.Tape, x vars) *nn.Var { h := x[0].Tanh(); return h.SiLU().Mul(h).Add(h.Exp()) }},
-	} {
-		c.shapes = [][]int{{3, 19}}
-		t.Run(name, c.check)
 	}
+	for name, c := range cases {
+		c.shapes = [][]int{{3, 19}}
+		cases[name] = c
+	}
+	return cases
 }
 
 // repeated is f of two operands laid over shape out, as numpy repeats them.
@@ -89,6 +97,13 @@ func repeated(out, a, b []int, f func(x, y float64) float64) func(x [][]float64)
 }
 
 func TestPairs(t *testing.T) {
+	for name, c := range pairs() {
+		t.Run(name, c.check)
+	}
+}
+
+func pairs() map[string]opCase {
+	cases := map[string]opCase{}
 	shapes := []struct{ a, b, out []int }{
 		{[]int{2, 5, 18}, []int{2, 5, 18}, []int{2, 5, 18}}, {[]int{4, 18}, []int{18}, []int{4, 18}}, {[]int{18}, []int{3, 18}, []int{3, 18}},
 		{[]int{2, 3, 17}, []int{2, 1, 17}, []int{2, 3, 17}}, {[]int{3, 7}, []int{3, 1}, []int{3, 7}}, {[]int{3, 7}, []int{1}, []int{3, 7}},
@@ -111,14 +126,13 @@ func TestPairs(t *testing.T) {
 			if name == "div" {
 				c.start = positive
 			}
-			t.Run(fmt.Sprint(name, s.a, s.b), c.check)
+			cases[fmt.Sprint(name, s.a, s.b)] = c
 		}
 	}
-	gate := opCase{shapes: [][]int{{2, 3, 5}, {2, 1, 5}, {2, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].AddMul(x[1], x[2]) }}
-	t.Run("gate", gate.check)
-	same := opCase{shapes: [][]int{{2, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Add(x[0]).Mul(x[0]).Sub(x[0]) },
+	cases["gate"] = opCase{shapes: [][]int{{2, 3, 5}, {2, 1, 5}, {2, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].AddMul(x[1], x[2]) }}
+	cases["one operand twice"] = opCase{shapes: [][]int{{2, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Add(x[0]).Mul(x[0]).Sub(x[0]) },
 		want: each(func(v float64) float64 { return 2*v*v - v })}
-	t.Run("one operand twice", same.check)
+	return cases
 }
 
 // Of equal operands the first has the whole gradient.

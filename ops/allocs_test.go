@@ -15,6 +15,7 @@ import (
 func TestStepsAllocateNothing(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		x, y, z := dev.Zeros(gpu.Float32, 4, 300), dev.Zeros(gpu.Float32, 4, 300), dev.Zeros(gpu.Float32, 4, 300)
+		row, four, one := dev.Zeros(gpu.Float32, 300), dev.Zeros(gpu.Float32, 4), dev.Zeros(gpu.Float32)
 		c, w := []float64{1, 2, 3}, []float64{3}
 		pair := []float64{0.5, 0.5}
 		spread := make([]float64, 4)
@@ -25,6 +26,19 @@ func TestStepsAllocateNothing(t *testing.T) {
 			"Clamp":       func() { ops.Clamp(x, x, -1, 1) },
 			"AddNoise":    func() { ops.AddNoise(x, x, pair, ops.Noise{}) },
 			"Guide":       func() { ops.Guide(x, y, z, w, 0) },
+			"Map":         func() { ops.Map(x, y, ops.GELU) },
+			"MapBackward": func() { ops.MapBackward(x, y, z, ops.GELU, true) },
+			"Affine":      func() { ops.Affine(x, 1, y, 2, z, 3, true) },
+			"Fill":        func() { ops.Fill(x, 1) },
+			"Mul":         func() { ops.Mul(x, y, row, true) },
+			"WhereEqual":  func() { ops.WhereEqual(x, y, row, z, row, true) },
+			"SumTo":       func() { ops.SumTo(row, x, y, true); ops.SumTo(one, x, nil, false) },
+			"SumTo alike": func() { ops.SumTo(x, y, z, false) },
+			"Squared":     func() { ops.SquaredError(four, x, y); ops.SquaredErrorBackward(x, y, z, four, 1, false) },
+			"Dropout":     func() { ops.Dropout(x, y, ops.Mask{P: 0.5}, false) },
+			"Adam":        func() { ops.Adam(x, y, z, x, 0, x.Len(), ops.AdamConfig{Beta1: 0.9, Beta2: 0.9, Eps: 1}) },
+			"Lion":        func() { ops.Lion(x, y, z, 0, x.Len(), ops.LionConfig{}) },
+			"SGD":         func() { ops.SGD(x, y, z, 0, x.Len(), ops.SGDConfig{Momentum: 0.5}) },
 		} {
 			f()
 			if n := testing.AllocsPerRun(20, f); n >= 1 {
@@ -34,6 +48,9 @@ func TestStepsAllocateNothing(t *testing.T) {
 		if !dev.CUDA() {
 			if n := testing.AllocsPerRun(20, func() { ops.RowVariance(spread, x) }); n >= 1 {
 				t.Errorf("RowVariance: %v allocations on the heap per call", n)
+			}
+			if n := testing.AllocsPerRun(20, func() { ops.SumSquares(x) }); n >= 1 {
+				t.Errorf("SumSquares: %v allocations on the heap per call", n)
 			}
 			return
 		}
@@ -45,6 +62,8 @@ func TestStepsAllocateNothing(t *testing.T) {
 			ops.Guide(x, y, z, each[:4], 0.5)
 			ops.DynamicThreshold(x, x, 0.9, 1, math.Inf(1))
 			ops.RowVariance(spread, x)
+			ops.SumSquares(x)
+			ops.SumTo(one, x, y, true)
 		}
 		all()
 		if err := dev.Sync(); err != nil {

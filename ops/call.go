@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 )
@@ -97,20 +98,28 @@ func data[T cpu.Float](t *gpu.Tensor) []T {
 	return any(t.F64()).([]T)
 }
 
-// onCPU panics unless all tensors that are not nil are float32, or all float64,
-// and on the CPU: the operations that networks are trained with have no CUDA
-// kernels here.
+// onCPU is streamOf for operations without CUDA kernels: it panics when a tensor is on a GPU.
 func onCPU(op string, ts ...*gpu.Tensor) {
+	oneFloat(op, ts)
+	for i, t := range ts {
+		if t != nil && t.Device().CUDA() {
+			fail(op, "operand %d is on %v, for which there is no kernel of this operation; move it to the CPU with To", i, t.Device())
+		}
+	}
+}
+
+// streamOf is where an operation on these tensors is launched, nil on the CPU. It panics unless all
+// that are not nil are float32, or all float64, and on one device.
+func streamOf(op string, ts ...*gpu.Tensor) *cuda.Stream {
+	oneFloat(op, ts)
+	return sameDevice(op, ts...).Stream()
+}
+
+func oneFloat(op string, ts []*gpu.Tensor) {
 	first := ts[0]
 	for i, t := range ts {
-		if t == nil {
-			continue
-		}
-		if t.DType() != first.DType() || t.DType() != gpu.Float32 && t.DType() != gpu.Float64 {
+		if t != nil && (t.DType() != first.DType() || t.DType() != gpu.Float32 && t.DType() != gpu.Float64) {
 			fail(op, "operand %d is %v, the first %v, want float32 or float64 for all", i, t.DType(), first.DType())
-		}
-		if t.Device().CUDA() {
-			fail(op, "operand %d is on %v, for which there is no kernel of this operation; move it to the CPU with To", i, t.Device())
 		}
 	}
 }

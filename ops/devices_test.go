@@ -31,6 +31,12 @@ func TestMixedDevices(t *testing.T) {
 				"LinComb":    func() { ops.LinComb(x.Like(), []float64{1, 2}, x, y) },
 				"Moments":    func() { ops.Moments(other.Zeros(gpu.Float64, 1, 4), d, x) },
 				"Covariance": func() { ops.Covariance(d, dev.Zeros(gpu.Float64, 1, 4), y, 1) },
+				"Map":        func() { ops.Map(x, y, ops.SiLU) },
+				"Affine":     func() { ops.Affine(x, 1, x, 1, y, 0, false) },
+				"Mul":        func() { ops.Mul(x, x, y, false) },
+				"SumTo":      func() { ops.SumTo(dev.Empty(4), y, nil, false) },
+				"Adam":       func() { ops.Adam(x, x, x, y, 0, 16, ops.AdamConfig{}) },
+				"Dropout":    func() { ops.Dropout(x, y, ops.Mask{}, false) },
 				"Eigh":       func() { _ = ops.Eigh(dev.Zeros(gpu.Float64, 1, 4), nil, e) },
 				"Sqrtm":      func() { _, _ = ops.Sqrtm(d, nil, e) },
 				"Attention": func() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -15,13 +16,22 @@ type Mask struct {
 	P                  float64 // share of elements that go, in [0, 1)
 }
 
+// limit is P in words: those below it are left out.
+func (m *Mask) limit() uint64 { return uint64(math.Round(m.P * (1 << 32))) }
+
 // Dropout sets out to x/(1-P) without the elements that the mask leaves out, which become
-// 0, or adds that to out; it is its own gradient. out may be x without acc.
+// 0, or adds that to out; it is its own gradient. out may be x without acc. All devices
+// give the same bits.
 func Dropout(out, x *gpu.Tensor, m Mask, acc bool) {
-	onCPU("Dropout", out, x)
+	s := streamOf("Dropout", out, x)
 	sameShape("Dropout", out, x)
 	if !(m.P >= 0 && m.P < 1) {
 		fail("Dropout", "share %g of elements, want 0 <= share < 1", m.P)
+	}
+	if s != nil {
+		k := byWidth(out, kernels.DropoutF32, kernels.DropoutF64)
+		k(s, vectorGrid(out, out.Len()), out.Ptr(), x.Ptr(), 1/(1-m.P), m.limit(), m.Seed, m.Stream, m.From, flag(acc), int64(out.Len()))
+		return
 	}
 	c := newCall(dropoutBlock, out, x)
 	c.mask, c.acc = m, acc
@@ -40,7 +50,7 @@ func dropoutBlock(c *call, _ *cpu.Worker, i int) {
 func dropout[T cpu.Float](out, x []T, m *Mask, at uint64, acc bool) {
 	s := *rng.New(m.Seed, m.Stream)
 	s.Seek(m.From + at)
-	limit := uint64(math.Round(m.P * (1 << 32)))
+	limit := m.limit()
 	scale := T(1 / (1 - m.P))
 	for i, v := range x {
 		v *= scale

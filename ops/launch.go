@@ -26,6 +26,19 @@ func byDType[F any](dt gpu.DType, f32, f64, f16, bf16 F) F {
 	return f32
 }
 
+// byWidth is the one of a kernel's two versions that is for t, float32 or float64.
+func byWidth[F any](t *gpu.Tensor, f32, f64 F) F {
+	if t.Double() {
+		return f64
+	}
+	return f32
+}
+
+// vectorGrid is the grid of an elementwise kernel of n elements like t's, 16 bytes a thread.
+func vectorGrid(t *gpu.Tensor, n int) cuda.Grid {
+	return cuda.Grid1(n, vectorBlock*16/t.DType().Size(), vectorBlock)
+}
+
 // ceil is ⌈n/size⌉.
 func ceil(n, size int) int { return (n + size - 1) / size }
 

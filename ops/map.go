@@ -3,6 +3,7 @@ package ops
 import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Func is a function of one variable, applied to every element.
@@ -53,8 +54,13 @@ const mapBlock = 1 << 13
 // Map sets out to f(x). out may be x. It panics unless shapes, dtypes (float32 or
 // float64) and devices agree.
 func Map(out, x *gpu.Tensor, f Func) {
-	onCPU("Map", out, x)
+	s := streamOf("Map", out, x)
 	sameShape("Map", out, x)
+	if s != nil {
+		k := byWidth(out, kernels.MapF32, kernels.MapF64)
+		k(s, vectorGrid(out, out.Len()), out.Ptr(), x.Ptr(), int32(f.f), f.a, f.b, int64(out.Len()))
+		return
+	}
 	c := newCall(mapBlockOf, out, x)
 	c.fun, c.f[0], c.f[1] = f.f, f.a, f.b
 	c.each(ceil(out.Len(), mapBlock))
@@ -71,8 +77,13 @@ func mapBlockOf(c *call, _ *cpu.Worker, i int) {
 
 // MapBackward sets dx to dy·f'(x), or adds that to dx. dx may be dy.
 func MapBackward(dx, x, dy *gpu.Tensor, f Func, acc bool) {
-	onCPU("MapBackward", dx, x, dy)
+	s := streamOf("MapBackward", dx, x, dy)
 	sameShape("MapBackward", dx, x, dy)
+	if s != nil {
+		k := byWidth(dx, kernels.MapBackwardF32, kernels.MapBackwardF64)
+		k(s, vectorGrid(dx, dx.Len()), dx.Ptr(), x.Ptr(), dy.Ptr(), int32(f.f), f.a, f.b, flag(acc), int64(dx.Len()))
+		return
+	}
 	c := newCall(mapBackBlock, dx, x, dy)
 	c.fun, c.f[0], c.f[1], c.acc = f.f, f.a, f.b, acc
 	c.each(ceil(dx.Len(), mapBlock))
@@ -90,8 +101,13 @@ func mapBackBlock(c *call, _ *cpu.Worker, i int) {
 // Affine sets out to p·x + q·y + r, or adds that to out; y is nil for q = 0. out
 // may be x or y.
 func Affine(out *gpu.Tensor, p float64, x *gpu.Tensor, q float64, y *gpu.Tensor, r float64, acc bool) {
-	onCPU("Affine", out, x, y)
+	s := streamOf("Affine", out, x, y)
 	sameShape("Affine", out, x, y)
+	if s != nil {
+		k := byWidth(out, kernels.AffineF32, kernels.AffineF64)
+		k(s, vectorGrid(out, out.Len()), out.Ptr(), p, x.Ptr(), q, ptr(y), r, flag(acc), int64(out.Len()))
+		return
+	}
 	c := newCall(affineBlock, out, x, y)
 	c.f[0], c.f[1], c.f[2], c.acc = p, q, r, acc
 	c.each(ceil(out.Len(), cpu.VecChunk))
@@ -114,13 +130,16 @@ func affine[T cpu.Float](c *call, lo, hi int) {
 	cpu.Blend(data[T](c.t[0])[lo:hi], c.acc, c.f[0], data[T](c.t[1])[lo:hi], c.f[1], y, c.f[2])
 }
 
-// Fill sets every element of t, of float32 or float64, to v. On a GPU v is 0.
+// Fill sets every element of t, of float32 or float64, to v; on a GPU any dtype to 0.
 func Fill(t *gpu.Tensor, v float64) {
 	if t.Device().CUDA() && v == 0 {
 		t.Device().Stream().Memset(t.Ptr(), 0, t.Len()*t.DType().Size())
 		return
 	}
-	onCPU("Fill", t)
+	if s := streamOf("Fill", t); s != nil {
+		byWidth(t, kernels.FillF32, kernels.FillF64)(s, vectorGrid(t, t.Len()), t.Ptr(), v, int64(t.Len()))
+		return
+	}
 	if t.Double() {
 		fill(t.F64(), v)
 	} else {

@@ -3,6 +3,7 @@ package ops
 import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // SquaredError sets loss[b] to the mean of (x - y)² over row b of x and y, [B, ...].
@@ -10,10 +11,16 @@ import (
 // unless shapes, dtypes (float32 or float64) and devices agree.
 func SquaredError(loss, x, y *gpu.Tensor) {
 	const op = "SquaredError"
-	onCPU(op, loss, x, y)
+	s := streamOf(op, loss, x, y)
 	n := errorCheck(op, loss, x, y)
 	if x.Len() == 0 {
 		Fill(loss, 0)
+		return
+	}
+	if s != nil {
+		double := x.Double()
+		r := reduction{op: op, out: loss.Ptr(), a: x.Ptr(), b: y.Ptr(), from64: double, to64: double, term: squaredDifferences, scale: 1 / float64(n)}
+		r.launch(s, loss.Len(), n, 1)
 		return
 	}
 	c := newCall(errorRow, loss, x, y)
@@ -60,10 +67,16 @@ func errorOf[T cpu.Float](c *call, b int) {
 // that to dx: SquaredError's gradient by x with sign 1, by y with sign -1.
 func SquaredErrorBackward(dx, x, y, g *gpu.Tensor, sign float64, acc bool) {
 	const op = "SquaredErrorBackward"
-	onCPU(op, dx, x, y, g)
+	s := streamOf(op, dx, x, y, g)
 	n := errorCheck(op, g, x, y)
 	sameShape(op, x, dx)
 	if x.Len() == 0 {
+		return
+	}
+	if s != nil {
+		at, blocks := rowGrid(op, dx, n, 1)
+		k := byWidth(dx, kernels.ErrorBackwardF32, kernels.ErrorBackwardF64)
+		k(s, at, dx.Ptr(), x.Ptr(), y.Ptr(), g.Ptr(), sign*2/float64(n), flag(acc), int64(n), int32(blocks))
 		return
 	}
 	c := newCall(errorBackRow, dx, x, y, g)

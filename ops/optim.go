@@ -3,8 +3,10 @@ package ops
 import (
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // AdamConfig is one step of Adam (Kingma and Ba 2015, arXiv 1412.6980), with the
@@ -23,23 +25,38 @@ type AdamConfig struct {
 // (1-Beta1)·d, v = Beta2·v + (1-Beta2)·d², p = Keep·p - Step·m/(√v·Root + Eps). All
 // tensors have one length and dtype (float32 or float64).
 func Adam(p, m, v, grad *gpu.Tensor, lo, hi int, cfg AdamConfig) {
-	optimiser("Adam", lo, hi, p, m, v, grad)
+	if s := optimiser("Adam", lo, hi, p, m, v, grad); s != nil {
+		k, size := byWidth(p, kernels.AdamF32, kernels.AdamF64), lo*p.DType().Size()
+		k(s, vectorGrid(p, hi-lo), address(p, size), address(m, size), address(v, size), address(grad, size),
+			cfg.Scale, cfg.L2, cfg.Beta1, cfg.Beta2, cfg.Step, cfg.Root, cfg.Eps, cfg.Keep, int64(hi-lo))
+		return
+	}
 	c := newCall(adamBlock, p, m, v, grad)
 	c.n[0], c.n[1] = lo, hi
 	c.adam = cpu.Adam(cfg)
 	c.each(ceil(hi-lo, mapBlock))
 }
 
-func optimiser(op string, lo, hi int, ts ...*gpu.Tensor) {
-	onCPU(op, ts...)
+// optimiser is streamOf for operands of one length, of which those that are nil are none.
+func optimiser(op string, lo, hi int, ts ...*gpu.Tensor) *cuda.Stream {
+	s := streamOf(op, ts...)
 	for i, t := range ts {
-		if t.Len() != ts[0].Len() {
+		if t != nil && t.Len() != ts[0].Len() {
 			fail(op, "operand %d has %d elements, the parameters %d", i, t.Len(), ts[0].Len())
 		}
 	}
 	if lo < 0 || hi < lo || hi > ts[0].Len() {
 		fail(op, "elements %d to %d of %d", lo, hi, ts[0].Len())
 	}
+	return s
+}
+
+// address is where a piece of t begins, that many bytes behind its start; 0 where there is none.
+func address(t *gpu.Tensor, bytes int) cuda.Ptr {
+	if t == nil || t.Ptr() == 0 {
+		return 0
+	}
+	return t.Ptr() + cuda.Ptr(bytes)
 }
 
 func adamBlock(c *call, _ *cpu.Worker, i int) {
@@ -68,7 +85,12 @@ type LionConfig struct {
 // Lion makes a step of elements lo to hi: with d = Scale·grad, p = Keep·p -
 // LR·sign(Beta1·m + (1-Beta1)·d), then m = Beta2·m + (1-Beta2)·d.
 func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
-	optimiser("Lion", lo, hi, p, m, grad)
+	if s := optimiser("Lion", lo, hi, p, m, grad); s != nil {
+		k, size := byWidth(p, kernels.LionF32, kernels.LionF64), lo*p.DType().Size()
+		k(s, vectorGrid(p, hi-lo), address(p, size), address(m, size), address(grad, size),
+			cfg.Scale, cfg.Beta1, cfg.Beta2, cfg.LR, cfg.Keep, int64(hi-lo))
+		return
+	}
 	c := newCall(lionBlock, p, m, grad)
 	c.n[0], c.n[1] = lo, hi
 	c.lion = cpu.Lion(cfg)
@@ -93,14 +115,16 @@ type SGDConfig struct {
 }
 
 // SGD makes a step of elements lo to hi: with d = grad + Decay·p, v = Momentum·v + d and p
-// = p - LR·v, or p - LR·(d + Momentum·v) with Nesterov. v is nil without momentum. It
-// changes grad.
+// = p - LR·v, or p - LR·(d + Momentum·v) with Nesterov. v is nil without momentum. The
+// CPU's changes grad.
 func SGD(p, v, grad *gpu.Tensor, lo, hi int, cfg SGDConfig) {
-	optimiser("SGD", lo, hi, p, grad)
-	c := newCall(sgdBlock, p, v, grad)
-	if v != nil {
-		optimiser("SGD", lo, hi, p, v)
+	if s := optimiser("SGD", lo, hi, p, v, grad); s != nil {
+		k, size := byWidth(p, kernels.SgdF32, kernels.SgdF64), lo*p.DType().Size()
+		k(s, vectorGrid(p, hi-lo), address(p, size), address(v, size), address(grad, size),
+			cfg.Decay, cfg.Momentum, flag(cfg.Nesterov), cfg.LR, int64(hi-lo))
+		return
 	}
+	c := newCall(sgdBlock, p, v, grad)
 	c.n[0], c.n[1], c.sgd = lo, hi, cfg
 	c.each(ceil(hi-lo, mapBlock))
 }
@@ -133,9 +157,12 @@ func sgdOf[T cpu.Float](c *call, i int) {
 }
 
 // SumSquares is the sum of the squares of t's elements in float64, in fixed pieces
-// that are added in order; NaN or an infinity where an element is not finite.
+// that are added in order; NaN or an infinity where an element is not finite. A GPU waits
+// for the answer, which is NaN when the device has failed.
 func SumSquares(t *gpu.Tensor) float64 {
-	onCPU("SumSquares", t)
+	if s := streamOf("SumSquares", t); s != nil {
+		return launchSquares(s, t)
+	}
 	c := newCall(squaresBlock, t)
 	c.n[0], c.n[1] = 0, t.Len()
 	n := ceil(t.Len(), mapBlock)

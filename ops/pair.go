@@ -1,8 +1,12 @@
 package ops
 
 import (
+	"math"
+
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // maxAxes is the most axes that operands which are repeated may have.
@@ -87,6 +91,30 @@ func (a *axes) at(r int) (x, y int) {
 	return x, y
 }
 
+// walk is axes as kernels take them: those before the last at the end of the arrays.
+type walk struct {
+	axes, last, stepA, stepB int32
+	size, a, b               [maxAxes - 1]int32
+}
+
+// walk lays out x for a result of n elements.
+func (x *axes) walk(op string, n int) (w walk) {
+	last := x.k - 1
+	w.stepA, w.stepB = int32(x.step[0][last]), int32(x.step[1][last])
+	if last == 0 {
+		return w
+	}
+	if n > math.MaxInt32 {
+		fail(op, "%d elements with operands that repeat; a GPU takes 2^31-1; use a smaller batch", n)
+	}
+	w.axes, w.last = int32(last), int32(x.size[last])
+	for i := range last {
+		at := len(w.size) - last + i
+		w.size[at], w.a[at], w.b[at] = int32(x.size[i]), int32(x.step[0][i]), int32(x.step[1][i])
+	}
+	return w
+}
+
 // Add sets out to a + b, or adds that to out. a and b repeat along axes that they
 // lack or have with size 1, as numpy's do. out may be an operand of its own
 // shape. It panics when shapes do not fit, and unless dtypes (float32 or
@@ -109,9 +137,13 @@ func Minimum(out, a, b *gpu.Tensor, acc bool) { pair("Minimum", cpu.PairMin, out
 func Maximum(out, a, b *gpu.Tensor, acc bool) { pair("Maximum", cpu.PairMax, out, a, b, acc) }
 
 func pair(op string, f cpu.Pair, out, a, b *gpu.Tensor, acc bool) {
-	onCPU(op, out, a, b)
+	s := streamOf(op, out, a, b)
 	x := broadcast(op, out.Shape(), a, b)
 	if out.Len() == 0 {
+		return
+	}
+	if s != nil {
+		launchPair(op, s, f, out, a, b, acc, &x)
 		return
 	}
 	last := x.size[x.k-1]
@@ -128,6 +160,13 @@ func pair(op string, f cpu.Pair, out, a, b *gpu.Tensor, acc bool) {
 	c.n[0] = max(1, cpu.VecChunk/last) // rows at a time
 	c.ax = x
 	c.each(ceil(x.rows(), c.n[0]))
+}
+
+func launchPair(op string, s *cuda.Stream, f cpu.Pair, out, a, b *gpu.Tensor, acc bool, x *axes) {
+	k, g, w := byWidth(out, kernels.PairF32, kernels.PairF64), vectorGrid(out, out.Len()), x.walk(op, out.Len())
+	k(s, g, out.Ptr(), a.Ptr(), b.Ptr(), int32(f), flag(acc), w.stepA, w.stepB, int64(out.Len()), w.axes, w.last,
+		w.size[0], w.size[1], w.size[2], w.size[3], w.size[4], w.size[5], w.size[6],
+		w.a[0], w.a[1], w.a[2], w.a[3], w.a[4], w.a[5], w.a[6], w.b[0], w.b[1], w.b[2], w.b[3], w.b[4], w.b[5], w.b[6])
 }
 
 // pairSpan does a piece of a single row.
@@ -167,10 +206,17 @@ func pairPart[T cpu.Float](c *call, o, rows, n, at, lda, ia, bt, ldb, ib int) {
 // element whose first operand equals b too gets 0, so that one of two equals has it.
 func WhereEqual(out, g, a, b, first *gpu.Tensor, but bool) {
 	const op = "WhereEqual"
-	onCPU(op, out, g, a, b, first)
+	s := streamOf(op, out, g, a, b, first)
 	sameShape(op, out, g, b)
 	x := broadcast(op, out.Shape(), a, first)
 	if out.Len() == 0 {
+		return
+	}
+	if s != nil {
+		k, at, w := byWidth(out, kernels.WhereEqualF32, kernels.WhereEqualF64), vectorGrid(out, out.Len()), x.walk(op, out.Len())
+		k(s, at, out.Ptr(), g.Ptr(), b.Ptr(), a.Ptr(), first.Ptr(), flag(but), w.stepA, w.stepB, int64(out.Len()), w.axes, w.last,
+			w.size[0], w.size[1], w.size[2], w.size[3], w.size[4], w.size[5], w.size[6],
+			w.a[0], w.a[1], w.a[2], w.a[3], w.a[4], w.a[5], w.a[6], w.b[0], w.b[1], w.b[2], w.b[3], w.b[4], w.b[5], w.b[6])
 		return
 	}
 	if out.Double() {

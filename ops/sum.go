@@ -19,11 +19,11 @@ const (
 // shape as an operand of Add is, would repeat; with b, like a or repeated to its
 // shape along the same axes, of the products a·b; or adds that to out. It is what
 // turns the gradient of a result into that of an operand. Partial sums are in the
-// dtype, in fixed pieces, and are added up in float64 in order. It panics when
+// dtype (on a GPU in float64), in fixed pieces, and are added up in float64 in order. It panics when
 // shapes do not fit, and unless dtypes (float32 or float64) and devices agree.
 func SumTo(out, a, b *gpu.Tensor, acc bool) {
 	const op = "SumTo"
-	onCPU(op, out, a, b)
+	s := streamOf(op, out, a, b)
 	if b != nil {
 		sameShape(op, a, b)
 	}
@@ -32,6 +32,10 @@ func SumTo(out, a, b *gpu.Tensor, acc bool) {
 		if !acc {
 			Fill(out, 0)
 		}
+		return
+	}
+	if s != nil {
+		launchSumTo(op, s, &x, out, a, b, acc)
 		return
 	}
 	c := newCall(nil, out, a, b)

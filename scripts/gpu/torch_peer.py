@@ -140,6 +140,19 @@ def lincomb(o, dev):
     return {"mul, add": run}
 
 
+def activation(o, dev):
+    x = torch.randn(o["n"], device=dev, dtype=DTYPES[o["dtype"]])
+    f = {"silu": F.silu, "gelu": F.gelu, "sin": torch.sin}[o["f"]]
+    return {o["f"]: lambda: f(x)}
+
+
+def adamw(o, dev):
+    p = torch.randn(o["n"], device=dev, dtype=DTYPES[o["dtype"]]).requires_grad_()
+    p.grad = torch.randn_like(p)
+    opt = torch.optim.AdamW([p], lr=1e-6, fused=True)
+    return {"fused": opt.step}
+
+
 def randn(o, dev):
     y = torch.empty(o["n"], device=dev, dtype=DTYPES[o["dtype"]])
     return {"normal_": y.normal_}
@@ -165,7 +178,7 @@ def resize(o, dev):
     return {"interpolate antialias": lambda: F.interpolate(x, size=(o["to"], o["to"]), mode=o["mode"], antialias=o["mode"] in ("bilinear", "bicubic"))}
 
 
-OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, randn, sort, quantile, var, resize)}
+OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, activation, adamw, randn, sort, quantile, var, resize)}
 
 
 def parse(spec):

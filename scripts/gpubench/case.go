@@ -33,6 +33,8 @@ type Case struct {
 	//	cov n=10000 d=2048 dtype=f64
 	//	lincomb n=16777216 terms=3 dtype=f32
 	//	randn n=16777216 dtype=f32
+	//	activation n=16777216 f=silu dtype=f32   (f: silu, gelu or sin)
+	//	adamw n=16777216 dtype=f32           (a fused step)
 	//	sort n=16777216 dtype=i32
 	//	quantile b=64 n=3072 dtype=f32
 	//	resize b=16 c=3 h=256 w=256 to=299 mode=bicubic

@@ -137,4 +137,25 @@ var mutations = []mutation{
 		old: "        if (e >= size) break;\n        double r =", new: "        double r =",
 		kernels: "noise_f32", detector: "asan",
 	},
+	// Training, elementwise and sums.
+	{
+		name: "elements-end", kind: "missing bounds check", file: "elements.h",
+		old: "        if (e < p.n) x[e] = r[i];", new: "        x[e] = r[i];",
+		kernels: "(affine|dropout|pair)_f32", detector: "asan", test: "TestAffine",
+	},
+	{
+		name: "repeat-row", kind: "wrong index", file: "repeat.h",
+		old: "        r = rest;\n    }\n    at = i;", new: "    }\n    at = i;",
+		kernels: "pair_.*", detector: "result", test: "TestPairs",
+	},
+	{
+		name: "sum-lanes", kind: "missing __syncthreads", file: "sum.cu",
+		old: "    of[tid] = s;\n    __syncthreads();", new: "    of[tid] = s;",
+		kernels: "sum_(part_)?f(32|64)", detector: "result", test: "TestSumTo",
+	},
+	{
+		name: "optim-tail", kind: "missing bounds check", file: "elements.h",
+		old: "r[i] = e < p.n ? x[e] : T(0);", new: "r[i] = x[e];",
+		kernels: "(adam|lion|sgd)_f(32|64)", detector: "asan", test: "TestLion",
+	},
 }
