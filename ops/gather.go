@@ -5,6 +5,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Gather sets row i of out, [..., D], to row ids[i] of table, [K, D]: an embedding. It
@@ -67,7 +68,7 @@ func scatterAdd[T cpu.Float](table, dy []T, ids []int32, d int) {
 // A row with NaN gives the first NaN. It panics on rows of no elements.
 func ArgMax(at, top, x *gpu.Tensor) {
 	const op = "ArgMax"
-	onCPU(op, x, top)
+	s := streamOf(op, x, top)
 	rows, n := lastAxis(op, x)
 	wantRows(op, "at", at, rows)
 	if n == 0 || at.DType() != gpu.Int32 {
@@ -75,6 +76,14 @@ func ArgMax(at, top, x *gpu.Tensor) {
 	}
 	if top != nil {
 		wantRows(op, "top", top, rows)
+	}
+	sameDevice(op, x, at)
+	if s != nil {
+		if rows > 0 {
+			g, threads := rowTeams(op, rows, n)
+			byWidth(x, kernels.ArgmaxF32, kernels.ArgmaxF64)(s, g, at.Ptr(), ptr(top), x.Ptr(), int64(rows), int32(n), threads)
+		}
+		return
 	}
 	if x.Double() {
 		argMax(at.I32(), data[float64](top), x.F64(), n)

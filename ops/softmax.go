@@ -1,8 +1,10 @@
 package ops
 
 import (
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // softmaxBlock is about how many elements a worker takes at a time.
@@ -29,10 +31,17 @@ func (c *call) rowSpan(i int) (first, rows, cols int) {
 // row of x. out may be x. It panics unless shapes, dtypes (float32 or float64) and
 // devices agree.
 func Softmax(out, x *gpu.Tensor) {
-	onCPU("Softmax", out, x)
-	sameShape("Softmax", out, x)
-	c := newCall(softmaxRows, out, x)
-	c.rows(lastAxis("Softmax", x))
+	const op = "Softmax"
+	s := streamOf(op, out, x)
+	sameShape(op, out, x)
+	rows, cols := lastAxis(op, x)
+	if s != nil && rows > 0 {
+		g, threads := rowTeams(op, rows, cols)
+		f := byWidth(x, kernels.SoftmaxF32, kernels.SoftmaxF64)
+		f(s, g, out.Ptr(), x.Ptr(), int64(rows), int32(cols), threads)
+		return
+	}
+	newCall(softmaxRows, out, x).rows(rows, cols)
 }
 
 func softmaxRows(c *call, _ *cpu.Worker, i int) {
@@ -47,11 +56,19 @@ func softmaxRows(c *call, _ *cpu.Worker, i int) {
 // SoftmaxBackward sets dx to y·(dy - Σ y·dy) by rows, with y Softmax's result, or adds
 // that to dx. dx may be dy.
 func SoftmaxBackward(dx, y, dy *gpu.Tensor, acc bool) {
-	onCPU("SoftmaxBackward", dx, y, dy)
-	sameShape("SoftmaxBackward", dx, y, dy)
+	const op = "SoftmaxBackward"
+	s := streamOf(op, dx, y, dy)
+	sameShape(op, dx, y, dy)
+	rows, cols := lastAxis(op, y)
+	if s != nil && rows > 0 {
+		g, threads := rowTeams(op, rows, cols)
+		f := byWidth(dx, kernels.SoftmaxBackF32, kernels.SoftmaxBackF64)
+		f(s, g, dx.Ptr(), y.Ptr(), dy.Ptr(), int64(rows), int32(cols), threads, number(acc))
+		return
+	}
 	c := newCall(softmaxBackRows, dx, y, dy)
 	c.acc = acc
-	c.rows(lastAxis("SoftmaxBackward", y))
+	c.rows(rows, cols)
 }
 
 func softmaxBackRows(c *call, _ *cpu.Worker, i int) {
@@ -66,9 +83,13 @@ func softmaxBackRows(c *call, _ *cpu.Worker, i int) {
 // LogSumExp sets lse, one element a row, to log Σ exp(x) over the rows of x, [..., n].
 func LogSumExp(lse, x *gpu.Tensor) {
 	const op = "LogSumExp"
-	onCPU(op, lse, x)
+	s := streamOf(op, lse, x)
 	rows, cols := lastAxis(op, x)
 	wantRows(op, "lse", lse, rows)
+	if s != nil {
+		launchLogSumExp(op, lse, nil, x, nil, 0, rows, cols)
+		return
+	}
 	c := newCall(lseRows, lse, x)
 	if c.double() {
 		c.f64.take(rows)
@@ -76,6 +97,22 @@ func LogSumExp(lse, x *gpu.Tensor) {
 		c.f32.take(rows)
 	}
 	c.rows(rows, cols)
+}
+
+// launchLogSumExp is LogSumExp on a GPU, and CrossEntropy with a loss.
+func launchLogSumExp(op string, lse, loss, x, labels *gpu.Tensor, smooth float64, rows, cols int) {
+	if rows == 0 {
+		return
+	}
+	s := x.Device().Stream()
+	var at, copied cuda.Ptr
+	if labels != nil {
+		at, copied = numbers(s, labels)
+	}
+	g, threads := rowTeams(op, rows, cols)
+	f := byWidth(x, kernels.LogsumexpF32, kernels.LogsumexpF64)
+	f(s, g, lse.Ptr(), ptr(loss), x.Ptr(), at, smooth, int64(rows), int32(cols), threads)
+	s.Free(copied)
 }
 
 func wantRows(op, name string, t *gpu.Tensor, rows int) {
@@ -97,14 +134,34 @@ func lseRows(c *call, _ *cpu.Worker, i int) {
 // g its gradient, or adds that to dx.
 func LogSumExpBackward(dx, x, lse, g *gpu.Tensor, acc bool) {
 	const op = "LogSumExpBackward"
-	onCPU(op, dx, x, lse, g)
+	s := streamOf(op, dx, x, lse, g)
 	sameShape(op, x, dx)
 	rows, cols := lastAxis(op, x)
 	wantRows(op, "lse", lse, rows)
 	wantRows(op, "g", g, rows)
+	if s != nil {
+		launchExpBack(op, dx, x, lse, g, nil, 0, acc, rows, cols)
+		return
+	}
 	c := newCall(lseBackRows, dx, x, lse, g)
 	c.acc = acc
 	c.rows(rows, cols)
+}
+
+// launchExpBack is LogSumExpBackward on a GPU, and CrossEntropyBackward with labels.
+func launchExpBack(op string, dx, x, lse, g, labels *gpu.Tensor, smooth float64, acc bool, rows, cols int) {
+	if rows == 0 {
+		return
+	}
+	s := x.Device().Stream()
+	var at, copied cuda.Ptr
+	if labels != nil {
+		at, copied = numbers(s, labels)
+	}
+	grid, threads := rowTeams(op, rows, cols)
+	f := byWidth(x, kernels.LogsumexpBackF32, kernels.LogsumexpBackF64)
+	f(s, grid, dx.Ptr(), x.Ptr(), lse.Ptr(), g.Ptr(), at, smooth, int64(rows), int32(cols), threads, number(acc))
+	s.Free(copied)
 }
 
 func lseBackRows(c *call, _ *cpu.Worker, i int) {
@@ -120,9 +177,16 @@ func lseBackRows(c *call, _ *cpu.Worker, i int) {
 // of the logits x, [..., n], where q is 1-smooth at the row's label and smooth/n more
 // everywhere; a row with label -1 has loss 0. lse, like loss, is kept for the gradient.
 // It panics on labels, Int32, outside -1..n-1, and unless 0 <= smooth < 1.
+//
+// With x on a GPU the labels may be on the CPU, from where they are copied without a wait, or on
+// that GPU, where nobody looks at them before: one outside the range has loss and gradient NaN.
 func CrossEntropy(loss, lse, x, labels *gpu.Tensor, smooth float64) {
 	const op = "CrossEntropy"
 	rows, cols := entropyCheck(op, x, loss, lse, labels, smooth)
+	if x.Device().CUDA() {
+		launchLogSumExp(op, lse, loss, x, labels, smooth, rows, cols)
+		return
+	}
 	LogSumExp(lse, x)
 	if x.Double() {
 		crossEntropy(loss.F64(), lse.F64(), x.F64(), labels.I32(), rows, cols, smooth)
@@ -132,14 +196,12 @@ func CrossEntropy(loss, lse, x, labels *gpu.Tensor, smooth float64) {
 }
 
 func entropyCheck(op string, x, a, lse, labels *gpu.Tensor, smooth float64) (rows, cols int) {
-	onCPU(op, x, a, lse)
+	streamOf(op, x, a, lse)
 	rows, cols = lastAxis(op, x)
 	wantRows(op, "the loss or its gradient", a, rows)
 	wantRows(op, "lse", lse, rows)
 	wantRows(op, "labels", labels, rows)
-	if labels.DType() != gpu.Int32 || labels.Device().CUDA() {
-		fail(op, "labels are %v on %v, want int32 on the CPU", labels.DType(), labels.Device())
-	}
+	numbersOn(op, "labels", labels, x)
 	for r, l := range labels.I32() {
 		if l < -1 || int(l) >= cols {
 			fail(op, "label %d of row %d, want 0 to %d, or -1 for none", l, r, cols-1)
@@ -175,6 +237,12 @@ func crossEntropy[T cpu.Float](loss, lse, x []T, labels []int32, rows, n int, sm
 func CrossEntropyBackward(dx, x, lse, labels, g *gpu.Tensor, smooth float64, acc bool) {
 	const op = "CrossEntropyBackward"
 	rows, cols := entropyCheck(op, x, g, lse, labels, smooth)
+	streamOf(op, x, dx)
+	sameShape(op, x, dx)
+	if x.Device().CUDA() {
+		launchExpBack(op, dx, x, lse, g, labels, smooth, acc, rows, cols)
+		return
+	}
 	LogSumExpBackward(dx, x, lse, g, acc)
 	if x.Double() {
 		entropyBack(dx.F64(), x.F64(), lse.F64(), g.F64(), labels.I32(), rows, cols, smooth)

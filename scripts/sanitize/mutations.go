@@ -120,6 +120,19 @@ var mutations = []mutation{
 		new:     "        if (d >= dims) continue;\n        __syncthreads();",
 		kernels: "lowrank_.*", detector: "scheduler", test: "Gaussian|LowRank|Flow",
 	},
+	// Operations of networks.
+	{
+		name: "rows-team", kind: "missing __syncthreads", file: "rows.h",
+		old:     "    if ((threadIdx.x & 31) == 0) shared[threadIdx.x >> 5] = v;\n    __syncthreads();\n    v = shared[0];\n#pragma unroll\n    for (int w = 1; w < ROW_WARPS; w++)\n        v += shared[w];",
+		new:     "    if ((threadIdx.x & 31) == 0) shared[threadIdx.x >> 5] = v;\n    v = shared[0];\n#pragma unroll\n    for (int w = 1; w < ROW_WARPS; w++)\n        v += shared[w];",
+		kernels: "softmax_f32", detector: "result", test: "Softmax",
+	},
+	{
+		name: "rows-end", kind: "missing bounds check", file: "softmax.cu",
+		old:     "    if (t.row >= rows) return;\n    x += t.row * n;\n    Best<T> best",
+		new:     "    x += t.row * n;\n    Best<T> best",
+		kernels: "argmax_f32", detector: "asan", test: "ArgMax",
+	},
 	// Resizing and random numbers.
 	{
 		name: "resize-chunk", kind: "missing __syncthreads", file: "resize.cu",
