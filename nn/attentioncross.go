@@ -22,6 +22,7 @@ type Context struct {
 type CrossAttention struct {
 	Q        *Linear
 	Contexts []*ContextKV
+	prompts  []*Prompt
 	heads
 }
 
@@ -75,26 +76,31 @@ func (a *CrossAttention) Forward(x *Var, contexts ...Context) *Var {
 	q := a.split(a.Q.Forward(x), a.o.Heads, a.NormQ)
 	var sum *Var
 	for i, c := range contexts {
-		if c.States == nil {
-			continue
-		}
-		y := a.one(q, a.Contexts[i], c)
-		switch {
-		case sum == nil && (c.Factor == 0 || c.Factor == 1):
-			sum = y
-		case sum == nil:
-			sum = y.Scale(c.Factor)
-		case c.Factor == 0 || c.Factor == 1:
-			sum = sum.Add(y)
-		default:
-			sum = sum.Add(y.Scale(c.Factor))
-		}
+		sum = a.addOne(sum, q, a.Contexts[i], c)
+	}
+	for _, p := range a.prompts {
+		sum = a.addOne(sum, q, p.KV, p.Context)
 	}
 	if sum == nil {
 		s := x.Shape()
 		sum = x.tape.Const(0, s[0], s[1], a.o.Heads*a.o.HeadDim)
 	}
 	return a.Merge(sum)
+}
+
+// addOne is sum and what the queries find in a context; nil is nothing.
+func (a *CrossAttention) addOne(sum, q *Var, kv *ContextKV, c Context) *Var {
+	if c.States == nil {
+		return sum
+	}
+	y := a.one(q, kv, c)
+	if c.Factor != 0 && c.Factor != 1 {
+		y = y.Scale(c.Factor)
+	}
+	if sum == nil {
+		return y
+	}
+	return sum.Add(y)
 }
 
 func (a *CrossAttention) one(q *Var, kv *ContextKV, c Context) *Var {

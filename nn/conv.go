@@ -17,7 +17,7 @@ type Conv2D struct {
 // an odd k, unless Config is changed.
 func NewConv2D(s Scope, in, out, k int) *Conv2D {
 	return &Conv2D{
-		W: s.Param("weight", FanIn, out, in, k, k), B: s.Param("bias", Uniform(invRoot(in*k*k)), out),
+		W: s.Param("weight", FanIn, out, in, k, k).of(ConvLayer), B: s.Param("bias", Uniform(invRoot(in*k*k)), out),
 		Config: ops.Same(k),
 	}
 }
@@ -45,7 +45,11 @@ func (l *Conv2D) Zero() *Conv2D {
 // Forward is the layer's result.
 func (l *Conv2D) Forward(x *Var) *Var {
 	t := x.tape
-	return convolve(x, t.Use(l.W), t.maybe(l.B), l.Config)
+	y := convolve(x, t.Use(l.W), t.maybe(l.B), l.Config)
+	if len(l.W.adapters) > 0 {
+		y = l.W.adapted(x, y, ops.Identity)
+	}
+	return y
 }
 
 func convolve(x, w, b *Var, cfg ops.ConvConfig) *Var {

@@ -22,7 +22,7 @@ func NewLinear(s Scope, in, out int) *Linear {
 
 // NewLinearNoBias registers a weight in s.
 func NewLinearNoBias(s Scope, in, out int) *Linear {
-	return &Linear{W: s.Param("weight", FanIn, out, in)}
+	return &Linear{W: s.Param("weight", FanIn, out, in).of(LinearLayer)}
 }
 
 // NewPointLinear registers a layer in s whose weight has axes of size 1 at its end, [out, in,
@@ -32,7 +32,7 @@ func NewPointLinear(s Scope, in, out, axes int, bias bool) *Linear {
 		panic(fmt.Sprintf("nn: NewPointLinear: %s: %d axes of size 1, want 0 to 2", s.prefix, axes))
 	}
 	shape := [4]int{out, in, 1, 1}
-	l := &Linear{W: s.Param("weight", FanIn, shape[:2+axes]...)}
+	l := &Linear{W: s.Param("weight", FanIn, shape[:2+axes]...).of(LinearLayer)}
 	if bias {
 		l.B = s.Param("bias", Uniform(invRoot(in)), out)
 	}
@@ -61,6 +61,9 @@ func (l *Linear) Forward(x *Var) *Var {
 	w := t.Use(l.W)
 	if s := w.Shape(); len(s) > 2 { // of a convolution of single points
 		w = w.Reshape(s[0], s[1])
+	}
+	if len(l.W.adapters) > 0 {
+		return l.W.adapted(x, linear(x, w, t.maybe(l.B), ops.Identity), l.Func)
 	}
 	return linear(x, w, t.maybe(l.B), l.Func)
 }

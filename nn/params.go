@@ -37,6 +37,9 @@ type Param struct {
 	lo, hi int // in the slab
 	grad   *gpu.Tensor
 	hook   func(g *gpu.Tensor)
+
+	layer    LayerKind
+	adapters []Adapter
 }
 
 // Named is a tensor of a checkpoint.

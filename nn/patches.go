@@ -81,7 +81,7 @@ type PatchEmbed struct {
 // layer of whole patches would by Xavier, and 0.
 func NewPatchEmbed(s Scope, in, out, patch int) *PatchEmbed {
 	start := func(r *rng.Stream, shape []int, v []float32) { Xavier(r, []int{shape[0], len(v) / shape[0]}, v) }
-	return &PatchEmbed{W: s.Param("weight", start, out, in, patch, patch), B: s.Param("bias", Zeros, out), Patch: patch}
+	return &PatchEmbed{W: s.Param("weight", start, out, in, patch, patch).of(PatchLayer), B: s.Param("bias", Zeros, out), Patch: patch}
 }
 
 // Forward is the tokens of pictures x [N, in, H, W]: [N, (H/p)·(W/p), out].
@@ -91,5 +91,9 @@ func (l *PatchEmbed) Forward(x *Var) *Var {
 	if s := x.pictures("PatchEmbed", l.Patch); s[1] != w.Shape()[1] {
 		panic(fmt.Sprintf("nn: PatchEmbed: pictures of shape %v for kernels of shape %v", s, w.Shape()))
 	}
-	return linear(x.Patchify(l.Patch, ChannelsFirst), w.Reshape(w.Shape()[0], -1), t.maybe(l.B), ops.Identity)
+	y := linear(x.Patchify(l.Patch, ChannelsFirst), w.Reshape(w.Shape()[0], -1), t.maybe(l.B), ops.Identity)
+	if len(l.W.adapters) > 0 {
+		y = l.W.adapted(x, y, ops.Identity)
+	}
+	return y
 }
