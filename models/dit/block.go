@@ -14,6 +14,7 @@ type Block struct {
 	Kind  BlockKind
 	Attn  *nn.SelfAttention  // Dense
 	Cross *nn.CrossAttention // Merge and Recover: few tokens attend to all, and all to few
+	Conv  *nn.Conv2D         // ConvNeXt: of each channel alone
 	Value *nn.Linear         // Pool: what is averaged
 	Proj  *nn.Linear         // Pool: the way back
 	Text  *nn.CrossAttention // attention to other sequences
@@ -37,13 +38,19 @@ type BlockInput struct {
 	Skip   *nn.Var     // tokens of an earlier block
 	Dense  *nn.Var     // Merge and Recover: the tokens before they were merged
 	Repeat *gpu.Tensor // Recover: Int32 [B·N], which of all samples' few tokens stands at each place
+	Width  int         // ConvNeXt: of the tokens' grid
 }
 
 // NewBlock registers a block of c in s; skip says that it gets what an earlier one gave.
 func NewBlock(s nn.Scope, c *Config, kind BlockKind, skip bool) *Block {
-	b := &Block{Kind: kind, c: c, norm1: newNorm(s.At("norm1"), c)}
+	b := &Block{Kind: kind, c: c}
+	if kind != ConvNeXt || c.Modulation != NoModulation {
+		b.norm1 = newNorm(s.At("norm1"), c)
+	}
 	attn, d := s.At("attn"), c.Dim
 	switch kind {
+	case ConvNeXt:
+		b.Conv = nn.NewGroupConv2D(s.At("dwconv"), d, d, 7, d)
 	case Dense:
 		b.Attn = nn.NewSelfAttention(attn, d, nn.AttnOptions{Heads: c.Heads, NoBias: c.NoQKVBias, QKNorm: c.QKNorm})
 	case Pool:
@@ -139,6 +146,17 @@ func (b *Block) first(x *nn.Var, in BlockInput, m row) (to, y *nn.Var) {
 	switch b.Kind {
 	case Pool: // all weights are equal: one mean serves all tokens, and the mean of values is the value of the mean
 		return x, b.Proj.Forward(b.Value.Forward(normed(x).Mean(1)))
+	case ConvNeXt:
+		s := x.Shape()
+		if in.Width < 1 || s[1]%in.Width != 0 {
+			panic(fmt.Sprintf("dit: Block: tokens of shape %v as a grid of width %d, want one that they fill", s, in.Width))
+		}
+		h := x
+		if b.norm1 != nil {
+			h = normed(x)
+		}
+		h = h.Permute(0, 2, 1).Reshape(s[0], s[2], s[1]/in.Width, in.Width)
+		return x, b.Conv.Forward(h).Reshape(s[0], s[2], s[1]).Permute(0, 2, 1)
 	case Merge:
 		return x, b.Cross.Forward(normed(x), nn.Context{States: normed(in.Dense)})
 	case Recover:

@@ -93,7 +93,8 @@ type BlockKind uint8
 
 // The kinds. Pool attends to all tokens alike; Merge makes few tokens of many, and Recover
 // many again (Chang et al. 2024, arXiv 2412.06028); ConvNeXt has a convolution of 7×7 of each
-// channel in place of attention (Liu et al. 2022, arXiv 2201.03545).
+// channel in place of attention (Liu et al. 2022, arXiv 2201.03545), and without modulation no
+// normalisation before it (Liu et al. 2024, arXiv 2406.09416).
 const (
 	Dense BlockKind = iota
 	Pool

@@ -47,6 +47,10 @@ func variants() map[string]Config {
 	add("sparse", func(c *Config) {
 		c.Depth, c.Blocks, c.Grid, c.Rotary = 6, []BlockKind{Pool, Merge, Merge, Dense, Recover, Dense}, 3, true
 	})
+	add("convolutions", func(c *Config) { c.Depth, c.Blocks, c.Grid = 4, []BlockKind{ConvNeXt, Merge, ConvNeXt, Recover}, 3 })
+	add("convolutions without modulation", func(c *Config) {
+		c.Blocks, c.Classes, c.Norm, c.MLP, c.Modulation, c.TimeRamp = []BlockKind{ConvNeXt, ConvNeXt}, 0, TimeRMS, GEGLU, NoModulation, [2]float64{2, -1}
+	})
 	add("sparse without bias", func(c *Config) {
 		c.Depth, c.Blocks, c.Grid, c.NoQKVBias = 3, []BlockKind{Pool, Merge, Recover}, 2, true
 	})

@@ -10,9 +10,10 @@ import (
 
 // Options change one pass through a network.
 type Options struct {
-	Gates *nn.Var // [B, Depth]: a block's result counts that much, its input the rest; nil: ones
-	Skip  []bool  // Depth of them: blocks that are left out; nil: none
-	Grid  int     // of merged tokens; 0: the Config's
+	Gates  *nn.Var // [B, Depth]: a block's result counts that much, its input the rest; nil: ones
+	Skip   []bool  // Depth of them: blocks that are left out; nil: none
+	Grid   int     // of merged tokens; 0: the Config's
+	Places *nn.Var // [B or 1, patches, Dim], added to the patches' tokens, with NoPlaces in place of any others
 }
 
 // Forward is the models.Net's.
@@ -29,6 +30,9 @@ func (n *Net) ForwardWith(x, time *nn.Var, in models.Inputs, o Options) *nn.Var 
 	}
 	batch := x.Shape()[0]
 	h := n.Patch.Forward(x)
+	if o.Places != nil {
+		h = h.Add(o.Places)
+	}
 	var room [4]nn.Context
 	var at BlockInput
 	contexts := room[:0]
@@ -77,6 +81,11 @@ func (n *Net) check(x, time *nn.Var, in models.Inputs, o *Options) {
 	if o.Gates != nil {
 		if s := o.Gates.Shape(); len(s) != 2 || s[0] != batch || s[1] != n.c.Depth {
 			panic(fmt.Sprintf("dit: Forward: gates of shape %v, want [%d, %d]", s, batch, n.c.Depth))
+		}
+	}
+	if o.Places != nil {
+		if s := o.Places.Shape(); len(s) != 3 || s[0] != 1 && s[0] != batch || s[1] != n.tokens || s[2] != n.c.Dim {
+			panic(fmt.Sprintf("dit: Forward: places of shape %v, want [%d or 1, %d, %d]", s, batch, n.tokens, n.c.Dim))
 		}
 	}
 	if o.Skip != nil {
@@ -172,11 +181,12 @@ func (n *Net) blocks(h *nn.Var, at BlockInput, contexts []nn.Context, o *Options
 	half, tape := n.c.Depth/2, h.Tape()
 	var room [32]*nn.Var
 	skips, dense := room[:0], at.Angles
+	at.Width = n.c.Width / n.c.Patch
 	for i, b := range n.Blocks {
 		switch {
 		case b.Kind == Merge && at.Dense == nil:
 			f := n.fewOf(o.Grid)
-			at.Dense, at.Angles = h, f.angles
+			at.Dense, at.Angles, at.Width = h, f.angles, o.Grid
 			h = tape.Input(f.pool).MatMul(h)
 		case b.Kind == Recover:
 			at.Repeat = n.repeat(tape, n.fewOf(o.Grid), h.Shape()[0], h.Shape()[1])
@@ -189,7 +199,7 @@ func (n *Net) blocks(h *nn.Var, at BlockInput, contexts []nn.Context, o *Options
 			h = n.one(i, h, at, contexts, o)
 		}
 		if b.Kind == Recover {
-			at.Dense, at.Angles = nil, dense
+			at.Dense, at.Angles, at.Width = nil, dense, n.c.Width/n.c.Patch
 		}
 		if n.c.LongSkips && i < half {
 			skips = append(skips, h)

@@ -5,30 +5,32 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
-// timeScale is a row of factors that depend on the time: b + σ(t·(w + 1) + r)·(a - b) with
-// rows a, b, w and r that are trained and t in [-1, 1] (Liu et al. 2024, arXiv 2406.09416).
-// w and r should have no weight decay; their names begin with nodecay.
-type timeScale struct{ a, b, w, r *nn.Param }
+// TimeScale is a row of factors that depend on the time: B + σ(t·(W + 1) + R)·(A - B) with
+// rows that are trained and t in [-1, 1] (Liu et al. 2024, arXiv 2406.09416). W and R should
+// have no weight decay; their names begin with nodecay.
+type TimeScale struct{ A, B, W, R *nn.Param }
 
-func newTimeScale(s nn.Scope, width int) *timeScale {
-	return &timeScale{
-		a: s.Param("param0", nn.Ones, width), b: s.Param("param1", nn.Ones, width),
-		w: s.Param("nodecay_weight", nn.Zeros, width), r: s.Param("nodecay_bias", nn.Zeros, width),
+// NewTimeScale registers the rows param0, param1, nodecay_weight and nodecay_bias in s; the
+// factors are 1 at first.
+func NewTimeScale(s nn.Scope, width int) *TimeScale {
+	return &TimeScale{
+		A: s.Param("param0", nn.Ones, width), B: s.Param("param1", nn.Ones, width),
+		W: s.Param("nodecay_weight", nn.Zeros, width), R: s.Param("nodecay_bias", nn.Zeros, width),
 	}
 }
 
-// at is the factors at the times t [B, 1]: [B, width].
-func (m *timeScale) at(t *nn.Var) *nn.Var {
+// At is the factors at the times t [B, 1]: [B, width].
+func (m *TimeScale) At(t *nn.Var) *nn.Var {
 	tape := t.Tape()
-	b := tape.Use(m.b)
-	share := t.Mul(tape.Use(m.w).Affine(1, 1)).Add(tape.Use(m.r)).Sigmoid()
-	return share.Mul(tape.Use(m.a).Sub(b)).Add(b)
+	b := tape.Use(m.B)
+	share := t.Mul(tape.Use(m.W).Affine(1, 1)).Add(tape.Use(m.R)).Sigmoid()
+	return share.Mul(tape.Use(m.A).Sub(b)).Add(b)
 }
 
 // norm is a normalisation of tokens that a time may change.
 type norm struct {
 	*nn.Norm
-	time *timeScale // nil: it does not
+	time *TimeScale // nil: it does not
 }
 
 func newNorm(s nn.Scope, c *Config) *norm {
@@ -42,7 +44,7 @@ func newNorm(s nn.Scope, c *Config) *norm {
 		m.Eps = c.eps()
 		return &norm{Norm: m}
 	case TimeRMS:
-		return &norm{Norm: &nn.Norm{RMS: true, Eps: c.eps()}, time: newTimeScale(s.At("scale"), c.Dim)}
+		return &norm{Norm: &nn.Norm{RMS: true, Eps: c.eps()}, time: NewTimeScale(s.At("scale"), c.Dim)}
 	}
 	return &norm{Norm: &nn.Norm{Eps: c.eps()}}
 }
@@ -51,7 +53,7 @@ func newNorm(s nn.Scope, c *Config) *norm {
 // t is the times [B, 1].
 func (m *norm) forward(x, scale, shift, t *nn.Var) *nn.Var {
 	if m.time != nil {
-		f := m.time.at(t)
+		f := m.time.At(t)
 		if scale == nil {
 			scale = f.Affine(1, -1)
 		} else {

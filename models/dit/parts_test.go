@@ -239,20 +239,20 @@ func TestPaddingIsNotSeen(t *testing.T) {
 
 func TestTimeScale(t *testing.T) {
 	net := nn.NewParams(gpu.CPU(), gpu.Float64)
-	s := newTimeScale(net.At("scale"), 3)
+	s := NewTimeScale(net.At("scale"), 3)
 	net.Init(1)
 	tape := nn.NewTape(gpu.CPU(), gpu.Float64)
 	times := tape.Input(gpu.CPU().From64([]float64{-1, 1}, 2, 1))
-	for _, v := range floats(s.at(times).Value()) {
+	for _, v := range floats(s.At(times).Value()) {
 		if v != 1 {
 			t.Errorf("fresh factor %v, want 1", v)
 		}
 	}
-	copy(s.a.Value.F64(), []float64{2, 3, 4})
-	copy(s.b.Value.F64(), []float64{-1, 0, 1})
-	copy(s.w.Value.F64(), []float64{0, 1, -3})
-	copy(s.r.Value.F64(), []float64{0, 0.5, 0})
-	got := floats(s.at(times).Value())
+	copy(s.A.Value.F64(), []float64{2, 3, 4})
+	copy(s.B.Value.F64(), []float64{-1, 0, 1})
+	copy(s.W.Value.F64(), []float64{0, 1, -3})
+	copy(s.R.Value.F64(), []float64{0, 0.5, 0})
+	got := floats(s.At(times).Value())
 	for i, v := range got {
 		at := []float64{-1, 1}[i/3]*([]float64{0, 1, -3}[i%3]+1) + []float64{0, 0.5, 0}[i%3]
 		a, b := []float64{2, 3, 4}[i%3], []float64{-1, 0, 1}[i%3]
@@ -293,4 +293,41 @@ func TestLearns(t *testing.T) {
 	if !(first > 0.8 && last < 0.05) {
 		t.Errorf("the loss went from %v to %v", first, last)
 	}
+}
+
+// The first branch of a ConvNeXt block is a correlation of each channel with 49 weights, row by
+// row of the grid.
+func TestConvNeXt(t *testing.T) {
+	c := tiny()
+	c.Blocks, c.Classes, c.Norm, c.Modulation, c.TimeRamp = []BlockKind{ConvNeXt, ConvNeXt}, 0, TimeRMS, NoModulation, [2]float64{2, -1}
+	n := build(c, gpu.Float64, false)
+	b := n.Blocks[0]
+	const h, w, d = 4, 6, 8
+	tape := nn.NewTape(gpu.CPU(), gpu.Float64)
+	x := tape.Input(gpu.CPU().FromAs(gpu.Float64, oracle.Normal(1, 2*h*w*d), 2, h*w, d))
+	var got []float64
+	tape.OnTap("blocks.0.attn", func(v *nn.Var) *nn.Var {
+		got = floats(v.Value())
+		return v
+	})
+	in := BlockInput{Time: tape.Const(0.5, 2, 1), Width: w}
+	b.Forward(x, in)
+	k, bias, v := b.Conv.W.Value.F64(), b.Conv.B.Value.F64(), x.Value().F64()
+	for i := range got {
+		s, row, col, ch := i/(h*w*d), i/(w*d)%h, i/d%w, i%d
+		want := bias[ch]
+		for y := max(0, row-3); y < min(h, row+4); y++ {
+			for x := max(0, col-3); x < min(w, col+4); x++ {
+				want += k[ch*49+(y-row+3)*7+x-col+3] * v[((s*h+y)*w+x)*d+ch]
+			}
+		}
+		if math.Abs(got[i]-want) > 1e-12*(1+math.Abs(want)) {
+			t.Fatalf("element %d is %v, want %v", i, got[i], want)
+		}
+	}
+	if p := n.Params().Get("blocks.0.dwconv.weight"); p == nil || !slices.Equal(p.Shape(), []int{8, 1, 7, 7}) || n.Params().Get("blocks.0.norm1.scale.param0") != nil {
+		t.Error("no blocks.0.dwconv.weight [8 1 7 7], or a norm before it")
+	}
+	in.Width = 5
+	mustPanic(t, "tokens of shape [2 24 8] as a grid of width 5", func() { b.Forward(x, in) })
 }
