@@ -161,8 +161,9 @@ func (b *Block) first(x *nn.Var, in BlockInput, m row) (to, y *nn.Var) {
 		return x, b.Cross.Forward(normed(x), nn.Context{States: normed(in.Dense)})
 	case Recover:
 		s := in.Dense.Shape()
-		up := x.Reshape(-1, s[2]).Rows(in.Repeat).Reshape(s[0], s[1], s[2])
-		to = b.Up.Forward(up).Add(b.Keep.Forward(in.Dense))
+		// The layer of the few comes before they are repeated, which is the same for less.
+		up := b.Up.Forward(x).Reshape(-1, s[2]).Rows(in.Repeat).Reshape(s[0], s[1], s[2])
+		to = up.Add(b.Keep.Forward(in.Dense))
 		return to, b.Cross.Forward(normed(to), nn.Context{States: normed(x)})
 	}
 	return x, b.Attn.Forward(normed(x), in.Mask, in.Angles)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 OUT = "testdata/golden/dit/"
 SMALL = 600
@@ -247,7 +248,7 @@ def data(seed, h, w, c, classes, times, out):
     return x, torch.tensor(times, dtype=torch.float64, requires_grad=True), y, goal
 
 
-def store(name, weights, grads, x, t, y, goal, out):
+def store(name, weights, grads, x, t, y, goal, out, count):
     e = {"in.x": x.detach().half(), "in.t": t.detach().float(), "in.y": y.int(), "in.goal": goal.half(), "out": out.detach().float(),
          "grad.in.x": x.grad.float()}
     if t.grad is not None:
@@ -258,7 +259,7 @@ def store(name, weights, grads, x, t, y, goal, out):
         e["grad.net." + n] = sums(g).float()
     os.makedirs(OUT, exist_ok=True)
     path = OUT + name + ".safetensors"
-    save_file({k: v.contiguous() for k, v in e.items()}, path)
+    save_file({k: v.contiguous() for k, v in e.items()}, path, metadata={"flops": str(count.get_total_flops())})
     print(path, os.path.getsize(path), "bytes;", len(grads), "gradients; largest of the result", float(out.detach().abs().max()))
 
 
@@ -266,9 +267,10 @@ def twin(name, net, seed, h, w, c, classes, times, out):
     net = net.double()
     fill(net, seed)
     x, t, y, goal = data(seed + 1, h, w, c, classes, times, out)
-    res = net(x, t, y)
+    with FlopCounterMode(display=False) as count:
+        res = net(x, t, y)
     F.mse_loss(res, goal).backward()
-    store(name, dict(net.state_dict(keep_vars=True)), {n: p.grad for n, p in net.named_parameters()}, x, t, y, goal, res)
+    store(name, dict(net.state_dict(keep_vars=True)), {n: p.grad for n, p in net.named_parameters()}, x, t, y, goal, res, count)
 
 
 def diffusers(name, seed):
@@ -280,7 +282,8 @@ def diffusers(name, seed):
     for b in net.transformer_blocks[1:]:
         b.norm1.emb.load_state_dict(first.state_dict())
     x, t, y, goal = data(seed + 1, 8, 8, 2, 5, [3, 250, 999], 4)
-    res = net(x, t.detach().long(), class_labels=y).sample
+    with FlopCounterMode(display=False) as count, nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH):
+        res = net(x, t.detach().long(), class_labels=y).sample
     F.mse_loss(res, goal).backward()
     w = dict(net.state_dict(keep_vars=True))
     ours, grads = {}, {}
@@ -308,7 +311,7 @@ def diffusers(name, seed):
         grads[to] = sum(w[emb.format(i) + n].grad for i in range(2))
     ours["pos_embed"] = net.pos_embed.pos_embed.detach()
     t.grad = None
-    store(name, ours, grads, x, t, y, goal, res)
+    store(name, ours, grads, x, t, y, goal, res, count)
 
 
 def counts():
