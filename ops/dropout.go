@@ -84,7 +84,7 @@ func Turn(out, x, angles *gpu.Tensor, halves, back, acc bool) {
 	if back {
 		c.n[4] = 1
 	}
-	c.each(s[0] * s[1])
+	c.each(s[1])
 }
 
 func turnRow(c *call, _ *cpu.Worker, i int) {
@@ -95,27 +95,31 @@ func turnRow(c *call, _ *cpu.Worker, i int) {
 	}
 }
 
-func turn[T cpu.Float](c *call, i int) {
-	heads, d := c.n[1], c.n[2]
-	half := d / 2
-	angles := data[T](c.t[2])[i%c.n[0]*half:][:half]
-	out, x := data[T](c.t[0])[i*heads*d:][:heads*d], data[T](c.t[1])[i*heads*d:][:heads*d]
+// turn does place l of all samples, whose angles are the same.
+func turn[T cpu.Float](c *call, l int) {
+	places, d := c.n[0], c.n[2]
+	half, row := d/2, c.n[1]*d
+	angles := data[T](c.t[2])[l*half:][:half]
+	outs, xs := data[T](c.t[0]), data[T](c.t[1])
 	for j, angle := range angles {
-		sin, cos := math.Sincos(float64(angle))
+		s, k := math.Sincos(float64(angle))
 		if c.n[4] == 1 {
-			sin = -sin
+			s = -s
 		}
+		sin, cos := T(s), T(k)
 		u, v := 2*j, 2*j+1
 		if c.n[3] == 1 {
 			u, v = j, j+half
 		}
-		for h := 0; h < heads*d; h += d {
-			a, b := x[h+u], x[h+v]
-			p, q := a*T(cos)-b*T(sin), a*T(sin)+b*T(cos)
-			if c.acc {
-				p, q = p+out[h+u], q+out[h+v]
+		for at := l * row; at < len(xs); at += places * row {
+			out, x := outs[at:][:row], xs[at:][:row]
+			for h := 0; h < row; h += d {
+				p, q := x[h+u]*cos-x[h+v]*sin, x[h+u]*sin+x[h+v]*cos
+				if c.acc {
+					p, q = p+out[h+u], q+out[h+v]
+				}
+				out[h+u], out[h+v] = p, q
 			}
-			out[h+u], out[h+v] = p, q
 		}
 	}
 }
