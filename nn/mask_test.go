@@ -200,6 +200,22 @@ func TestSelections(t *testing.T) {
 		"cumsum last": {shapes: [][]int{{2, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].CumSum(2).Tanh() }, want: func(x [][]float64) []float64 {
 			return each(math.Tanh)([][]float64{sums(6, 5, 1)(x)})
 		}},
+		"flip first": {shapes: [][]int{{3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Flip(0) }, want: func(x [][]float64) []float64 {
+			return slices.Concat(x[0][10:], x[0][5:10], x[0][:5])
+		}},
+		"flip middle": {shapes: [][]int{{2, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Flip(1).Mul(x[0]) }, want: func(x [][]float64) []float64 {
+			y := make([]float64, 30)
+			for i := range y {
+				y[i] = x[0][i] * x[0][i/15*15+(2-i/5%3)*5+i%5]
+			}
+			return y
+		}},
+		"flip last": {shapes: [][]int{{2, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Flip(1) }, want: func(x [][]float64) []float64 {
+			y := slices.Clone(x[0])
+			slices.Reverse(y[:5])
+			slices.Reverse(y[5:])
+			return y
+		}},
 		"unit": {shapes: [][]int{{4, 7}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Unit(0.1) }, want: func(x [][]float64) []float64 {
 			y := make([]float64, len(x[0]))
 			for i, v := range x[0] {
@@ -242,6 +258,7 @@ func TestMisuseOfMasks(t *testing.T) {
 		"2 queries from 1 on, the mask has 2":         func() { nn.BlockCausal(1, 1).Pairs.Rows(1, 2) },
 		"mask of shape [1 4 4] for queries [2 3 2 4]": func() { nn.Attention(x, x, x, 0, nn.BlockCausal(4)) },
 		"want [1 or 2, 3, 3]":                         func() { nn.Attention(x, x, x, 0, nn.Condition(make([]bool, 3), make([]bool, 3), make([]bool, 3))) },
+		"Flip: axis -1 of shape":                      func() { x.Flip(-1) },
 		"CumSum: axis 4 of shape":                     func() { x.CumSum(4) },
 		"the mask is int32 on cpu":                    func() { x.MaskedFill(gpu.CPU().FromInt32([]int32{1}, 1), 0) },
 		"does not repeat to [2 3 2 4]":                func() { x.MaskedFill(gpu.CPU().FromUint8([]uint8{1, 0, 1}, 3), 0) },

@@ -47,6 +47,27 @@ func cumSumBack(t *Tape, n *node) {
 
 func cumSumAhead(t *Tape, n *node) *Var { return t.dir(n.in[0]).CumSum(n.n[0]) }
 
+// Flip is x with an axis in the reverse order.
+func (x *Var) Flip(axis int) *Var {
+	t := x.tape
+	x.mustHave("Flip", axis)
+	val := t.empty(x.Shape()...)
+	ops.Flip(val, x.val, axis, false)
+	y, n := t.result(val, flipBack, x, nil, nil, nil)
+	if n != nil {
+		n.ahead, n.n[0] = flipAhead, axis
+	}
+	return y
+}
+
+func flipBack(t *Tape, n *node) {
+	if to, acc := t.into(n.in[0]); to != nil {
+		ops.Flip(to, n.out.grad, n.n[0], acc)
+	}
+}
+
+func flipAhead(t *Tape, n *node) *Var { return t.dir(n.in[0]).Flip(n.n[0]) }
+
 // Unit is x over its length along the last axis, x/√(Σx² + eps).
 func (x *Var) Unit(eps float64) *Var {
 	x.mustHave("Unit", len(x.Shape())-1)

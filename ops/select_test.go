@@ -69,3 +69,20 @@ func TestMaskedFillInPieces(t *testing.T) {
 		}
 	}
 }
+
+func TestFlipInPieces(t *testing.T) {
+	r := rand.New(rand.NewPCG(25, 26))
+	for _, double := range []bool{false, true} {
+		for _, s := range [][3]int{{3, 300, 50}, {1, 20000, 1}, {700, 1, 30}, {2, 5, 20000}, {0, 3, 2}} {
+			x, xv := tensors(r, double, 1, s[:]...)
+			out, ov := tensors(r, double, 1, s[:]...)
+			ops.Flip(out[0], x[0], 1, true)
+			for i := range xv[0] {
+				j := i/(s[1]*s[2])*s[1]*s[2] + (s[1]-1-i/s[2]%s[1])*s[2] + i%s[2]
+				if want := ov[0][i] + xv[0][j]; !(math.Abs(at(out[0], i)-want) <= off(double, 1, math.Abs(want))) {
+					t.Fatalf("float64 %t, %v: element %d is %v, want %v", double, s, i, at(out[0], i), want)
+				}
+			}
+		}
+	}
+}
