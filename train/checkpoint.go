@@ -157,8 +157,8 @@ func (r *run) resume() error {
 		return err
 	}
 	defer f.Close()
-	if f.Meta[metaConfig] == "" {
-		return fmt.Errorf("train: %s: no %s in its metadata: it is not a checkpoint of a training run", f.Path(), metaConfig)
+	if _, err := readSaved(f); err != nil {
+		return err
 	}
 	if err := differ(f.Path(), []byte(f.Meta[metaConfig]), r.file.config); err != nil {
 		return err

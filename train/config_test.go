@@ -444,3 +444,49 @@ func TestFeed(t *testing.T) {
 		t.Error("the hash leaves out the shape or the labels")
 	}
 }
+
+// Who uses a checkpoint gets the weights, or an average of them, that the run ended with.
+func TestSaved(t *testing.T) {
+	s := settings(6)
+	dir := t.TempDir()
+	job := testJob(s, 4)
+	if _, err := Run(t.Context(), job, Config{Settings: s, Dir: dir, Version: "v1"}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenSaved(filepath.Join(dir, CheckpointName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Job != "circle" || f.Step != 6 || f.Version != "v1" || f.Settings.Rate != 1e-2 || !strings.Contains(string(f.Config), `"width":4`) {
+		t.Errorf("%+v", f)
+	}
+	weights := append([]float32{}, job.Nets[0].Params.Value().F32()...)
+	net := testJob(settings(6), 4).Nets[0].Params
+	for _, decay := range []float64{0, 0.9, 0.99} {
+		if err := f.Load(net, "net", decay); err != nil {
+			t.Fatal(err)
+		}
+		want := weights
+		if decay != 0 {
+			e := job.Nets[0].emas[map[float64]int{0.9: 0, 0.99: 1}[decay]]
+			e.Swap()
+			want = append([]float32{}, job.Nets[0].Params.Value().F32()...)
+			e.Swap()
+		}
+		for i, v := range net.Value().F32() {
+			if v != want[i] || decay != 0 && i == 0 && v == weights[i] {
+				t.Fatalf("decay %g: value %d is %v, want %v", decay, i, v, want[i])
+			}
+		}
+	}
+	if err := f.Load(net, "net", 0.5); err == nil || !strings.Contains(err.Error(), "no average of decay 0.5; it has [0.9 0.99]") {
+		t.Errorf("another decay: %v", err)
+	}
+	if err := f.Load(net, "nit", 0); err == nil {
+		t.Error("another network is loaded")
+	}
+	if err := f.Load(testJob(settings(6), 5).Nets[0].Params, "net", 0); err == nil || !strings.Contains(err.Error(), "first.weight: the file has [4 2], want [5 2]") {
+		t.Errorf("another size: %v", err)
+	}
+}

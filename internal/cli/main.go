@@ -37,6 +37,8 @@ func Main(args []string, env *Env) int {
 	var usage *usageError
 	switch {
 	case code == exitOK:
+	case code == exitInterrupted && a.kept != "":
+		fmt.Fprintf(env.Stderr, "fidlab: interrupted; %s\n", a.kept)
 	case code == exitInterrupted:
 		fmt.Fprintln(env.Stderr, "fidlab: interrupted; nothing was left under a final name")
 	case errors.As(err, &usage):
@@ -56,6 +58,7 @@ type app struct {
 	verbose bool
 	device  string
 	threads int
+	kept    string // what an interrupted command leaves behind on purpose
 }
 
 func newApp(env *Env) *app {

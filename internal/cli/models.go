@@ -98,6 +98,15 @@ var modelEntries = []modelEntry{
 		match:   func(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".onnx") },
 		open:    openONNX,
 	},
+	{
+		name:    "FILE.safetensors",
+		summary: "a network that fidlab train made, with the first average of its weights; --average D takes another",
+		needs:   "the checkpoint",
+		source:  "fidlab train --list",
+		path:    trainedPath,
+		match:   isCheckpoint,
+		open:    openCheckpoint,
+	},
 }
 
 func newModels(a *app) *cobra.Command {

@@ -96,11 +96,13 @@ func probeONNX(ctx context.Context, name string, m *onnx.Model, classes []int, i
 type netOptions struct {
 	inputs, negative []string // NAME=FILE.npy
 	library          string
+	average          float64 // of a trained network's weights; below 0: the first
 }
 
 func (o *netOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.inputs, "input", nil, "give a network its input `NAME=F.npy`, [n, ...] or [1, ...] for all (a text's encoding)")
 	f.StringArrayVar(&o.negative, "negative-input", nil, "guide away from the input `NAME=F.npy`, [1, ...] (the encoding of an empty or a negative text)")
+	f.Float64Var(&o.average, "average", -1, "of a checkpoint take the average of the weights with the decay `D`; 0 takes the weights themselves, below 0 the first average")
 	f.StringVar(&o.library, "onnxruntime", "", "open the onnxruntime of `LIB`, its file or folder; default: "+onnx.LibraryEnv+", or where fidlab doctor finds it")
 }
 

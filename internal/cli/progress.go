@@ -19,8 +19,10 @@ const quietInterval = 10 * time.Second
 type progress struct {
 	mu          sync.Mutex
 	what, unit  string
-	total       int // -1: not known before the end
-	done        int
+	also        string // shown beside the rest
+	total       int    // -1: not known before the end
+	done, from  int
+	limit       time.Duration // the stage ends then at the latest; 0: no limit
 	w           io.Writer
 	now         func() time.Time
 	start, last time.Time
@@ -54,6 +56,26 @@ func (p *progress) Set(done int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.set(done)
+}
+
+// From tells that so many units were complete before the stage began, and how long it may take at most, 0 for no limit.
+func (p *progress) From(done int, limit time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done, p.from, p.limit = done, done, limit
+	if p.bar != nil {
+		_ = p.bar.Set(done)
+	}
+}
+
+// Also is a text to show beside the rest from now on, such as a loss.
+func (p *progress) Also(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.also = text
+	if p.bar != nil {
+		p.bar.Describe(p.what + ", " + text)
+	}
 }
 
 // SetTotal tells how many units there are, once that is known.
@@ -90,14 +112,20 @@ func (p *progress) set(done int) {
 
 // line is, for example, "features of out/: 1200 of 10000 images, 85.1 images/s, 1m43s left".
 func (p *progress) line(now time.Time) string {
-	rate := float64(p.done) / now.Sub(p.start).Seconds()
+	rate := float64(p.done-p.from) / now.Sub(p.start).Seconds()
 	if p.total < 0 {
 		return fmt.Sprintf("%s: %d %s, %.1f %s/s", p.what, p.done, p.unit, rate, p.unit)
 	}
 	s := fmt.Sprintf("%s: %d of %d %s, %.1f %s/s", p.what, p.done, p.total, p.unit, rate, p.unit)
 	if rate > 0 {
 		left := time.Duration(float64(max(p.total-p.done, 0)) / rate * float64(time.Second))
+		if p.limit > 0 {
+			left = min(left, max(0, p.limit-now.Sub(p.start)))
+		}
 		s += fmt.Sprintf(", %v left", left.Round(time.Second))
+	}
+	if p.also != "" {
+		s += ", " + p.also
 	}
 	return s
 }

@@ -47,6 +47,23 @@ func TestProgressOfUnknownLength(t *testing.T) {
 	}
 }
 
+// A stage that goes on counts its rate from there, ends with its limit, and shows what it is told.
+func TestProgressGoesOn(t *testing.T) {
+	a, _, stderr, clock := testApp()
+	p := a.progress("digits", "steps", 1000)
+	p.From(500, time.Minute)
+	for range 25 {
+		*clock = clock.Add(time.Second)
+		p.Also("loss 0.5")
+		p.Add(2)
+	}
+	want := "digits: 520 of 1000 steps, 2.0 steps/s, 50s left, loss 0.5\n" +
+		"digits: 540 of 1000 steps, 2.0 steps/s, 40s left, loss 0.5\n"
+	if got := stderr.String(); got != want {
+		t.Errorf("log:\n%swant:\n%s", got, want)
+	}
+}
+
 func TestProgressOnTerminal(t *testing.T) {
 	a, stdout, stderr, clock := testApp()
 	a.env.IsTTY = true

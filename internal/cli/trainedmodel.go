@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/sampler/network"
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/tensor"
+	"github.com/fidlab/fidlab/train"
+)
+
+// isCheckpoint tells whether a model's name is that of a checkpoint.
+func isCheckpoint(name string) bool {
+	return strings.HasSuffix(strings.ToLower(name), ".safetensors")
+}
+
+// openTrained opens the network of a checkpoint with the average of a decay; below 0 stands for the first that there is.
+func openTrained(name string, decay float64) (*systems.Trained, *train.Saved, error) {
+	saved, err := train.OpenSaved(name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, inputf("model %s: no such file; fidlab train makes checkpoints", name)
+		}
+		return nil, nil, &inputError{err}
+	}
+	defer saved.Close()
+	task, ok := systems.FindTask(saved.Job)
+	if !ok {
+		return nil, nil, inputf("model %s: it is of %s, which this program does not know; fidlab train --list names what it does", name, saved.Job)
+	}
+	if decay < 0 {
+		decay = 0
+		if len(saved.Settings.EMA) > 0 {
+			decay = saved.Settings.EMA[0]
+		}
+	}
+	net, err := task.Open(gpu.CPU(), saved, decay)
+	if err != nil {
+		return nil, nil, &inputError{err}
+	}
+	return net, saved, nil
+}
+
+// trainedPath is the path that a checkpoint's network was trained on.
+func trainedPath(name string) (diffusion.Path, error) {
+	net, _, err := openTrained(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	return net.Path, nil
+}
+
+// openCheckpoint opens a network that was trained here.
+func openCheckpoint(_ context.Context, a *app, o opening) (*model, error) {
+	net, saved, err := openTrained(o.model, o.net.average)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := tensor.FileSHA256(o.model)
+	if err != nil {
+		return nil, &inputError{err}
+	}
+	a.detail("%s: %s at step %d", o.model, saved.Job, saved.Step)
+	out := &model{
+		name: o.model, sha256: sum, den: network.Denoiser(net.Net, net.Path, net.Pred, network.Options{Batch: 32}),
+		shape: net.Shape, lo: net.Lo, hi: net.Hi, chw: true, pred: net.Pred.String(),
+	}
+	if n := net.Net.Takes().Classes; n > 0 {
+		for k := range n {
+			out.classes = append(out.classes, k)
+		}
+		out.classes = append(out.classes, -1)
+	}
+	return out, nil
+}

@@ -1,0 +1,251 @@
+package bases
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/models"
+	"github.com/fidlab/fidlab/nn"
+	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/sampler"
+	"github.com/fidlab/fidlab/sampler/network"
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
+)
+
+// denoiser is a task of one network that learns to remove noise from pictures; C is the network's configuration.
+type denoiser[C any] struct {
+	systems.Task
+	net   C
+	build func(s nn.Scope, c C) (models.Net, error)
+	// mask hands the network its dropout, where it has one; nil.
+	mask      func(net models.Net, b *train.Batch)
+	diffusion train.Diffusion
+	data      func() (*pictureSet, error)
+	// score, besides the held-out loss, judges pictures that the network drew, [n, C, H, W]; nil.
+	score      func(set *pictureSet, x *gpu.Tensor) (float64, error)
+	scoreName  string
+	scoreCount int
+}
+
+// pictureSet is what a denoiser learns and what it is tried on, with values from -1 to 1.
+type pictureSet struct {
+	name        string
+	train, held *train.Examples
+	classes     int
+}
+
+// recipe is a denoiser's part of a checkpoint.
+type recipe[C any] struct {
+	Net       C               `json:"net"`
+	Diffusion train.Diffusion `json:"diffusion"`
+	Data      dataConfig      `json:"data"`
+}
+
+type dataConfig struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"` // of shape, values and labels that are trained on
+}
+
+// register adds the task.
+func (d denoiser[C]) register() {
+	d.Make, d.Open = d.make, d.open
+	systems.RegisterTask(d.Task)
+}
+
+func (d *denoiser[C]) make(_ context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error) {
+	set, err := d.data()
+	if err != nil {
+		return nil, err
+	}
+	params := nn.NewParams(dev, gpu.Float32)
+	net, err := d.build(params.At(""), d.net)
+	if err != nil {
+		return nil, err
+	}
+	params.Init(s.Seeds.Init)
+	loss, err := d.diffusion.NewDenoising(net, s.Batch)
+	if err != nil {
+		return nil, err
+	}
+	trial, err := d.newTrial(net, set)
+	if err != nil {
+		return nil, err
+	}
+	feed := train.NewFeed(set.train, dev, gpu.Float32, s.Batch)
+	return &train.Job{
+		Name: d.Name, Config: recipe[C]{d.net, d.diffusion, dataConfig{set.name, set.train.SHA256()}},
+		Nets: []*train.Network{{Name: "net", Params: params}},
+		Loss: func(b *train.Batch) *nn.Var {
+			x, labels := feed.Next(b)
+			if d.mask != nil {
+				d.mask(net, b)
+			}
+			return loss.Loss(b, x, labels, models.Inputs{})
+		},
+		Sample: trial.sheet, Evaluate: trial.evaluate, Scores: trial.names,
+	}, nil
+}
+
+func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*systems.Trained, error) {
+	var r recipe[C]
+	if err := json.Unmarshal(s.Config, &r); err != nil {
+		return nil, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+	}
+	path, pred, err := r.Diffusion.Convention()
+	if err != nil {
+		return nil, fmt.Errorf("bases: %s: %w", s.Path, err)
+	}
+	params := nn.NewParams(dev, gpu.Float32)
+	net, err := d.build(params.At(""), r.Net)
+	if err != nil {
+		return nil, fmt.Errorf("bases: %s: %w", s.Path, err)
+	}
+	params.Init(0)
+	if err := s.Load(params, "net", decay); err != nil {
+		return nil, err
+	}
+	k := net.Takes()
+	return &systems.Trained{Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1}, nil
+}
+
+// The trials of networks on their way.
+const (
+	heldCount    = 512 // pictures of the held-out loss
+	heldBatch    = 64
+	heldSeed     = 0x68656c64 // its noise is the same each time
+	previewSteps = 18
+	previewSide  = 8
+)
+
+// trial tries a network while it is trained: its loss on pictures that it does not learn, pictures that it draws.
+type trial struct {
+	net   models.Net
+	set   *pictureSet
+	den   *sampler.Adapted
+	path  diffusion.Path
+	loss  *train.Denoising
+	tape  *nn.Tape
+	held  *train.Feed
+	names []string
+	score func(x *gpu.Tensor) (float64, error)
+	count int
+}
+
+func (d *denoiser[C]) newTrial(net models.Net, set *pictureSet) (*trial, error) {
+	conf := d.diffusion
+	conf.Drop = 0
+	loss, err := conf.NewDenoising(net, heldBatch)
+	if err != nil {
+		return nil, err
+	}
+	dev := net.Params().Value().Device()
+	t := &trial{
+		net: net, set: set, loss: loss, path: loss.Path, tape: nn.NewTape(dev, gpu.Float32), den: network.Denoiser(net, loss.Path, loss.Pred, network.Options{Batch: 64}),
+		held: train.NewFeed(set.held, dev, gpu.Float32, heldBatch), names: []string{"held_out"},
+	}
+	if d.score != nil {
+		t.names, t.count = append(t.names, d.scoreName), d.scoreCount
+		t.score = func(x *gpu.Tensor) (float64, error) { return d.score(set, x) }
+	}
+	return t, nil
+}
+
+// evaluate is the loss on pictures held out, the same ones under the same noise each time, and the score of drawn ones.
+func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
+	var sum float64
+	for first := 0; first < heldCount; first += heldBatch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		t.tape.Run(func() {
+			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
+			x, labels := t.held.Next(b)
+			t.tape.NoGrad(func() { sum += t.loss.Loss(b, x, labels, models.Inputs{}).Item() * heldBatch / heldCount })
+		})
+	}
+	out := []float64{sum}
+	if t.score == nil {
+		return out, nil
+	}
+	x, err := t.draw(ctx, t.count)
+	if err != nil {
+		return nil, err
+	}
+	v, err := t.score(x)
+	return append(out, v), err
+}
+
+// draw draws n pictures, of the classes in turn, by Heun's method.
+func (t *trial) draw(ctx context.Context, n int) (*gpu.Tensor, error) {
+	rule := "karras"
+	if _, flow := t.path.(diffusion.Flow); flow {
+		rule = "flow"
+	}
+	g, err := diffusion.Build(t.path, diffusion.Spec{Rule: rule, Steps: previewSteps})
+	if err != nil {
+		return nil, err
+	}
+	k := t.net.Takes()
+	o := sampler.Options{Seed: heldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device()}
+	if k.Classes > 0 {
+		for i := range n {
+			o.Cond.Classes = append(o.Cond.Classes, i%k.Classes)
+		}
+	}
+	r, err := sampler.Run(ctx, t.den, sampler.Heun{}, g, o)
+	if err != nil {
+		return nil, err
+	}
+	return r.X, nil
+}
+
+// sheet is a contact sheet of drawn pictures; small ones are enlarged.
+func (t *trial) sheet(ctx context.Context, _ int) (*imageio.Image, error) {
+	x, err := t.draw(ctx, previewSide*previewSide)
+	if err != nil {
+		return nil, err
+	}
+	v, err := x.Floats()
+	if err != nil {
+		return nil, err
+	}
+	k := t.net.Takes()
+	size := k.Channels * k.Height * k.Width
+	var list []*imageio.Image
+	for i := range previewSide * previewSide {
+		m := imageio.FromPlanar(v[i*size:(i+1)*size], k.Channels, k.Height, k.Width, 127.5, 127.5)
+		list = append(list, enlarged(m, max(1, 32/k.Height)))
+	}
+	return imageio.Grid(list, previewSide, 2), nil
+}
+
+// enlarged repeats every pixel.
+func enlarged(m *imageio.Image, by int) *imageio.Image {
+	out := &imageio.Image{Width: m.Width * by, Height: m.Height * by, Pix: make([]uint8, 0, len(m.Pix)*by*by)}
+	for y := range m.Height {
+		row := make([]uint8, 0, 3*m.Width*by)
+		for x := range m.Width {
+			for range by {
+				row = append(row, m.Pix[3*(y*m.Width+x):][:3]...)
+			}
+		}
+		out.Pix = append(out.Pix, slices.Repeat(row, by)...)
+	}
+	return out
+}
+
+// subset is n of the examples, drawn by a seed: what a judge is shown.
+func subset(e *train.Examples, n int, seed uint64) []float32 {
+	size := len(e.X) / e.Len()
+	var out []float32
+	for _, at := range rng.ForImage(seed, 0, rng.Order).Perm(e.Len())[:min(n, e.Len())] {
+		out = append(out, e.X[at*size:(at+1)*size]...)
+	}
+	return out
+}

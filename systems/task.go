@@ -1,0 +1,58 @@
+package systems
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/models"
+	"github.com/fidlab/fidlab/train"
+)
+
+// Task is a network to be trained: fidlab train NAME.
+type Task struct {
+	Name   string
+	Text   string // what it learns, in a line
+	Source string // of the network and of how it is trained
+	// Settings are the defaults; the steps are those of a few minutes.
+	Settings train.Settings
+	// Every so many steps, by default: a line of the log, a checkpoint, a preview, an evaluation.
+	LogEvery, SaveEvery, SampleEvery, EvalEvery int
+	// Make makes the job; it reads the data and starts the weights.
+	Make func(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error)
+	// Open makes the network of a checkpoint of the job, with its weights or their average of a decay (see train.Saved.Load).
+	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
+}
+
+// Trained is a network that draws pictures.
+type Trained struct {
+	Net    models.Net
+	Path   diffusion.Path
+	Pred   diffusion.Pred
+	Shape  []int   // of a picture, [C, H, W]
+	Lo, Hi float64 // the values of black and white
+}
+
+var tasks = map[string]Task{}
+
+// RegisterTask adds a task. It panics when the name is taken.
+func RegisterTask(t Task) {
+	if _, ok := tasks[t.Name]; ok || t.Name == "" || t.Make == nil || t.Open == nil {
+		panic("systems: RegisterTask: " + t.Name + " is registered twice, or lacks its name or functions")
+	}
+	tasks[t.Name] = t
+}
+
+// Tasks are the registered ones by name.
+func Tasks() []Task {
+	return slices.SortedFunc(maps.Values(tasks), func(a, b Task) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// FindTask is the task of that name.
+func FindTask(name string) (Task, bool) {
+	t, ok := tasks[name]
+	return t, ok
+}

@@ -1,0 +1,75 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fidlab/fidlab/nn"
+	"github.com/fidlab/fidlab/tensor"
+)
+
+// Saved is a checkpoint as those see it who use its networks.
+type Saved struct {
+	Path     string
+	Job      string          // the recipe's name
+	Config   json.RawMessage // the recipe's own
+	Settings Settings
+	Step     int
+	Version  string // of the program that wrote it
+
+	file *tensor.Safetensors
+}
+
+// OpenSaved opens a checkpoint; Close it.
+func OpenSaved(path string) (*Saved, error) {
+	f, err := tensor.OpenSafetensors(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSaved(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func readSaved(f *tensor.Safetensors) (*Saved, error) {
+	var c checkpointConfig
+	var p checkpointProgress
+	for name, to := range map[string]any{metaConfig: &c, metaProgress: &p} {
+		if f.Meta[name] == "" {
+			return nil, fmt.Errorf("train: %s: no %s in its metadata: it is not a checkpoint of a training run", f.Path(), name)
+		}
+		if err := json.Unmarshal([]byte(f.Meta[name]), to); err != nil {
+			return nil, fmt.Errorf("train: %s: %s: %w", f.Path(), name, err)
+		}
+	}
+	return &Saved{Path: f.Path(), Job: c.Job, Config: c.Config, Settings: c.Settings, Step: p.Step, Version: f.Meta[metaVersion], file: f}, nil
+}
+
+// Close ends the use of the file.
+func (s *Saved) Close() error { return s.file.Close() }
+
+// Load sets the parameters of one of the job's networks to its weights, or to their average of a decay that the run kept; decay 0 is the
+// weights themselves.
+func (s *Saved) Load(net *nn.Params, name string, decay float64) error {
+	prefix := name + "."
+	if decay != 0 {
+		if !slices.Contains(s.Settings.EMA, decay) {
+			return fmt.Errorf("train: %s has no average of decay %g; it has %v, and 0 for the weights themselves", s.Path, decay, s.Settings.EMA)
+		}
+		prefix = average(decay) + "." + prefix
+	}
+	o := nn.LoadOptions{Rename: func(n string) string {
+		rest, ok := strings.CutPrefix(n, prefix)
+		if !ok || decay != 0 && rest == "steps" {
+			return ""
+		}
+		return rest
+	}}
+	_, err := nn.LoadFrom(s.file, o, nn.Part{Of: net})
+	return err
+}
