@@ -144,6 +144,12 @@ func TestSettingsCheck(t *testing.T) {
 	if _, err := Run(t.Context(), testJob(settings(5), 4), Config{Settings: settings(5), Budget: -1}); err == nil {
 		t.Error("a budget below zero is taken")
 	}
+	s := settings(5)
+	job := testJob(s, 4)
+	job.Evaluate = func(context.Context, int) ([]float64, error) { return nil, errors.New("asked") }
+	if r, err := Run(t.Context(), job, Config{Settings: s, Dir: t.TempDir(), EvalEvery: -1, SampleEvery: -1}); err != nil || r.Scores != nil {
+		t.Errorf("evaluated although never asked to: %v", err)
+	}
 }
 
 // faulty is a job whose loss is the logarithm of a weight that the data pull below zero.

@@ -25,7 +25,7 @@ type Config struct {
 	Budget time.Duration
 	// Every so many steps there is a line of the log, a checkpoint, a preview, an evaluation; all but the log's also
 	// at the last step, if there are any. 0: a line of the log at the last step alone, no checkpoint on the way,
-	// a preview and an evaluation at the last step.
+	// a preview and an evaluation at the last step. Below 0: no preview and no evaluation at all.
 	LogEvery, SaveEvery, SampleEvery, EvalEvery int
 	// Version of the program, for the checkpoint.
 	Version string
@@ -105,8 +105,8 @@ func Run(ctx context.Context, job *Job, c Config) (*Result, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if c.Budget < 0 || c.LogEvery < 0 || c.SaveEvery < 0 || c.SampleEvery < 0 || c.EvalEvery < 0 {
-		return nil, fmt.Errorf("train: budget %v, every %d, %d, %d, %d steps, want none below 0", c.Budget, c.LogEvery, c.SaveEvery, c.SampleEvery, c.EvalEvery)
+	if c.Budget < 0 || c.LogEvery < 0 || c.SaveEvery < 0 {
+		return nil, fmt.Errorf("train: budget %v, a line of the log every %d steps, a checkpoint every %d; want none below 0", c.Budget, c.LogEvery, c.SaveEvery)
 	}
 	job.check()
 	r := newRun(job, c)
@@ -280,8 +280,10 @@ func (r *run) tell() {
 	r.c.Progress(p)
 }
 
-// due tells whether something that happens every so many steps does now; last is what 0 means at the end.
-func (r *run) due(every int) bool { return every > 0 && r.step%every == 0 || r.step == r.c.Steps }
+// due tells whether something that happens every so many steps does now.
+func (r *run) due(every int) bool {
+	return every > 0 && r.step%every == 0 || every >= 0 && r.step == r.c.Steps
+}
 
 // after does what follows a step: preview, evaluation, log, checkpoint, in this order, so that a checkpoint has all that
 // was logged before it.

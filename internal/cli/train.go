@@ -90,8 +90,8 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.Uint64Var(&o.noise, "noise-seed", 0, "draw noise and dropout by another seed `S`")
 	f.IntVar(&o.logEvery, "log-every", 0, "write a line of the log every `N` steps")
 	f.IntVar(&o.saveEvery, "save-every", 0, "save every `N` steps")
-	f.IntVar(&o.sampleEvery, "sample-every", 0, "draw a preview every `N` steps")
-	f.IntVar(&o.evalEvery, "eval-every", 0, "evaluate every `N` steps")
+	f.IntVar(&o.sampleEvery, "sample-every", 0, "draw a preview every `N` steps and at the end; 0 draws none")
+	f.IntVar(&o.evalEvery, "eval-every", 0, "evaluate every `N` steps and at the end; 0 never does")
 	f.BoolVar(&o.resume, "resume", false, "go on from the folder's checkpoint, under its settings")
 	f.BoolVar(&o.overwrite, "overwrite", false, "begin anew where the folder has a checkpoint")
 	f.SortFlags = false
@@ -176,16 +176,19 @@ func (o *trainOptions) config(t systems.Task, s train.Settings, given func(flag 
 		LogEvery: t.LogEvery, SaveEvery: t.SaveEvery, SampleEvery: t.SampleEvery, EvalEvery: t.EvalEvery,
 	}
 	for _, e := range []struct {
-		flag      string
-		from, to_ *int
-	}{{"log-every", &o.logEvery, &c.LogEvery}, {"save-every", &o.saveEvery, &c.SaveEvery}, {"sample-every", &o.sampleEvery, &c.SampleEvery}, {"eval-every", &o.evalEvery, &c.EvalEvery}} {
-		if !given(e.flag) {
-			continue
+		flag     string
+		from, of *int
+		never    bool // 0 is: never
+	}{{"log-every", &o.logEvery, &c.LogEvery, false}, {"save-every", &o.saveEvery, &c.SaveEvery, false}, {"sample-every", &o.sampleEvery, &c.SampleEvery, true}, {"eval-every", &o.evalEvery, &c.EvalEvery, true}} {
+		switch n := *e.from; {
+		case !given(e.flag):
+		case n == 0 && e.never:
+			*e.of = -1
+		case n < 1:
+			return c, usagef("--%s %d: want at least 1", e.flag, n)
+		default:
+			*e.of = n
 		}
-		if *e.from < 1 {
-			return c, usagef("--%s %d: want at least 1", e.flag, *e.from)
-		}
-		*e.to_ = *e.from
 	}
 	return c, nil
 }
