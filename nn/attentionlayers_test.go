@@ -93,14 +93,15 @@ func TestSelfAttention(t *testing.T) {
 		turn  bool
 		names string // of the parameters
 	}{
-		"packed":    {o: nn.AttnOptions{Heads: 2}, names: "qkv.weight qkv.bias proj.weight proj.bias"},
-		"separate":  {o: nn.AttnOptions{Heads: 2, Names: nn.SeparateNames, NoBias: true}, names: "to_q.weight to_k.weight to_v.weight to_out.0.weight to_out.0.bias"},
-		"by head":   {o: nn.AttnOptions{Heads: 2, ByHead: true, PointAxes: 1, NoOutBias: true}, names: "qkv.weight qkv.bias proj.weight"},
-		"shared":    {o: nn.AttnOptions{Heads: 4, KVHeads: 2, HeadDim: 4, Out: 5}, names: "qkv.weight qkv.bias proj.weight proj.bias"},
-		"layer":     {o: nn.AttnOptions{Heads: 2, QKNorm: nn.QKLayer}, names: "qkv.weight qkv.bias q_norm.weight q_norm.bias k_norm.weight k_norm.bias proj.weight proj.bias"},
-		"rms":       {o: nn.AttnOptions{Heads: 2, QKNorm: nn.QKRMS, NormEps: 1e-3}, turn: true, names: "qkv.weight qkv.bias q_norm.weight k_norm.weight proj.weight proj.bias"},
-		"layer all": {o: nn.AttnOptions{Heads: 2, QKNorm: nn.QKLayerWide, PointAxes: 2}, names: "qkv.weight qkv.bias q_norm.weight q_norm.bias k_norm.weight k_norm.bias proj.weight proj.bias"},
-		"rms all":   {o: nn.AttnOptions{Heads: 4, KVHeads: 2, QKNorm: nn.QKRMSWide}, names: "qkv.weight qkv.bias q_norm.weight k_norm.weight proj.weight proj.bias"},
+		"packed":     {o: nn.AttnOptions{Heads: 2}, names: "qkv.weight qkv.bias proj.weight proj.bias"},
+		"separate":   {o: nn.AttnOptions{Heads: 2, Names: nn.SeparateNames, NoBias: true}, names: "to_q.weight to_k.weight to_v.weight to_out.0.weight to_out.0.bias"},
+		"by head":    {o: nn.AttnOptions{Heads: 2, ByHead: true, PointAxes: 1, NoOutBias: true}, names: "qkv.weight qkv.bias proj.weight"},
+		"by channel": {o: nn.AttnOptions{Heads: 2, ByChannel: true, PointAxes: 2}, names: "qkv.weight qkv.bias proj.weight proj.bias"},
+		"shared":     {o: nn.AttnOptions{Heads: 4, KVHeads: 2, HeadDim: 4, Out: 5}, names: "qkv.weight qkv.bias proj.weight proj.bias"},
+		"layer":      {o: nn.AttnOptions{Heads: 2, QKNorm: nn.QKLayer}, names: "qkv.weight qkv.bias q_norm.weight q_norm.bias k_norm.weight k_norm.bias proj.weight proj.bias"},
+		"rms":        {o: nn.AttnOptions{Heads: 2, QKNorm: nn.QKRMS, NormEps: 1e-3}, turn: true, names: "qkv.weight qkv.bias q_norm.weight k_norm.weight proj.weight proj.bias"},
+		"layer all":  {o: nn.AttnOptions{Heads: 2, QKNorm: nn.QKLayerWide, PointAxes: 2}, names: "qkv.weight qkv.bias q_norm.weight q_norm.bias k_norm.weight k_norm.bias proj.weight proj.bias"},
+		"rms all":    {o: nn.AttnOptions{Heads: 4, KVHeads: 2, QKNorm: nn.QKRMSWide}, names: "qkv.weight qkv.bias q_norm.weight k_norm.weight proj.weight proj.bias"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var at *gpu.Tensor
@@ -166,9 +167,13 @@ func selfByHand(net *nn.Params, x []float64, b, l, width int, o nn.AttnOptions, 
 		n := (h + 2*hkv) * d
 		for r := range b * l {
 			row := y[r*n:][:n]
-			if o.ByHead {
+			if o.ByHead || o.ByChannel {
 				for i := range n {
-					part[i/d%3] = append(part[i/d%3], row[i])
+					k := i / d % 3
+					if o.ByChannel {
+						k = i % 3
+					}
+					part[k] = append(part[k], row[i])
 				}
 				continue
 			}

@@ -47,6 +47,7 @@ type AttnOptions struct {
 	Scale     float64   // of the scores; 0 stands for 1/√HeadDim
 	Halves    bool      // rotary pairs are j and j + D/2, else neighbours; see Var.Turn
 	ByHead    bool      // packed rows are q, k, v of one head after the other, else all q, all k, all v
+	ByChannel bool      // packed rows are q, k, v of one channel after the other: EDM's
 	PointAxes int       // axes of size 1 after those of the projections' weights: 1 or 2 where they were convolutions
 	Names     AttnNames // the zero value: PackedNames for self-attention, SeparateNames for cross-attention
 }
@@ -89,8 +90,8 @@ func (o AttnOptions) fill(op string, s Scope, width int, names AttnNames) AttnOp
 	if o.NormEps == 0 {
 		o.NormEps = 1e-6
 	}
-	if o.ByHead && (o.KVHeads != o.Heads || o.Names.QKV == "") {
-		fail("ByHead with %d heads over %d, packed as %q; want one packed layer and as many of both", o.Heads, o.KVHeads, o.Names.QKV)
+	if (o.ByHead || o.ByChannel) && (o.KVHeads != o.Heads || o.Names.QKV == "" || o.ByHead && o.ByChannel) {
+		fail("ByHead %v and ByChannel %v with %d heads over %d, packed as %q; want one of them, one packed layer and as many of both", o.ByHead, o.ByChannel, o.Heads, o.KVHeads, o.Names.QKV)
 	}
 	if o.QKNorm < QKNone || o.QKNorm > QKRMSWide {
 		fail("QKNorm %d is none", o.QKNorm)
@@ -207,11 +208,19 @@ func (a *SelfAttention) Project(x *Var, angles *gpu.Tensor) (q, k, v *Var) {
 	} else {
 		y := a.QKV.Forward(x)
 		n, d, axis := o.Heads*o.HeadDim, o.KVHeads*o.HeadDim, 2
-		if o.ByHead {
-			y = y.Reshape(x.Shape()[0], x.Shape()[1], o.Heads, 3*o.HeadDim)
+		switch b, l := x.Shape()[0], x.Shape()[1]; {
+		case o.ByHead:
+			y = y.Reshape(b, l, o.Heads, 3*o.HeadDim)
 			n, d, axis = o.HeadDim, o.HeadDim, 3
+		case o.ByChannel:
+			y = y.Reshape(b, l, n, 3).Permute(3, 0, 1, 2)
+			n, d, axis = 1, 1, 0
 		}
 		q, k, v = y.Slice(axis, 0, n), y.Slice(axis, n, d), y.Slice(axis, n+d, d)
+		if o.ByChannel {
+			s := x.Shape()
+			q, k, v = q.Reshape(s[0], s[1], -1), k.Reshape(s[0], s[1], -1), v.Reshape(s[0], s[1], -1)
+		}
 	}
 	q, k, v = a.split(q, o.Heads, a.NormQ), a.split(k, o.KVHeads, a.NormK), a.split(v, o.KVHeads, nil)
 	if angles != nil {

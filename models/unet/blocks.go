@@ -98,6 +98,9 @@ func (c *Config) norm(s nn.Scope, channels int) *nn.GroupNorm {
 	return m
 }
 
+// skips tells whether a residual block has a convolution on its skip path.
+func (c *Config) skips(l *layer) bool { return l.in != l.out || c.ResampleSkip && l.kind != res }
+
 func (c *Config) resBlock(s nn.Scope, l layer) *resBlock {
 	wide := l.out
 	if c.ScaleShift {
@@ -109,7 +112,7 @@ func (c *Config) resBlock(s nn.Scope, l layer) *resBlock {
 		norm2: c.norm(s.At("out_layers.0"), l.out), conv2: nn.NewConv2D(s.At("out_layers.3"), l.out, l.out, 3).Zero(),
 		kind: l.kind, scaleShift: c.ScaleShift, scale: c.ResidualScale,
 	}
-	if l.in != l.out {
+	if c.skips(&l) {
 		r.skip = nn.NewConv2D(s.At("skip_connection"), l.in, l.out, 1)
 	}
 	return r

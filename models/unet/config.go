@@ -12,9 +12,19 @@ import (
 type AttnKind int
 
 const (
-	PackedByHead AttnKind = iota // one layer, q, k and v of one head after the other: ADM's weights
-	Packed                       // one layer, all q, all k, all v
-	Separate                     // three layers: diffusers' weights
+	PackedByHead    AttnKind = iota // one layer, q, k and v of one head after the other: ADM's weights
+	Packed                          // one layer, all q, all k, all v
+	Separate                        // three layers: diffusers' weights
+	PackedByChannel                 // one layer, q, k and v of one channel after the other: EDM's weights
+)
+
+// LabelKind is how classes join the embedding.
+type LabelKind int
+
+const (
+	Rows         LabelKind = iota // a row of a table [classes, embedding] is added to it
+	Columns                       // a column of a matrix is: the ADM of EDM's weights
+	ColumnsFirst                  // a column of a matrix, times √classes, and a bias are added to the waves: the DDPM++ of EDM's weights
 )
 
 // Context is a sequence of tokens that transformers attend to.
@@ -36,11 +46,13 @@ type Config struct {
 	Extra         int   // channels after those of pictures: a low resolution, a mask
 	Height, Width int   // of pictures; 0: any that halve often enough
 	Base          int   // channels of the first level are Base·Mult[0]
+	First         int   // channels that the first convolution gives; 0 stands for the first level's
 	Mult          []int // channels of each level over Base; each level halves the pictures of the one before
 	Blocks        int   // residual blocks of a level on the way down; on the way up there is one more
 
 	AttnAt    []int    // attention where pictures are smaller by these factors: 1, 2, 4, …
 	NoMidAttn bool     // none in the middle
+	UpLast    bool     // on the way up, none but after a level's last residual block
 	Heads     int      // of attention; 0: as many as HeadWidth makes
 	HeadWidth int      // 0: a level's channels over Heads; both 0: one head
 	Attn      AttnKind // of plain attention
@@ -52,6 +64,7 @@ type Config struct {
 
 	ScaleShift     bool    // the embedding scales and shifts the second norm, else it is added before it
 	ResampleBlocks bool    // pictures are halved and doubled within residual blocks
+	ResampleSkip   bool    // such blocks have a convolution on their skip path even where channels stay
 	PoolResample   bool    // or without any parameter
 	PadEnd         bool    // convolutions that halve see zeros below and to the right alone, as DDPM's did
 	ResidualScale  float64 // of every residual sum; 0 stands for 1, DDPM++ has 1/√2
@@ -63,13 +76,14 @@ type Config struct {
 	Fourier float64        // > 0: random waves instead, of frequencies with this standard deviation
 	Embed   int            // width of the embedding; 0 stands for 4·Base
 	Classes int
-	NoneRow bool     // "no class" has an embedding that is learned, else it is zero
+	Labels  LabelKind
+	NoneRow bool     // "no class" has a row that is learned, else it is zero
 	Vectors []Vector // further conditions
 
 	Dropout float64 // share of elements left out in residual blocks while UNet.Mask has a seed
 }
 
-// Levels is how many sizes of pictures there are.
+// levels is how many sizes of pictures there are.
 func (c *Config) levels() int { return len(c.Mult) }
 
 func (c *Config) channels(level int) int { return c.Base * c.Mult[level] }
@@ -137,7 +151,7 @@ func (c *Config) Check() error {
 		name  string
 		v, lo int
 	}{
-		{"Channels", c.Channels, 1}, {"Base", c.Base, 1}, {"Blocks", c.Blocks, 1}, {"Out", c.Out, 0}, {"Extra", c.Extra, 0}, {"Height", c.Height, 0},
+		{"Channels", c.Channels, 1}, {"Base", c.Base, 1}, {"Blocks", c.Blocks, 1}, {"Out", c.Out, 0}, {"First", c.First, 0}, {"Extra", c.Extra, 0}, {"Height", c.Height, 0},
 		{"Width", c.Width, 0}, {"Heads", c.Heads, 0}, {"HeadWidth", c.HeadWidth, 0}, {"Groups", c.Groups, 0}, {"Classes", c.Classes, 0}, {"Embed", c.Embed, 0},
 	} {
 		if f.v < f.lo {
@@ -152,8 +166,11 @@ func (c *Config) Check() error {
 			return bad("AttnAt", "%v, want powers of 2 up to %d, by which the last of %d levels is smaller", c.AttnAt, 1<<(c.levels()-1), c.levels())
 		}
 	}
-	if c.Attn < PackedByHead || c.Attn > Separate {
+	if c.Attn < PackedByHead || c.Attn > PackedByChannel {
 		return bad("Attn", "%d is none", c.Attn)
+	}
+	if c.Labels < Rows || c.Labels > ColumnsFirst || c.Labels != Rows && c.NoneRow {
+		return bad("Labels", "%d with NoneRow %v, want a kind, and Rows with NoneRow", c.Labels, c.NoneRow)
 	}
 	if c.Depth != nil && (len(c.Depth) != c.levels() || slices.Min(c.Depth) < 1) {
 		return bad("Depth", "%v, want at least 1 for each of %d levels", c.Depth, c.levels())
@@ -223,6 +240,8 @@ func (c *Config) attnOptions(channels int) nn.AttnOptions {
 	switch c.Attn {
 	case Separate:
 		o.Names = nn.SeparateNames
+	case PackedByChannel:
+		o.Names, o.PointAxes, o.ByChannel = nn.AttnNames{QKV: "qkv", Out: "proj_out"}, 2, true
 	default:
 		o.Names, o.PointAxes, o.ByHead = nn.AttnNames{QKV: "qkv", Out: "proj_out"}, 1, c.Attn == PackedByHead
 	}

@@ -51,7 +51,7 @@ func (c *Config) cost(l *layer, h, w, tokens int) float64 {
 		wide *= 2
 	}
 	cost := area*9*out*(in+out) + float64(c.embed())*wide
-	if l.in != l.out {
+	if c.skips(l) {
 		cost += area * in * out
 	}
 	return cost

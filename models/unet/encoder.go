@@ -2,6 +2,7 @@ package unet
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
@@ -15,7 +16,8 @@ type encoder struct {
 	time    [2]*nn.Linear
 	waves   ops.WaveConfig
 	freqs   *nn.Param // of random waves, not trained; nil: waves
-	labels  *nn.Embedding
+	labels  *nn.Param // rows or columns of classes
+	bias    *nn.Param // of ColumnsFirst
 	vectors [][2]*nn.Linear
 	input   [][]*block
 	middle  []*block
@@ -35,13 +37,7 @@ func (e *encoder) build(s nn.Scope, c Config, p *plan) {
 		e.freqs = s.At("time_proj").Param("weight", nn.Normal(c.Fourier), e.waves.Width/2)
 		e.freqs.Frozen = true
 	}
-	if c.Classes > 0 {
-		rows := c.Classes
-		if c.NoneRow {
-			rows++
-		}
-		e.labels = nn.NewEmbedding(s.At("label_emb"), rows, width)
-	}
+	e.buildLabels(s.At("label_emb"), &c)
 	for _, v := range c.Vectors {
 		e.vectors = append(e.vectors, two(s.At("vector_embed."+v.Name), v.Width))
 	}
@@ -50,6 +46,41 @@ func (e *encoder) build(s nn.Scope, c Config, p *plan) {
 	}
 	e.middle = c.stage(s, p.middle)
 	e.own[1] = len(s.Params().All())
+}
+
+func (e *encoder) buildLabels(s nn.Scope, c *Config) {
+	if c.Classes == 0 {
+		return
+	}
+	switch c.Labels {
+	case Rows:
+		rows := c.Classes
+		if c.NoneRow {
+			rows++
+		}
+		e.labels = nn.NewEmbedding(s, rows, c.embed()).W
+	case Columns:
+		e.labels = s.Param("weight", nn.Normal(0.02), c.embed(), c.Classes)
+	case ColumnsFirst:
+		e.labels = s.Param("weight", nn.Normal(0.02), e.waves.Width, c.Classes)
+		e.bias = s.Param("bias", nn.Zeros, e.waves.Width)
+	}
+}
+
+// classes is what the classes of a batch add; no class without a row of its own adds zero.
+func (e *encoder) classes(t *nn.Tape, in models.Inputs) *nn.Var {
+	table := t.Use(e.labels)
+	if e.config.Labels != Rows {
+		table = table.Permute(1, 0)
+	}
+	if !e.config.NoneRow {
+		table = nn.Concat(0, table, t.Const(0, 1, table.Shape()[1]))
+	}
+	x := table.Rows(in.Classes)
+	if e.bias != nil {
+		x = x.Scale(math.Sqrt(float64(e.config.Classes))).Add(t.Use(e.bias))
+	}
+	return x
 }
 
 func (c *Config) stage(s nn.Scope, st stage) (blocks []*block) {
@@ -62,13 +93,13 @@ func (c *Config) stage(s nn.Scope, st stage) (blocks []*block) {
 // begin is what the blocks of a pass share, for pictures x of the network's and their times.
 func (e *encoder) begin(p *pass, time *nn.Var, in models.Inputs) {
 	t := time.Tape()
-	emb := e.time[1].Forward(e.time[0].Forward(e.wavesOf(time)))
-	if e.labels != nil {
-		table := t.Use(e.labels.W)
-		if !e.config.NoneRow {
-			table = nn.Concat(0, table, t.Const(0, 1, e.config.embed()))
-		}
-		emb = emb.Add(table.Rows(in.Classes))
+	waves := e.wavesOf(time)
+	if e.bias != nil {
+		waves = waves.Add(e.classes(t, in))
+	}
+	emb := e.time[1].Forward(e.time[0].Forward(waves))
+	if e.labels != nil && e.bias == nil {
+		emb = emb.Add(e.classes(t, in))
 	}
 	for i, v := range e.config.Vectors {
 		l := e.vectors[i]
@@ -86,7 +117,7 @@ func (e *encoder) wavesOf(time *nn.Var) *nn.Var {
 		return time.Waves(e.waves)
 	}
 	n := e.waves.Width / 2
-	at := time.Reshape(-1, 1).Mul(time.Tape().Use(e.freqs).Reshape(1, n)).Scale(2 * pi)
+	at := time.Reshape(-1, 1).Mul(time.Tape().Use(e.freqs).Reshape(1, n)).Scale(2 * math.Pi)
 	if e.waves.CosFirst {
 		return nn.Concat(1, at.Map(ops.Cos), at.Map(ops.Sin))
 	}

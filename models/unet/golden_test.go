@@ -92,6 +92,7 @@ type goldenCase struct {
 	config unet.Config
 	hints  *unet.ControlConfig // a control branch
 	own    bool                // its names are ours
+	edm    bool                // they are EDM's
 	leaves []string
 	eps64  float64
 }
@@ -101,6 +102,8 @@ func (c *goldenCase) rename(name string) string {
 	switch {
 	case c.own:
 		return name
+	case c.edm:
+		return unet.FromEDM(c.config, 8)(name)
 	case c.hints != nil:
 		return unet.FromDiffusersControl(c.config, *c.hints)(name)
 	}
@@ -129,10 +132,19 @@ func goldenCases() []goldenCase {
 		{name: "adm", leaves: []string{"x"}, eps64: 1e-10, own: true, config: unet.Config{
 			Channels: 3, Out: 6, Base: 8, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{2}, HeadWidth: 8, Groups: 4, ScaleShift: true, ResampleBlocks: true, Classes: 4,
 		}},
+		{name: "edm-adm", leaves: []string{"x"}, eps64: 1e-10, edm: true, config: unet.Config{
+			Channels: 3, Base: 8, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{2}, HeadWidth: 8, Attn: unet.PackedByChannel, ScaleShift: true, ResampleBlocks: true,
+			Classes: 3, Labels: unet.Columns,
+		}},
+		{name: "edm-ddpmpp", leaves: []string{"x"}, eps64: 1e-10, edm: true, config: unet.Config{
+			Channels: 3, Base: 8, First: 8, Mult: []int{2, 1}, Blocks: 2, AttnAt: []int{2}, UpLast: true, Attn: unet.PackedByChannel, Eps: 1e-6, ResampleBlocks: true, ResampleSkip: true,
+			ResidualScale: math.Sqrt(0.5), Classes: 3, Labels: unet.ColumnsFirst, Waves: ops.WaveConfig{Width: 8, Shift: 1},
+		}},
 	}
 }
 
-// Results and gradients of tiny networks against diffusers' and a twin of ADM's in torch.
+// Results and gradients of tiny networks against diffusers' and twins of ADM's and EDM's in
+// torch.
 func TestGoldenNetworks(t *testing.T) {
 	ran := 0
 	for _, c := range goldenCases() {
@@ -147,8 +159,8 @@ func TestGoldenNetworks(t *testing.T) {
 			})
 		}
 	}
-	if ran != 10 {
-		t.Errorf("%d cases, want 10", ran)
+	if ran != 14 {
+		t.Errorf("%d cases, want 14", ran)
 	}
 }
 
@@ -273,17 +285,23 @@ func TestGoldenCosts(t *testing.T) {
 			continue
 		}
 		u := unet.New(nn.NewParams(gpu.CPU(), gpu.Float32).At(""), c.config)
+		u.Params().Init(1)
 		blocks, sum := u.Costs(8, 8, 3)
 		for _, v := range blocks {
 			sum += v
 		}
-		if want := open(t, c.name).f.Meta["flops"]; fmt.Sprintf("%.0f", 4*sum) != want { // two samples, two operations
-			t.Errorf("%s: %.0f operations for two samples, torch counts %s", c.name, 4*sum, want)
+		if c.edm { // theirs multiply labels as vectors
+			sum += float64(u.Params().Get("label_emb.weight").Value.Len())
+		}
+		p := open(t, c.name)
+		_, shape := p.read("in.x")
+		if got, want := fmt.Sprintf("%.0f", 2*sum*float64(shape[0])), p.f.Meta["flops"]; got != want {
+			t.Errorf("%s: %s operations for %d samples, torch counts %s", c.name, got, shape[0], want)
 		}
 		ran++
 	}
-	if ran != 4 {
-		t.Errorf("%d cases, want 4", ran)
+	if ran != 6 {
+		t.Errorf("%d cases, want 6", ran)
 	}
 }
 
@@ -291,8 +309,8 @@ func TestGoldenCosts(t *testing.T) {
 func TestGoldenNames(t *testing.T) {
 	var all map[string]map[string][]int
 	oracle.GoldenJSON(t, &all, "unet", "names.json")
-	// The papers say 35.7 M, 860 M, 296 M and 554 M.
-	for name, count := range map[string]int{"ddpm-cifar10": 35_746_307, "stable-diffusion-1": 859_520_964, "adm-imagenet64": 295_904_454, "adm-imagenet256": 553_838_086} {
+	// The papers say 35.7 M, 860 M, 296 M, 554 M and 56 M.
+	for name, count := range map[string]int{"ddpm-cifar10": 35_746_307, "stable-diffusion-1": 859_520_964, "adm-imagenet64": 295_904_454, "adm-imagenet256": 553_838_086, "edm-cifar10": 55_734_147} {
 		c, err := unet.Preset(name)
 		if err != nil {
 			t.Fatal(err)
@@ -303,8 +321,11 @@ func TestGoldenNames(t *testing.T) {
 			t.Errorf("%s has %d parameters, want %d", name, net.Count(), count)
 		}
 		rename, seen := unet.FromDiffusers(c), map[string]bool{}
-		if strings.HasPrefix(name, "adm") {
+		switch name[:3] {
+		case "adm":
 			rename = func(name string) string { return name }
+		case "edm":
+			rename = unet.FromEDM(c, 32)
 		}
 		for theirs, shape := range all[name] {
 			ours := rename(theirs)
@@ -317,8 +338,12 @@ func TestGoldenNames(t *testing.T) {
 		if len(seen) != len(net.All()) || len(seen) < 200 {
 			t.Errorf("%s: %d names, the network has %d", name, len(seen), len(net.All()))
 		}
-		if got := unet.FromDiffusers(c)("nobody.weight"); got != "" {
-			t.Errorf("an unknown name becomes %q, want none", got)
+		for _, rename := range []func(string) string{unet.FromDiffusers(c), unet.FromEDM(c, 32)} {
+			for _, unknown := range []string{"nobody.weight", "weight", "", "enc.32x32_block0.conv0.resample_filter"} {
+				if got := rename(unknown); got != "" {
+					t.Errorf("an unknown name becomes %q, want none", got)
+				}
+			}
 		}
 	}
 }

@@ -80,6 +80,9 @@ func (c *Config) attention() kind {
 func (c *Config) plan() *plan {
 	p := &plan{}
 	ch := c.channels(0)
+	if c.First > 0 {
+		ch = c.First
+	}
 	add := func(s *stage, k kind, out, level int) {
 		s.layers = append(s.layers, layer{kind: k, name: fmt.Sprintf("%s.%d", s.name, len(s.layers)), in: ch, out: out, level: level})
 		ch = out
@@ -126,7 +129,7 @@ func (c *Config) plan() *plan {
 			ch += rest[len(rest)-1]
 			rest = rest[:len(rest)-1]
 			add(&s, res, c.channels(level), level)
-			if c.attends(level) {
+			if c.attends(level) && (!c.UpLast || i == c.Blocks) {
 				add(&s, c.attention(), ch, level)
 			}
 			if level > 0 && i == c.Blocks {

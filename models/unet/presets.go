@@ -44,13 +44,17 @@ var presets = map[string]func() Config{
 			Classes: 1000, ScaleShift: true, ResampleBlocks: true,
 		}
 	},
-	// DDPM++ of Song et al. 2021 as far as the options here reach: its residual scale, its
-	// sines first, its blocks that resample. It has more attention on the way up, and its
-	// weights have other names.
-	"ddpmpp-cifar10": func() Config {
+	"edm-cifar10": func() Config { // DDPM++ as Karras et al. 2022 trained it, with classes: 56 M
 		return Config{
-			Channels: 3, Height: 32, Width: 32, Base: 128, Mult: []int{2, 2, 2}, Blocks: 4, AttnAt: []int{2}, Eps: 1e-6, ResampleBlocks: true,
-			ResidualScale: math.Sqrt(0.5), Dropout: 0.13, Waves: ops.WaveConfig{Width: 128, Shift: 1}, Embed: 512,
+			Channels: 3, Height: 32, Width: 32, Base: 128, First: 128, Mult: []int{2, 2, 2}, Blocks: 4, AttnAt: []int{2}, UpLast: true, Attn: PackedByChannel, Eps: 1e-6,
+			ResampleBlocks: true, ResampleSkip: true, ResidualScale: math.Sqrt(0.5), Dropout: 0.13, Waves: ops.WaveConfig{Width: 128, Shift: 1},
+			Classes: 10, Labels: ColumnsFirst,
+		}
+	},
+	"edm-imagenet64": func() Config { // its ADM, 296 M
+		return Config{
+			Channels: 3, Height: 64, Width: 64, Base: 192, Mult: []int{1, 2, 3, 4}, Blocks: 3, AttnAt: []int{2, 4, 8}, HeadWidth: 64, Attn: PackedByChannel,
+			ScaleShift: true, ResampleBlocks: true, Dropout: 0.1, Classes: 1000, Labels: Columns,
 		}
 	},
 	"stable-diffusion-1": func() Config { // Rombach et al. 2022, of latents: 859.5 M

@@ -5,21 +5,17 @@
 // branch that controls one from a picture (Zhang et al. 2023, arXiv 2302.05543).
 //
 // Parameters have the names and shapes of ADM's code, which latent diffusion shares, so that
-// their weights load as they are; FromDiffusers gives the names of diffusers' weights.
+// their weights load as they are; FromDiffusers and FromEDM give those of others.
 //
 // Taps are the names of blocks, as Blocks lists them, and mid: what the middle gives. Where
 // a network is registered in a scope, they begin with its name.
 package unet
 
 import (
-	"math"
-
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/ops"
 )
-
-const pi = math.Pi
 
 // UNet is a U-Net, a models.Net.
 type UNet struct {

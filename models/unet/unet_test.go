@@ -28,7 +28,8 @@ func configs() map[string]unet.Config {
 		"everything": everything(),
 		"plain":      {Channels: 1, Base: 8, Mult: []int{1, 1, 2}, Blocks: 1, AttnAt: []int{1, 4}, Heads: 2, PadEnd: true, Classes: 2},
 		"pool":       {Channels: 1, Base: 8, Mult: []int{2, 1}, Blocks: 2, NoMidAttn: true, PoolResample: true, ResidualScale: math.Sqrt(0.5), Waves: ops.WaveConfig{Width: 6}, Embed: 12},
-		"resample":   {Channels: 1, Base: 8, Mult: []int{1, 1}, Blocks: 1, AttnAt: []int{1}, Attn: unet.Packed, ResampleBlocks: true, ScaleShift: true, Fourier: 0.5},
+		"resample":   {Channels: 1, Base: 8, Mult: []int{1, 1}, Blocks: 1, AttnAt: []int{1}, Attn: unet.Packed, ResampleBlocks: true, ScaleShift: true, Fourier: 0.5, Classes: 2, Labels: unet.Columns},
+		"first":      {Channels: 1, Base: 8, Mult: []int{1, 1}, Blocks: 1, AttnAt: []int{1}, Attn: unet.PackedByChannel, UpLast: true, ResampleBlocks: true, ResampleSkip: true, Classes: 2, Labels: unet.ColumnsFirst},
 		"self":       {Channels: 1, Base: 8, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{1}, Attn: unet.Separate, Transformer: true, Depth: []int{2, 1}, LinearIn: true, Heads: 2},
 	}
 }
@@ -308,7 +309,7 @@ func TestFourier(t *testing.T) {
 	width := len(b0)
 	tape := nn.NewTape(gpu.CPU(), gpu.Float64)
 	tape.Run(func() {
-		x, time, in := given(tape, u.Takes(), 1, 10)
+		_, time, in := given(tape, u.Takes(), 1, 10)
 		var waves [8]float64
 		for i, f := range freqs.Value.F64() {
 			a := 2 * math.Pi * f * time.Value().F64()[0]
@@ -328,8 +329,8 @@ func TestFourier(t *testing.T) {
 				want[i] += w2[i*width+j] * v
 			}
 		}
+		in.Classes = gpu.CPU().FromInt32([]int32{2}, 1) // none
 		got := unet.Embedding(u, time, in).Value().F64()
-		_ = x
 		oracle.Close64(t, got, oracle.Tol{Abs: 1e-12}, func(i int) float64 { return silu(want[i]) })
 	})
 }
@@ -344,6 +345,8 @@ func TestConfigCheck(t *testing.T) {
 		"Mult: [1 0]":              func(c *unet.Config) { c.Mult = []int{1, 0} },
 		"AttnAt: [3]":              func(c *unet.Config) { c.AttnAt = []int{3} },
 		"AttnAt: [4], want powers": func(c *unet.Config) { c.AttnAt = []int{4} },
+		"Labels: 9":                func(c *unet.Config) { c.Labels = 9 },
+		"Labels: 1 with NoneRow":   func(c *unet.Config) { c.Labels = unet.Columns },
 		"Attn: 7":                  func(c *unet.Config) { c.Attn = 7 },
 		"Depth: [1]":               func(c *unet.Config) { c.Depth = []int{1} },
 		"Height: 9×8":              func(c *unet.Config) { c.Height, c.Width = 9, 8 },

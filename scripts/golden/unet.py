@@ -254,6 +254,119 @@ def adm():
          ["label_emb.weight", "output_blocks.1.2.in_layers.2.weight", "middle_block.1.qkv.weight"])
 
 
+class EDMBlock(nn.Module):
+    """A residual block and, where it has heads, attention: queries, keys and values of one
+    channel after the other."""
+
+    def __init__(self, cin, cout, emb, adaptive, eps, scale, up=False, down=False, heads=0, always=False):
+        super().__init__()
+        norm = lambda c: nn.GroupNorm(min(32, c // 4), c, eps=eps)
+        self.up, self.down, self.heads, self.adaptive, self.scale = up, down, heads, adaptive, scale
+        self.norm0, self.conv0 = norm(cin), nn.Conv2d(cin, cout, 3, padding=1)
+        self.affine = nn.Linear(emb, cout * (2 if adaptive else 1))
+        self.norm1, self.conv1 = norm(cout), nn.Conv2d(cout, cout, 3, padding=1)
+        self.skip = nn.Conv2d(cin, cout, 1) if cin != cout or always and (up or down) else nn.Identity()
+        if heads:
+            self.norm2, self.qkv, self.proj = norm(cout), nn.Conv2d(cout, 3 * cout, 1), nn.Conv2d(cout, cout, 1)
+
+    move = Res.move
+
+    def forward(self, x, emb):
+        h = self.conv0(self.move(F.silu(self.norm0(x))))
+        a = self.affine(emb)[:, :, None, None]
+        if self.adaptive:
+            scale, shift = a.chunk(2, 1)
+            h = F.silu(self.norm1(h) * (1 + scale) + shift)
+        else:
+            h = F.silu(self.norm1(h + a))
+        x = (self.conv1(h) + self.skip(self.move(x))) * self.scale
+        if self.heads:
+            n, c, h, w = x.shape
+            q, k, v = self.qkv(self.norm2(x)).reshape(n * self.heads, c // self.heads, 3, h * w).unbind(2)
+            p = torch.softmax(torch.einsum("ncq,nck->nqk", q, k / math.sqrt(c // self.heads)), 2)
+            x = (self.proj(torch.einsum("nqk,nck->ncq", p, v).reshape(n, c, h, w)) + x) * self.scale
+        return x
+
+
+class EDM(nn.Module):
+    """The networks of EDM: with adaptive, its ADM; else DDPM++."""
+
+    def __init__(self, size, cin, cout, c, mult, blocks, attention, classes, adaptive, width=0):
+        super().__init__()
+        emb = 4 * c
+        self.c, self.adaptive, self.classes = c, adaptive, classes
+        eps, scale = (1e-5, 1) if adaptive else (1e-6, math.sqrt(0.5))
+        self.map_layer0, self.map_layer1 = nn.Linear(c, emb), nn.Linear(emb, emb)
+        self.map_label = nn.Linear(classes, emb, bias=False) if adaptive else nn.Linear(classes, c)
+        heads = lambda ch: ch // width if width else 1
+        block = lambda i, o, attn=False, **k: EDMBlock(i, o, emb, adaptive, eps, scale, heads=heads(o) if attn else 0, always=not adaptive, **k)
+        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
+        ch, skips = cin, []
+
+        def enter(name, m, out):
+            nonlocal ch
+            self.enc[name] = m
+            ch = out
+            skips.append(ch)
+
+        for level, m in enumerate(mult):
+            res = f"{size >> level}x{size >> level}"
+            if level == 0:
+                first = c * m if adaptive else c
+                enter(res + "_conv", nn.Conv2d(cin, first, 3, padding=1), first)
+            else:
+                enter(res + "_down", block(ch, ch, down=True), ch)
+            for i in range(blocks):
+                enter(f"{res}_block{i}", block(ch, c * m, level in attention), c * m)
+        for level, m in reversed(list(enumerate(mult))):
+            res = f"{size >> level}x{size >> level}"
+            if level == len(mult) - 1:
+                self.dec[res + "_in0"], self.dec[res + "_in1"] = block(ch, ch, True), block(ch, ch)
+            else:
+                self.dec[res + "_up"] = block(ch, ch, up=True)
+            for i in range(blocks + 1):
+                self.dec[f"{res}_block{i}"] = block(ch + skips.pop(), c * m, level in attention and (adaptive or i == blocks))
+                ch = c * m
+        norm, conv = nn.GroupNorm(min(32, ch // 4), ch, eps=eps), nn.Conv2d(ch, cout, 3, padding=1)
+        if adaptive:
+            self.out_norm, self.out_conv = norm, conv
+        else:
+            self.dec[f"{size}x{size}_aux_norm"], self.dec[f"{size}x{size}_aux_conv"] = norm, conv
+
+    def forward(self, x, t, labels):
+        half = self.c // 2
+        w = t[:, None] * 10000 ** (-torch.arange(half, dtype=torch.float64) / (half if self.adaptive else half - 1))[None]
+        labels = F.one_hot(labels, self.classes + 1)[:, :self.classes].double()  # the last is none
+        if self.adaptive:
+            emb = self.map_layer1(F.silu(self.map_layer0(torch.cat([torch.cos(w), torch.sin(w)], 1)))) + self.map_label(labels)
+        else:
+            emb = torch.cat([torch.sin(w), torch.cos(w)], 1) + self.map_label(labels * math.sqrt(self.classes))
+            emb = self.map_layer1(F.silu(self.map_layer0(emb)))
+        emb, skips = F.silu(emb), []
+        for name, m in self.enc.items():
+            x = m(x) if name.endswith("_conv") else m(x, emb)
+            skips.append(x)
+        for name, m in self.dec.items():
+            if "_aux_" in name:
+                x = m(F.silu(x) if name.endswith("_conv") else x)
+                continue
+            if "_block" in name:
+                x = torch.cat([x, skips.pop()], 1)
+            x = m(x, emb)
+        return x if not self.adaptive else self.out_conv(F.silu(self.out_norm(x)))
+
+
+def edm():
+    for name, args, whole in [
+        ("edm-adm", (8, 3, 3, 8, (1, 2), 1, {1}, 3, True, 8), ["map_label.weight", "dec.8x8_up.conv0.weight", "enc.4x4_block0.qkv.weight"]),
+        ("edm-ddpmpp", (8, 3, 3, 8, (2, 1), 2, {1}, 3, False), ["map_label.weight", "map_label.bias", "dec.4x4_block2.qkv.weight", "enc.4x4_down.skip.weight"]),
+    ]:
+        gen = torch.Generator().manual_seed(6)
+        m = seeded(EDM(*args), 6)
+        inputs = {"x": draw(gen, 3, 3, 8, 8), "time": times(0.75, -0.5, 20), "classes": torch.tensor([2, 3, 0], dtype=torch.int32)}
+        save(name, m, inputs, ["x"], lambda i: {"y": m(i["x"], i["time"], i["classes"].long())}, whole)
+
+
 def names():
     """Names and shapes of configurations that are too large to store, without memory for them."""
     sizes = {}
@@ -264,6 +377,7 @@ def names():
             attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1)
         sizes["adm-imagenet64"] = ADM(3, 6, 192, (1, 2, 3, 4), 3, {1, 2, 3}, 1000, 32, 64)
         sizes["adm-imagenet256"] = ADM(3, 6, 256, (1, 1, 2, 2, 4, 4), 2, {3, 4, 5}, 1000, 32, 64)
+        sizes["edm-cifar10"] = EDM(32, 3, 3, 128, (2, 2, 2), 4, {1}, 10, False)
         sizes["stable-diffusion-1"] = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
     out = {k: {n: list(p.shape) for n, p in m.named_parameters()} for k, m in sizes.items()}
     with open(OUT + "names.json", "w") as f:
@@ -271,5 +385,5 @@ def names():
 
 
 if __name__ == "__main__":
-    for f in [ddpm, resample, condition, control, adm, names]:
+    for f in [ddpm, resample, condition, control, adm, edm, names]:
         f()
