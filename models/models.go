@@ -42,7 +42,8 @@ type Tokens struct {
 }
 
 // Residuals are added to what a U-Net hands from its way down to its way up (Zhang et al.
-// 2023, arXiv 2302.05543): one a skip, in the order in which they arise, and the middle.
+// 2023, arXiv 2302.05543): one a skip, in the order in which they arise, and the middle, all
+// [B, height, width, channels].
 type Residuals struct {
 	Skips  []*nn.Var
 	Middle *nn.Var

@@ -34,10 +34,10 @@ func (c *Config) block(s nn.Scope, l layer) *block {
 	s = s.At(l.name)
 	switch l.kind {
 	case convIn:
-		b.conv = nn.NewConv2D(s, l.in, l.out, 3)
+		b.conv = conv(s, l.in, l.out, 3)
 	case down:
 		if !c.PoolResample {
-			b.conv = nn.NewConv2D(s.At("op"), l.in, l.out, 3)
+			b.conv = conv(s.At("op"), l.in, l.out, 3)
 			b.conv.Config.Stride = 2
 			if c.PadEnd {
 				b.conv.Config.Pad = [4]int{0, 1, 0, 1}
@@ -45,7 +45,7 @@ func (c *Config) block(s nn.Scope, l layer) *block {
 		}
 	case up:
 		if !c.PoolResample {
-			b.conv = nn.NewConv2D(s.At("conv"), l.in, l.out, 3)
+			b.conv = conv(s.At("conv"), l.in, l.out, 3)
 		}
 	case attn:
 		b.attn = c.attnBlock(s, l.in)
@@ -69,14 +69,14 @@ func (b *block) forward(p *pass, x *nn.Var) *nn.Var {
 	case b.trans != nil && !out:
 		x = b.trans.forward(p, x)
 	case b.kind == up:
-		x = x.Upsample(2)
+		x = x.UpsampleLast(2)
 		if b.conv != nil {
 			x = b.conv.Forward(x)
 		}
 	case b.conv != nil:
 		x = b.conv.Forward(x)
 	case b.kind == down:
-		x = x.AvgPool(2)
+		x = x.AvgPoolLast(2)
 	}
 	return x.Tap(b.tap)
 }
@@ -94,8 +94,15 @@ type resBlock struct {
 
 func (c *Config) norm(s nn.Scope, channels int) *nn.GroupNorm {
 	m := nn.NewGroupNorm(s, c.groups(channels), channels)
-	m.Eps = c.eps()
+	m.Eps, m.Last = c.eps(), true
 	return m
+}
+
+// conv is a convolution of pictures whose channels are the last axis.
+func conv(s nn.Scope, in, out, k int) *nn.Conv2D {
+	l := nn.NewConv2D(s, in, out, k)
+	l.Config.Last = true
+	return l
 }
 
 // skips tells whether a residual block has a convolution on its skip path.
@@ -107,13 +114,13 @@ func (c *Config) resBlock(s nn.Scope, l layer) *resBlock {
 		wide *= 2
 	}
 	r := &resBlock{
-		norm1: c.norm(s.At("in_layers.0"), l.in), conv1: nn.NewConv2D(s.At("in_layers.2"), l.in, l.out, 3),
+		norm1: c.norm(s.At("in_layers.0"), l.in).Then(ops.SiLU), conv1: conv(s.At("in_layers.2"), l.in, l.out, 3),
 		emb:   nn.NewLinear(s.At("emb_layers.1"), c.embed(), wide),
-		norm2: c.norm(s.At("out_layers.0"), l.out), conv2: nn.NewConv2D(s.At("out_layers.3"), l.out, l.out, 3).Zero(),
+		norm2: c.norm(s.At("out_layers.0"), l.out).Then(ops.SiLU), conv2: conv(s.At("out_layers.3"), l.out, l.out, 3).Zero(),
 		kind: l.kind, scaleShift: c.ScaleShift, scale: c.ResidualScale,
 	}
 	if c.skips(&l) {
-		r.skip = nn.NewConv2D(s.At("skip_connection"), l.in, l.out, 1)
+		r.skip = conv(s.At("skip_connection"), l.in, l.out, 1)
 	}
 	return r
 }
@@ -122,9 +129,9 @@ func (c *Config) resBlock(s nn.Scope, l layer) *resBlock {
 func (r *resBlock) resample(x *nn.Var) *nn.Var {
 	switch r.kind {
 	case resDown:
-		return x.AvgPool(2)
+		return x.AvgPoolLast(2)
 	case resUp:
-		return x.Upsample(2)
+		return x.UpsampleLast(2)
 	}
 	return x
 }
@@ -132,7 +139,7 @@ func (r *resBlock) resample(x *nn.Var) *nn.Var {
 func (r *resBlock) forward(p *pass, x *nn.Var, id int, out bool) *nn.Var {
 	var h *nn.Var
 	if !out {
-		h = r.resample(r.norm1.Forward(x).SiLU())
+		h = r.resample(r.norm1.Forward(x))
 	}
 	x = r.resample(x)
 	if r.skip != nil {
@@ -143,13 +150,12 @@ func (r *resBlock) forward(p *pass, x *nn.Var, id int, out bool) *nn.Var {
 	}
 	h = r.conv1.Forward(h)
 	e := r.emb.Forward(p.emb)
-	n, c := h.Shape()[0], h.Shape()[1]
+	n, c := h.Shape()[0], h.Shape()[3]
 	if r.scaleShift {
 		h = r.norm2.Modulate(h, e.Slice(1, 0, c), e.Slice(1, c, c))
 	} else {
-		h = r.norm2.Forward(h.Add(e.Reshape(n, c, 1, 1)))
+		h = r.norm2.Forward(h.Add(e.Reshape(n, 1, 1, c)))
 	}
-	h = h.SiLU()
 	if p.mask.P > 0 {
 		m := p.mask
 		m.Stream += uint64(id)
@@ -178,20 +184,15 @@ func (c *Config) attnBlock(s nn.Scope, channels int) *attnBlock {
 	return a
 }
 
-// tokens is pictures [N, C, H, W] as rows of places, [N, H·W, C].
+// tokens is pictures [N, H, W, C] as rows of places, [N, H·W, C].
 func tokens(x *nn.Var) *nn.Var {
 	s := x.Shape()
-	return x.Reshape(s[0], s[1], s[2]*s[3]).Permute(0, 2, 1)
-}
-
-// pictures is the way back.
-func pictures(x *nn.Var, like []int) *nn.Var {
-	return x.Permute(0, 2, 1).Reshape(like[0], x.Shape()[2], like[2], like[3])
+	return x.Reshape(s[0], s[1]*s[2], s[3])
 }
 
 func (a *attnBlock) forward(x *nn.Var) *nn.Var {
 	h := a.self.Forward(tokens(a.norm.Forward(x)), nn.AttnMask{}, nil)
-	return scaled(x.Add(pictures(h, x.Shape())), a.scale)
+	return scaled(x.Add(h.Reshape(x.Shape()...)), a.scale)
 }
 
 // transformer is blocks of self-attention, cross-attention and an MLP over the places of a
@@ -251,5 +252,5 @@ func (t *transformer) forward(p *pass, x *nn.Var) *nn.Var {
 		}
 		h = h.Add(b.mlp.Forward(b.norm3.Forward(h)))
 	}
-	return scaled(x.Add(pictures(t.out.Forward(h), x.Shape())), t.scale)
+	return scaled(x.Add(t.out.Forward(h).Reshape(x.Shape()...)), t.scale)
 }

@@ -63,7 +63,7 @@ func NewControl(s nn.Scope, c Config, h ControlConfig) *Control {
 	b.build(s, c, p)
 	hs, at, in := s.At("input_hint_block"), 0, h.Channels
 	add := func(out int) *nn.Conv2D {
-		l := nn.NewConv2D(hs.At(fmt.Sprint(at)), in, out, 3)
+		l := conv(hs.At(fmt.Sprint(at)), in, out, 3)
 		b.hint = append(b.hint, l)
 		at, in = at+2, out // SiLU has a number too
 		return l
@@ -82,10 +82,10 @@ func NewControl(s nn.Scope, c Config, h ControlConfig) *Control {
 	}
 	add(p.skips[0]).Zero()
 	for i, ch := range p.skips {
-		b.zero = append(b.zero, nn.NewConv2D(s.At(fmt.Sprintf("zero_convs.%d.0", i)), ch, ch, 1).Zero())
+		b.zero = append(b.zero, conv(s.At(fmt.Sprintf("zero_convs.%d.0", i)), ch, ch, 1).Zero())
 	}
 	ch := c.channels(c.levels() - 1)
-	b.last = nn.NewConv2D(s.At("middle_block_out.0"), ch, ch, 1).Zero()
+	b.last = conv(s.At("middle_block_out.0"), ch, ch, 1).Zero()
 	b.takes.Out, b.takes.Skips = 0, nil
 	return b
 }
@@ -118,7 +118,7 @@ func (b *Control) Forward(to *models.Residuals, x, time, hint *nn.Var, in models
 	}
 	var p pass
 	b.begin(&p, time, in)
-	g := hint
+	g := last(hint)
 	for i, l := range b.hint {
 		g = l.Forward(g)
 		if i < len(b.hint)-1 {

@@ -132,12 +132,29 @@ func through(p *pass, x *nn.Var, blocks []*block) *nn.Var {
 	return x
 }
 
-// first is x with the extra channels.
+// first is x with the extra channels, which become the last axis: convolutions and norms are
+// faster so, and attention sees places without copying.
 func (e *encoder) first(x *nn.Var, in models.Inputs) *nn.Var {
 	if in.Extra != nil {
-		return nn.Concat(1, x, in.Extra)
+		x = nn.Concat(1, x, in.Extra)
 	}
-	return x
+	return last(x)
+}
+
+// last is pictures [N, C, H, W] as [N, H, W, C].
+func last(x *nn.Var) *nn.Var {
+	if s := x.Shape(); s[1] == 1 {
+		return x.Reshape(s[0], s[2], s[3], 1)
+	}
+	return x.Permute(0, 2, 3, 1)
+}
+
+// channelsFirst is the way back.
+func channelsFirst(x *nn.Var) *nn.Var {
+	if s := x.Shape(); s[3] == 1 {
+		return x.Reshape(s[0], 1, s[1], s[2])
+	}
+	return x.Permute(0, 3, 1, 2)
 }
 
 // mustFit panics where the inputs are not what the network takes.

@@ -207,9 +207,9 @@ func (c *goldenCase) check(p *peer, dt gpu.DType, eps float64) {
 			in.Vectors = map[string]*nn.Var{"size": leaf("vector")}
 		}
 		if m := leaf("middle"); m != nil {
-			in.Control = &models.Residuals{Middle: m}
+			in.Control = &models.Residuals{Middle: m.Permute(0, 2, 3, 1)}
 			for i := range 4 {
-				in.Control.Skips = append(in.Control.Skips, leaf(fmt.Sprint("skip", i)))
+				in.Control.Skips = append(in.Control.Skips, leaf(fmt.Sprint("skip", i)).Permute(0, 2, 3, 1))
 			}
 		}
 		outs := map[string]*nn.Var{}
@@ -219,9 +219,9 @@ func (c *goldenCase) check(p *peer, dt gpu.DType, eps float64) {
 			var r models.Residuals
 			b.Forward(&r, x, time, leaf("hint"), in)
 			for i, s := range r.Skips {
-				outs[fmt.Sprint("skip", i)] = s
+				outs[fmt.Sprint("skip", i)] = s.Permute(0, 3, 1, 2)
 			}
-			outs["middle"] = r.Middle
+			outs["middle"] = r.Middle.Permute(0, 3, 1, 2)
 		}
 		var loss *nn.Var
 		for _, name := range slices.Sorted(maps.Keys(outs)) {

@@ -8,7 +8,8 @@
 // their weights load as they are; FromDiffusers and FromEDM give those of others.
 //
 // Taps are the names of blocks, as Blocks lists them, and mid: what the middle gives. Where
-// a network is registered in a scope, they begin with its name.
+// a network is registered in a scope, they begin with its name. Inside a network channels are
+// the last axis: what passes a tap and the residuals of a control branch are [N, H, W, C].
 package unet
 
 import (
@@ -57,7 +58,7 @@ func New(s nn.Scope, c Config) *UNet {
 		u.output = append(u.output, c.stage(s, st))
 	}
 	ch := c.channels(0)
-	u.norm, u.conv = c.norm(s.At("out.0"), ch), nn.NewConv2D(s.At("out.2"), ch, c.out(), 3).Zero()
+	u.norm, u.conv = c.norm(s.At("out.0"), ch).Then(ops.SiLU), conv(s.At("out.2"), ch, c.out(), 3).Zero()
 	u.takes = c.takes(p)
 	p.each(func(l *layer) {
 		u.blocks = append(u.blocks, Block{
@@ -121,8 +122,8 @@ func (u *UNet) Forward(x, time *nn.Var, in models.Inputs) *nn.Var {
 		if in.Control != nil {
 			skip = skip.Add(in.Control.Skips[last])
 		}
-		h = through(&p, nn.Concat(1, h, skip), st)
+		h = through(&p, nn.Concat(3, h, skip), st)
 		hs = hs[:last]
 	}
-	return u.conv.Forward(u.norm.Forward(h).SiLU())
+	return channelsFirst(u.conv.Forward(u.norm.Forward(h)))
 }
