@@ -103,7 +103,8 @@ func (c *Config) Check() error {
 // Classifier is a network that gives features and logits.
 //
 // Its taps are the names of its parts: conv1 and so on, layer1.0 and so on, features, logits;
-// in a scope they begin with its name.
+// in a scope they begin with its name. Inside, channels are the last axis: what passes the
+// taps of convolutions is [N, H, W, C].
 type Classifier struct {
 	// Mask is the stream that dropout draws from; with Seed 0 nothing is dropped. Its P is
 	// Config.Dropout's.
@@ -168,6 +169,7 @@ func (n *Classifier) Both(x, time *nn.Var) (features, logits *nn.Var) {
 	case !c.Timed && time != nil:
 		panic(fmt.Sprintf("classifier: times of shape %v, which the network is not told", time.Shape()))
 	}
+	x = x.Permute(0, 2, 3, 1)
 	if c.Kind == LeNet {
 		features = n.lenetFeatures(x)
 	} else {
@@ -188,7 +190,9 @@ func (n *Classifier) lenet(s nn.Scope) {
 	at := c.Channels
 	for i, out := range w[:2] {
 		name := fmt.Sprintf("conv%d", i+1)
-		n.convs, n.taps = append(n.convs, nn.NewConv2D(s.At(name), at, out, 5)), append(n.taps, s.Name(name))
+		l := nn.NewConv2D(s.At(name), at, out, 5)
+		l.Config.Last = true
+		n.convs, n.taps = append(n.convs, l), append(n.taps, s.Name(name))
 		at = out
 	}
 	at *= c.Height / 4 * (c.Width / 4)
@@ -202,9 +206,9 @@ func (n *Classifier) lenet(s nn.Scope) {
 
 func (n *Classifier) lenetFeatures(x *nn.Var) *nn.Var {
 	for i, l := range n.convs {
-		x = l.Forward(x).ReLU().MaxPool(2).Tap(n.taps[i])
+		x = l.Forward(x).ReLU().MaxPoolLast(2).Tap(n.taps[i])
 	}
-	x = x.Reshape(x.Shape()[0], -1)
+	x = x.Permute(0, 3, 1, 2).Reshape(x.Shape()[0], -1) // the hidden layers' weights want channels first
 	for i, l := range n.hidden {
 		x = l.Forward(x).Tap(n.taps[2+i])
 	}

@@ -15,13 +15,17 @@ type block struct {
 	tap                  string
 }
 
-func norm(s nn.Scope, channels int) *nn.GroupNorm { return nn.NewGroupNorm(s, channels/4, channels) }
+func norm(s nn.Scope, channels int) *nn.GroupNorm {
+	m := nn.NewGroupNorm(s, channels/4, channels)
+	m.Last = true
+	return m
+}
 
 // bare is a convolution without a bias, which the norm after it would take away again.
 func bare(s nn.Scope, in, out, k, step int) *nn.Conv2D {
 	return &nn.Conv2D{
 		W:      s.Param("weight", nn.FanIn, out, in, k, k),
-		Config: ops.ConvConfig{Stride: step, Pad: [4]int{k / 2, k / 2, k / 2, k / 2}},
+		Config: ops.ConvConfig{Stride: step, Pad: [4]int{k / 2, k / 2, k / 2, k / 2}, Last: true},
 	}
 }
 
@@ -71,14 +75,14 @@ func (n *Classifier) resnetFeatures(x, time *nn.Var) *nn.Var {
 		}
 	}
 	s := x.Shape()
-	return x.Reshape(s[0], s[1], s[2]*s[3]).Mean(2).Reshape(s[0], s[1])
+	return x.Reshape(s[0], s[1]*s[2], s[3]).Mean(1).Reshape(s[0], s[3])
 }
 
 func (b *block) forward(x, emb *nn.Var) *nn.Var {
 	h := b.conv2.Forward(b.norm1.Forward(b.conv1.Forward(x)).ReLU())
 	if b.emb != nil {
 		e := b.emb.Forward(emb)
-		ch := h.Shape()[1]
+		ch := h.Shape()[3]
 		h = b.norm2.Modulate(h, e.Slice(1, 0, ch), e.Slice(1, ch, ch))
 	} else {
 		h = b.norm2.Forward(h)
