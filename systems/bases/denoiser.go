@@ -11,6 +11,7 @@ import (
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
+	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/network"
@@ -23,8 +24,8 @@ type denoiser[C any] struct {
 	systems.Task
 	net   C
 	build func(s nn.Scope, c C) (models.Net, error)
-	// mask hands the network its dropout, where it has one; nil.
-	mask      func(net models.Net, b *train.Batch)
+	// mask hands the network its dropout, where it has one; the zero Mask ends it. nil: it has none.
+	mask      func(net models.Net, m ops.Mask)
 	diffusion train.Diffusion
 	data      func() (*pictureSet, error)
 	// score, besides the held-out loss, judges pictures that the network drew, [n, C, H, W]; nil.
@@ -84,7 +85,8 @@ func (d *denoiser[C]) make(_ context.Context, dev *gpu.Device, s train.Settings)
 		Loss: func(b *train.Batch) *nn.Var {
 			x, labels := feed.Next(b)
 			if d.mask != nil {
-				d.mask(net, b)
+				d.mask(net, b.Mask(0)) // the share is the network's own
+				defer d.mask(net, ops.Mask{})
 			}
 			return loss.Loss(b, x, labels, models.Inputs{})
 		},

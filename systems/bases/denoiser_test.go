@@ -65,8 +65,8 @@ func TestTasks(t *testing.T) {
 			}
 		})
 	}
-	if len(systems.Tasks()) < 1 {
-		t.Error("no tasks")
+	if n := len(systems.Tasks()); n != 3 {
+		t.Errorf("%d tasks, want 3", n)
 	}
 }
 
