@@ -61,7 +61,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 		ema := nn.NewEMA(net, 0.99)
 		for name, opt := range map[string]nn.Optimizer{
 			"adam": nn.NewAdam(net, nn.AdamOptions{Decay: 0.1}), "lion": nn.NewLion(net, nn.LionOptions{}),
-			"sgd": nn.NewSGD(net, nn.SGDOptions{Momentum: 0.9}),
+			"sgd": nn.NewSGD(net, nn.SGDOptions{Momentum: 0.9}), "adafactor": nn.NewAdafactor(net, nn.AdafactorOptions{Beta1: 0.9}),
 		} {
 			body := func() { tape.Backward(loss(tape, tape.Input(x), ids)) }
 			step := func() {
