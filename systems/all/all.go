@@ -7,5 +7,6 @@ import (
 	_ "github.com/fidlab/fidlab/systems/bases"
 	_ "github.com/fidlab/fidlab/systems/fivestep"
 	_ "github.com/fidlab/fidlab/systems/gaussteleport"
+	_ "github.com/fidlab/fidlab/systems/lion"
 	_ "github.com/fidlab/fidlab/systems/shiftsteps"
 )

@@ -66,7 +66,10 @@ func (k *Task) Check() error {
 	return nil
 }
 
-const classCount = 10
+const (
+	classCount = 10
+	pixelCount = digits.Side * digits.Side
+)
 
 // Trainer trains networks for a task, one after the other. Several make the same of the
 // same program, whatever they trained before.
@@ -82,23 +85,39 @@ type Trainer struct {
 	train  *pixels
 }
 
-// pixels are the values of a span of digits.
+// pixels are the values of digits, from 0 to 1; they are only read.
 type pixels struct {
 	x []float32
 	y []int32
 }
 
-func read(split data.Split, s Span) (*pixels, error) {
+// whole reads a split once.
+var whole = map[data.Split]func() (*pixels, error){
+	data.Train: sync.OnceValues(func() (*pixels, error) { return readAll(data.Train) }),
+	data.Test:  sync.OnceValues(func() (*pixels, error) { return readAll(data.Test) }),
+}
+
+func readAll(split data.Split) (*pixels, error) {
 	set, err := digits.New()
 	if err != nil {
 		return nil, err
 	}
-	p := &pixels{}
-	for i := s.From; i < s.To; i++ {
+	n := set.Len(split)
+	p := &pixels{make([]float32, 0, n*pixelCount), make([]int32, 0, n)}
+	for i := range n {
 		it := set.At(split, i)
 		p.x, p.y = append(p.x, it.Values()...), append(p.y, int32(it.Label))
 	}
 	return p, nil
+}
+
+// read is a span of a split.
+func read(split data.Split, s Span) (*pixels, error) {
+	p, err := whole[split]()
+	if err != nil {
+		return nil, err
+	}
+	return &pixels{p.x[s.From*pixelCount : s.To*pixelCount], p.y[s.From:s.To]}, nil
 }
 
 // NewTrainer reads a task's data. It fails where the task is no good or MNIST is not found.
@@ -119,10 +138,9 @@ func NewTrainer(k Task) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	const d = digits.Side * digits.Side
-	t.val, t.labels = gpu.CPU().From(val.x, len(val.y), d), gpu.CPU().FromInt32(val.y, len(val.y))
-	t.x, t.y = gpu.CPU().From(make([]float32, k.Batch*d), k.Batch, d), gpu.CPU().FromInt32(make([]int32, k.Batch), k.Batch)
-	t.mlp = nn.NewMLP(t.net.At(""), ops.ReLU, d, k.Width, classCount)
+	t.val, t.labels = gpu.CPU().From(val.x, len(val.y), pixelCount), gpu.CPU().FromInt32(val.y, len(val.y))
+	t.x, t.y = gpu.CPU().From(make([]float32, k.Batch*pixelCount), k.Batch, pixelCount), gpu.CPU().FromInt32(make([]int32, k.Batch), k.Batch)
+	t.mlp = nn.NewMLP(t.net.At(""), ops.ReLU, pixelCount, k.Width, classCount)
 	t.net.Init(k.Seed)
 	t.start = gpu.CPU().Empty(t.net.Value().Len())
 	t.start.Copy(t.net.Value())
