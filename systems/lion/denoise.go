@@ -20,21 +20,18 @@ import (
 
 // denoising is learning the noise in digits of 8×8 pixels, from -1 to 1.
 type denoising struct {
-	path  *diffusion.VP
-	a, b  []float32 // of signal and noise, by time
-	train []float32 // pixels of the training digits
-	val   []float32
-	ref   *fid.Reference // the moments of test digits
+	path   *diffusion.VP
+	a, b   []float32 // of signal and noise, by time
+	train  []float32 // pixels of the training digits
+	val    []float32
+	ref    *fid.Reference // the moments of test digits
+	points int            // of the curves of its trainings
 	// net makes the network; its time runs from 0 to 1.
 	net func(s nn.Scope) models.Net
 }
 
-const (
-	valDigits   = 1024
-	curvePoints = 32
-)
-
-func newDenoising(net func(s nn.Scope) models.Net) (*denoising, error) {
+// newDenoising reads the data; held is how many digits the validation loss is of.
+func newDenoising(held int, net func(s nn.Scope) models.Net) (*denoising, error) {
 	p, err := diffusion.PathByName("vp")
 	if err != nil {
 		return nil, err
@@ -58,7 +55,7 @@ func newDenoising(net func(s nn.Scope) models.Net) (*denoising, error) {
 	if d.train, err = read(data.Train, Span{0, 50000}); err != nil {
 		return nil, err
 	}
-	if d.val, err = read(data.Train, Span{50000, 50000 + valDigits}); err != nil {
+	if d.val, err = read(data.Train, Span{50000, 50000 + held}); err != nil {
 		return nil, err
 	}
 	test, err := read(data.Test, Span{0, 10000})
@@ -71,6 +68,13 @@ func newDenoising(net func(s nn.Scope) models.Net) (*denoising, error) {
 	}
 	d.ref, err = fid.NewReference(stats)
 	return d, err
+}
+
+// by is the same with another network.
+func (d *denoising) by(net func(s nn.Scope) models.Net) *denoising {
+	other := *d
+	other.net = net
+	return &other
 }
 
 // noised is a batch of noised digits with their times and the noise.
@@ -101,7 +105,7 @@ func (d *denoising) job(batch int, seed uint64) (*job, error) {
 	params := nn.NewParams(gpu.CPU(), gpu.Float32)
 	net := d.net(params.At(""))
 	params.Init(seed)
-	b, val := newNoised(batch), newNoised(valDigits)
+	b, val := newNoised(batch), newNoised(len(d.val)/pixelCount)
 	d.fill(val, rng.ForImage(1, 0, rng.Time), d.val, func(i int) int { return i })
 	loss := func(t *nn.Tape, b *noised) *nn.Var {
 		y := net.Forward(t.Input(b.x), t.Input(b.time), models.Inputs{})
@@ -113,7 +117,7 @@ func (d *denoising) job(batch int, seed uint64) (*job, error) {
 		draw:   func(r *rng.Stream) { d.fill(b, r, d.train, func(int) int { return r.Intn(len(d.train) / pixelCount) }) },
 		loss:   func(t *nn.Tape) *nn.Var { return loss(t, b) },
 		judge:  func(t *nn.Tape) (float64, float64) { return loss(t, val).Item(), math.NaN() },
-		points: curvePoints,
+		points: d.points,
 	}, nil
 }
 

@@ -102,7 +102,7 @@ func TestDataIsHeldOut(t *testing.T) {
 // A denoiser of a network that knows the noise gives the clean picture: the sampler's
 // scaling is the network's.
 func TestDenoiserScales(t *testing.T) {
-	d, err := newDenoising(func(s nn.Scope) models.Net { return newPlainNet(s, 8, 1) })
+	d, err := newDenoising(6, func(s nn.Scope) models.Net { return newPlainNet(s, 8, 1) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fidlab/fidlab/models"
+	"github.com/fidlab/fidlab/models/dit"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/systems"
 )
@@ -18,7 +19,7 @@ func init() {
 		Plan:     plan,
 		Figures: []systems.Figure{
 			{File: "search", Experiment: "progress", Measure: "fitness", Title: "The best program so far", Y: "% of validation digits right"},
-			{File: "loss", Experiment: "curves", Measure: "loss", Title: "Learning to denoise digits, batches of 1024 and 32", Y: "validation loss", LogY: true},
+			{File: "loss", Experiment: "curves", Measure: "loss", Title: "Learning to denoise digits", Y: "validation loss", LogY: true},
 		},
 		Sheets: []string{"diffusion"},
 		Open: []string{
@@ -37,8 +38,10 @@ type sizes struct {
 	keep       int // programs that enter the funnel
 	shorter    int // what the steps of all classifying tasks are divided by
 	samples    int // seen by a training of denoising
-	width      int
-	depth      int
+	dim        int // of the DiT
+	layers     int
+	held       int // digits of the validation loss
+	points     int // of its curve
 	rates      int // tuned learning rates, of four
 	n          int // samples drawn for a distance
 	draws      int // steps of DDIM
@@ -47,9 +50,9 @@ type sizes struct {
 }
 
 var tiers = map[systems.Tier]sizes{
-	systems.Tiny:  {exact: 50, evals: 12, population: 6, tournament: 2, keep: 3, shorter: 20, samples: 1024, width: 16, depth: 1, rates: 1, n: 70, draws: 3, steps: 6, seeds: 2},
-	systems.Short: {exact: 200, evals: 250, population: 30, tournament: 8, keep: 6, shorter: 4, samples: 16384, width: 64, depth: 2, rates: 2, n: 256, draws: 10, steps: 60, seeds: 3},
-	systems.Full:  {exact: 1000, evals: 20000, population: 100, tournament: 25, keep: 30, shorter: 1, samples: 1 << 18, width: 128, depth: 3, rates: 4, n: 2048, draws: 20, steps: 600, seeds: 3},
+	systems.Tiny:  {exact: 50, evals: 12, population: 6, tournament: 2, keep: 3, shorter: 20, samples: 1024, dim: 8, layers: 1, held: 32, points: 4, rates: 1, n: 70, draws: 3, steps: 6, seeds: 2},
+	systems.Short: {exact: 200, evals: 250, population: 30, tournament: 8, keep: 6, shorter: 4, samples: 8192, dim: 16, layers: 1, held: 512, points: 16, rates: 2, n: 256, draws: 10, steps: 60, seeds: 3},
+	systems.Full:  {exact: 1000, evals: 20000, population: 100, tournament: 25, keep: 30, shorter: 1, samples: 1 << 18, dim: 32, layers: 2, held: 1024, points: 32, rates: 4, n: 2048, draws: 20, steps: 600, seeds: 3},
 }
 
 // study is the plan of a tier with what its experiments share.
@@ -61,8 +64,17 @@ type study struct {
 
 func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
 	s := &study{env: env, tier: tier, sizes: tiers[tier]}
+	small, err := dit.Preset("digits-dit")
+	if err != nil {
+		return nil, err
+	}
+	small.Dim, small.Depth, small.Classes = s.dim, s.layers, 0
 	d, err := systems.Memo(env, "lion denoising", func() (*denoising, error) {
-		return newDenoising(func(at nn.Scope) models.Net { return newPlainNet(at, s.width, s.depth) })
+		d, err := newDenoising(s.held, func(at nn.Scope) models.Net { return dit.New(at, small) })
+		if err == nil {
+			d.points = s.points
+		}
+		return d, err
 	})
 	if err != nil {
 		return nil, err
@@ -73,7 +85,10 @@ func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.E
 	}
 	list := []systems.Experiment{s.exactness()}
 	list = append(list, s.searches()...)
-	list = append(list, s.diffusion(d)...)
+	list = append(list, s.diffusion("diffusion", "a small DiT", d, false)...)
+	if tier == systems.Full {
+		list = append(list, s.diffusion("plain-denoiser", "a network without attention", d.by(func(at nn.Scope) models.Net { return newPlainNet(at, 128, 3) }), true)...)
+	}
 	return append(list, s.others(u)...), nil
 }
 

@@ -8,10 +8,11 @@ import (
 	"github.com/fidlab/fidlab/systems"
 )
 
-// diffusion trains a denoiser with large and small batches, on as many samples.
-func (s *study) diffusion(d *denoising) []systems.Experiment {
+// diffusion trains a denoiser with large and small batches, on as many samples. With
+// shown, its criteria are printed only, and no curves are drawn.
+func (s *study) diffusion(name, network string, d *denoising, shown bool) []systems.Experiment {
 	e := systems.Experiment{
-		Name: "diffusion", Question: "Does Lion train a denoiser of digits as well as AdamW, and better with large batches?",
+		Name: name, Question: "Does Lion train " + network + " to denoise digits as well as AdamW, and better with large batches?",
 		Size: systems.Size{N: s.n, Seeds: s.seeds}, TuneBy: "loss",
 		Measures: []systems.Measure{
 			{Name: "fd", Text: "Fréchet distance of samples of the averaged network to test digits, in pixels", Least: pixelCount},
@@ -30,17 +31,17 @@ func (s *study) diffusion(d *denoising) []systems.Experiment {
 		if batch == 32 {
 			rate = 1e-4
 		}
-		for _, name := range []string{"adamw", "lion"} {
-			a := &denoiseArm{study: s, d: d, k: setting{optimizer: name, batch: batch, steps: max(1, s.samples/batch)}, rate: rate}
+		for _, by := range []string{"adamw", "lion"} {
+			a := &denoiseArm{study: s, what: name, d: d, k: setting{optimizer: by, batch: batch, steps: max(1, s.samples/batch)}, rate: rate}
 			e.Arms = append(e.Arms, systems.Arm{
-				Name: fmt.Sprintf("%s, batch %d", name, batch), Text: fmt.Sprintf("%d steps", a.k.steps),
-				Tune: s.grid(name, rate), Cost: a.cost(), Run: a.run,
+				Name: fmt.Sprintf("%s, batch %d", by, batch), Text: fmt.Sprintf("%d steps", a.k.steps),
+				Tune: s.grid(by, rate), Cost: a.cost(), Run: a.run,
 			})
-			curves.Arms = append(curves.Arms, systems.Arm{Name: fmt.Sprintf("%s, batch %d", name, batch), Run: a.curve})
+			curves.Arms = append(curves.Arms, systems.Arm{Name: fmt.Sprintf("%s, batch %d", by, batch), Run: a.curve})
 		}
 	}
-	ratio := func(name, claim, measure, arm, rival string, bound float64, shown bool, unequal string) systems.Criterion {
-		return systems.Criterion{Name: name, Claim: claim, Measure: measure, Arm: arm, Against: []string{rival}, Bound: bound, Shown: shown, Unequal: unequal}
+	ratio := func(name, claim, measure, arm, rival string, bound float64, also bool, unequal string) systems.Criterion {
+		return systems.Criterion{Name: name, Claim: claim, Measure: measure, Arm: arm, Against: []string{rival}, Bound: bound, Shown: shown || also, Unequal: unequal}
 	}
 	e.Criteria = []systems.Criterion{
 		ratio("distance", "at batches of 1024 the distance is at most 1.05 of AdamW's", "fd", "lion, batch 1024", "adamw, batch 1024", 1.05, false, ""),
@@ -50,12 +51,16 @@ func (s *study) diffusion(d *denoising) []systems.Experiment {
 		ratio("small batches", "nor at batches of 32", "loss", "lion, batch 32", "adamw, batch 32", 1, true, ""),
 		ratio("small distance", "nor the distance at batches of 32", "fd", "lion, batch 32", "adamw, batch 32", 1, true, ""),
 	}
+	if shown {
+		return []systems.Experiment{e}
+	}
 	return []systems.Experiment{e, curves}
 }
 
 // denoiseArm is an optimiser at a batch size.
 type denoiseArm struct {
 	*study
+	what string
 	d    *denoising
 	k    setting
 	rate float64
@@ -75,7 +80,7 @@ func (a *denoiseArm) with(p systems.Params, seed uint64) setting {
 
 func (a *denoiseArm) run(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
 	k := a.with(d.Params, d.Seed)
-	r, err := a.trained(ctx, "denoiser", a.d.job, k)
+	r, err := a.trained(ctx, a.what, a.d.job, k)
 	if err != nil {
 		return nil, err
 	}
@@ -115,26 +120,26 @@ func (a *denoiseArm) run(ctx context.Context, d systems.Draw) (*systems.Outcome,
 func (a *denoiseArm) rival(ctx context.Context, seed uint64) (*result, error) {
 	k := a.k
 	k.optimizer = "adamw"
-	best, err := a.tuned(ctx, "denoiser", a.d.job, k, a.grid("adamw", a.rate))
+	best, err := a.tuned(ctx, a.what, a.d.job, k, a.grid("adamw", a.rate))
 	if err != nil {
 		return nil, err
 	}
 	best.seed = seed
-	return a.trained(ctx, "denoiser", a.d.job, best)
+	return a.trained(ctx, a.what, a.d.job, best)
 }
 
 // curve is the loss of the best setting after a share of the steps.
 func (a *denoiseArm) curve(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
-	best, err := a.tuned(ctx, "denoiser", a.d.job, a.k, a.grid(a.k.optimizer, a.rate))
+	best, err := a.tuned(ctx, a.what, a.d.job, a.k, a.grid(a.k.optimizer, a.rate))
 	if err != nil {
 		return nil, err
 	}
 	best.seed = d.Seed
-	r, err := a.trained(ctx, "denoiser", a.d.job, best)
+	r, err := a.trained(ctx, a.what, a.d.job, best)
 	if err != nil {
 		return nil, err
 	}
-	at := int(math.Round(d.Params.Num("share") / 100 * curvePoints))
+	at := int(math.Round(d.Params.Num("share") / 100 * float64(len(r.curve))))
 	return &systems.Outcome{Values: map[string]float64{"loss": r.curve[min(max(at, 1), len(r.curve))-1]}}, nil
 }
 
@@ -146,13 +151,14 @@ func (s *study) others(u *uses) []systems.Experiment {
 		name, question string
 		of             func(batch int, seed uint64) (*job, error)
 		batch          int
-		less           int // what the steps are divided by
+		less           int     // what the steps are divided by
+		rate           float64 // that AdamW's grid begins with
 	}{
-		{"classifier", "Does Lion train a classifier as well?", u.classifier, 256, 1},
-		{"contrastive", "Two towers that find a digit's lower half by its upper one?", u.contrastive, 256, 1},
-		{"autoregressive", "A transformer that says tokens one after the other?", u.autoregressive, 64, 1},
-		{"masked", "And one that says hidden tokens?", u.masked, 64, 1},
-		{"fine-tuning", "Does it fine-tune a classifier with 500 digits that lie on their side?", u.fineTuning(s.env, max(2, s.steps)), 64, 4},
+		{"classifier", "Does Lion train a classifier as well?", u.classifier, 256, 1, 3e-3},
+		{"contrastive", "Does Lion train two towers that find a digit's lower half by its upper one?", u.contrastive, 256, 1, 3e-3},
+		{"autoregressive", "Does Lion train a transformer that says tokens one after the other?", u.autoregressive, 64, 1, 1e-3},
+		{"masked", "Does Lion train one that says hidden tokens?", u.masked, 64, 1, 1e-3},
+		{"fine-tuning", "Does Lion fine-tune a classifier with 500 digits that lie on their side?", u.fineTuning(s.env, max(2, s.steps)), 64, 4, 3e-3},
 	} {
 		steps := max(2, s.steps/k.less)
 		e := systems.Experiment{
@@ -160,7 +166,7 @@ func (s *study) others(u *uses) []systems.Experiment {
 			Measures: []systems.Measure{{Name: "loss", Text: "validation loss at the end, nats"}, {Name: "right", Text: "% told right", Higher: true}},
 		}
 		for _, name := range []string{"lion", "adamw", "adafactor"} {
-			rate := 1e-3
+			rate := k.rate
 			if name == "adafactor" { // relative to the parameters' size
 				rate = 1e-2
 			}
