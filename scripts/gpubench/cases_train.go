@@ -138,20 +138,20 @@ func init() {
 			}
 			register(c)
 		}
-		n := rows * cols
+		n, batch := rows*cols, size(16, 1)
 		register(Case{
-			Name: "squarederror." + dt, Kernel: first, Shape: shape(16, n/16), Peak: "memory", Goal: goalOf(dt, 0.7),
-			Bytes: 2 * float64(d.Size()) * float64(n/16*16), Flops: 3 * float64(n),
+			Name: "squarederror." + dt, Kernel: first, Shape: shape(batch, n/batch), Peak: "memory", Goal: goalOf(dt, 0.7),
+			Bytes: 2 * float64(d.Size()) * float64(n), Flops: 3 * float64(n),
 			Setup: func(dev *gpu.Device) (func(), error) {
-				loss, x, y := dev.New(d, 16), normal(dev, d, 16, n/16), normal(dev, d, 16, n/16)
+				loss, x, y := dev.New(d, batch), normal(dev, d, batch, n/batch), normal(dev, d, batch, n/batch)
 				return func() { ops.SquaredError(loss, x, y) }, nil
 			},
 		})
 		register(Case{
-			Name: "squarederror.backward." + dt, Kernel: "error_backward_" + dt, Shape: shape(16, n/16), Peak: "memory", Goal: goalOf(dt, 0.8),
-			Bytes: 3 * float64(d.Size()) * float64(n/16*16), Flops: 2 * float64(n),
+			Name: "squarederror.backward." + dt, Kernel: "error_backward_" + dt, Shape: shape(batch, n/batch), Peak: "memory", Goal: goalOf(dt, 0.8),
+			Bytes: 3 * float64(d.Size()) * float64(n), Flops: 2 * float64(n),
 			Setup: func(dev *gpu.Device) (func(), error) {
-				dx, x, y, g := dev.New(d, 16, n/16), normal(dev, d, 16, n/16), normal(dev, d, 16, n/16), normal(dev, d, 16)
+				dx, x, y, g := dev.New(d, batch, n/batch), normal(dev, d, batch, n/batch), normal(dev, d, batch, n/batch), normal(dev, d, batch)
 				return func() { ops.SquaredErrorBackward(dx, x, y, g, 1, false) }, nil
 			},
 		})
