@@ -1,4 +1,4 @@
-// Dropout whose mask is made where it is used, of the words of package rng.
+// Dropout whose mask is made where it is used, and Gumbel noise, of the words of package rng.
 #include "elements.h"
 #include "philox.h"
 
@@ -60,6 +60,30 @@ __device__ __forceinline__ void dropout(T* out, const T* x, double scale, unsign
     put(out, u, p);
 }
 
+// A thread makes the two draws of a block of words: draw k has words 2 k and 2 k + 1.
+template <class T>
+__device__ __forceinline__ void gumbel(T* out, int logistic, unsigned long long seed,
+                                       unsigned long long stream, unsigned long long from,
+                                       long long size, int blocks)
+{
+    const unsigned b = blockIdx.x / static_cast<unsigned>(blocks);
+    const unsigned part = blockIdx.x - b * static_cast<unsigned>(blocks);
+    const long long pair = static_cast<long long>(part) * THREADS + threadIdx.x;
+    out += static_cast<long long>(b) * size;
+    const unsigned long long block = (from >> 1) + static_cast<unsigned long long>(pair);
+    const Words words = philox(block, stream + b, seed);
+    const long long first = 2 * pair - static_cast<long long>(from & 1);
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+        const unsigned long long word =
+            static_cast<unsigned long long>(words.w[2 * k + 1]) << 32 | words.w[2 * k];
+        const double u = (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
+        const double v = logistic ? log(u / (1 - u)) : -log(-log(u));
+        const long long i = first + k;
+        if (i >= 0 && i < size) out[i] = static_cast<T>(v);
+    }
+}
+
 } // namespace thisfile
 
 // dropout - elements are left out at random, the others scaled.
@@ -94,3 +118,33 @@ extern "C" __global__ void __launch_bounds__(256)
     dropout(out, x, scale, limit, seed, stream, from, acc, n);
 }
 EXPORT(dropout_f64)
+
+// gumbel - Gumbel noise, or the difference of two of it.
+//
+//     out[b, i] = -log(-log u), or with `logistic` log(u / (1 - u)),   u of words 2 (from + i) and the next
+//     of stream + b
+//
+// kernels  gumbel_f32 gumbel_f64
+// shapes   out: rows of size values.
+// params   seed, stream: of package rng; from: the first draw. blocks = ceil((size + 1) / 512).
+// launch   grid rows * blocks, block 256, shared 0.
+// bound    f64: two logarithms of double a value, and ten rounds for every two values.
+// expect   regs <= 64, shared <= 0, occupancy >= 50, not LDL STL
+// repro    yes
+// twin     ops.Gumbels; u has the same bits, logarithms are within 2 units in the last place of float64.
+// source   Jang et al. 2017, arXiv 1611.01144, for its use.
+extern "C" __global__ void __launch_bounds__(256)
+    gumbel_f32(float* out, int logistic, unsigned long long seed, unsigned long long stream,
+               unsigned long long from, long long size, int blocks)
+{
+    gumbel(out, logistic, seed, stream, from, size, blocks);
+}
+EXPORT(gumbel_f32)
+
+extern "C" __global__ void __launch_bounds__(256)
+    gumbel_f64(double* out, int logistic, unsigned long long seed, unsigned long long stream,
+               unsigned long long from, long long size, int blocks)
+{
+    gumbel(out, logistic, seed, stream, from, size, blocks);
+}
+EXPORT(gumbel_f64)

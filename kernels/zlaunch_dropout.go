@@ -33,3 +33,29 @@ func DropoutF64(stream *cuda.Stream, grid cuda.Grid, out, x cuda.Ptr, scale floa
 	args.I64(n)
 	stream.Launch(cuda.Func{Module: "dropout", Name: "dropout_f64"}, grid, &args)
 }
+
+// GumbelF32 queues gumbel_f32 of dropout.cu: Gumbel noise, or the difference of two of it.
+func GumbelF32(stream *cuda.Stream, grid cuda.Grid, out cuda.Ptr, logistic int32, seed, stream_, from uint64, size int64, blocks int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.I32(logistic)
+	args.U64(seed)
+	args.U64(stream_)
+	args.U64(from)
+	args.I64(size)
+	args.I32(blocks)
+	stream.Launch(cuda.Func{Module: "dropout", Name: "gumbel_f32"}, grid, &args)
+}
+
+// GumbelF64 queues gumbel_f64 of dropout.cu: Gumbel noise, or the difference of two of it.
+func GumbelF64(stream *cuda.Stream, grid cuda.Grid, out cuda.Ptr, logistic int32, seed, stream_, from uint64, size int64, blocks int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.I32(logistic)
+	args.U64(seed)
+	args.U64(stream_)
+	args.U64(from)
+	args.I64(size)
+	args.I32(blocks)
+	stream.Launch(cuda.Func{Module: "dropout", Name: "gumbel_f64"}, grid, &args)
+}

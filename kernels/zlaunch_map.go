@@ -101,3 +101,23 @@ func FillF64(stream *cuda.Stream, grid cuda.Grid, out cuda.Ptr, v float64, n int
 	args.I64(n)
 	stream.Launch(cuda.Func{Module: "map", Name: "fill_f64"}, grid, &args)
 }
+
+// AboveF32 queues above_f32 of map.cu: 1 where a value is greater than a limit, else 0.
+func AboveF32(stream *cuda.Stream, grid cuda.Grid, out, x cuda.Ptr, limit float64, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.F64(limit)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "map", Name: "above_f32"}, grid, &args)
+}
+
+// AboveF64 queues above_f64 of map.cu: 1 where a value is greater than a limit, else 0.
+func AboveF64(stream *cuda.Stream, grid cuda.Grid, out, x cuda.Ptr, limit float64, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.F64(limit)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "map", Name: "above_f64"}, grid, &args)
+}

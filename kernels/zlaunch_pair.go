@@ -153,3 +153,61 @@ func WhereEqualF64(stream *cuda.Stream, grid cuda.Grid, out, g, b, a, first cuda
 	args.I32(b6)
 	stream.Launch(cuda.Func{Module: "pair", Name: "where_equal_f64"}, grid, &args)
 }
+
+// MaskedFillF32 queues masked_fill_f32 of pair.cu: a number where a mask says so.
+func MaskedFillF32(stream *cuda.Stream, grid cuda.Grid, out, x, mask cuda.Ptr, v float64, acc, step int32, n int64, axes, last, s0, s1, s2, s3, s4, s5, s6, a0, a1, a2, a3, a4, a5, a6 int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.Ptr(mask)
+	args.F64(v)
+	args.I32(acc)
+	args.I32(step)
+	args.I64(n)
+	args.I32(axes)
+	args.I32(last)
+	args.I32(s0)
+	args.I32(s1)
+	args.I32(s2)
+	args.I32(s3)
+	args.I32(s4)
+	args.I32(s5)
+	args.I32(s6)
+	args.I32(a0)
+	args.I32(a1)
+	args.I32(a2)
+	args.I32(a3)
+	args.I32(a4)
+	args.I32(a5)
+	args.I32(a6)
+	stream.Launch(cuda.Func{Module: "pair", Name: "masked_fill_f32"}, grid, &args)
+}
+
+// MaskedFillF64 queues masked_fill_f64 of pair.cu: a number where a mask says so.
+func MaskedFillF64(stream *cuda.Stream, grid cuda.Grid, out, x, mask cuda.Ptr, v float64, acc, step int32, n int64, axes, last, s0, s1, s2, s3, s4, s5, s6, a0, a1, a2, a3, a4, a5, a6 int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.Ptr(mask)
+	args.F64(v)
+	args.I32(acc)
+	args.I32(step)
+	args.I64(n)
+	args.I32(axes)
+	args.I32(last)
+	args.I32(s0)
+	args.I32(s1)
+	args.I32(s2)
+	args.I32(s3)
+	args.I32(s4)
+	args.I32(s5)
+	args.I32(s6)
+	args.I32(a0)
+	args.I32(a1)
+	args.I32(a2)
+	args.I32(a3)
+	args.I32(a4)
+	args.I32(a5)
+	args.I32(a6)
+	stream.Launch(cuda.Func{Module: "pair", Name: "masked_fill_f64"}, grid, &args)
+}

@@ -24,6 +24,15 @@ func onDevices() map[string]opCase {
 		"cosine":       {shapes: [][]int{{3, 20}, {3, 20}}, f: func(_ *nn.Tape, x vars) *nn.Var { return nn.CosineSimilarity(x[0], x[1], 1e-3) }},
 		"dropout":      {shapes: [][]int{{3, 21}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Dropout(ops.Mask{Seed: 3, From: 5, P: 0.3}) }},
 	}
+	mask := gpu.CPU().FromUint8([]uint8{1, 0, 0, 2, 0}, 5)
+	for name, c := range map[string]opCase{
+		"gated":       {shapes: [][]int{{3, 14}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Gated(ops.GELU, true).Add(x[0].Gated(ops.SiLU, false)) }},
+		"waves":       {shapes: [][]int{{6}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Waves(ops.WaveConfig{Width: 12, Scale: 3}) }},
+		"masked fill": {shapes: [][]int{{2, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].MaskedFill(mask, -7) }},
+		"gumbel":      {shapes: [][]int{{4, 7}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].GumbelSigmoid(nn.Gumbel{Tau: 0.7, Noise: ops.Noise{Seed: 2}}) }},
+	} {
+		cases[name] = c
+	}
 	for name, c := range elementwise() {
 		cases[name] = c
 	}

@@ -5,8 +5,8 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
-// MaskedFill is x with v where mask, Uint8 on the CPU, is not 0; no gradient flows from
-// there. The mask repeats to x's shape as numpy's do.
+// MaskedFill is x with v where mask, Uint8 on the CPU or x's device, is not 0; no gradient
+// flows from there. The mask repeats to x's shape as numpy's do.
 func (x *Var) MaskedFill(mask *gpu.Tensor, v float64) *Var {
 	t := x.tape
 	val := t.empty(x.Shape()...)

@@ -1,8 +1,11 @@
 package ops
 
 import (
+	"math"
+
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Gated sets out, [..., D], to f(a)·b of the halves a and b of the last axis of x,
@@ -11,6 +14,12 @@ import (
 func Gated(out, x *gpu.Tensor, f Func, second bool) {
 	c, rows := gatedCall("Gated", f, second, out, x, nil)
 	if rows == 0 {
+		return
+	}
+	if out.Device().CUDA() {
+		k := byWidth(out, kernels.GatedF32, kernels.GatedF64)
+		k(out.Device().Stream(), vectorGrid(out, out.Len()), out.Ptr(), x.Ptr(), int32(f.f), f.a, f.b, flag(second), int32(c.n[1]), int64(out.Len()))
+		c.drop()
 		return
 	}
 	c.fn = gatedRows
@@ -26,6 +35,12 @@ func GatedBackward(dx, x, dy *gpu.Tensor, f Func, second bool) {
 	if rows == 0 {
 		return
 	}
+	if dy.Device().CUDA() {
+		k := byWidth(dy, kernels.GatedBackwardF32, kernels.GatedBackwardF64)
+		k(dy.Device().Stream(), vectorGrid(dy, dy.Len()), dx.Ptr(), x.Ptr(), dy.Ptr(), int32(f.f), f.a, f.b, flag(second), int32(c.n[1]), int64(dy.Len()))
+		c.drop()
+		return
+	}
 	c.fn = gatedBackRows
 	c.each(ceil(rows, c.n[2]))
 }
@@ -33,7 +48,7 @@ func GatedBackward(dx, x, dy *gpu.Tensor, f Func, second bool) {
 // gatedCall has rows, D and rows of an item in n, then where the gate and the value begin in
 // a row of x. No rows: there is no call.
 func gatedCall(op string, f Func, second bool, y, x, dx *gpu.Tensor) (*call, int) {
-	onCPU(op, y, x, dx)
+	s := streamOf(op, y, x, dx)
 	ys, xs := y.Shape(), x.Shape()
 	fits := len(ys) > 0 && len(ys) == len(xs)
 	for i := range min(len(ys), len(xs)) {
@@ -45,6 +60,9 @@ func gatedCall(op string, f Func, second bool, y, x, dx *gpu.Tensor) (*call, int
 	}
 	if y.Len() == 0 {
 		return nil, 0
+	}
+	if s != nil && y.Len() > math.MaxInt32 {
+		fail(op, "a result of shape %v; a GPU takes 2^31-1 elements; use a smaller batch", ys)
 	}
 	rows, d := lastAxis(op, y)
 	c := newCall(nil, y, x, dx)

@@ -1,22 +1,37 @@
 package ops
 
 import (
+	"math"
+
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 	"github.com/fidlab/fidlab/rng"
 )
 
 // Gumbels sets every row b of out [B, ...] to draws From, From+1, … of stream Stream+b under
 // Seed: Gumbel noise, or with logistic the difference of two such, as rng.Stream's functions
-// of these names make them. A row's values depend on no other row.
+// of these names make them; a GPU's uniforms are the same and its logarithms within 1e-15
+// relative. A row's values depend on no other row.
 func Gumbels(out *gpu.Tensor, z Noise, logistic bool) {
 	const op = "Gumbels"
-	onCPU(op, out)
+	stream := streamOf(op, out)
 	s := out.Shape()
 	if len(s) == 0 {
 		fail(op, "the output has no rows; want shape [B, ...]")
 	}
 	if out.Len() == 0 {
+		return
+	}
+	if stream != nil {
+		size := out.Len() / s[0]
+		blocks := ceil(size+1, 2*vectorBlock)
+		if s[0]*blocks > math.MaxInt32 {
+			fail(op, "shape %v takes %d blocks of a GPU, more than 2^31-1; use a smaller batch", s, s[0]*blocks)
+		}
+		k := byWidth(out, kernels.GumbelF32, kernels.GumbelF64)
+		k(stream, cuda.Grid1(s[0]*blocks, 1, vectorBlock), out.Ptr(), flag(logistic), z.Seed, z.Stream, z.From, int64(size), int32(blocks))
 		return
 	}
 	c := newCall(gumbelRow, out)
@@ -79,8 +94,12 @@ func oneHot[T cpu.Float](out []T, at []int32, n int) {
 // Above sets out to 1 where x is greater than limit and to 0 elsewhere. out may be x.
 func Above(out, x *gpu.Tensor, limit float64) {
 	const op = "Above"
-	onCPU(op, out, x)
+	s := streamOf(op, out, x)
 	sameShape(op, out, x)
+	if s != nil {
+		byWidth(out, kernels.AboveF32, kernels.AboveF64)(s, vectorGrid(out, out.Len()), out.Ptr(), x.Ptr(), limit, int64(out.Len()))
+		return
+	}
 	if out.Double() {
 		above(out.F64(), x.F64(), limit)
 	} else {

@@ -3,7 +3,9 @@ package ops
 import (
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // WaveConfig is a sinusoidal embedding of numbers in Width elements: with n = Width/2 and
@@ -18,8 +20,8 @@ type WaveConfig struct {
 	Period   float64 // 0 stands for 10,000
 }
 
-func (c *WaveConfig) check(op string, waves, t *gpu.Tensor) {
-	onCPU(op, waves, t)
+func (c *WaveConfig) check(op string, waves, t *gpu.Tensor) *cuda.Stream {
+	s := streamOf(op, waves, t)
 	if c.Width < 2 || c.Width%2 != 0 || !(float64(c.Width/2)-c.Shift > 0) {
 		fail(op, "width %d with shift %g, want an even width and half of it above the shift", c.Width, c.Shift)
 	}
@@ -29,6 +31,10 @@ func (c *WaveConfig) check(op string, waves, t *gpu.Tensor) {
 	if waves.Len() != t.Len()*c.Width {
 		fail(op, "shape %v for numbers of shape %v, want %d elements for each", waves.Shape(), t.Shape(), c.Width)
 	}
+	if s != nil && waves.Len() > math.MaxInt32 {
+		fail(op, "shape %v; a GPU takes 2^31-1 elements; use a smaller batch", waves.Shape())
+	}
+	return s
 }
 
 // Frequencies is Scale·w_j for all j.
@@ -41,14 +47,26 @@ func (c *WaveConfig) Frequencies() []float64 {
 }
 
 func (c *WaveConfig) frequency(j int) float64 {
-	scale, period := c.Scale, c.Period
+	scale, period := c.or()
+	return scale * math.Exp(-math.Log(period)*float64(j)/(float64(c.Width/2)-c.Shift))
+}
+
+// or is Scale and Period, with what zeros stand for.
+func (c *WaveConfig) or() (scale, period float64) {
+	scale, period = c.Scale, c.Period
 	if scale == 0 {
 		scale = 1
 	}
 	if period == 0 {
 		period = 10000
 	}
-	return scale * math.Exp(-math.Log(period)*float64(j)/(float64(c.Width/2)-c.Shift))
+	return scale, period
+}
+
+// wave is the scale of the frequencies and the logarithm of one over the one before.
+func (c *WaveConfig) wave() (scale, rate float64) {
+	scale, period := c.or()
+	return scale, -math.Log(period) / (float64(c.Width/2) - c.Shift)
 }
 
 // at is where in a number's waves the sine and the cosine of frequency j are.
@@ -63,7 +81,12 @@ func (c *WaveConfig) at(j int) (sin, cos int) {
 // Waves sets out, [..., Width], to the embedding of the numbers t, [...]. Angles are made in
 // float64.
 func Waves(out, t *gpu.Tensor, c WaveConfig) {
-	c.check("Waves", out, t)
+	if s := c.check("Waves", out, t); s != nil {
+		scale, rate := c.wave()
+		k := byWidth(out, kernels.WavesF32, kernels.WavesF64)
+		k(s, cuda.Grid1(out.Len()/2, vectorBlock, vectorBlock), out.Ptr(), t.Ptr(), scale, rate, int32(c.Width), flag(c.CosFirst), int64(t.Len()))
+		return
+	}
 	if out.Double() {
 		waves(&c, out.F64(), t.F64())
 	} else {
@@ -84,8 +107,15 @@ func waves[T float32 | float64](c *WaveConfig, out, t []T) {
 
 // WavesBackward adds to dt the gradient by t of a loss whose gradient by Waves' result is dy.
 func WavesBackward(dt, dy, t *gpu.Tensor, c WaveConfig) {
-	c.check("WavesBackward", dy, t)
+	s := c.check("WavesBackward", dy, t)
+	streamOf("WavesBackward", dy, dt)
 	sameShape("WavesBackward", t, dt)
+	if s != nil {
+		scale, rate := c.wave()
+		k := byWidth(dt, kernels.WavesBackwardF32, kernels.WavesBackwardF64)
+		k(s, cuda.Grid1(t.Len(), vectorBlock/32, vectorBlock), dt.Ptr(), dy.Ptr(), t.Ptr(), scale, rate, int32(c.Width), flag(c.CosFirst), int64(t.Len()))
+		return
+	}
 	if dt.Double() {
 		wavesBack(&c, dt.F64(), dy.F64(), t.F64())
 	} else {

@@ -209,3 +209,69 @@ func init() {
 		})
 	}
 }
+
+// What feed-forward blocks, embeddings of times and choices take besides products.
+func init() {
+	rows, d2 := size(1<<14, 50), size(2048, 24)
+	for _, dt := range widths {
+		d := dtypes[dt]
+		n := float64(rows) * float64(d2)
+		register(Case{
+			Name: "gated." + dt, Kernel: "gated_" + dt, Shape: shape(rows, d2), Peak: "memory", Goal: goalOf(dt, 0.8),
+			Bytes: 1.5 * float64(d.Size()) * n,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, x := dev.New(d, rows, d2/2), normal(dev, d, rows, d2)
+				return func() { ops.Gated(out, x, ops.GELU, true) }, nil
+			},
+		})
+		register(Case{
+			Name: "gated.backward." + dt, Kernel: "gated_backward_" + dt, Shape: shape(rows, d2), Peak: "memory", Goal: goalOf(dt, 0.8),
+			Bytes: 2.5 * float64(d.Size()) * n,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				dx, x, dy := dev.New(d, rows, d2), normal(dev, d, rows, d2), normal(dev, d, rows, d2/2)
+				return func() { ops.GatedBackward(dx, x, dy, ops.GELU, true) }, nil
+			},
+		})
+		register(Case{
+			Name: "maskedfill." + dt, Kernel: "masked_fill_" + dt, Shape: shape(rows, d2), Peak: "memory", Goal: goalOf(dt, 0.7),
+			Bytes: 2*float64(d.Size())*n + float64(d2),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, x, mask := dev.New(d, rows, d2), normal(dev, d, rows, d2), dev.FromUint8(make([]uint8, d2), d2)
+				return func() { ops.MaskedFill(out, x, mask, 0, false) }, nil
+			},
+		})
+		register(Case{
+			Name: "above." + dt, Kernel: "above_" + dt, Shape: shape(rows, d2), Peak: "memory", Goal: 0.8,
+			Bytes: 2 * float64(d.Size()) * n,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, x := dev.New(d, rows, d2), normal(dev, d, rows, d2)
+				return func() { ops.Above(out, x, 0) }, nil
+			},
+		})
+		register(Case{
+			Name: "gumbel." + dt, Kernel: "gumbel_" + dt, Shape: shape(rows, d2), Peak: "f64", // logarithms, of some forty operations each
+			Bytes: float64(d.Size()) * n, Flops: 80 * n,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out := dev.New(d, rows, d2)
+				return func() { ops.Gumbels(out, ops.Noise{Seed: 1}, false) }, nil
+			},
+		})
+		b := size(256, 5)
+		register(Case{
+			Name: "waves." + dt, Kernel: "waves_" + dt, Shape: shape(b, 256), Peak: "memory", // a launch
+			Bytes: float64(d.Size()) * float64(257*b),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				out, t := dev.New(d, b, 256), normal(dev, d, b)
+				return func() { ops.Waves(out, t, ops.WaveConfig{Width: 256}) }, nil
+			},
+		})
+		register(Case{
+			Name: "waves.backward." + dt, Kernel: "waves_backward_" + dt, Shape: shape(b, 256), Peak: "memory", // a launch
+			Bytes: float64(d.Size()) * float64(258*b),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				dt, dy, t := dev.Zeros(d, b), normal(dev, d, b, 256), normal(dev, d, b)
+				return func() { ops.WavesBackward(dt, dy, t, ops.WaveConfig{Width: 256}) }, nil
+			},
+		})
+	}
+}

@@ -171,4 +171,9 @@ var mutations = []mutation{
 		old: "r[i] = e < p.n ? x[e] : T(0);", new: "r[i] = x[e];",
 		kernels: "(adam|lion|sgd)_f(32|64)", detector: "asan", test: "TestLion",
 	},
+	{
+		name: "gumbel-first", kind: "missing bounds check", file: "dropout.cu",
+		old: "if (i >= 0 && i < size) out[i]", new: "if (i < size) out[i]",
+		kernels: "gumbel_.*", detector: "asan", test: "TestGumbels",
+	},
 }
