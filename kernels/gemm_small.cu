@@ -1,10 +1,7 @@
-#include "linalg.h"
+#include "gemm_tile.h"
 
 inline namespace thisfile {
 
-// Bits of the parameter flags.
-constexpr int transA = 1; // A is stored k x m
-constexpr int transB = 2; // B is stored k x n
 constexpr int lower =
     4; // C is symmetric: its tiles on and below the diagonal are made, and mirrored
 
@@ -15,6 +12,20 @@ template <class T> struct Job {
     double alpha, beta;
     int m, n, k, lda, ldb, ldc, row0, col0;
     bool mirror;
+    __device__ __forceinline__ Operands<T> operands() const
+    {
+        return {a,
+                b,
+                m,
+                n,
+                alpha == 0 ? 0 : k,
+                lda,
+                ldb,
+                row0,
+                col0,
+                wideRows(a, lda),
+                wideRows(b, ldb)};
+    }
 };
 
 // The result's element (r, c) from the product's.
@@ -58,206 +69,6 @@ __device__ __forceinline__ void storePair(const Job<T>& job, int r, int c, T fir
     }
     *reinterpret_cast<Pair*>(job.c + at) = v;
 }
-
-namespace f64 {
-
-constexpr int rows = 128, cols = 64, depth = 16, threads = 128;
-constexpr int stageA = rows * (depth + 4), stageB = cols * (depth + 4); // the larger layout
-static_assert(stageA >= depth * (rows + 4) && stageB >= depth * (cols + 4), "tiles fit");
-
-// Starts the copy of R rows and `depth` steps from (row0, k0) on; beyond rows or k it writes zeros.
-template <int R, bool alongK>
-__device__ __forceinline__ void load(double* to, const double* from, int ld, int row0, int nrows,
-                                     int k0, int k)
-{
-    using Place = Tile<R, depth, alongK>;
-    const int tid = threadIdx.x;
-    if (ld % 2 == 0) { // 16 bytes at a time; then nrows or k, whichever lies along memory, is even
-#pragma unroll
-        for (int i = 0; i < R * depth / 2 / threads; i++) {
-            const int chunk = tid + i * threads;
-            const int r = alongK ? chunk / (depth / 2) : chunk % (R / 2) * 2;
-            const int step = alongK ? chunk % (depth / 2) * 2 : chunk / (R / 2);
-            const bool in = row0 + r < nrows && k0 + step < k;
-            const size_t at = alongK ? static_cast<size_t>(row0 + r) * ld + k0 + step
-                                     : static_cast<size_t>(k0 + step) * ld + row0 + r;
-            copyAsync16(&to[Place::at(r, step)], in ? from + at : from, in);
-        }
-        return;
-    }
-#pragma unroll 4
-    for (int i = 0; i < R * depth / threads; i++) {
-        const int chunk = tid + i * threads;
-        const int r = alongK ? chunk / depth : chunk % R;
-        const int step = alongK ? chunk % depth : chunk / R;
-        const bool in = row0 + r < nrows && k0 + step < k;
-        const size_t at = alongK ? static_cast<size_t>(row0 + r) * ld + k0 + step
-                                 : static_cast<size_t>(k0 + step) * ld + row0 + r;
-        copyAsync8(&to[Place::at(r, step)], in ? from + at : from, in);
-    }
-}
-
-template <bool aAlongK, bool bAlongK>
-__device__ __forceinline__ void products(double (&acc)[4][4][4], double* shared,
-                                         const Job<double>& job)
-{
-    double* const as = shared; // two stages of A, then two of B
-    double* const bs = shared + 2 * stageA;
-    const int warp = threadIdx.x >> 5, row = (warp & 1) * 64, col = (warp >> 1) * 32;
-    const int steps = job.alpha == 0 ? 0 : (job.k + depth - 1) / depth;
-    auto fetch = [&](int s) {
-        if (s < steps) {
-            load<rows, aAlongK>(as + (s & 1) * stageA, job.a, job.lda, job.row0, job.m, s * depth,
-                                job.k);
-            load<cols, bAlongK>(bs + (s & 1) * stageB, job.b, job.ldb, job.col0, job.n, s * depth,
-                                job.k);
-        }
-        copyAsyncCommit();
-    };
-    fetch(0);
-    for (int s = 0; s < steps; s++) {
-        fetch(s + 1);
-        copyAsyncWait<1>();
-        __syncthreads();
-        warpProduct<Tile<rows, depth, aAlongK>, Tile<cols, depth, bAlongK>, 4, 4, depth>(
-            acc, as + (s & 1) * stageA, bs + (s & 1) * stageB, row, col);
-        __syncthreads(); // before the next fetch overwrites this stage
-    }
-}
-
-__device__ __forceinline__ void run(const Job<double>& job, int flags)
-{
-    DYNAMIC_SHARED(double, shared);
-    double acc[4][4][4] = {};
-    switch (flags & (transA | transB)) {
-    case 0: products<true, true>(acc, shared, job); break;
-    case transA: products<false, true>(acc, shared, job); break;
-    case transB: products<true, false>(acc, shared, job); break;
-    default: products<false, false>(acc, shared, job);
-    }
-    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-    const int r = job.row0 + (warp & 1) * 64 + (lane >> 2);
-    const int c = job.col0 + (warp >> 1) * 32 + 2 * (lane & 3);
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            storePair(job, r + 16 * i, c + 8 * j, acc[i][j][0], acc[i][j][1]);
-            storePair(job, r + 16 * i + 8, c + 8 * j, acc[i][j][2], acc[i][j][3]);
-        }
-}
-
-} // namespace f64
-
-namespace f32 {
-
-constexpr int edge = 128, depth = 8, stride = edge + 4; // 256 threads
-
-// Takes this thread's 4 values of a tile of 128 rows and 8 steps from memory.
-template <bool alongK>
-__device__ __forceinline__ void take(float (&v)[4], const float* from, int ld, int row0, int nrows,
-                                     int k0, int k)
-{
-    const int tid = threadIdx.x;
-    const int r = row0 + (alongK ? tid / 2 : tid % 32 * 4);
-    const int step = k0 + (alongK ? tid % 2 * 4 : tid / 32);
-    const size_t at =
-        alongK ? static_cast<size_t>(r) * ld + step : static_cast<size_t>(step) * ld + r;
-    const bool in = r < nrows && step < k;
-    if (ld % 4 == 0) {
-        const float4 x = in ? *reinterpret_cast<const float4*>(from + at) : make_float4(0, 0, 0, 0);
-        v[0] = x.x;
-        v[1] = x.y;
-        v[2] = x.z;
-        v[3] = x.w;
-        return;
-    }
-#pragma unroll
-    for (int e = 0; e < 4; e++)
-        v[e] = in && (alongK ? step + e < k : r + e < nrows) ? from[at + e] : 0;
-}
-
-// Puts them into shared memory, along rows.
-template <bool alongK> __device__ __forceinline__ void put(float* to, const float (&v)[4])
-{
-    const int tid = threadIdx.x;
-    if constexpr (alongK) { // lanes: 16 rows by 2 groups of steps, which lie 16 banks apart
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            to[(tid % 2 * 4 + e) * stride + tid / 2] = v[e];
-    } else {
-        *reinterpret_cast<float4*>(&to[tid / 32 * stride + tid % 32 * 4]) =
-            make_float4(v[0], v[1], v[2], v[3]);
-    }
-}
-
-template <bool aAlongK, bool bAlongK>
-__device__ __forceinline__ void products(float (&acc)[8][8], float* shared, const Job<float>& job)
-{
-    constexpr int stage = depth * stride;
-    const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
-    float va[4], vb[4];
-    const int steps = job.alpha == 0 ? 0 : (job.k + depth - 1) / depth;
-    auto fetch = [&](int s) {
-        take<aAlongK>(va, job.a, job.lda, job.row0, job.m, s * depth, job.k);
-        take<bAlongK>(vb, job.b, job.ldb, job.col0, job.n, s * depth, job.k);
-    };
-    auto keep = [&](int s) {
-        put<aAlongK>(shared + (s & 1) * 2 * stage, va);
-        put<bAlongK>(shared + (s & 1) * 2 * stage + stage, vb);
-    };
-    if (steps > 0) {
-        fetch(0);
-        keep(0);
-    }
-    __syncthreads();
-    for (int s = 0; s < steps; s++) {
-        if (s + 1 < steps) fetch(s + 1); // in flight during the products
-        const float* as = shared + (s & 1) * 2 * stage;
-        const float* bs = as + stage;
-#pragma unroll
-        for (int k = 0; k < depth; k++) {
-            float a[8], b[8];
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                const float4 x =
-                    *reinterpret_cast<const float4*>(&as[k * stride + 64 * h + 4 * ty]);
-                const float4 y =
-                    *reinterpret_cast<const float4*>(&bs[k * stride + 64 * h + 4 * tx]);
-                a[4 * h] = x.x, a[4 * h + 1] = x.y, a[4 * h + 2] = x.z, a[4 * h + 3] = x.w;
-                b[4 * h] = y.x, b[4 * h + 1] = y.y, b[4 * h + 2] = y.z, b[4 * h + 3] = y.w;
-            }
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-#pragma unroll
-                for (int j = 0; j < 8; j++)
-                    acc[i][j] = fmaf(a[i], b[j], acc[i][j]);
-        }
-        if (s + 1 < steps) keep(s + 1); // the other stage, which all left at the barrier before
-        __syncthreads();
-    }
-}
-
-__device__ __forceinline__ void run(const Job<float>& job, int flags)
-{
-    DYNAMIC_SHARED(float, shared);
-    float acc[8][8] = {};
-    switch (flags & (transA | transB)) {
-    case 0: products<true, true>(acc, shared, job); break;
-    case transA: products<false, true>(acc, shared, job); break;
-    case transB: products<true, false>(acc, shared, job); break;
-    default: products<false, false>(acc, shared, job);
-    }
-    const int r = job.row0 + 4 * (threadIdx.x / 16), c = job.col0 + 4 * (threadIdx.x % 16);
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-#pragma unroll
-        for (int j = 0; j < 8; j += 2)
-            storePair(job, r + 64 * (i >> 2) + (i & 3), c + 64 * (j >> 2) + (j & 3), acc[i][j],
-                      acc[i][j + 1]);
-}
-
-} // namespace f32
 
 // Finds the block's matrices and tile; false when there is nothing to do.
 template <class T, int rows, int cols>
@@ -318,11 +129,15 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                    const double* beta, int m, int n, int k, int lda, int ldb, int ldc,
                    long long strideA, long long strideB, long long strideC, int flags, int tiles)
 {
+    typedef TileF32<128> Edge;
     Job<float> job = {a, b, d, c, 0, 0, m, n, k, lda, ldb, ldc, 0, 0, false};
-    if (!place<float, f32::edge, f32::edge>(job, strideA, strideB, strideC, alpha, beta, flags,
-                                            tiles))
-        return;
-    f32::run(job, flags);
+    if (!place<float, 128, 128>(job, strideA, strideB, strideC, alpha, beta, flags, tiles)) return;
+    DYNAMIC_SHARED(float, shared);
+    Edge::Sums acc = {};
+    Edge::tile(acc, shared, job.operands(), flags);
+    Edge::each(acc, [&](int r, int c, float v, float next) {
+        storePair(job, job.row0 + r, job.col0 + c, v, next);
+    });
 }
 EXPORT(gemm_small_f32)
 
@@ -336,6 +151,11 @@ extern "C" __global__ void __launch_bounds__(128, 2)
     if (!place<double, f64::rows, f64::cols>(job, strideA, strideB, strideC, alpha, beta, flags,
                                              tiles))
         return;
-    f64::run(job, flags);
+    DYNAMIC_SHARED(double, shared);
+    f64::Sums acc = {};
+    f64::tile(acc, shared, job.operands(), flags);
+    f64::each(acc, [&](int r, int c, double v, double next) {
+        storePair(job, job.row0 + r, job.col0 + c, v, next);
+    });
 }
 EXPORT(gemm_small_f64)

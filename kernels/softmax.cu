@@ -4,7 +4,8 @@
 
 inline namespace thisfile {
 
-template <class T> __device__ __forceinline__ T greatestOf(const T* x, int n, const Team& t, bool wide)
+template <class T>
+__device__ __forceinline__ T greatestOf(const T* x, int n, const Team& t, bool wide)
 {
     T top = minusInfinity<T>();
     eachOf<T>(n, t, wide, [&](auto w, int e) {
@@ -162,8 +163,7 @@ template <class T> struct Best {
     T v;
     int at;
 };
-template <class T>
-__device__ __forceinline__ Best<T> better(const Best<T>& a, const Best<T>& b)
+template <class T> __device__ __forceinline__ Best<T> better(const Best<T>& a, const Best<T>& b)
 {
     if (b.at < 0) return a;
     if (a.at < 0) return b;

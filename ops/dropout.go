@@ -70,11 +70,19 @@ func dropout[T cpu.Float](out, x []T, m *Mask, at uint64, acc bool) {
 // j + D/2. It is the rotary embedding of places (Su et al. 2021, arXiv 2104.09864).
 func Turn(out, x, angles *gpu.Tensor, halves, back, acc bool) {
 	const op = "Turn"
-	onCPU(op, out, x, angles)
+	stream := streamOf(op, out, x, angles)
 	sameShape(op, out, x)
 	s, a := x.Shape(), angles.Shape()
 	if len(s) != 4 || len(a) != 2 || s[3]%2 != 0 || a[0] != s[1] || a[1] != s[3]/2 {
 		fail(op, "x has shape %v, the angles %v, want [B, L, H, D] with even D and [L, D/2]", s, a)
+	}
+	if stream != nil {
+		if out.Len() > 0 {
+			f := byWidth(out, kernels.TurnF32, kernels.TurnF64)
+			f(stream, runGrid(op, out, s[0]*s[1]*a[1], false), out.Ptr(), x.Ptr(), angles.Ptr(), int64(s[0]*s[1]), int32(s[1]), int32(s[2]), int32(a[1]),
+				number(halves), number(back), number(acc))
+		}
+		return
 	}
 	c := newCall(turnRow, out, x, angles)
 	c.n[0], c.n[1], c.n[2], c.n[3], c.n[4], c.acc = s[1], s[2], s[3], 0, 0, acc

@@ -14,3 +14,10 @@ func SplatTileLists(a *SplatAux) (side int, lists [][]int32, err error) {
 	}
 	return g.side, lists, nil
 }
+
+// LargeTiles sets the least number of large tiles of a product and returns what restores it.
+func LargeTiles(least int) (restore func()) {
+	old := largeTiles
+	largeTiles = least
+	return func() { largeTiles = old }
+}

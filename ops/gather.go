@@ -3,6 +3,7 @@ package ops
 import (
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/kernels"
@@ -10,8 +11,22 @@ import (
 
 // Gather sets row i of out, [..., D], to row ids[i] of table, [K, D]: an embedding. It
 // panics on ids, Int32, outside 0..K-1.
+//
+// With the table on a GPU the ids may be on the CPU, from where they are copied without a wait, or on
+// that GPU, where nobody looks at them before: one outside the range gives a row of NaN.
 func Gather(out, table, ids *gpu.Tensor) {
-	d := gatherCheck("Gather", out, table, ids)
+	const op = "Gather"
+	d := gatherCheck(op, out, table, ids)
+	if s := out.Device().Stream(); s != nil {
+		if out.Len() > 0 {
+			at, copied := numbers(s, ids)
+			g, threads := rowTeams(op, ids.Len(), d)
+			f := byWidth(out, kernels.GatherRowsF32, kernels.GatherRowsF64)
+			f(s, g, out.Ptr(), table.Ptr(), at, int64(ids.Len()), int32(d), int32(table.Shape()[0]), threads)
+			s.Free(copied)
+		}
+		return
+	}
 	if out.Double() {
 		gather(out.F64(), table.F64(), ids.I32(), d)
 	} else {
@@ -20,13 +35,14 @@ func Gather(out, table, ids *gpu.Tensor) {
 }
 
 func gatherCheck(op string, rows, table, ids *gpu.Tensor) (d int) {
-	onCPU(op, rows, table)
+	streamOf(op, rows, table)
 	s := table.Shape()
 	if len(s) != 2 {
 		fail(op, "the table has shape %v, want [rows, width]", s)
 	}
-	if ids.DType() != gpu.Int32 || ids.Device().CUDA() {
-		fail(op, "ids are %v on %v, want int32 on the CPU", ids.DType(), ids.Device())
+	numbersOn(op, "ids", ids, rows)
+	if s[0] > math.MaxInt32 {
+		fail(op, "a table of %d rows, want fewer than 2^31", s[0])
 	}
 	if rows.Len() != ids.Len()*s[1] {
 		fail(op, "%d ids of rows of %d for shape %v", ids.Len(), s[1], rows.Shape())
@@ -45,10 +61,28 @@ func gather[T cpu.Float](out, table []T, ids []int32, d int) {
 	}
 }
 
+// scatterColumns is how many columns of a row a warp of the kernel adds up.
+const scatterColumns = 128
+
 // ScatterAdd adds row i of dy, [..., D], to row ids[i] of dtable, [K, D], in the order
-// of i: Gather's gradient.
+// of i: Gather's gradient. Of ids on a GPU those outside the table are passed over.
 func ScatterAdd(dtable, dy, ids *gpu.Tensor) {
-	d := gatherCheck("ScatterAdd", dy, dtable, ids)
+	const op = "ScatterAdd"
+	d := gatherCheck(op, dy, dtable, ids)
+	if s := dy.Device().Stream(); s != nil {
+		if dy.Len() > 0 {
+			most, across := dtable.Shape()[0], ceil(d, scatterColumns)
+			if ids.Len() > math.MaxInt32 || ceil(most, rowBlock/32)*across > math.MaxInt32 {
+				fail(op, "%d ids of a table of shape %v, want fewer than 2^31 on a GPU", ids.Len(), dtable.Shape())
+			}
+			at, copied := numbers(s, ids)
+			g := cuda.Grid{X: ceil(most, rowBlock/32) * across, Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}
+			f := byWidth(dy, kernels.ScatterAddF32, kernels.ScatterAddF64)
+			f(s, g, dtable.Ptr(), dy.Ptr(), at, int32(ids.Len()), int32(d), int32(most), int32(across))
+			s.Free(copied)
+		}
+		return
+	}
 	if dy.Double() {
 		scatterAdd(dtable.F64(), dy.F64(), ids.I32(), d)
 	} else {
@@ -111,12 +145,22 @@ func argMax[T cpu.Float](at []int32, top, x []T, n int) {
 // one of its elements.
 func PickAdd(dx, g, at *gpu.Tensor) {
 	const op = "PickAdd"
-	onCPU(op, dx, g)
+	s := streamOf(op, dx, g)
 	rows, n := lastAxis(op, dx)
 	wantRows(op, "g", g, rows)
 	wantRows(op, "at", at, rows)
 	if n > math.MaxInt32 {
 		fail(op, "rows of %d elements, want fewer than 2^31", n)
+	}
+	numbersOn(op, "at", at, dx)
+	if s != nil {
+		if rows > 0 {
+			places, copied := numbers(s, at)
+			f := byWidth(dx, kernels.PickAddF32, kernels.PickAddF64)
+			f(s, cuda.Grid1(rows, rowBlock, rowBlock), dx.Ptr(), g.Ptr(), places, int64(rows), int32(n))
+			s.Free(copied)
+		}
+		return
 	}
 	if dx.Double() {
 		pickAdd(dx.F64(), g.F64(), at.I32(), n)

@@ -1,8 +1,12 @@
 package ops
 
 import (
+	"math"
+
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // GroupNormConfig says how groups of channels are normalised (Wu and He 2018, arXiv
@@ -21,9 +25,16 @@ type GroupNormConfig struct {
 func GroupNorm(y, mean, inv, x *gpu.Tensor, cfg GroupNormConfig) {
 	const op = "GroupNorm"
 	n, ch, area := groupCheck(op, x, mean, inv, cfg)
-	onCPU(op, x, y)
+	s := streamOf(op, x, y)
 	sameShape(op, x, y)
 	if x.Len() == 0 {
+		return
+	}
+	if s != nil {
+		g := groupGrid(op, x, n*cfg.Groups)
+		f := byWidth(x, kernels.GroupNormF32, kernels.GroupNormF64)
+		f(s, g, y.Ptr(), mean.Ptr(), inv.Ptr(), x.Ptr(), ptr(cfg.Weight), ptr(cfg.Bias), ptr(cfg.Scale), ptr(cfg.Shift), cfg.Eps,
+			int32(cfg.Groups), int32(ch/cfg.Groups), int32(area))
 		return
 	}
 	c := newCall(groupForward, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift, y)
@@ -32,8 +43,16 @@ func GroupNorm(y, mean, inv, x *gpu.Tensor, cfg GroupNormConfig) {
 	c.each(n * cfg.Groups)
 }
 
+// groupGrid is a block a group.
+func groupGrid(op string, x *gpu.Tensor, groups int) cuda.Grid {
+	if x.Len()/groups > math.MaxInt32 || groups > math.MaxInt32 {
+		fail(op, "%d groups of shape %v, want groups of fewer than 2^31 elements on a GPU", groups, x.Shape())
+	}
+	return cuda.Grid{X: groups, Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}
+}
+
 func groupCheck(op string, x, mean, inv *gpu.Tensor, cfg GroupNormConfig) (n, ch, area int) {
-	onCPU(op, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift)
+	streamOf(op, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift)
 	s := x.Shape()
 	if len(s) < 2 {
 		fail(op, "x has shape %v, want [N, C, ...]", s)
@@ -91,10 +110,25 @@ func groupForwardOf[T cpu.Float](c *call, i int) {
 func GroupNormBackward(dx *gpu.Tensor, acc bool, grads NormGrads, dy, x, mean, inv *gpu.Tensor, cfg GroupNormConfig) {
 	const op = "GroupNormBackward"
 	n, ch, area := groupCheck(op, x, mean, inv, cfg)
-	onCPU(op, x, dx, dy, grads.Weight, grads.Bias, grads.Scale, grads.Shift)
+	stream := streamOf(op, x, dx, dy, grads.Weight, grads.Bias, grads.Scale, grads.Shift)
 	sameShape(op, x, dx, dy)
 	cfg.checkGrads(op, grads)
 	if x.Len() == 0 {
+		return
+	}
+	if stream != nil {
+		sums := stream.Alloc(2 * n * ch * x.DType().Size())
+		threads := int32(32) // a warp has a small channel
+		if area >= rowWarp {
+			threads = rowBlock
+		}
+		f := byWidth(x, kernels.GroupNormBackF32, kernels.GroupNormBackF64)
+		f(stream, groupGrid(op, x, n*cfg.Groups), dx.Ptr(), sums, x.Ptr(), dy.Ptr(), mean.Ptr(), inv.Ptr(), ptr(cfg.Weight), ptr(cfg.Scale),
+			int32(cfg.Groups), int32(ch/cfg.Groups), int32(area), threads, number(acc))
+		if grads != (NormGrads{}) {
+			launchNormGrads(stream, grads, sums, x, cfg.Weight, cfg.Bias, cfg.Scale, ch, n, 1)
+		}
+		stream.Free(sums)
 		return
 	}
 	c := newCall(groupBackward, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift, dx, dy)

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 )
@@ -10,7 +11,7 @@ import (
 // that makes out's shape of x's.
 func Permute(out, x *gpu.Tensor, acc bool, perm ...int) {
 	const op = "Permute"
-	onCPU(op, out, x)
+	s := streamOf(op, out, x)
 	xs, os := x.Shape(), out.Shape()
 	if len(perm) != len(xs) || len(os) != len(xs) || len(xs) > maxAxes {
 		fail(op, "permutation %v of shape %v to %v, want as many axes, at most %d", append([]int(nil), perm...), xs, os, maxAxes)
@@ -43,6 +44,10 @@ func Permute(out, x *gpu.Tensor, acc bool, perm ...int) {
 	}
 	if a.k == 0 {
 		a.k, a.size[0], a.step[0][0] = 1, 1, 1
+	}
+	if s != nil {
+		launchPermute(s, op, out, x, acc, &a)
+		return
 	}
 	c := newCall(permuteRows, out, x)
 	c.ax, c.acc = a, acc
@@ -110,7 +115,7 @@ func PutSlice(out, x *gpu.Tensor, axis, first int, acc bool) {
 
 // part copies between a piece and the whole.
 func part(op string, piece, whole *gpu.Tensor, axis, first int, acc, put bool) {
-	onCPU(op, piece, whole)
+	s := streamOf(op, piece, whole)
 	outer, size, inner := slab(op, piece, axis)
 	o, all, in := slab(op, whole, axis)
 	ps, ws := piece.Shape(), whole.Shape()
@@ -122,6 +127,15 @@ func part(op string, piece, whole *gpu.Tensor, axis, first int, acc, put bool) {
 		fail(op, "a piece of shape %v from %d on along axis %d of shape %v", ps, first, axis, ws)
 	}
 	if piece.Len() == 0 {
+		return
+	}
+	if s != nil {
+		run, ld := size*inner, all*inner
+		if from := whole.Ptr() + cuda.Ptr(first*inner*whole.DType().Size()); put {
+			launchRuns(s, op, whole, from, piece.Ptr(), outer, run, ld, run, acc)
+		} else {
+			launchRuns(s, op, whole, piece.Ptr(), from, outer, run, run, ld, acc)
+		}
 		return
 	}
 	c := newCall(partRows, piece, whole)

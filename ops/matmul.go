@@ -23,7 +23,7 @@ type MatMulConfig struct {
 // whose products are added up in order. So bits are equal at any number of threads.
 func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	const op = "MatMul"
-	onCPU(op, out, a, b)
+	s := streamOf(op, out, a, b)
 	p := product{op: op, alpha: cfg.Alpha, ta: cfg.TransA, tb: cfg.TransB, acc: cfg.Acc}
 	if p.alpha == 0 {
 		p.alpha = 1
@@ -44,6 +44,10 @@ func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	}
 	p.strideA = p.side("a", as, lead, p.m, p.k, p.ta)
 	p.strideB = p.side("b", bs, lead, p.k, p.n, p.tb)
+	if s != nil {
+		p.launch(s, out, a, b, nil, nil, Identity)
+		return
+	}
 	p.run(out, a, b, nil, nil, Identity)
 }
 
@@ -52,7 +56,7 @@ func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 // nil where that is not wanted or f is Identity. out is no operand.
 func Linear(out, pre, x, w, bias *gpu.Tensor, f Func) {
 	const op = "Linear"
-	onCPU(op, out, pre, x, w, bias)
+	s := streamOf(op, out, pre, x, w, bias)
 	ws := w.Shape()
 	if len(ws) != 2 {
 		fail(op, "the weight has shape %v, want [out, in]", ws)
@@ -68,6 +72,10 @@ func Linear(out, pre, x, w, bias *gpu.Tensor, f Func) {
 		sameShape(op, out, pre)
 	}
 	p := product{op: op, batch: 1, m: rows, n: ws[0], k: ws[1], tb: true, alpha: 1}
+	if s != nil {
+		p.launch(s, out, x, w, bias, pre, f)
+		return
+	}
 	p.run(out, x, w, bias, pre, f)
 }
 

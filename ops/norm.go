@@ -1,10 +1,13 @@
 package ops
 
 import (
+	"math"
 	"slices"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // NormConfig says how rows are normalised: u = (x - mean)/√(var + Eps)·Weight + Bias,
@@ -34,8 +37,16 @@ func Norm(y, mean, inv, x *gpu.Tensor, cfg NormConfig) {
 	const op = "Norm"
 	rows, parts := normCheck(op, x, mean, inv, cfg)
 	sameShape(op, x, y)
-	onCPU(op, x, y)
+	s := streamOf(op, x, y)
 	if x.Len() == 0 {
+		return
+	}
+	if s != nil {
+		d := x.Len() / rows
+		g, threads := rowTeams(op, rows, d)
+		f := byWidth(x, kernels.NormF32, kernels.NormF64)
+		f(s, g, y.Ptr(), mean.Ptr(), inv.Ptr(), x.Ptr(), ptr(cfg.Weight), ptr(cfg.Bias), ptr(cfg.Scale), ptr(cfg.Shift), cfg.Eps,
+			int64(rows), int32(d), int64(rows/parts), number(cfg.RMS), threads)
 		return
 	}
 	c := normCall(x, mean, inv, cfg, rows, parts)
@@ -44,7 +55,7 @@ func Norm(y, mean, inv, x *gpu.Tensor, cfg NormConfig) {
 }
 
 func normCheck(op string, x, mean, inv *gpu.Tensor, cfg NormConfig) (rows, parts int) {
-	onCPU(op, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift)
+	streamOf(op, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift)
 	if !(cfg.Eps >= 0) {
 		fail(op, "Eps is %g, want >= 0", cfg.Eps)
 	}
@@ -122,7 +133,7 @@ func normRowsOf[T cpu.Float](c *call, i int) {
 func NormBackward(dx *gpu.Tensor, acc bool, g NormGrads, dy, x, mean, inv *gpu.Tensor, cfg NormConfig) {
 	const op = "NormBackward"
 	rows, parts := normCheck(op, x, mean, inv, cfg)
-	onCPU(op, x, dx, dy, g.Weight, g.Bias, g.Scale, g.Shift)
+	s := streamOf(op, x, dx, dy, g.Weight, g.Bias, g.Scale, g.Shift)
 	sameShape(op, x, dx, dy)
 	for _, s := range [...][2]*gpu.Tensor{{g.Weight, cfg.Weight}, {g.Bias, cfg.Bias}, {g.Scale, cfg.Scale}, {g.Shift, cfg.Shift}} {
 		if s[0] != nil && (s[1] == nil || s[0].Len() != s[1].Len()) {
@@ -130,6 +141,10 @@ func NormBackward(dx *gpu.Tensor, acc bool, g NormGrads, dy, x, mean, inv *gpu.T
 		}
 	}
 	if x.Len() == 0 {
+		return
+	}
+	if s != nil {
+		launchNormBack(s, op, dx, acc, g, dy, x, mean, inv, cfg, rows, parts)
 		return
 	}
 	c := normCall(x, mean, inv, cfg, rows, parts)
@@ -142,6 +157,44 @@ func NormBackward(dx *gpu.Tensor, acc bool, g NormGrads, dy, x, mean, inv *gpu.T
 	} else {
 		normBackward[float32](c, parts, g)
 	}
+}
+
+// normItems is about how many pieces the rows of an operand are cut into for the sums of the
+// gradients of parameters on a GPU; a piece has normDepth rows at least.
+const (
+	normItems = 1024
+	normDepth = 32
+)
+
+// launchNormBack makes the sums over rows before dx, which may be dy.
+func launchNormBack(s *cuda.Stream, op string, dx *gpu.Tensor, acc bool, g NormGrads, dy, x, mean, inv *gpu.Tensor, cfg NormConfig, rows, parts int) {
+	d, own := x.Len()/rows, rows/parts
+	if g != (NormGrads{}) {
+		depth := max(normDepth, ceil(rows, normItems))
+		pieces, across := ceil(own, depth), ceil(d, 32)
+		if across*parts*pieces > math.MaxInt32 {
+			fail(op, "shape %v takes more than 2^31-1 blocks of a GPU; use a smaller batch", x.Shape())
+		}
+		part := s.Alloc(2 * parts * pieces * d * x.DType().Size())
+		f := byWidth(x, kernels.NormSumsF32, kernels.NormSumsF64)
+		f(s, cuda.Grid{X: across * parts * pieces, Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}, part, x.Ptr(), dy.Ptr(), mean.Ptr(), inv.Ptr(),
+			int32(d), int64(own), int32(depth), int32(pieces), int32(across))
+		launchNormGrads(s, g, part, x, cfg.Weight, cfg.Bias, cfg.Scale, d, parts, pieces)
+		s.Free(part)
+	}
+	grid, threads := rowTeams(op, rows, d)
+	f := byWidth(x, kernels.NormBackF32, kernels.NormBackF64)
+	f(s, grid, dx.Ptr(), x.Ptr(), dy.Ptr(), mean.Ptr(), inv.Ptr(), ptr(cfg.Weight), ptr(cfg.Scale),
+		int64(rows), int32(d), int64(own), number(cfg.RMS), threads, number(acc))
+}
+
+// launchNormGrads makes the gradients of parameters, of n elements, from sums over pieces of parts
+// of what x has.
+func launchNormGrads(s *cuda.Stream, g NormGrads, part cuda.Ptr, x, weight, bias, scale *gpu.Tensor, n, parts, pieces int) {
+	const block = 512
+	f := byWidth(x, kernels.NormGradsF32, kernels.NormGradsF64)
+	f(s, cuda.Grid1(n, 32, block), ptr(g.Weight), ptr(g.Bias), ptr(g.Scale), ptr(g.Shift), part, ptr(weight), ptr(bias), ptr(scale),
+		int32(n), int32(parts), int32(pieces))
 }
 
 func normBackward[T cpu.Float](c *call, parts int, g NormGrads) {

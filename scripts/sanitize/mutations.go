@@ -133,6 +133,34 @@ var mutations = []mutation{
 		new:     "    x += t.row * n;\n    Best<T> best",
 		kernels: "argmax_f32", detector: "asan", test: "ArgMax",
 	},
+	{
+		name: "matmul-band", kind: "missing __syncthreads", file: "matmul.cu",
+		old:     "        __syncthreads();\n#pragma unroll 1\n        for (int i = threadIdx.x; i < BAND",
+		new:     "#pragma unroll 1\n        for (int i = threadIdx.x; i < BAND",
+		kernels: "matmul_small_f32", detector: "result", test: "MatMul|Linear",
+	},
+	{
+		name: "matmul-rows", kind: "missing bounds check", file: "matmul.cu",
+		old: "if (r < z.m && c < z.n)", new: "if (c < z.n)",
+		kernels: "matmul_f64", detector: "asan", test: "MatMul|Linear",
+	},
+	{
+		name: "norm-sums", kind: "missing __syncthreads", file: "norm.cu",
+		old:     "    of[warp][1][lane] = along;\n    __syncthreads();\n    if (warp >= 2",
+		new:     "    of[warp][1][lane] = along;\n    if (warp >= 2",
+		kernels: "norm_sums_f32", detector: "result", test: "NormOn",
+	},
+	{
+		name: "norm-channels", kind: "missing __syncthreads", file: "norm.cu",
+		old:     "    __syncthreads();\n    T c1 = 0, c2 = 0;",
+		new:     "    T c1 = 0, c2 = 0;",
+		kernels: "group_norm_back_f32", detector: "tsan", test: "GroupNormOn",
+	},
+	{
+		name: "permute-edge", kind: "missing bounds check", file: "layout.cu",
+		old: "if (r0 + l < rows && c0 + tx < cols) {", new: "if (r0 + l < rows) {",
+		kernels: "permute_tile_f64", detector: "asan", test: "PermuteOn",
+	},
 	// Resizing and random numbers.
 	{
 		name: "resize-chunk", kind: "missing __syncthreads", file: "resize.cu",
