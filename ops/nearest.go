@@ -3,8 +3,10 @@ package ops
 import (
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Metric is a distance between vectors.
@@ -28,11 +30,16 @@ const (
 //
 // What decides is the distance in float64, summed in the order of the coordinates: a matrix
 // product finds the few rows that rounding leaves in question, and these are measured. So
-// the result is the same on every machine. A row of z with NaN has NaN as its distance, and
-// index 0. It panics when shapes do not fit, and unless dtypes (float32 or float64) agree.
+// the result is the same on every machine, on a GPU too. idx is where z is. A row of z with NaN has NaN as its distance, and
+// index 0. It panics when shapes do not fit, and unless dtypes (float32 or float64) and devices agree.
 func Nearest(idx, dist, z, book *gpu.Tensor, m Metric) {
 	const op = "Nearest"
-	onCPU(op, z, book, dist)
+	for i, t := range [...]*gpu.Tensor{z, book, dist} {
+		if t != nil && (t.DType() != z.DType() || t.DType() != gpu.Float32 && t.DType() != gpu.Float64) {
+			fail(op, "operand %d is %v, the first %v, want float32 or float64 for all", i, t.DType(), z.DType())
+		}
+	}
+	dev := sameDevice(op, z, book, idx, dist)
 	zs, bs := z.Shape(), book.Shape()
 	if len(zs) != 2 || len(bs) != 2 || zs[1] != bs[1] || bs[0] < 1 || bs[1] < 1 || bs[0] > math.MaxInt32 {
 		fail(op, "vectors %v and book %v, want [n, d] and [K, d] with K and d >= 1", zs, bs)
@@ -40,14 +47,18 @@ func Nearest(idx, dist, z, book *gpu.Tensor, m Metric) {
 	if m != L2 && m != Cosine {
 		fail(op, "metric %d, want L2 or Cosine", m)
 	}
-	if idx.DType() != gpu.Int32 || idx.Device().CUDA() {
-		fail(op, "indices are %v on %v, want int32 on the CPU", idx.DType(), idx.Device())
+	if idx.DType() != gpu.Int32 {
+		fail(op, "indices are %v, want int32", idx.DType())
 	}
 	wantRows(op, "idx", idx, zs[0])
 	if dist != nil {
 		wantRows(op, "dist", dist, zs[0])
 	}
 	if zs[0] == 0 {
+		return
+	}
+	if dev.CUDA() {
+		launchNearest(op, idx, dist, z, book, m)
 		return
 	}
 	c := newCall(nearest, z, book, idx, dist)
@@ -170,4 +181,23 @@ func distance[T cpu.Float](m Metric, a, b []T, size, square float64) (s float64)
 		s += float64(e * e)
 	}
 	return s
+}
+
+// nearestTile is the rows of a block of nearest_code.
+const nearestTile = 64
+
+func launchNearest(op string, idx, dist, z, book *gpu.Tensor, m Metric) {
+	s, zs, count := z.Device().Stream(), z.Shape(), book.Shape()[0]
+	if blocks := ceil(zs[0], nearestTile); blocks > math.MaxInt32 || zs[1] > math.MaxInt32 {
+		fail(op, "vectors %v take more than 2^31-1 blocks of a GPU, or are longer; use a smaller batch", zs)
+	}
+	square := s.Alloc(8 * count)
+	sizes, code := kernels.NearestSizesF32, kernels.NearestCodeF32
+	if z.Double() {
+		sizes, code = kernels.NearestSizesF64, kernels.NearestCodeF64
+	}
+	grid := func(blocks int) cuda.Grid { return cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1} }
+	sizes(s, grid(ceil(count, 256)), square, book.Ptr(), int32(count), int32(zs[1]))
+	code(s, grid(ceil(zs[0], nearestTile)), idx.Ptr(), ptr(dist), z.Ptr(), book.Ptr(), square, flag(m == Cosine), int64(zs[0]), int32(count), int32(zs[1]))
+	s.Free(square)
 }

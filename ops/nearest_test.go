@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -35,86 +36,103 @@ func nearestBySearch(m ops.Metric, z, book []float64) (at int, far float64) {
 	return at, far
 }
 
-// The index is exactly that of a search in float64, in both dtypes, over sizes that fill tiles
-// and that don't; the book holds pairs that differ in the last bits only, rows twice, and zeros.
+// The index is exactly that of a search in float64, in both dtypes and on every device, over
+// sizes that fill tiles and that don't; the book holds pairs that differ in the last bits only,
+// rows twice, and the vectors some that are codes, and zeros.
 func TestNearest(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	cases := 0
-	for _, double := range []bool{false, true} {
-		for _, m := range []ops.Metric{ops.L2, ops.Cosine} {
-			for _, s := range [][3]int{{1, 1, 1}, {3, 2, 5}, {33, 700, 8}, {70, 512, 3}, {100, 1025, 32}, {31, 40, 300}} {
-				n, count, d := s[0], s[1], s[2]
-				zt, zv := tensors(r, double, 1, n, d)
-				bt, bv := tensors(r, double, 1, count, d)
-				z, book := zt[0], bt[0]
-				put := func(x *gpu.Tensor, xv []float64, at int, v []float64) {
-					for i, e := range v {
-						if double {
-							x.F64()[at+i] = e
-						} else {
-							x.F32()[at+i] = float32(e)
-						}
-						xv[at+i] = v[i]
-						if !double {
-							xv[at+i] = float64(float32(e))
-						}
-					}
-				}
-				for k := 0; k+7 < count; k += 9 { // almost the same, and the same
-					v := append([]float64{}, bv[0][k*d:][:d]...)
-					put(book, bv[0], (k+7)*d, v)
-					v[0] *= 1 + 0x1p-22
-					put(book, bv[0], (k+3)*d, v)
-				}
-				for i := 0; i < n; i += 4 { // vectors that are codes
-					put(z, zv[0], i*d, bv[0][i%count*d:][:d])
-				}
-				if n > 2 {
-					put(z, zv[0], 2*d, make([]float64, d))
-				}
-				idx, dist := gpu.CPU().New(gpu.Int32, n), z.Device().New(z.DType(), n)
-				ops.Nearest(idx, dist, z, book, m)
-				for i := range n {
-					want, far := nearestBySearch(m, zv[0][i*d:][:d], bv[0])
-					got := int(idx.I32()[i])
-					if got != want {
-						_, same := nearestBySearch(m, zv[0][i*d:][:d], bv[0][got*d:][:d])
-						if m == ops.L2 || math.Abs(same-far) > 1e-15 { // cosines of one direction differ by a rounding
-							t.Fatalf("float64 %t, metric %d, %v: row %d is nearest to %d at %v, want %d at %v", double, m, s, i, got, same, want, far)
-						}
-					}
-					tol := 1e-6 * (1 + far)
-					if double {
-						tol = 1e-14 * (1 + far)
-					}
-					if v := at(dist, i); math.Abs(v-far) > tol {
-						t.Fatalf("float64 %t, metric %d, %v: distance %v of row %d, want %v", double, m, s, v, i, far)
-					}
-					cases++
-				}
-				again := gpu.CPU().New(gpu.Int32, n)
-				ops.Nearest(again, nil, z, book, m)
-				if fmt.Sprint(again.I32()) != fmt.Sprint(idx.I32()) {
-					t.Fatal("without distances the indices differ")
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		r := rand.New(rand.NewPCG(1, 2))
+		cases := 0
+		for _, double := range []bool{false, true} {
+			for _, m := range []ops.Metric{ops.L2, ops.Cosine} {
+				for _, s := range [][3]int{{1, 1, 1}, {3, 2, 5}, {33, 700, 8}, {70, 512, 3}, {100, 129, 32}, {31, 40, 100}, {64, 64, 16}} {
+					nearestCase(t, dev, r, double, m, s[0], s[1], s[2])
+					cases += s[0]
 				}
 			}
 		}
+		if cases != 2*2*(1+3+33+70+100+31+64) {
+			t.Errorf("%d cases", cases)
+		}
+	})
+}
+
+func nearestCase(t *testing.T, dev *gpu.Device, r *rand.Rand, double bool, m ops.Metric, n, count, d int) {
+	t.Helper()
+	zt, zv := tensors(r, double, 1, n, d)
+	bt, bv := tensors(r, double, 1, count, d)
+	put := func(x *gpu.Tensor, xv []float64, at int, v []float64) {
+		for i, e := range v {
+			if double {
+				x.F64()[at+i] = e
+				xv[at+i] = e
+			} else {
+				x.F32()[at+i] = float32(e)
+				xv[at+i] = float64(float32(e))
+			}
+		}
 	}
-	if cases != 2*2*(1+3+33+70+100+31) {
-		t.Errorf("%d cases", cases)
+	for k := 0; k+7 < count; k += 9 { // almost the same, and the same
+		v := append([]float64{}, bv[0][k*d:][:d]...)
+		put(bt[0], bv[0], (k+7)*d, v)
+		v[0] *= 1 + 0x1p-22
+		put(bt[0], bv[0], (k+3)*d, v)
+	}
+	for i := 0; i < n; i += 4 { // vectors that are codes
+		put(zt[0], zv[0], i*d, bv[0][i%count*d:][:d])
+	}
+	if n > 2 {
+		put(zt[0], zv[0], 2*d, make([]float64, d))
+	}
+	z, book := zt[0].To(dev), bt[0].To(dev)
+	idx, dist := dev.New(gpu.Int32, n), dev.New(z.DType(), n)
+	ops.Nearest(idx, dist, z, book, m)
+	at, far := idx.To(gpu.CPU()).I32(), make([]float64, n)
+	if err := dist.Read64(far); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		want, least := nearestBySearch(m, zv[0][i*d:][:d], bv[0])
+		got := int(at[i])
+		if got != want {
+			_, same := nearestBySearch(m, zv[0][i*d:][:d], bv[0][got*d:][:d])
+			if m == ops.L2 || math.Abs(same-least) > 1e-15 { // cosines of one direction differ by a rounding
+				t.Fatalf("float64 %t, metric %d, %d by %d of %d: row %d is nearest to %d at %v, want %d at %v", double, m, n, count, d, i, got, same, want, least)
+			}
+		}
+		tol := 1e-6 * (1 + least)
+		if double {
+			tol = 1e-14 * (1 + least)
+		}
+		if math.Abs(far[i]-least) > tol {
+			t.Fatalf("float64 %t, metric %d, %d by %d of %d: distance %v of row %d, want %v", double, m, n, count, d, far[i], i, least)
+		}
+	}
+	again := dev.New(gpu.Int32, n)
+	ops.Nearest(again, nil, z, book, m)
+	host, first := gpu.CPU().New(gpu.Int32, n), again.To(gpu.CPU())
+	ops.Nearest(host, nil, zt[0], bt[0], m)
+	if fmt.Sprint(first.I32()) != fmt.Sprint(at) || fmt.Sprint(host.I32()) != fmt.Sprint(at) {
+		t.Fatal("without distances, or on the CPU, the indices differ")
 	}
 }
 
 // Numbers that overflow a product, and NaN, do not lead astray.
 func TestNearestOfHugeNumbersAndNaN(t *testing.T) {
-	book := gpu.CPU().From([]float32{1, 0, 3e38, 3e38, 2e38, -1e38, 0, 1}, 4, 2)
-	nan := float32(math.NaN())
-	z := gpu.CPU().From([]float32{3e38, 2.5e38, nan, 0, 0, 2, 2e38, -2e38}, 4, 2)
-	idx, dist := gpu.CPU().New(gpu.Int32, 4), gpu.CPU().Empty(4)
-	ops.Nearest(idx, dist, z, book, ops.L2)
-	if got := fmt.Sprint(idx.I32()); got != "[1 0 3 2]" || !math.IsNaN(float64(dist.F32()[1])) || dist.F32()[2] != 1 {
-		t.Errorf("indices %s at %v", got, dist.F32())
-	}
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		book := dev.From([]float32{1, 0, 3e38, 3e38, 2e38, -1e38, 0, 1}, 4, 2)
+		nan := float32(math.NaN())
+		z := dev.From([]float32{3e38, 2.5e38, nan, 0, 0, 2, 2e38, -2e38}, 4, 2)
+		idx, dist := dev.New(gpu.Int32, 4), dev.Empty(4)
+		ops.Nearest(idx, dist, z, book, ops.L2)
+		far, err := dist.Floats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(idx.To(gpu.CPU()).I32()); got != "[1 0 3 2]" || !math.IsNaN(float64(far[1])) || far[2] != 1 {
+			t.Errorf("indices %s at %v", got, far)
+		}
+	})
 }
 
 func TestNearestRefuses(t *testing.T) {
@@ -125,7 +143,7 @@ func TestNearestRefuses(t *testing.T) {
 		"book [0 4], want [n, d] and":                      func() { ops.Nearest(ids(3), nil, f(3, 4), f(0, 4), ops.L2) },
 		"idx has shape [2], want 3 elements":               func() { ops.Nearest(ids(2), nil, f(3, 4), f(5, 4), ops.L2) },
 		"dist has shape [2], want 3":                       func() { ops.Nearest(ids(3), f(2), f(3, 4), f(5, 4), ops.L2) },
-		"indices are float32 on":                           func() { ops.Nearest(f(3), nil, f(3, 4), f(5, 4), ops.L2) },
+		"indices are float32, want int32":                  func() { ops.Nearest(f(3), nil, f(3, 4), f(5, 4), ops.L2) },
 		"metric 7, want":                                   func() { ops.Nearest(ids(3), nil, f(3, 4), f(5, 4), 7) },
 		"ops: OneHot: place 4 of row 1, want 0 to 3":       func() { ops.OneHot(f(2, 4), gpu.CPU().FromInt32([]int32{0, 4}, 2)) },
 		"ops: Gumbels: the output has no rows":             func() { ops.Gumbels(f(), ops.Noise{}, false) },

@@ -18,11 +18,12 @@ func ShapesVQ() VQConfig {
 }
 
 // ShapesViT is "shapes-vit": 32×32×3 to 64 indices, one a patch of 4×4, of 256 unit codes of
-// width 8, and back.
+// width 8, and back. The codes are averages: trained by gradients, as in the paper, an eighth
+// to a third of them is ever used on these pictures.
 func ShapesViT() ViTConfig {
 	return ViTConfig{
 		Channels: 3, Size: 32, Patch: 4, Width: 64, Heads: 4, Depth: 3, Latent: 8,
-		Codes: &vq.Config{Codes: 256, Width: 8, Normalize: true},
+		Codes: &vq.Config{Codes: 256, Width: 8, Normalize: true, Average: true, Start: vq.FirstBatch},
 	}
 }
 

@@ -168,6 +168,13 @@ def quantile(o, dev):
     return {"quantile": lambda: torch.quantile(x, 0.995, dim=1)}
 
 
+def nearest(o, dev):
+    z = torch.randn(o["n"], o["d"], device=dev, dtype=DTYPES[o["dtype"]])
+    book = torch.randn(o["k"], o["d"], device=dev, dtype=DTYPES[o["dtype"]])
+    return {"cdist.argmin": lambda: torch.cdist(z, book).argmin(1),
+            "product.argmin": lambda: torch.addmm(book.square().sum(1), z, book.t(), alpha=-2).argmin(1)}
+
+
 def var(o, dev):
     x = torch.randn(o["b"], o["n"], device=dev, dtype=DTYPES[o["dtype"]])
     return {"var": lambda: torch.var(x, dim=1)}
@@ -178,7 +185,7 @@ def resize(o, dev):
     return {"interpolate antialias": lambda: F.interpolate(x, size=(o["to"], o["to"]), mode=o["mode"], antialias=o["mode"] in ("bilinear", "bicubic"))}
 
 
-OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, activation, adamw, randn, sort, quantile, var, resize)}
+OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, activation, adamw, randn, sort, quantile, nearest, var, resize)}
 
 
 def parse(spec):

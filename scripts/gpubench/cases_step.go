@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/fidlab/fidlab/gpu"
@@ -98,6 +99,25 @@ func init() {
 				return func() { ops.RowVariance(v, x) }, nil
 			},
 		})
+	}
+	for dt, d := range map[string]gpu.DType{"f32": gpu.Float32, "f64": gpu.Float64} {
+		for _, width := range []int{8, 64} {
+			n, codes := size(65536, 100), size(8192, 130)
+			products, bytes := float64(n)*float64(codes), float64(d.Size())
+			register(Case{
+				Name: fmt.Sprintf("nearest.%d.%s", width, dt), Kernel: "nearest_code_" + dt, Shape: shape(n, codes, width), Peak: dt, Goal: map[int]float64{8: 0.1, 64: 0.35}[width],
+				Bytes: bytes*float64(width)*float64(n+codes) + 4*float64(n), Flops: 2 * products * float64(width),
+				Torch: spec("nearest", "n", n, "k", codes, "d", width, "dtype", dt),
+				Parts: []Part{
+					{"nearest_sizes_" + dt, bytes * float64(width) * float64(codes), 0, "memory"},
+					{"nearest_code_" + dt, bytes*float64(width)*float64(n+codes) + 4*float64(n), 2 * products * float64(width), dt},
+				},
+				Setup: func(dev *gpu.Device) (func(), error) {
+					z, book, idx := normal(dev, d, n, width), normal(dev, d, codes, width), dev.New(gpu.Int32, n)
+					return func() { ops.Nearest(idx, nil, z, book, ops.L2) }, nil
+				},
+			})
+		}
 	}
 	for _, values := range []int{size(3*32*32, 300), size(3*512*512, 5000)} {
 		n := float64(rows) * float64(values)

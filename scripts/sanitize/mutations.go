@@ -115,6 +115,11 @@ var mutations = []mutation{
 		kernels: "row_variance_.*", detector: "asan", test: "RowVariance",
 	},
 	{
+		name: "nearest-rows", kind: "missing bounds check", file: "nearest.cu",
+		old: "const bool in = first + row < rows && at + c < d;", new: "const bool in = first + row <= rows && at + c < d;",
+		kernels: "nearest_code_.*", detector: "asan", test: "Nearest",
+	},
+	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
 		old:     "        __syncthreads();\n        if (d >= dims) continue;",
 		new:     "        if (d >= dims) continue;\n        __syncthreads();",
