@@ -9,7 +9,8 @@ import (
 // UNet2DConditionModel whose architecture is c: their names to those here, and "" for a
 // name of no such part. Their attention is Separate; a down block with attention has its up
 // block with attention. Vectors that theirs project, as class or as added embedding, are the
-// first of c.Vectors.
+// first of c.Vectors. Those with Fourier take the logarithm of the time themselves and divide
+// what comes out by the time, which is the caller's here.
 func FromDiffusers(c Config) func(name string) string {
 	to := map[string]string{
 		"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",

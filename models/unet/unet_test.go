@@ -14,6 +14,8 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
+var _ models.Net = (*unet.UNet)(nil)
+
 // everything is a small network that takes all there is.
 func everything() unet.Config {
 	return unet.Config{

@@ -106,6 +106,17 @@ def resample():
          ["class_embedding.weight", "down_blocks.0.downsamplers.0.conv1.weight", "up_blocks.1.attentions.0.to_v.weight"])
 
 
+def fourier():
+    """Random waves of the logarithm of the time; the peer divides its result by the time."""
+    gen = torch.Generator().manual_seed(7)
+    m = UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2, time_embedding_type="fourier",
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"), add_attention=False)
+    m = seeded(m, 7)
+    inputs = {"x": draw(gen, 2, 1, 8, 8), "time": times(0.25, 6)}
+    save("fourier", m, inputs, ["x"], lambda i: {"y": m(i["x"], i["time"]).sample * i["time"][:, None, None, None]}, ["time_embedding.linear_1.weight"])
+
+
 CONDITION = dict(
     in_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=6, attention_head_dim=2,
     class_embed_type="projection", projection_class_embeddings_input_dim=5)
@@ -385,5 +396,5 @@ def names():
 
 
 if __name__ == "__main__":
-    for f in [ddpm, resample, condition, control, adm, edm, names]:
+    for f in [ddpm, resample, fourier, condition, control, adm, edm, names]:
         f()
