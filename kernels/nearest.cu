@@ -27,11 +27,11 @@ template <class T> __device__ __forceinline__ double dot(const T* a, const T* b,
 
 template <class T>
 __device__ __forceinline__ double distance(const T* a, const T* b, int d, bool cosine, double size,
-                                        double square)
+                                        double reach)
 {
     if (cosine) {
-        if (size == 0 || square == 0) return 1;
-        return __dadd_rn(1, -(dot(a, b, d) / __dmul_rn(size, sqrt(square))));
+        if (size == 0 || reach == 0) return 1;
+        return __dadd_rn(1, -(dot(a, b, d) / __dmul_rn(size, reach)));
     }
     double s = 0;
 #pragma unroll 1
@@ -47,7 +47,9 @@ template <class T> __device__ __forceinline__ void sizes(double* square, const T
     const int i = static_cast<int>(blockIdx.x) * THREADS + static_cast<int>(threadIdx.x);
     if (i >= k) return;
     const T* row = book + static_cast<long long>(i) * d;
-    square[i] = dot(row, row, d);
+    const double s = dot(row, row, d);
+    square[i] = s;
+    square[k + i] = sqrt(s);
 }
 
 // stage puts DEPTH coordinates of TILE rows from row first on into shared memory, the rows next to
@@ -118,7 +120,7 @@ __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* 
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const int code = c0 + 4 * tx + j;
-            const double sq = code < k ? square[code] : 0, root = sqrt(sq);
+            const double sq = code < k ? square[code] : 0, root = code < k ? square[k + code] : 0;
             const T reach = static_cast<T>(root);
             const T p = cosine != 0 ? static_cast<T>(-1 / root) : T(-1);
             const T q = cosine != 0 ? T(0) : static_cast<T>(sq * 0.5);
@@ -154,7 +156,7 @@ __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* 
                 const int code = c0 + 4 * tx + j;
                 const double e =
                     distance(z + row * d, book + static_cast<long long>(code) * d, d, cosine != 0,
-                             length[4 * ty + i], square[code]);
+                             length[4 * ty + i], square[k + code]);
                 if (e < far[i][threadIdx.x]) {
                     far[i][threadIdx.x] = e;
                     at[i][threadIdx.x] = code;
@@ -185,12 +187,12 @@ __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* 
 
 } // namespace thisfile
 
-// nearest_sizes - the squared lengths of a book's rows.
+// nearest_sizes - the squared lengths of a book's rows, and the lengths.
 //
-//     square[k] = sum over i of book[k, i]^2, in double, in the order of i
+//     square[r] = sum over i of book[r, i]^2, in double, in the order of i;  square[k + r] = its root
 //
 // kernels  nearest_sizes_f32 nearest_sizes_f64
-// shapes   square: k doubles. book: [k, d].
+// shapes   square: 2 k doubles. book: [k, d].
 // launch   grid ceil(k / 256), block 256, shared 0.
 // bound    latency: one thread a row, whose sum is a chain. A book is small beside what it is searched for.
 // expect   regs <= 40, shared <= 0, occupancy >= 75, not LDL STL

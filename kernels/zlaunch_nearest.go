@@ -4,7 +4,7 @@ package kernels
 
 import "github.com/fidlab/fidlab/cuda"
 
-// NearestSizesF32 queues nearest_sizes_f32 of nearest.cu: the squared lengths of a book's rows.
+// NearestSizesF32 queues nearest_sizes_f32 of nearest.cu: the squared lengths of a book's rows, and the lengths.
 func NearestSizesF32(stream *cuda.Stream, grid cuda.Grid, square, book cuda.Ptr, k, d int32) {
 	var args cuda.Args
 	args.Ptr(square)
@@ -14,7 +14,7 @@ func NearestSizesF32(stream *cuda.Stream, grid cuda.Grid, square, book cuda.Ptr,
 	stream.Launch(cuda.Func{Module: "nearest", Name: "nearest_sizes_f32"}, grid, &args)
 }
 
-// NearestSizesF64 queues nearest_sizes_f64 of nearest.cu: the squared lengths of a book's rows.
+// NearestSizesF64 queues nearest_sizes_f64 of nearest.cu: the squared lengths of a book's rows, and the lengths.
 func NearestSizesF64(stream *cuda.Stream, grid cuda.Grid, square, book cuda.Ptr, k, d int32) {
 	var args cuda.Args
 	args.Ptr(square)

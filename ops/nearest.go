@@ -191,7 +191,7 @@ func launchNearest(op string, idx, dist, z, book *gpu.Tensor, m Metric) {
 	if blocks := ceil(zs[0], nearestTile); blocks > math.MaxInt32 || zs[1] > math.MaxInt32 {
 		fail(op, "vectors %v take more than 2^31-1 blocks of a GPU, or are longer; use a smaller batch", zs)
 	}
-	square := s.Alloc(8 * count)
+	square := s.Alloc(16 * count) // and the lengths
 	sizes, code := kernels.NearestSizesF32, kernels.NearestCodeF32
 	if z.Double() {
 		sizes, code = kernels.NearestSizesF64, kernels.NearestCodeF64

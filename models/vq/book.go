@@ -38,7 +38,7 @@ type Config struct {
 	// parameters; else the optimiser trains them.
 	Average    bool
 	Decay      float64 // of averages: 0.99
-	ResetBelow float64 // a code with a lower average count for ResetEvery updates on end begins anew at a vector of the batch; 1, below 0 never
+	ResetBelow float64 // a code with a lower average count of vectors a batch for ResetEvery updates on end begins anew at a vector of the batch; 1, below 0 never
 	ResetEvery int     // 20
 
 	// Normalize makes vectors and codes unit vectors, so that the nearest code is that of the
