@@ -109,7 +109,7 @@ func (e *LabelEmbed) Forward(t *Tape, labels, dropped *gpu.Tensor) *Var {
 		panic(fmt.Sprintf("nn: LabelEmbed: labels and what is dropped have shape %v, want [B] each", got))
 	}
 	if dropped != nil {
-		kept := t.arena.New(gpu.Int32, labels.Len())
+		kept := t.Ids(labels.Len())
 		for i, c := range labels.I32() {
 			if dropped.I32()[i] != 0 {
 				c = int32(e.Classes)
@@ -119,4 +119,13 @@ func (e *LabelEmbed) Forward(t *Tape, labels, dropped *gpu.Tensor) *Var {
 		labels = kept
 	}
 	return t.Use(e.W).Rows(labels)
+}
+
+// Ids is room for n whole numbers of this step, Int32 [n], on the CPU, where operations take
+// them whatever device they run on.
+func (t *Tape) Ids(n int) *gpu.Tensor {
+	if t.dev.CUDA() {
+		return gpu.CPU().New(gpu.Int32, n)
+	}
+	return t.arena.New(gpu.Int32, n)
 }

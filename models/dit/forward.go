@@ -169,7 +169,7 @@ func (n *Net) contexts(to []nn.Context, in models.Inputs) []nn.Context {
 
 // keyLens is how many tokens are none of padding: those before the text, and the text's.
 func (n *Net) keyLens(tape *nn.Tape, lens *gpu.Tensor) *gpu.Tensor {
-	out := tape.Arena().New(gpu.Int32, lens.Len())
+	out := tape.Ids(lens.Len())
 	for i, l := range lens.I32() {
 		out.I32()[i] = int32(n.before+n.tokens) + l
 	}
@@ -224,7 +224,7 @@ func (n *Net) one(i int, h *nn.Var, at BlockInput, contexts []nn.Context, o *Opt
 
 // repeat is which of all samples' few tokens stands at each of all places.
 func (n *Net) repeat(tape *nn.Tape, f *few, batch, count int) *gpu.Tensor {
-	ids := tape.Arena().New(gpu.Int32, batch*n.tokens)
+	ids := tape.Ids(batch * n.tokens)
 	for i := range ids.I32() {
 		ids.I32()[i] = int32(i/n.tokens*count) + f.repeat[i%n.tokens]
 	}
