@@ -31,21 +31,31 @@ func TestGoldenCosts(t *testing.T) {
 			t.Fatal(err)
 		}
 		samples := read(t, f, "in.t").Len()
-		sum := float64(2*samples) * total(unlaid(c), 0, Options{})
-		if name == "diffusers" { // it embeds time and class in each of two blocks and for the last layer
-			sum += float64(2*samples) * 2 * float64(256*c.Dim+c.Dim*c.Dim)
+		tokens, d := 0, c.Dim
+		for n := range c.Tokens {
+			tokens = read(t, f, "in."+n).Shape[1]
 		}
-		if name == "uvit" { // whose last layer is also done for time and class, and its result left
-			sum += float64(2*samples) * 2 * float64(c.Dim*c.Patch*c.Patch*c.Channels)
+		sum := total(unlaid(c), tokens, Options{})
+		all, last := c.Height*c.Width/(c.Patch*c.Patch), d*c.Patch*c.Patch*c.Channels
+		switch name { // what peers do and we don't need to
+		case "diffusers": // time and class are embedded in each of two blocks and for the last layer
+			sum += 2 * float64(256*d+d*d)
+		case "uvit": // the last layer is also done for time and class, and its result left
+			sum += 2 * float64(last)
+		case "joined":
+			sum += float64((1 + tokens) * last)
+		case "few": // values and what follows their mean, and the few tokens' layer, for all; means are not counted
+			sum += float64((all-1)*2*d*d + (all-9)*d*d - 9*all*d)
 		}
+		sum *= float64(2 * samples)
 		if want := f.Meta["flops"]; fmt.Sprintf("%.0f", sum) != want {
 			t.Errorf("%s: %.0f operations, torch counts %s", name, sum, want)
 		}
 		f.Close()
 		ran++
 	}
-	if ran != 5 {
-		t.Errorf("%d cases, want 5", ran)
+	if ran != 8 {
+		t.Errorf("%d cases, want 8", ran)
 	}
 }
 

@@ -220,6 +220,105 @@ class UViT(nn.Module):
         return self.final_layer(pictures(self.decoder_pred(self.norm(x))[:, 2:], self.h, self.w, self.p))
 
 
+class Pooled(nn.Module):
+    """Attention to all tokens alike."""
+    def __init__(self, d):
+        super().__init__()
+        self.v, self.proj = nn.Linear(d, d), nn.Linear(d, d)
+
+    def forward(self, x, turn=None):
+        return self.proj(self.v(x).mean(1, keepdim=True).expand_as(x))
+
+
+class Cross(nn.Module):
+    """Attention of x to y, by names that are given; the first lens of y's tokens are seen."""
+    def __init__(self, d, width, heads, names=("to_q", "to_k", "to_v", "to_out")):
+        super().__init__()
+        self.heads, self.names = heads, names
+        for n, (i, o) in zip(names, [(d, d), (width, d), (width, d), (d, d)]):
+            l = nn.Linear(i, o)
+            setattr(self, n, nn.ModuleList([l]) if n == "to_out" else l)
+
+    def forward(self, x, y, lens=None):
+        b, n, d = x.shape
+        q, k, v = (getattr(self, m)(z).view(b, -1, self.heads, d // self.heads).transpose(1, 2) for m, z in zip(self.names, (x, y, y)))
+        a = q @ k.transpose(-1, -2) / (d // self.heads) ** 0.5
+        if lens is not None:
+            a = a.masked_fill(torch.arange(y.shape[1])[None, None, None] >= lens[:, None, None, None], -torch.inf)
+        out = getattr(self, self.names[3])
+        return (out[0] if self.names[3] == "to_out" else out)((a.softmax(-1) @ v).transpose(1, 2).reshape(b, n, d))
+
+
+class Few(DiT):
+    """A block of pooling attention, few tokens of many, a block on them, many again, a block."""
+    def __init__(self, h, w, c, p, d, heads, classes, grid):
+        super().__init__(h, w, c, p, d, 5, heads, classes)
+        self.grid = grid
+        self.blocks[0].attn = Pooled(d)
+        for i in 1, 3:
+            self.blocks[i].attn = Cross(d, d, heads, ("q", "k", "v", "proj"))
+        self.blocks[3].merged_layer1, self.blocks[3].merged_layer2 = nn.Linear(d, d), nn.Linear(d, d)
+
+    def across(self, b, x, y, c):
+        b1, s1, g1, b2, s2, g2 = b.adaLN_modulation(c)[:, None].chunk(6, 2)
+        mod = lambda z: b.norm1(z) * (1 + s1) + b1
+        q = x
+        if hasattr(b, "merged_layer1"):
+            n, d = x.shape[0], x.shape[2]
+            up = F.interpolate(x.transpose(1, 2).reshape(n, d, self.grid, self.grid), (self.h // self.p, self.w // self.p), mode="nearest")
+            q = b.merged_layer1(up.flatten(2).transpose(1, 2)) + b.merged_layer2(y)
+        out = q + g1 * b.attn(mod(q), mod(x if q is not x else y))
+        return out + g2 * b.mlp(b.norm2(out) * (1 + s2) + b2)
+
+    def forward(self, x, t, y):
+        c = self.t_embedder(t) + self.y_embedder.embedding_table(y)
+        x = self.blocks[0](self.x_embedder(x) + self.pos_embed, c, None)
+        n, _, d = x.shape
+        s = F.adaptive_avg_pool2d(x.transpose(1, 2).reshape(n, d, self.h // self.p, self.w // self.p), self.grid).flatten(2).transpose(1, 2)
+        s = self.blocks[2](self.across(self.blocks[1], s, x, c), c, None)
+        x = self.blocks[4](self.across(self.blocks[3], s, x, c), c, None)
+        return pictures(self.final_layer(x, c), self.h, self.w, self.p)
+
+
+class Told(DiT):
+    """Attention to a text between the two branches of each block."""
+    def __init__(self, h, w, c, p, d, depth, heads, classes, width):
+        super().__init__(h, w, c, p, d, depth, heads, classes, sigma=False)
+        for b in self.blocks:
+            b.cross_attn = Cross(d, width, heads)
+
+    def forward(self, x, t, y, text, lens):
+        c = self.t_embedder(t) + self.y_embedder.embedding_table(y)
+        x = self.x_embedder(x) + self.pos_embed
+        for b in self.blocks:
+            b1, s1, g1, b2, s2, g2 = b.adaLN_modulation(c)[:, None].chunk(6, 2)
+            x = x + g1 * b.attn(b.norm1(x) * (1 + s1) + b1)
+            x = x + b.cross_attn(x, text, lens)
+            x = x + g2 * b.mlp(b.norm2(x) * (1 + s2) + b2)
+        return pictures(self.final_layer(x, c), self.h, self.w, self.p)
+
+
+class Joined(UViT):
+    """U-ViT of texts: time, text, patches."""
+    def __init__(self, h, w, c, p, d, depth, heads, width, length):
+        super().__init__(h, w, c, p, d, depth, heads, 1)
+        del self.label_emb
+        self.context_embed = nn.Linear(width, d)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + length + h * w // p // p, d))
+
+    def forward(self, x, t, y, text):
+        x = torch.cat([waves(t, self.d)[:, None], self.context_embed(text), self.patch_embed(x)], 1) + self.pos_embed
+        skips = []
+        for b in self.in_blocks:
+            x = b(x)
+            skips.append(x)
+        x = self.mid_block(x)
+        for b in self.out_blocks:
+            x = b(x, skips.pop())
+        x = self.decoder_pred(self.norm(x))[:, 1 + text.shape[1]:]
+        return self.final_layer(pictures(x, self.h, self.w, self.p))
+
+
 def sums(g):
     """The gradient, or two weighted sums of it as one row."""
     if g.numel() <= SMALL:
@@ -248,9 +347,13 @@ def data(seed, h, w, c, classes, times, out):
     return x, torch.tensor(times, dtype=torch.float64, requires_grad=True), y, goal
 
 
-def store(name, weights, grads, x, t, y, goal, out, count):
+def store(name, weights, grads, x, t, y, goal, out, count, more={}):
     e = {"in.x": x.detach().half(), "in.t": t.detach().float(), "in.y": y.int(), "in.goal": goal.half(), "out": out.detach().float(),
          "grad.in.x": x.grad.float()}
+    for k, v in more.items():
+        e["in." + k] = v.detach().half() if v.is_floating_point() else v.int()
+        if v.grad is not None:
+            e["grad.in." + k] = v.grad.float()
     if t.grad is not None:
         e["grad.in.t"] = t.grad.float()
     for n, p in weights.items():
@@ -263,14 +366,19 @@ def store(name, weights, grads, x, t, y, goal, out, count):
     print(path, os.path.getsize(path), "bytes;", len(grads), "gradients; largest of the result", float(out.detach().abs().max()))
 
 
-def twin(name, net, seed, h, w, c, classes, times, out):
+def text(seed, *shape):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=g, dtype=torch.float64).half().double().requires_grad_()
+
+
+def twin(name, net, seed, h, w, c, classes, times, out, **more):
     net = net.double()
     fill(net, seed)
     x, t, y, goal = data(seed + 1, h, w, c, classes, times, out)
     with FlopCounterMode(display=False) as count:
-        res = net(x, t, y)
+        res = net(x, t, y, **more)
     F.mse_loss(res, goal).backward()
-    store(name, dict(net.state_dict(keep_vars=True)), {n: p.grad for n, p in net.named_parameters()}, x, t, y, goal, res, count)
+    store(name, dict(net.state_dict(keep_vars=True)), {n: p.grad for n, p in net.named_parameters()}, x, t, y, goal, res, count, more)
 
 
 def diffusers(name, seed):
@@ -334,4 +442,7 @@ if __name__ == "__main__":
     twin("noshift", DiT(4, 4, 2, 1, 24, 2, 3, 5, lightning=True, shift=False, sigma=False), 5, 4, 4, 2, 5, [0.125, 0.875], 2)
     twin("uvit", UViT(8, 12, 3, 2, 24, 4, 3, 5), 7, 8, 12, 3, 5, [1.0, 500.25, 1000.0], 3)
     diffusers("diffusers", 9)
+    twin("few", Few(8, 12, 2, 2, 24, 3, 5, 3), 11, 8, 12, 2, 5, [3.0, 500.5], 4)
+    twin("told", Told(4, 6, 2, 1, 24, 2, 3, 5, 7), 13, 4, 6, 2, 5, [3.0, 500.5, 7.0], 2, text=text(15, 3, 4, 7), lens=torch.tensor([4, 1, 3]))
+    twin("joined", Joined(4, 6, 2, 1, 24, 2, 3, 7, 4), 17, 4, 6, 2, 5, [3.0, 500.5], 2, text=text(19, 2, 4, 7))
     counts()
