@@ -40,7 +40,7 @@ func newTrain(a *app) *cobra.Command {
 		Short: "Train a network",
 		Long: `Train one of the networks that --list names, into a folder: checkpoint.safetensors
 (weights, averages, optimiser), log.csv and log.jsonl (a line each so many steps),
-clock.csv (when), and previews. fidlab sample --model DIR/checkpoint.safetensors draws
+clock.csv (when), curve.png and previews. fidlab sample --model DIR/checkpoint.safetensors draws
 from it. Ctrl-C keeps what was done; --resume goes on from there, also after a kill, to
 the same bits as without, and takes the settings of the run: only what should be said
 anew, such as --budget, is given again. docs/training.md tells more.
@@ -267,6 +267,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	bar.End()
 	if err != nil {
 		return trainError(a, name, o, r, err)
+	}
+	if err := writeCurve(o.dir, name); err != nil {
+		a.say("%s: the figure of the losses: %v", name, err) // the run itself is whole
 	}
 	return told(a, name, o, s, job, r)
 }

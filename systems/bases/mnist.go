@@ -31,7 +31,7 @@ func mnistUNet() denoiser[unet.Config] {
 		Task: systems.Task{
 			Name: "mnist-unet", Text: "digits of 28×28 by class, a U-Net of 1.2 M parameters, EDM's loss",
 			Source:   "Karras et al. 2022; Dhariwal and Nichol 2021 (network)",
-			Settings: train.Settings{Steps: 3000, Batch: 64, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.995, 0.999}},
+			Settings: train.Settings{Steps: 1000, Batch: 64, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.995, 0.999}},
 			LogEvery: 25, SaveEvery: 100, SampleEvery: 500, EvalEvery: 500,
 		},
 		net: c,
@@ -57,7 +57,7 @@ func mnistDiT() denoiser[dit.Config] {
 		Task: systems.Task{
 			Name: "mnist-dit", Text: "digits of 28×28 by class, a transformer of 49 patches and 1.1 M parameters, flow matching",
 			Source:   "Peebles and Xie 2023 (network); Esser et al. 2024 (times)",
-			Settings: train.Settings{Steps: 4000, Batch: 64, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.995, 0.999}},
+			Settings: train.Settings{Steps: 3000, Batch: 64, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.995, 0.999}},
 			LogEvery: 25, SaveEvery: 100, SampleEvery: 500, EvalEvery: 500,
 		},
 		net: c,
