@@ -56,19 +56,21 @@ func (s *Saved) Close() error { return s.file.Close() }
 // Load sets the parameters of one of the job's networks to its weights, or to their average of a decay that the run kept; decay 0 is the
 // weights themselves.
 func (s *Saved) Load(net *nn.Params, name string, decay float64) error {
-	prefix := name + "."
+	own, prefix := name+".", name+"."
 	if decay != 0 {
 		if !slices.Contains(s.Settings.EMA, decay) {
 			return fmt.Errorf("train: %s has no average of decay %g; it has %v, and 0 for the weights themselves", s.Path, decay, s.Settings.EMA)
 		}
-		prefix = average(decay) + "." + prefix
+		prefix = average(decay) + "." + own
 	}
 	o := nn.LoadOptions{Rename: func(n string) string {
-		rest, ok := strings.CutPrefix(n, prefix)
-		if !ok || decay != 0 && rest == "steps" {
-			return ""
+		if rest, ok := strings.CutPrefix(n, prefix); ok && (decay == 0 || rest != "steps") {
+			return rest
 		}
-		return rest
+		if rest, ok := strings.CutPrefix(n, own); ok && !s.file.Has(prefix+rest) {
+			return rest // a buffer, which is not trained and has no average
+		}
+		return ""
 	}}
 	_, err := nn.LoadFrom(s.file, o, nn.Part{Of: net})
 	return err

@@ -24,7 +24,7 @@ type sampleOptions struct {
 	seed                uint64
 	grid                string
 	eta                 float64
-	etaSet              bool
+	etaSet, gridSet     bool
 	classes             []int
 	classFile           string
 	init                string
@@ -74,7 +74,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
   fidlab sample --model gmm:two.json --sampler ddim:eta=0.5 --steps 50 -n 4 --trajectory t.npz -o out/`,
 		Args: nargs("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.etaSet = cmd.Flags().Changed("eta")
+			o.etaSet, o.gridSet = cmd.Flags().Changed("eta"), cmd.Flags().Changed("grid")
 			o.preset(cmd.Flags().Changed)
 			o.times.given(cmd)
 			return runSample(cmd.Context(), a, &o)
@@ -90,7 +90,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.IntVar(&o.batch, "batch", 64, "draw `N` samples at a time")
 	f.IntSliceVar(&o.classes, "class", nil, "ask for class `C`, or for several in turn (0,1,2)")
 	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
-	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`")
+	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`; on flow paths the default is flow")
 	o.levels.flags(cmd)
 	o.five.flags(f)
 	o.plan.flags(cmd)
@@ -146,6 +146,9 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	}
 	if o.steps < 1 {
 		return nil, nil, nil, usagef("--steps: %d steps; wanted at least 1", o.steps)
+	}
+	if !o.gridSet && p.Space() == diffusion.FlowSpace {
+		o.grid = "flow" // the others need finite noise
 	}
 	rule.Rule, rule.Steps = o.grid, o.steps
 	if err := o.five.apply(&rule); err != nil {

@@ -43,6 +43,16 @@ func TestTasks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if mean, err := task.Open(gpu.CPU(), saved, s.EMA[0]); err != nil {
+				t.Errorf("the average: %v", err)
+			} else {
+				for i, n := range mean.Net.Params().State() { // buffers are those of the run
+					want := job.Nets[0].Params.State()[i]
+					if mean.Net.Params().Get(n.Name) == nil && n.Tensor.F32()[n.Tensor.Len()-1] != want.Tensor.F32()[n.Tensor.Len()-1] {
+						t.Errorf("buffer %s differs", n.Name)
+					}
+				}
+			}
 			changed := false
 			for i, v := range got.Net.Params().Value().F32() {
 				if want := job.Nets[0].Params.Value().F32()[i]; v != want {
