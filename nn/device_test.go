@@ -14,6 +14,8 @@ import (
 // onDevices are operations whose results and gradients are made by kernels on a GPU.
 func onDevices() map[string]opCase {
 	cases := map[string]opCase{
+		"cumsum":       {shapes: [][]int{{2, 9, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].CumSum(1) }},
+		"flip":         {shapes: [][]int{{2, 9, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Flip(1).Mul(x[0]) }},
 		"sum":          {shapes: [][]int{{2, 3, 4, 18}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Sum() }},
 		"sum middle":   {shapes: [][]int{{2, 3, 4, 18}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Sum(1) }},
 		"mean of two":  {shapes: [][]int{{2, 3, 4, 18}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Mean(0, 2) }},

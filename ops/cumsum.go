@@ -1,8 +1,12 @@
 package ops
 
 import (
+	"math"
+
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // CumSum sets out to the sums of x along an axis up to each element, itself included, or,
@@ -11,10 +15,18 @@ import (
 // shapes, dtypes (float32 or float64) and devices agree.
 func CumSum(out, x *gpu.Tensor, axis int, reverse, acc bool) {
 	const op = "CumSum"
-	onCPU(op, out, x)
+	s := streamOf(op, out, x)
 	sameShape(op, out, x)
 	outer, size, inner := slab(op, x, axis)
 	if x.Len() == 0 {
+		return
+	}
+	if s != nil {
+		if size > math.MaxInt32 {
+			fail(op, "axis %d of shape %v is longer than 2^31-1", axis, x.Shape())
+		}
+		k := byWidth(out, kernels.CumsumF32, kernels.CumsumF64)
+		k(s, cuda.Grid1(outer*inner, vectorBlock, vectorBlock), out.Ptr(), x.Ptr(), flag(reverse), flag(acc), int64(outer*inner), int32(size), int64(inner))
 		return
 	}
 	c := newCall(cumSumRows, out, x)

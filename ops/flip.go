@@ -1,18 +1,29 @@
 package ops
 
 import (
+	"math"
+
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Flip sets out to x with an axis in the reverse order, or adds that to out; it is its own
 // gradient. out is not x. It panics unless shapes, dtypes (float32 or float64) and devices agree.
 func Flip(out, x *gpu.Tensor, axis int, acc bool) {
 	const op = "Flip"
-	onCPU(op, out, x)
+	s := streamOf(op, out, x)
 	sameShape(op, out, x)
 	outer, size, inner := slab(op, x, axis)
 	if x.Len() == 0 {
+		return
+	}
+	if s != nil {
+		if size > math.MaxInt32 {
+			fail(op, "axis %d of shape %v is longer than 2^31-1", axis, x.Shape())
+		}
+		k := byWidth(out, kernels.FlipF32, kernels.FlipF64)
+		k(s, vectorGrid(out, out.Len()), out.Ptr(), x.Ptr(), flag(acc), int64(x.Len()), int32(size), int64(inner))
 		return
 	}
 	c := newCall(flipRows, out, x)

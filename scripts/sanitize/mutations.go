@@ -209,4 +209,9 @@ var mutations = []mutation{
 		old: "if (i >= 0 && i < size) out[i]", new: "if (i < size) out[i]",
 		kernels: "gumbel_.*", detector: "asan", test: "TestGumbels",
 	},
+	{
+		name: "order-lanes", kind: "missing bounds check", file: "order.cu",
+		old: "    if (lane >= lanes) return;\n", new: "",
+		kernels: "cumsum_.*", detector: "asan", test: "TestCumSum",
+	},
 }

@@ -1,0 +1,101 @@
+package ops_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// orderSizes have one lane and many, on both sides of a block's edge.
+var orderSizes = [][3]int{{1, 1, 1}, {1, 300, 1}, {255, 2, 1}, {256, 3, 1}, {257, 7, 1}, {1, 5, 255}, {2, 6, 128}, {3, 9, 171}, {2, 1, 1025}, {0, 3, 2}, {2, 3, 0}}
+
+func TestCumSumOnDevices(t *testing.T) {
+	eachWidth(t, func(t *testing.T, dev *gpu.Device, double, odd bool) {
+		r := rand.New(rand.NewPCG(61, 62))
+		for _, s := range orderSizes {
+			n := s[0] * s[1] * s[2]
+			xv, old := stored(r, double, n, 1), stored(r, double, n, 1)
+			for k := range 4 { // with acc, reverse
+				x, out := placed(dev, double, odd, xv, s[:]...), placed(dev, double, odd, old, s[:]...)
+				ops.CumSum(out, x, 1, k&2 == 2, k&1 == 1)
+				for i, got := range values(t, out) {
+					var sum float64 // in the axis' order, so that the bits are those of the operation
+					step, at := s[2], i/(s[1]*s[2])*s[1]*s[2]+i%s[2]
+					if k&2 == 2 {
+						step, at = -step, at+(s[1]-1)*step
+					}
+					for at != i {
+						sum += xv[at]
+						at += step
+					}
+					sum += xv[i]
+					if !double {
+						sum = float64(float32(sum))
+					}
+					if k&1 == 1 {
+						sum += old[i]
+					}
+					if !double {
+						sum = float64(float32(sum))
+					}
+					if got != sum {
+						t.Fatalf("%v, case %d: element %d is %v, want %v", s, k, i, got, sum)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestFlipOnDevices(t *testing.T) {
+	eachWidth(t, func(t *testing.T, dev *gpu.Device, double, odd bool) {
+		r := rand.New(rand.NewPCG(63, 64))
+		for _, s := range orderSizes {
+			n := s[0] * s[1] * s[2]
+			xv, old := stored(r, double, n, 1), stored(r, double, n, 1)
+			for _, acc := range []bool{false, true} {
+				x, out := placed(dev, double, odd, xv, s[:]...), placed(dev, double, odd, old, s[:]...)
+				ops.Flip(out, x, 1, acc)
+				for i, got := range values(t, out) {
+					want := xv[i/(s[1]*s[2])*s[1]*s[2]+(s[1]-1-i/s[2]%s[1])*s[2]+i%s[2]]
+					if acc {
+						want += old[i]
+						if !double {
+							want = float64(float32(want))
+						}
+					}
+					if got != want {
+						t.Fatalf("%v, acc %t: element %d is %v, want %v", s, acc, i, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestOrderMisuse(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		x, y := dev.Empty(3, 4), dev.Empty(4, 3)
+		for want, f := range map[string]func(){
+			"ops: CumSum: shapes [3 4] and [4 3] (operand 1) differ": func() { ops.CumSum(x, y, 0, false, false) },
+			"ops: CumSum: axis 2 of shape [3 4]":                     func() { ops.CumSum(x, x, 2, false, false) },
+			"ops: Flip: axis -1 of shape [3 4]":                      func() { ops.Flip(dev.Empty(3, 4), x, -1, false) },
+			"ops: Flip: operand 1 is int32, the first float32, want float32 or float64 for all": func() {
+				ops.Flip(x, dev.New(gpu.Int32, 3, 4), 0, false)
+			},
+		} {
+			func() {
+				defer func() {
+					if v := fmt.Sprint(recover()); v != want {
+						t.Errorf("panic %q, want %q", v, want)
+					}
+				}()
+				f()
+			}()
+		}
+	})
+}
