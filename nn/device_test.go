@@ -41,6 +41,9 @@ func onDevices() map[string]opCase {
 	for name, c := range pairs() {
 		cases[name] = c
 	}
+	for name, c := range layersOnDevices() {
+		cases[name] = c
+	}
 	return cases
 }
 
