@@ -156,7 +156,7 @@ var mutations = []mutation{
 		kernels: "norm_sums_f32", detector: "result", test: "NormOn",
 	},
 	{
-		name: "norm-channels", kind: "missing __syncthreads", file: "norm.cu",
+		name: "norm-channels", kind: "missing __syncthreads", file: "groupnorm.cu",
 		old:     "    __syncthreads();\n    T c1 = 0, c2 = 0;",
 		new:     "    T c1 = 0, c2 = 0;",
 		kernels: "group_norm_back_f32", detector: "tsan", test: "GroupNormOn",
