@@ -31,7 +31,9 @@ func onDevices() map[string]opCase {
 		"gated":       {shapes: [][]int{{3, 14}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Gated(ops.GELU, true).Add(x[0].Gated(ops.SiLU, false)) }},
 		"waves":       {shapes: [][]int{{6}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].Waves(ops.WaveConfig{Width: 12, Scale: 3}) }},
 		"masked fill": {shapes: [][]int{{2, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].MaskedFill(mask, -7) }},
-		"gumbel":      {shapes: [][]int{{4, 7}}, f: func(_ *nn.Tape, x vars) *nn.Var { return x[0].GumbelSigmoid(nn.Gumbel{Tau: 0.7, Noise: ops.Noise{Seed: 2}}) }},
+		"gumbel": {shapes: [][]int{{4, 7}}, f: func(_ *nn.Tape, x vars) *nn.Var {
+			return x[0].GumbelSigmoid(nn.Gumbel{Tau: 0.7, Noise: ops.Noise{Seed: 2}})
+		}},
 	} {
 		cases[name] = c
 	}

@@ -179,6 +179,13 @@ def steps(name):
     return run
 
 
+def train(name, what, layout):
+    """A training step, or a forward pass, of one of networks.py; the value is the number of parameters."""
+    import networks
+
+    return networks.train(name, what, layout, THREADS)
+
+
 def versions():
     from importlib.metadata import version
 
@@ -199,7 +206,7 @@ def versions():
 
 
 JOBS = {
-    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "steps": steps, "versions": lambda: versions,
+    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "steps": steps, "train": train, "versions": lambda: versions,
 }
 
 if __name__ == "__main__":
@@ -207,7 +214,7 @@ if __name__ == "__main__":
     answers, sys.stdout = sys.stdout, sys.stderr  # what peers print is not an answer
     name, *args = job.split(":")
     run = JOBS[name](*args)
-    if name in ("network", "decode", "attention", "steps"):
+    if name in ("network", "decode", "attention", "steps", "train"):
         run()
     print(json.dumps({"ready": job}), file=answers, flush=True)
     for line in sys.stdin:

@@ -123,6 +123,9 @@ func rows() []row {
 	for _, r := range schedulerRows(job) {
 		add(r)
 	}
+	for _, r := range trainRows(job) {
+		add(r)
+	}
 	for _, r := range stepRows() {
 		add(r)
 	}
@@ -204,6 +207,7 @@ func machine(p *peers) []report.Fact {
 		}
 		facts = append(facts, report.Fact{Name: "our " + l.Name, Value: v})
 	}
+	facts = append(facts, report.Fact{Name: "our product 3136x512x128", Value: fmt.Sprintf("%.0f GFLOP/s, the largest of the transformer whose training is timed", productSpeed())})
 	if out, err := exec.Command(binary, "version").Output(); err == nil {
 		facts = append(facts, report.Fact{Name: "fidlab", Value: strings.TrimSpace(string(out))})
 	}

@@ -1,10 +1,6 @@
-package nn_test
+package main
 
 import (
-	"testing"
-
-	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/ops"
 )
@@ -50,10 +46,10 @@ func (r *resBlock) forward(x, e *nn.Var) *nn.Var {
 	return x.Add(h)
 }
 
-// unet is the network of the comparison: 28×28 pixels, widths 32, 64, 64, attention at 7×7,
+// unet is UNet of networks.py, channels last: 28×28 pixels, widths 32, 64, 64, attention at 7×7,
 // 0.51 M parameters.
 type unet struct {
-	t1, t2                     *nn.Linear
+	time                       *nn.TimeEmbed
 	in, p1, p2, qkv, proj, out *nn.Conv2D
 	d1, d2, m1, m2, u2, u1     *resBlock
 	an, n                      *nn.GroupNorm
@@ -63,8 +59,8 @@ func newUNet(net *nn.Params, ch int) *unet {
 	td := 4 * ch
 	down := ops.ConvConfig{Stride: 2, Pad: [4]int{1, 1, 1, 1}, Last: true}
 	u := &unet{
-		t1: nn.NewLinear(net.At("t.0"), ch, td).Then(ops.SiLU), t2: nn.NewLinear(net.At("t.2"), td, td).Then(ops.SiLU),
-		in: lastConv(net.At("in"), 1, ch, 3), d1: newResBlock(net.At("d1"), ch, ch, td), p1: lastConv(net.At("p1"), ch, ch, 3),
+		time: nn.NewTimeEmbed(net.At("t"), td, nn.TimeOptions{Waves: ops.WaveConfig{Width: ch, CosFirst: true}}),
+		in:   lastConv(net.At("in"), 1, ch, 3), d1: newResBlock(net.At("d1"), ch, ch, td), p1: lastConv(net.At("p1"), ch, ch, 3),
 		d2: newResBlock(net.At("d2"), ch, 2*ch, td), p2: lastConv(net.At("p2"), 2*ch, 2*ch, 3),
 		m1: newResBlock(net.At("m1"), 2*ch, 2*ch, td), an: lastNorm(net.At("an"), 2*ch),
 		qkv: lastConv(net.At("qkv"), 2*ch, 6*ch, 1), proj: lastConv(net.At("proj"), 2*ch, 2*ch, 1), m2: newResBlock(net.At("m2"), 2*ch, 2*ch, td),
@@ -72,12 +68,11 @@ func newUNet(net *nn.Params, ch int) *unet {
 		out: lastConv(net.At("out"), ch, 1, 3),
 	}
 	u.p1.Config, u.p2.Config = down, down
-	net.Init(1)
 	return u
 }
 
-func (u *unet) forward(x, temb *nn.Var) *nn.Var {
-	e := u.t2.Forward(u.t1.Forward(temb))
+func (u *unet) forward(x, times *nn.Var) *nn.Var {
+	e := u.time.Forward(times).SiLU()
 	h0 := u.d1.forward(u.in.Forward(x), e)
 	h1 := u.d2.forward(u.p1.Forward(h0), e)
 	h := u.m1.forward(u.p2.Forward(h1), e)
@@ -90,28 +85,4 @@ func (u *unet) forward(x, temb *nn.Var) *nn.Var {
 	h = u.u2.forward(nn.Concat(3, h.UpsampleLast(2), h1), e)
 	h = u.u1.forward(nn.Concat(3, h.UpsampleLast(2), h0), e)
 	return u.out.Forward(u.n.Forward(h))
-}
-
-// A training step of the 0.51 M parameter U-Net at batch 128, AdamW included, which took
-// torch 2.x on two cores of the same kind of machine 482 ms.
-func BenchmarkTrainUNet(b *testing.B) {
-	net := nn.NewParams(gpu.CPU(), gpu.Float32)
-	u := newUNet(net, 32)
-	tape, opt := nn.NewTape(gpu.CPU(), gpu.Float32), nn.NewAdam(net, nn.AdamOptions{Decay: 0.01})
-	const batch = 128
-	x, temb, target := gpu.CPU().From(oracle.Normal(1, batch*784), batch, 28, 28, 1), gpu.CPU().From(oracle.Normal(2, batch*32), batch, 32), gpu.CPU().From(oracle.Normal(4, batch*784), batch, 28, 28, 1)
-	body := func() {
-		tape.Backward(nn.MSE(u.forward(tape.Input(x), tape.Input(temb)), tape.Input(target), nil))
-	}
-	step := func() {
-		tape.Run(body)
-		opt.Step(1e-4)
-	}
-	step()
-	b.ReportAllocs()
-	for b.Loop() {
-		step()
-	}
-	b.ReportMetric(482/(b.Elapsed().Seconds()*1e3/float64(b.N)), "x-torch")
-	b.ReportMetric(float64(net.Count()), "params")
 }
