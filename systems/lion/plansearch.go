@@ -33,6 +33,7 @@ type sought struct {
 
 func (s *study) task(k Task) Task {
 	k.Steps = max(1, k.Steps/s.shorter)
+	k.Val.To = k.Val.From + (k.Val.To-k.Val.From)/s.shorter
 	return k
 }
 

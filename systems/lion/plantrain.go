@@ -27,10 +27,11 @@ func (s *study) diffusion(name, network string, d *denoising, shown bool) []syst
 		Sweep:    &systems.Sweep{Param: "share", Label: "% of the samples seen", Values: []float64{5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100}},
 	}
 	for _, batch := range []int{1024, 32} {
-		rate := 1e-3 // what AdamW's grid begins with: its best is larger with large batches
+		rate := 3e-3 // what AdamW's grid begins with: its best is larger with large batches
 		if batch == 32 {
 			rate = 1e-4
 		}
+		rate *= s.faster
 		for _, by := range []string{"adamw", "lion"} {
 			a := &denoiseArm{study: s, what: name, d: d, k: setting{optimizer: by, batch: batch, steps: max(1, s.samples/batch)}, rate: rate}
 			e.Arms = append(e.Arms, systems.Arm{

@@ -95,7 +95,8 @@ type Report struct {
 	Curve      []float64 `json:"curve"`      // the best fitness after every hundredth of the evaluations
 }
 
-// Outcome is a search's best programs, the best first, no two of one graph.
+// Outcome is a search's best programs, the best first, no two of one graph. The start is
+// among them, last where it is none of the best, so that no funnel ends below it.
 type Outcome struct {
 	Best   []Found
 	Report Report
@@ -135,6 +136,9 @@ func Search(ctx context.Context, o Options) (*Outcome, error) {
 		if err := s.populate(ctx, from, k); err != nil {
 			return nil, err
 		}
+	}
+	if !slices.ContainsFunc(s.best, func(b Found) bool { return b.Graph.text == start.Graph.text }) {
+		s.best = append(s.best, start)
 	}
 	for i := range s.best { // the funnel goes on with what is not dead
 		s.best[i].Program = s.best[i].Graph.Program()

@@ -247,6 +247,27 @@ func TestMutations(t *testing.T) {
 	if count.Invalid == 0 || count.Redundant == 0 || count.Tried != 2000+count.Invalid+count.Redundant {
 		t.Errorf("%+v", count)
 	}
+	// Tuning keeps a setting one setting: both weights of β1 stay equal, all below one, and
+	// the ones of the corrections stay.
+	p, g = start(), graphOf(t, start())
+	for range 300 {
+		p, g = Mutator{Numbers: true}.Mutate(r, p, g, &count)
+		weights := map[string]float64{}
+		for _, s := range p.Body {
+			if s.Func != "interpolate" {
+				continue
+			}
+			if v := s.Args[2].Value; v < 0 || v >= 1 {
+				t.Fatalf("a weight of %v in\n%s", v, p)
+			}
+			if weights[s.To] = s.Args[2].Value; (s.To == "c" || s.To == "d") && s.Args[0].Value != 1 {
+				t.Fatalf("the correction is of %v in\n%s", s.Args[0], p)
+			}
+		}
+		if weights["m"] != weights["c"] || weights["v"] != weights["d"] {
+			t.Fatalf("the moments' weights and their corrections' are %v", weights)
+		}
+	}
 	none := must("update = g * lr") // nothing to tune
 	if q, _ := (Mutator{Numbers: true}).Mutate(r, none, graphOf(t, none), &count); q != none {
 		t.Errorf("tuning of no numbers made\n%s", q)

@@ -17,18 +17,21 @@ import (
 // deserves the name, on digits of 8×8 pixels.
 type uses struct {
 	train, val *pixels
+	held       int // digits that pairs and tokens are judged by
 }
 
-// usesVal are digits that no use trains on.
-var usesVal = Span{50000, 52000}
+// usesVal is where the digits begin that no use trains on.
+const usesVal = 50000
 
-func newUses() (*uses, error) {
-	u := &uses{}
+// newUses reads the data; held is how many digits pairs and tokens are judged by, and the
+// classifiers by twice as many.
+func newUses(held int) (*uses, error) {
+	u := &uses{held: held}
 	var err error
-	if u.train, err = read(data.Train, Span{0, 50000}); err != nil {
+	if u.train, err = read(data.Train, Span{0, usesVal}); err != nil {
 		return nil, err
 	}
-	u.val, err = read(data.Train, usesVal)
+	u.val, err = read(data.Train, Span{usesVal, usesVal + 2*held})
 	return u, err
 }
 
@@ -163,8 +166,7 @@ func (u *uses) contrastive(batch int, seed uint64) (*job, error) {
 		copy(b.more.F32()[i*half:(i+1)*half], x[half:])
 		b.want.I32()[i] = int32(i)
 	}
-	held := &pixels{u.val.x[:512*pixelCount], u.val.y[:512]}
-	return of(net, newUseBatch(batch, half, 0), newUseBatch(512, half, 0), fill, u.train, held, loss), nil
+	return of(net, newUseBatch(batch, half, 0), newUseBatch(u.held, half, 0), fill, u.train, u.val, loss), nil
 }
 
 // Tokens of digits: squares of 2×2 pixels, each black or white.
@@ -173,8 +175,6 @@ const (
 	tokenKinds = 16
 	beginToken = tokenKinds
 	maskToken  = tokenKinds + 1
-
-	tokenDigits = 500 // of the validation
 )
 
 func tokenOf(x []float32, at int) int32 {
@@ -231,7 +231,7 @@ func (u *uses) autoregressive(batch int, seed uint64) (*job, error) {
 			b.want.I32()[i*tokenCount+k] = last
 		}
 	}
-	return u.tokens(net, body, batch, fill, 1), nil
+	return u.overTokens(net, body, batch, fill, 1), nil
 }
 
 // masked says tokens that are hidden, a share of them that is drawn anew for every digit,
@@ -250,15 +250,15 @@ func (u *uses) masked(batch int, seed uint64) (*job, error) {
 			b.ids.I32()[i*tokenCount+k], b.want.I32()[i*tokenCount+k] = id, want
 		}
 	}
-	return u.tokens(net, body, batch, fill, 1/0.55), nil
+	return u.overTokens(net, body, batch, fill, 1/0.55), nil
 }
 
-// tokens is a job over tokens; scale makes the mean over all places one over those that
+// overTokens is a job over tokens; scale makes the mean over all places one over those that
 // count, on average.
-func (u *uses) tokens(net *nn.Params, body func(t *nn.Tape, b *useBatch) *nn.Var, batch int, fill func(b *useBatch, i int, x []float32, label int32, r *rng.Stream), scale float64) *job {
+func (u *uses) overTokens(net *nn.Params, body func(t *nn.Tape, b *useBatch) *nn.Var, batch int, fill func(b *useBatch, i int, x []float32, label int32, r *rng.Stream), scale float64) *job {
 	loss := func(t *nn.Tape, b *useBatch) (*nn.Var, *nn.Var) {
 		y := body(t, b)
 		return nn.CrossEntropy(y, b.want, 0).Mean().Scale(scale), y
 	}
-	return of(net, newUseBatch(batch, 1, tokenCount), newUseBatch(tokenDigits, 1, tokenCount), fill, u.train, u.val, loss)
+	return of(net, newUseBatch(batch, 1, tokenCount), newUseBatch(u.held, 1, tokenCount), fill, u.train, u.val, loss)
 }
