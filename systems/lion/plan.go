@@ -52,7 +52,7 @@ type sizes struct {
 
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {exact: 50, evals: 12, population: 6, tournament: 2, keep: 3, shorter: 20, samples: 512, dim: 8, layers: 1, held: 32, points: 4, rates: 1, faster: 5, n: 70, draws: 3, steps: 4, seeds: 2},
-	systems.Short: {exact: 200, evals: 250, population: 30, tournament: 8, keep: 6, shorter: 4, samples: 8192, dim: 16, layers: 1, held: 512, points: 16, rates: 2, faster: 5, n: 256, draws: 10, steps: 60, seeds: 3},
+	systems.Short: {exact: 200, evals: 250, population: 30, tournament: 8, keep: 6, shorter: 4, samples: 8192, dim: 16, layers: 1, held: 512, points: 16, rates: 4, faster: 3, n: 256, draws: 10, steps: 60, seeds: 3},
 	systems.Full:  {exact: 1000, evals: 20000, population: 100, tournament: 25, keep: 30, shorter: 1, samples: 1 << 18, dim: 32, layers: 2, held: 1024, points: 32, rates: 4, faster: 1, n: 2048, draws: 20, steps: 600, seeds: 3},
 }
 
@@ -86,9 +86,9 @@ func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.E
 	}
 	list := []systems.Experiment{s.exactness()}
 	list = append(list, s.searches()...)
-	list = append(list, s.diffusion("diffusion", "a small DiT", d, false)...)
+	list = append(list, s.diffusion("diffusion", "a small DiT", d, [2]float64{3e-3, 1e-3}, false)...)
 	if tier == systems.Full {
-		list = append(list, s.diffusion("plain-denoiser", "a network without attention", d.by(func(at nn.Scope) models.Net { return newPlainNet(at, 128, 3) }), true)...)
+		list = append(list, s.diffusion("plain-denoiser", "a network without attention", d.by(func(at nn.Scope) models.Net { return newPlainNet(at, 128, 3) }), [2]float64{1e-3, 1e-4}, true)...)
 	}
 	return append(list, s.others(u)...), nil
 }
@@ -105,7 +105,7 @@ func (s *study) grid(optimizer string, rate float64) []systems.Params {
 	for i := range s.rates {
 		k := i
 		if s.rates < 4 {
-			k++ // those in the middle
+			k++ // one in the middle
 		}
 		for _, decay := range []float64{0.01, 0.1} {
 			out = append(out, systems.Params{"lr": short(rate * []float64{1, 3, 10, 30}[k] / by), "decay": short(decay * by)})

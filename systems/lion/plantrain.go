@@ -8,9 +8,10 @@ import (
 	"github.com/fidlab/fidlab/systems"
 )
 
-// diffusion trains a denoiser with large and small batches, on as many samples. With
-// shown, its criteria are printed only, and no curves are drawn.
-func (s *study) diffusion(name, network string, d *denoising, shown bool) []systems.Experiment {
+// diffusion trains a denoiser with large and small batches, on as many samples; rates are
+// what AdamW's grids begin with. With shown, its criteria are printed only, and no curves
+// are drawn.
+func (s *study) diffusion(name, network string, d *denoising, rates [2]float64, shown bool) []systems.Experiment {
 	e := systems.Experiment{
 		Name: name, Question: "Does Lion train " + network + " to denoise digits as well as AdamW, and better with large batches?",
 		Size: systems.Size{N: s.n, Seeds: s.seeds}, TuneBy: "loss",
@@ -26,12 +27,8 @@ func (s *study) diffusion(name, network string, d *denoising, shown bool) []syst
 		Measures: e.Measures[1:2],
 		Sweep:    &systems.Sweep{Param: "share", Label: "% of the samples seen", Values: []float64{5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100}},
 	}
-	for _, batch := range []int{1024, 32} {
-		rate := 3e-3 // what AdamW's grid begins with: its best is larger with large batches
-		if batch == 32 {
-			rate = 1e-4
-		}
-		rate *= s.faster
+	for i, batch := range []int{1024, 32} {
+		rate := rates[i] * s.faster
 		for _, by := range []string{"adamw", "lion"} {
 			a := &denoiseArm{study: s, what: name, d: d, k: setting{optimizer: by, batch: batch, steps: max(1, s.samples/batch)}, rate: rate}
 			e.Arms = append(e.Arms, systems.Arm{
