@@ -100,11 +100,9 @@ whatever their names, their order and their dead statements are.`,
 
 // lionRun is what run was asked for.
 type lionRun struct {
-	task                      lion.Task
-	test                      bool
-	lr, decay, beta1, beta2   float64
-	given                     func(flag string) bool
-	lrSet, decaySet, betasSet bool
+	test                    bool
+	lr, decay, beta1, beta2 float64
+	given                   func(flag string) bool
 }
 
 // trained is what run prints.
