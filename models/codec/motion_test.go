@@ -235,3 +235,11 @@ func TestTextOfTokens(t *testing.T) {
 		t.Error("not the places alone are frozen")
 	}
 }
+
+// norm is the Euclidean norm.
+func norm(v []float64) (s float64) {
+	for _, x := range v {
+		s += x * x
+	}
+	return math.Sqrt(s)
+}
