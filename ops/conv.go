@@ -71,7 +71,7 @@ func (cfg ConvConfig) OutSize(h, w, kh, kw int) (oh, ow int) {
 func (cfg ConvConfig) reach(k int) int { return max(1, cfg.Dilation)*(k-1) + 1 }
 
 func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
-	onCPU(op, y, x, w, bias)
+	streamOf(op, y, x, w, bias)
 	ws, g := w.Shape(), max(1, cfg.Groups)
 	xs, ok := cfg.planes(x.Shape())
 	if !ok || len(ws) != 4 || xs[1] != ws[1]*g || ws[0]%g != 0 || min(ws[0], ws[1], ws[2], ws[3]) < 1 {
@@ -115,10 +115,15 @@ func columnPool[T cpu.Float]() *sync.Pool {
 // unless dtypes (float32 or float64) and devices agree.
 //
 // In float32 oneDNN does it where it is there. Else, and in float64, each picture's patches
-// become the columns of a matrix, which the kernels multiply.
+// become the columns of a matrix, which the kernels multiply. On a GPU that matrix is read from
+// the pictures, tile by tile, and never stored.
 func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
 	p := convOf("Conv2D", out, x, w, bias, cfg)
 	if out.Len() == 0 {
+		return
+	}
+	if out.Device().CUDA() {
+		p.launch("Conv2D", out, x, w, bias)
 		return
 	}
 	if p.groups > 1 {
@@ -248,6 +253,10 @@ func Conv2DBackwardData(dx, dy, w *gpu.Tensor, cfg ConvConfig, acc bool) {
 		}
 		return
 	}
+	if dx.Device().CUDA() {
+		p.launchData("Conv2DBackwardData", dx, dy, w, acc)
+		return
+	}
 	if p.groups > 1 {
 		c := newCall(convGroupData, dx, dy, w)
 		c.conv, c.acc = p, acc
@@ -333,6 +342,10 @@ const convParts = 8
 func Conv2DBackwardWeight(dw, dy, x *gpu.Tensor, cfg ConvConfig) {
 	p := convOf("Conv2DBackwardWeight", dy, x, dw, nil, cfg)
 	if dy.Len() == 0 {
+		return
+	}
+	if dw.Device().CUDA() {
+		p.launchWeight("Conv2DBackwardWeight", dw, dy, x)
 		return
 	}
 	c := newCall(convWeight, dw, dy, x)

@@ -1,8 +1,12 @@
 package ops
 
 import (
+	"math"
+
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // Upsample sets out to x with every pixel repeated k times in both directions: x [N, C, H, W] and
@@ -10,20 +14,44 @@ import (
 // shapes do not fit, and unless dtypes (float32 or float64) and devices agree.
 func Upsample(out, x *gpu.Tensor, k int, last bool) {
 	c := upsampleCall("Upsample", upsampleRow, out, x, k, last)
+	if s := out.Device().Stream(); s != nil {
+		g, whole := c.upsampleGrid("Upsample", out, out, x)
+		f := byWidth(out, kernels.UpsampleF32, kernels.UpsampleF64)
+		f(s, g, out.Ptr(), x.Ptr(), int64(out.Len()), int32(c.n[0]), int32(c.n[1]), int32(k), number(whole))
+		c.drop()
+		return
+	}
 	c.each(c.n[4])
 }
 
 // UpsampleBackward sets dx to the gradient by x, given dy, that by Upsample's result, or adds it.
 func UpsampleBackward(dx, dy *gpu.Tensor, k int, last, acc bool) {
 	c := upsampleCall("UpsampleBackward", upsampleBackRow, dy, dx, k, last)
+	if s := dx.Device().Stream(); s != nil {
+		g, whole := c.upsampleGrid("UpsampleBackward", dx, dx, dy)
+		f := byWidth(dx, kernels.UpsampleBackF32, kernels.UpsampleBackF64)
+		f(s, g, dx.Ptr(), dy.Ptr(), int64(dx.Len()), int32(c.n[0]), int32(c.n[1]), int32(k), number(whole), number(acc))
+		c.drop()
+		return
+	}
 	c.acc = acc
 	c.each(c.n[4])
+}
+
+// upsampleGrid has a thread for each element of t, or for each 16 bytes where channels, the last
+// axis, and both operands' places are whole numbers of those.
+func (c *call) upsampleGrid(op string, t, a, b *gpu.Tensor) (g cuda.Grid, whole bool) {
+	if w := c.n[0] * c.n[2]; w > math.MaxInt32 || c.n[1] > math.MaxInt32 {
+		fail(op, "rows of %d pixels of %d channels, want fewer than 2^31 on a GPU", w, c.n[1])
+	}
+	whole = c.n[1]%vectorLen(t) == 0 && a.Ptr()%16 == 0 && b.Ptr()%16 == 0
+	return runGrid(op, t, t.Len(), whole), whole
 }
 
 // upsampleCall has W, C, k, the pixels of an item's row, and the number of items, which are
 // rows of pixels; C is 1 where channels are an axis before.
 func upsampleCall(op string, f func(*call, *cpu.Worker, int), big, small *gpu.Tensor, k int, last bool) *call {
-	onCPU(op, big, small)
+	streamOf(op, big, small)
 	s := small.Shape()
 	if len(s) != 4 || k < 1 {
 		fail(op, "shape %v and factor %d, want four axes and a factor >= 1", s, k)

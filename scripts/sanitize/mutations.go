@@ -214,4 +214,19 @@ var mutations = []mutation{
 		old: "    if (lane >= lanes) return;\n", new: "",
 		kernels: "cumsum_.*", detector: "asan", test: "TestCumSum",
 	},
+	{
+		name: "conv-edge", kind: "missing bounds check", file: "conv.cu",
+		old: "if (k < end && y >= 0 && y < p.h && xx >= 0 && xx < p.w) {", new: "if (k < end && y >= 0 && xx >= 0 && xx < p.w) {",
+		kernels: "conv_f(32|64)", detector: "result", test: "TestConvOnDevices",
+	},
+	{
+		name: "conv-tiles", kind: "missing __syncthreads", file: "conv.cu",
+		old: "                put(tiles[at ^ 1][1], vb, spreadB);\n            }\n            __syncthreads();", new: "                put(tiles[at ^ 1][1], vb, spreadB);\n            }",
+		kernels: "conv_data_f32", detector: "result", test: "TestConvOnDevices",
+	},
+	{
+		name: "upsample-row", kind: "wrong index", file: "upsample.cu",
+		old: "    split(at, k); // the row of x", new: "    at /= 2; // the row of x",
+		kernels: "upsample_f(32|64)", detector: "result", test: "TestUpsampleOnDevices",
+	},
 }
