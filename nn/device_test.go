@@ -43,6 +43,9 @@ func onDevices() map[string]opCase {
 	for name, c := range pairs() {
 		cases[name] = c
 	}
+	for name, c := range picturesOnDevices() {
+		cases[name] = c
+	}
 	for name, c := range layersOnDevices() {
 		cases[name] = c
 	}

@@ -23,7 +23,8 @@ type AttentionInput struct {
 	// Float16 or BFloat16, and 1 <= D <= 256.
 	Q, K, V *gpu.Tensor
 	// KeyLens is nil or [B] Int32: keys from KeyLens[b] on are padding that no
-	// query sees. Values are limited to 0..Lk.
+	// query sees. Values are limited to 0..Lk. They may be on the CPU, from where they
+	// are copied to a GPU without a wait.
 	KeyLens *gpu.Tensor
 	// Bias is nil or [B or 1, H or 1, Lq, Lk] Float32, added to the scaled
 	// scores; -Inf hides a key.

@@ -36,7 +36,10 @@ func attnCheck(op string, in AttentionInput, cfg AttentionConfig, rest ...*gpu.T
 	if in.Q == nil || in.K == nil {
 		n.fail("Q or K is nil")
 	}
-	n.onDevice(in.Q.Device(), in.K, in.V, in.KeyLens, in.Bias, in.CuQ, in.CuK)
+	n.onDevice(in.Q.Device(), in.K, in.V, in.Bias, in.CuQ, in.CuK)
+	if in.KeyLens != nil && in.KeyLens.Device().CUDA() {
+		n.onDevice(in.Q.Device(), in.KeyLens)
+	}
 	n.onDevice(in.Q.Device(), rest...)
 	if dt := in.Q.DType(); dt != gpu.Float32 && dt != gpu.Float16 && dt != gpu.BFloat16 {
 		n.fail("Q is %v, want Float32, Float16 or BFloat16", dt)

@@ -81,19 +81,26 @@ type attnProblem struct {
 	bias, keyLens, cuQ, cuK                        cuda.Ptr
 	left, right                                    int32
 	batch, heads, kvHeads, lq, lk, d, biasB, biasH int32
-	dt, width                                      int // places in the tables
+	dt, width                                      int      // places in the tables
+	copied                                         cuda.Ptr // keyLens, where they were on the CPU, else 0
 }
 
-func (n *attnSizes) problem(in AttentionInput, cfg AttentionConfig) attnProblem {
+// free gives back what problem took.
+func (p *attnProblem) free(s *cuda.Stream) { s.Free(p.copied) }
+
+func (n *attnSizes) problem(s *cuda.Stream, in AttentionInput, cfg AttentionConfig) attnProblem {
 	if n.lq > attnLimit || n.lk > attnLimit {
 		n.fail("%d queries and %d keys, want at most %d on a GPU", n.lq, n.lk, attnLimit)
 	}
 	p := attnProblem{
-		bias: ptr(in.Bias), keyLens: ptr(in.KeyLens), cuQ: ptr(in.CuQ), cuK: ptr(in.CuK),
+		bias: ptr(in.Bias), cuQ: ptr(in.CuQ), cuK: ptr(in.CuK),
 		left: -1, right: -1,
 		batch: int32(n.b), heads: int32(n.h), kvHeads: int32(n.hkv), lq: int32(n.lq), lk: int32(n.lk), d: int32(n.d),
 		biasB: int32(n.biasB), biasH: int32(n.biasH),
 		dt: attnDType(in.Q.DType()), width: attnWidth(n.d),
+	}
+	if in.KeyLens != nil {
+		p.keyLens, p.copied = numbers(s, in.KeyLens)
 	}
 	if cfg.Window > 0 && cfg.Window <= n.lq+n.lk { // a wider one hides nothing
 		p.left, p.right = int32(cfg.Window-1), int32(cfg.Window-1)
@@ -120,17 +127,20 @@ func (n *attnSizes) grid(length, rows, heads, threads, shared int) cuda.Grid {
 }
 
 func (n *attnSizes) attentionCUDA(out, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig) {
-	p := n.problem(in, cfg)
+	s := out.Device().Stream()
+	p := n.problem(s, in, cfg)
+	defer p.free(s)
 	k := attnForward[p.dt][p.width]
-	k.launch(out.Device().Stream(), n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
+	k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
 		out.Ptr(), lse.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
 		p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, n.aligned(out, in.Q, in.K, in.V))
 }
 
 func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig) {
-	p := n.problem(in, cfg)
 	dev := dq.Device()
 	s := dev.Stream()
+	p := n.problem(s, in, cfg)
+	defer p.free(s)
 	delta := dev.New(gpu.Float32, n.queries, n.h)
 	defer delta.Free()
 	lq := p.lq

@@ -105,8 +105,9 @@ func blocks(shared int, counts ...int) cuda.Grid {
 func sides(n int) int { return ceil(n, attnSide) }
 
 func (n *attnSizes) attentionMapsCUDA(maps, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig, sel MapSelect) {
-	p := n.problem(in, cfg)
 	s := maps.Device().Stream()
+	p := n.problem(s, in, cfg)
+	defer p.free(s)
 	c := n.choice(s, sel)
 	defer c.free(s)
 	shape := maps.Shape()
@@ -116,9 +117,10 @@ func (n *attnSizes) attentionMapsCUDA(maps, lse *gpu.Tensor, in AttentionInput, 
 }
 
 func (n *attnSizes) attentionMapsBackwardCUDA(dq, dk, dmaps, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig, sel MapSelect) {
-	p := n.problem(in, cfg)
 	dev := dq.Device()
 	s := dev.Stream()
+	p := n.problem(s, in, cfg)
+	defer p.free(s)
 	c := n.choice(s, sel)
 	defer c.free(s)
 	delta := dev.New(gpu.Float32, n.b, n.h, n.lq)

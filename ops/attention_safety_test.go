@@ -78,9 +78,17 @@ func TestAttentionRefusesTwoDevices(t *testing.T) {
 			return
 		}
 		const want = "; move them to one device"
+		other, err := dev.Fork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
 		for i := range 12 {
 			at := func(k int) *gpu.Device {
-				if i == k {
+				switch {
+				case i == k && k == 3: // lengths may be on the CPU, but on no other GPU
+					return other
+				case i == k:
 					return gpu.CPU()
 				}
 				return dev

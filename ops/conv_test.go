@@ -28,6 +28,7 @@ var convCases = []convCase{
 	{n: 1, in: 1, h: 1, w: 1, out: 1, kh: 1, kw: 1},
 	{n: 3, in: 2, h: 20, w: 19, out: 3, kh: 3, kw: 3, cfg: ops.Same(3)},
 	{n: 2, in: 6, h: 5, w: 6, out: 4, kh: 3, kw: 3, cfg: ops.ConvConfig{Groups: 2, Pad: [4]int{1, 1, 1, 1}}},
+	{n: 2, in: 4, h: 20, w: 21, out: 6, kh: 3, kw: 3, cfg: ops.ConvConfig{Groups: 2, Pad: [4]int{1, 1, 1, 1}}},
 	{n: 1, in: 5, h: 6, w: 4, out: 10, kh: 3, kw: 3, cfg: ops.ConvConfig{Groups: 5, Stride: 2, Pad: [4]int{1, 0, 0, 1}}},
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // GroupNormLast is GroupNorm of x [N, ..., C], whose channels are the last axis, with SiLU after
@@ -13,9 +14,15 @@ import (
 func GroupNormLast(y, mean, inv, x *gpu.Tensor, silu bool, cfg GroupNormConfig) {
 	const op = "GroupNormLast"
 	n, ch, area := groupLastCheck(op, x, mean, inv, cfg)
-	onCPU(op, x, y)
+	stream := streamOf(op, x, y)
 	sameShape(op, x, y)
 	if x.Len() == 0 {
+		return
+	}
+	if stream != nil {
+		f := byWidth(x, kernels.GroupNormLastF32, kernels.GroupNormLastF64)
+		f(stream, groupGrid(op, x, n*cfg.Groups), y.Ptr(), mean.Ptr(), inv.Ptr(), x.Ptr(), ptr(cfg.Weight), ptr(cfg.Bias), ptr(cfg.Scale), ptr(cfg.Shift), cfg.Eps,
+			int32(cfg.Groups), int32(ch/cfg.Groups), int32(area), number(silu))
 		return
 	}
 	c := newCall(groupLastForward, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift, y)
@@ -26,7 +33,7 @@ func GroupNormLast(y, mean, inv, x *gpu.Tensor, silu bool, cfg GroupNormConfig) 
 
 // groupLastCheck is groupCheck of channels that are the last axis.
 func groupLastCheck(op string, x, mean, inv *gpu.Tensor, cfg GroupNormConfig) (n, ch, area int) {
-	onCPU(op, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift)
+	streamOf(op, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift)
 	s := x.Shape()
 	if len(s) < 2 {
 		fail(op, "x has shape %v, want [N, ..., C]", s)
@@ -87,10 +94,24 @@ func groupLastForwardOf[T cpu.Float](c *call, b int) {
 func GroupNormLastBackward(dx *gpu.Tensor, acc bool, grads NormGrads, dy, x, mean, inv *gpu.Tensor, silu bool, cfg GroupNormConfig) {
 	const op = "GroupNormLastBackward"
 	n, ch, area := groupLastCheck(op, x, mean, inv, cfg)
-	onCPU(op, x, dx, dy, grads.Weight, grads.Bias, grads.Scale, grads.Shift)
+	stream := streamOf(op, x, dx, dy, grads.Weight, grads.Bias, grads.Scale, grads.Shift)
 	sameShape(op, x, dx, dy)
 	cfg.checkGrads(op, grads)
 	if x.Len() == 0 {
+		return
+	}
+	if stream != nil {
+		sums, per, lanes := stream.Alloc(2*n*ch*x.DType().Size()), ch/cfg.Groups, 1
+		for lanes < min(per, rowBlock) {
+			lanes *= 2
+		}
+		f := byWidth(x, kernels.GroupNormLastBackF32, kernels.GroupNormLastBackF64)
+		f(stream, groupGrid(op, x, n*cfg.Groups), dx.Ptr(), sums, x.Ptr(), dy.Ptr(), mean.Ptr(), inv.Ptr(), ptr(cfg.Weight), ptr(cfg.Bias), ptr(cfg.Scale), ptr(cfg.Shift),
+			int32(cfg.Groups), int32(per), int32(area), int32(lanes), number(silu), number(acc))
+		if grads != (NormGrads{}) {
+			launchNormGrads(stream, grads, sums, x, cfg.Weight, cfg.Bias, cfg.Scale, ch, n, 1)
+		}
+		stream.Free(sums)
 		return
 	}
 	c := newCall(groupLastBackward, x, mean, inv, cfg.Weight, cfg.Bias, cfg.Scale, cfg.Shift, dx, dy)

@@ -44,7 +44,7 @@ func given(tape *nn.Tape, k models.Takes, n int, seed uint64) (x, time *nn.Var, 
 		for _, d := range shape {
 			size *= d
 		}
-		return tape.Input(gpu.CPU().FromAs(tape.DType(), oracle.Normal(seed, size), shape...))
+		return tape.Input(tape.Device().FromAs(tape.DType(), oracle.Normal(seed, size), shape...))
 	}
 	h, w := k.Height, k.Width
 	if h == 0 {

@@ -67,5 +67,27 @@ func init() {
 				return func() { ops.GroupNormBackward(dx, false, g, dy, x, mean, inv, cfg) }, nil
 			},
 		})
+		last := func(dev *gpu.Device) (x, y, mean, inv *gpu.Tensor, cfg ops.GroupNormConfig) {
+			x, y, mean, inv, cfg = unet(dev)
+			return x.View(images, area, channels), y.View(images, area, channels), mean, inv, cfg
+		}
+		register(Case{
+			Name: "groupnorm.last." + dt, Kernel: "group_norm_last_" + dt, Shape: shape(images, area, channels), Peak: "memory", Goal: 0.35,
+			Bytes: 2 * bytes * m,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				x, y, mean, inv, cfg := last(dev)
+				return func() { ops.GroupNormLast(y, mean, inv, x, true, cfg) }, nil
+			},
+		})
+		register(Case{
+			Name: "groupnorm.last.back." + dt, Kernel: "group_norm_last_back_" + dt, Shape: shape(images, area, channels), Peak: "memory", Goal: 0.3,
+			Bytes: 3 * bytes * m,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				x, dy, mean, inv, cfg := last(dev)
+				ops.GroupNormLast(dy, mean, inv, x, true, cfg)
+				dx, g := x.Like(), ops.NormGrads{Weight: cfg.Weight.Like(), Bias: cfg.Bias.Like()}
+				return func() { ops.GroupNormLastBackward(dx, false, g, dy, x, mean, inv, true, cfg) }, nil
+			},
+		})
 	}
 }

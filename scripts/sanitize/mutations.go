@@ -229,4 +229,9 @@ var mutations = []mutation{
 		old: "    split(at, k); // the row of x", new: "    at /= 2; // the row of x",
 		kernels: "upsample_f(32|64)", detector: "result", test: "TestUpsampleOnDevices",
 	},
+	{
+		name: "group-last-sums", kind: "missing __syncthreads", file: "groupnormlast.cu",
+		old: "        of[1][t.rank] = along;\n        __syncthreads();", new: "        of[1][t.rank] = along;",
+		kernels: "group_norm_last_back_f(32|64)", detector: "result", test: "TestGroupNormLastOnDevices",
+	},
 }
