@@ -134,3 +134,14 @@ func (k ResizeKind) String() string {
 func (k ResizeKind) verticalFirst(inW, inH, outW, outH int) bool {
 	return k.pillow13 && inH > outH && inH-outH > 2*(inW-outW)
 }
+
+// ResizeKinds are all ways of resizing.
+func ResizeKinds() []ResizeKind {
+	kinds := []ResizeKind{TorchBilinear, TorchBilinearAA, TorchBicubic, TF1Bilinear}
+	for f := Nearest; f <= Lanczos; f++ {
+		for _, k := range []ResizeKind{PILFloat(f), PILU8(f)} {
+			kinds = append(kinds, k, k.Pillow13())
+		}
+	}
+	return kinds
+}

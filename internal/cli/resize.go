@@ -49,16 +49,6 @@ The single ways of resizing are presets too: ` + strings.Join(kindNames(), " ") 
 	return cmd
 }
 
-func resizeKinds() []imageio.ResizeKind {
-	kinds := []imageio.ResizeKind{imageio.TorchBilinear, imageio.TorchBilinearAA, imageio.TorchBicubic, imageio.TF1Bilinear}
-	for _, f := range []imageio.Filter{imageio.Nearest, imageio.Box, imageio.Bilinear, imageio.Bicubic, imageio.Lanczos} {
-		for _, k := range []imageio.ResizeKind{imageio.PILFloat(f), imageio.PILU8(f)} {
-			kinds = append(kinds, k, k.Pillow13())
-		}
-	}
-	return kinds
-}
-
 func presetHelp() string {
 	var s []string
 	for _, p := range extract.Presets {
@@ -69,7 +59,7 @@ func presetHelp() string {
 
 func kindNames() []string {
 	var s []string
-	for _, k := range resizeKinds() {
+	for _, k := range imageio.ResizeKinds() {
 		if name := k.String(); !strings.HasSuffix(name, "-pillow13") {
 			s = append(s, name)
 		}
@@ -85,7 +75,7 @@ func resizeKind(name string) (imageio.ResizeKind, error) {
 		}
 		known = append(known, p.Name)
 	}
-	for _, k := range resizeKinds() {
+	for _, k := range imageio.ResizeKinds() {
 		if k.String() == name {
 			return k, nil
 		}
