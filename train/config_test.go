@@ -38,7 +38,9 @@ func TestResumeRefuses(t *testing.T) {
 		"config.more": func(_ *Settings, j *Job) {
 			j.Config = map[string]any{"width": 4, "data": j.Config.(testConfig).Data, "more": 1}
 		},
-		"job": func(_ *Settings, j *Job) { j.Name = "square" },
+		"job": func(s *Settings, j *Job) { // whatever else differs
+			j.Name, j.Config, s.Rate = "square", testConfig{5, "0123"}, 0.02
+		},
 	} {
 		s := settings(6)
 		j := testJob(s, 4)
