@@ -263,6 +263,11 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	c.Note = func(text string) { a.say("%s: %s", name, text) }
 	c.Now = a.env.Now
 	a.say("%s: %d parameters, %d steps of %d examples by %s at %g, %s, into %s", name, job.Nets[0].Params.Count(), s.Steps, s.Batch*s.Accum, s.Optimizer, s.Rate, s.Schedule, o.dir)
+	release, err := lockDir(o.dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	r, err := train.Run(ctx, job, c)
 	bar.End()
 	if err != nil {
