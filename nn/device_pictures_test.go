@@ -21,6 +21,9 @@ func picturesOnDevices() map[string]opCase {
 		"attention, masks": {shapes: [][]int{{2, 5, 2, 12}, {2, 5, 2, 12}, {2, 5, 2, 12}, {1, 2, 5, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var {
 			return nn.Attention(x[0], x[1], x[2], 0.4, nn.AttnMask{Causal: true, Window: 4, KeyLens: lens, Bias: x[3]})
 		}},
+		"hard choice": {shapes: [][]int{{4, 7}}, f: func(_ *nn.Tape, x vars) *nn.Var {
+			return x[0].GumbelSoftmax(nn.Gumbel{Tau: 0.7, Hard: true, Noise: ops.Noise{Seed: 2}})
+		}},
 		"group norm": {shapes: [][]int{{2, 6, 3, 5}}, f: func(_ *nn.Tape, x vars) *nn.Var { return (&nn.GroupNorm{Groups: 3, Eps: 1e-3}).Forward(x[0]) }},
 		"group norm last, silu": {shapes: [][]int{{2, 3, 5, 6}}, f: func(_ *nn.Tape, x vars) *nn.Var {
 			return (&nn.GroupNorm{Groups: 3, Eps: 1e-3, Last: true}).Then(ops.SiLU).Forward(x[0])

@@ -63,21 +63,27 @@ func gumbels[T cpu.Float](out []T, z *Mask, row uint64, logistic bool) {
 }
 
 // OneHot sets row i of out, [..., n], to 1 at place at[i] and 0 elsewhere. It panics on
-// places, Int32 on the CPU with one a row, outside 0..n-1.
+// places, Int32 with one a row, outside 0..n-1. With out on a GPU they may be on the CPU, or on
+// that GPU, where nobody looks at them before: ArgMax makes none outside.
 func OneHot(out, at *gpu.Tensor) {
 	const op = "OneHot"
-	onCPU(op, out)
+	s := streamOf(op, out)
 	rows, n := lastAxis(op, out)
 	wantRows(op, "at", at, rows)
-	if at.DType() != gpu.Int32 || at.Device().CUDA() {
-		fail(op, "places are %v on %v, want int32 on the CPU", at.DType(), at.Device())
-	}
+	numbersOn(op, "places", at, out)
 	for i, k := range at.I32() {
 		if k < 0 || int(k) >= n {
 			fail(op, "place %d of row %d, want 0 to %d", k, i, n-1)
 		}
 	}
 	Fill(out, 0)
+	if s != nil {
+		ones := out.Device().New(out.DType(), rows)
+		Fill(ones, 1)
+		PickAdd(out, ones, at)
+		ones.Free()
+		return
+	}
 	if out.Double() {
 		oneHot(out.F64(), at.I32(), n)
 	} else {

@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -97,5 +98,28 @@ func TestOrderMisuse(t *testing.T) {
 				f()
 			}()
 		}
+	})
+}
+
+// Ones at places that are on the CPU and on the device.
+func TestOneHotOnDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for _, dt := range realDTypes {
+			for _, s := range [][2]int{{1, 1}, {3, 7}, {300, 5}, {0, 4}} {
+				places, want := make([]int32, s[0]), make([]float64, s[0]*s[1])
+				for r := range places {
+					places[r] = int32(r * r % s[1])
+					want[r*s[1]+int(places[r])] = 1
+				}
+				for _, at := range []*gpu.Tensor{gpu.CPU().FromInt32(places, s[0]), dev.FromInt32(places, s[0])} {
+					out := dev.New(dt, s[0], s[1])
+					ops.Fill(out, math.NaN())
+					ops.OneHot(out, at)
+					sameValues(t, fmt.Sprint(dt, s), read64(t, out), want)
+				}
+			}
+		}
+		mustPanic(t, "type", "ops: OneHot: places are float32, want int32", func() { ops.OneHot(dev.Empty(2, 3), gpu.CPU().Empty(2)) })
+		mustPanic(t, "range", "ops: OneHot: place 3 of row 1, want 0 to 2", func() { ops.OneHot(dev.Empty(2, 3), gpu.CPU().FromInt32([]int32{0, 3}, 2)) })
 	})
 }

@@ -122,7 +122,7 @@ func TestCompVisNames(t *testing.T) {
 }
 
 // small is one of each codec in float64, as a function of pictures or motions with a loss.
-func small(dt gpu.DType) map[string]struct {
+func small(dev *gpu.Device, dt gpu.DType) map[string]struct {
 	net   *nn.Params
 	shape []int
 	loss  func(x *nn.Var, train bool) (y, loss *nn.Var)
@@ -134,28 +134,28 @@ func small(dt gpu.DType) map[string]struct {
 	}
 	out := map[string]made{}
 	conv := codec.Config{Channels: 2, Latent: 3, Widths: []int{4, 8}, Groups: 2}
-	net := nn.NewParams(gpu.CPU(), dt)
+	net := nn.NewParams(dev, dt)
 	kl := codec.NewKL(net.At(""), conv)
 	out["kl"] = made{net, []int{2, 2, 4, 4}, func(x *nn.Var, _ bool) (y, loss *nn.Var) {
 		d := kl.Encode(x)
 		y = kl.Decode(d.Sample(ops.Noise{Seed: 1}))
 		return y, nn.MSE(y, x, nil).Add(d.KL().Mean().Scale(0.01))
 	}}
-	net = nn.NewParams(gpu.CPU(), dt)
+	net = nn.NewParams(dev, dt)
 	q := codec.NewVQ(net.At(""), codec.VQConfig{Config: conv, Book: vq.Config{Codes: 6, Width: 3}})
 	out["vq"] = made{net, []int{2, 2, 4, 4}, func(x *nn.Var, train bool) (y, loss *nn.Var) {
 		z, m := q.Encode(x, train)
 		y = q.Decode(z)
 		return y, nn.MSE(y, x, nil).Add(m.Loss)
 	}}
-	net = nn.NewParams(gpu.CPU(), dt)
+	net = nn.NewParams(dev, dt)
 	vit := codec.NewViT(net.At(""), codec.ViTConfig{Channels: 2, Size: 4, Patch: 2, Width: 8, Heads: 2, Depth: 1, Latent: 3, Tokens: 2})
 	out["vit"] = made{net, []int{2, 2, 4, 4}, func(x *nn.Var, train bool) (y, loss *nn.Var) {
 		z, _ := vit.Encode(x, codec.Text{}, train)
 		y = vit.Decode(z)
 		return y, nn.MSE(y, x, nil)
 	}}
-	net = nn.NewParams(gpu.CPU(), dt)
+	net = nn.NewParams(dev, dt)
 	motion := codec.NewMotion(net.At(""), codec.MotionConfig{Channels: 5, Width: 6, Depth: 2, Codes: vq.ResidualConfig{Levels: 2, Book: vq.Config{Codes: 5, Width: 3}}})
 	out["motion"] = made{net, []int{2, 16, 5}, func(x *nn.Var, train bool) (y, loss *nn.Var) {
 		z, m := motion.Encode(x, train, 0)
@@ -177,7 +177,7 @@ func fill(net *nn.Params) {
 // The gradients of whole networks against differences along directions. Those of codes are
 // not the loss's, so the two without a book are here; the others are compared with peers.
 func TestGradientsAlongDirections(t *testing.T) {
-	for name, m := range small(gpu.Float64) {
+	for name, m := range small(gpu.CPU(), gpu.Float64) {
 		if name != "kl" && name != "vit" {
 			continue
 		}
@@ -219,7 +219,7 @@ func TestGradientsAlongDirections(t *testing.T) {
 }
 
 func TestSamplesAreIndependent(t *testing.T) {
-	for name, m := range small(gpu.Float64) {
+	for name, m := range small(gpu.CPU(), gpu.Float64) {
 		fill(m.net)
 		n := 1
 		for _, s := range m.shape {
@@ -243,7 +243,7 @@ func TestSamplesAreIndependent(t *testing.T) {
 }
 
 func TestStepsAllocateNothing(t *testing.T) {
-	for name, m := range small(gpu.Float32) {
+	for name, m := range small(gpu.CPU(), gpu.Float32) {
 		m.net.Init(1)
 		n := 1
 		for _, s := range m.shape {
@@ -274,7 +274,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 
 // A few steps on two samples at least halve the loss of every codec.
 func TestCodecsLearn(t *testing.T) {
-	for name, m := range small(gpu.Float32) {
+	for name, m := range small(gpu.CPU(), gpu.Float32) {
 		m.net.Init(1)
 		n := 1
 		for _, s := range m.shape {
