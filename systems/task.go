@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/fidlab/fidlab/data/folder"
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models"
@@ -21,8 +22,10 @@ type Task struct {
 	Settings train.Settings
 	// Every so many steps, by default: a line of the log, a checkpoint, a preview, an evaluation.
 	LogEvery, SaveEvery, SampleEvery, EvalEvery int
-	// Make makes the job; it reads the data and starts the weights.
+	// Make makes the job; it reads the data and starts the weights. A task has it or MakeFrom.
 	Make func(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error)
+	// MakeFrom is Make of a task that learns a set which the user brings.
+	MakeFrom func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error)
 	// Open makes the network of a checkpoint of the job, with its weights or their average of a decay (see train.Saved.Load).
 	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
 }
@@ -34,13 +37,15 @@ type Trained struct {
 	Pred   diffusion.Pred
 	Shape  []int   // of a picture, [C, H, W]
 	Lo, Hi float64 // the values of black and white
+	// Names of the classes; nil where they are numbers alone.
+	Names []string
 }
 
 var tasks = map[string]Task{}
 
 // RegisterTask adds a task. It panics when the name is taken.
 func RegisterTask(t Task) {
-	if _, ok := tasks[t.Name]; ok || t.Name == "" || t.Make == nil || t.Open == nil {
+	if _, ok := tasks[t.Name]; ok || t.Name == "" || (t.Make == nil) == (t.MakeFrom == nil) || t.Open == nil {
 		panic("systems: RegisterTask: " + t.Name + " is registered twice, or lacks its name or functions")
 	}
 	tasks[t.Name] = t

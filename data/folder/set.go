@@ -336,6 +336,9 @@ func newClasser(o *Options, src imageio.Source) (*classer, error) {
 		if b != nil {
 			return c, c.read(file, b)
 		}
+		if f, ok := src.(imageio.Finder); ok && strings.HasSuffix(src.Describe(), "(tar)") && f.Found().Other[".json"] > 0 {
+			return nil, data.Errorf("folder: %s: it has a .json, and labels inside a tar are not read; give the file with --labels, unpacked, or say %s, %s or %s", src.Describe(), Folders, Prefix, None)
+		}
 		if c.mode = Folders; len(found) == 0 {
 			c.mode = None
 		}

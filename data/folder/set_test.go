@@ -252,6 +252,30 @@ func TestOutside(t *testing.T) {
 	}
 }
 
+// Labels inside a tar are not passed over.
+func TestTarLabels(t *testing.T) {
+	var tb bytes.Buffer
+	a := tar.NewWriter(&tb)
+	for n, b := range map[string][]byte{"c/a.png": colour(t, 1), "dataset.json": []byte(`{"labels":[["c/a.png",3]]}`)} {
+		if err := a.WriteHeader(&tar.Header{Name: n, Mode: 0o666, Size: int64(len(b))}); err != nil {
+			t.Fatal(err)
+		}
+		a.Write(b)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in := filepath.Join(write(t, map[string][]byte{"s.tar": tb.Bytes()}), "s.tar")
+	if _, err := Load(t.Context(), Options{Input: in, Size: 4}); err == nil || !strings.Contains(err.Error(), "labels inside a tar are not read") {
+		t.Errorf("%v", err)
+	}
+	s, err := Load(t.Context(), Options{Input: in, Size: 4, Labels: Folders})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.check(t, "by folders", "c", "0", "1")
+}
+
 // FuzzLabels: any bytes are labels of files inside the set, or an error.
 func FuzzLabels(f *testing.F) {
 	for _, s := range []string{`{"labels":[["a.png",3]],"classes":["x","y","z","w"]}`, `{"labels":{"a":"b"}}`, `{"labels":null}`, "file_name,label\na.png,x\n", `{"file":"a.png","label":2}`, "a,\"\n", `{"labels":[["..",0]]}`, `{"labels": }`} {

@@ -23,6 +23,8 @@ type model struct {
 	shape   []int   // of one sample
 	lo, hi  float64 // the values that become black and white, where samples are pictures
 	classes []int   // that it can be asked for; nil when it has none
+	// classNames are the names of classes 0 to their number; nil where they have none.
+	classNames []string
 
 	latent  bool                   // its samples are no pictures, whatever their shape
 	chw     bool                   // pictures are planes of one colour: [C,H,W]

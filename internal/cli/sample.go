@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +25,7 @@ type sampleOptions struct {
 	eta                 float64
 	etaSet, gridSet     bool
 	classes             []int
+	named               classList
 	classFile           string
 	init                string
 	trajectory, film    target
@@ -88,7 +88,8 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.IntVar(&o.first, "first", 0, "start at sample number `I` of the seed")
 	f.Uint64Var(&o.seed, "seed", 0, "draw the noise of seed `S`")
 	f.IntVar(&o.batch, "batch", 64, "draw `N` samples at a time")
-	f.IntSliceVar(&o.classes, "class", nil, "ask for class `C`, or for several in turn (0,1,2)")
+	o.named.to = &o.classes
+	f.Var(&o.named, "class", "ask for class `C`, or for several in turn (0,1,2); names where the model has them")
 	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
 	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`; on flow paths the default is flow")
 	o.levels.flags(cmd)
@@ -171,26 +172,6 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 		return nil, nil, nil, usagef("%w", err)
 	}
 	return s, g, p, nil
-}
-
-// fit applies to the model what the options ask of it.
-func (o *sampleOptions) fit(m *model) error {
-	for _, c := range o.classes {
-		if !slices.Contains(m.classes, c) {
-			return usagef("--class %d: model %s has the classes %v", c, m.name, m.classes)
-		}
-	}
-	if o.valRange == "" {
-		return nil
-	}
-	lo, hi, ok := strings.Cut(o.valRange, ",")
-	var err1, err2 error
-	m.lo, err1 = strconv.ParseFloat(lo, 64)
-	m.hi, err2 = strconv.ParseFloat(hi, 64)
-	if !ok || err1 != nil || err2 != nil || !(m.lo < m.hi) || math.IsInf(m.hi-m.lo, 0) {
-		return usagef("--range %q: want LO,HI with LO below HI", o.valRange)
-	}
-	return nil
 }
 
 // sampleRun is run.json: everything that the samples depend on, and no clock.

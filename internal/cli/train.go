@@ -29,6 +29,8 @@ type trainOptions struct {
 	dir    string
 	resume bool
 
+	own trainData // the set that the user brings
+
 	overwrite                                   bool
 	logEvery, saveEvery, sampleEvery, evalEvery int
 }
@@ -53,6 +55,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
   fidlab train digits-mlp --dir runs/digits
   fidlab train digits-mlp --dir runs/lion --opt lion --lr 1e-4 --decay 0.1 --steps 20000 --budget 10m
   fidlab train digits-mlp --dir runs/lion --resume --budget 10m
+  fidlab train image-unet --data pets/ --size 32 --dir runs/pets
   fidlab sample --model runs/digits/checkpoint.safetensors --class 3 --guidance 1.5 -n 64 -o threes/`,
 		Args: nargs("the name of a network (--list names them)", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -88,6 +91,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.Uint64Var(&o.seed, "seed", 0, "draw everything by seed `S`: weights, order, noise, dropout")
 	f.Uint64Var(&o.data, "data-seed", 0, "draw the order of the examples by another seed `S`")
 	f.Uint64Var(&o.noise, "noise-seed", 0, "draw noise and dropout by another seed `S`")
+	o.own.flags(cmd)
 	f.IntVar(&o.logEvery, "log-every", 0, "write a line of the log every `N` steps")
 	f.IntVar(&o.saveEvery, "save-every", 0, "save every `N` steps")
 	f.IntVar(&o.sampleEvery, "sample-every", 0, "draw a preview every `N` steps and at the end; 0 draws none")
@@ -220,6 +224,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 		o.dir = filepath.Join("runs", name)
 	}
 	base := task.Settings
+	if err := o.own.check(task, flags.Changed); err != nil {
+		return err
+	}
 	if o.resume {
 		saved, err := train.OpenSaved(filepath.Join(o.dir, train.CheckpointName))
 		switch {
@@ -229,6 +236,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 			return &inputError{err}
 		}
 		base = saved.Settings
+		o.own.follow(saved, flags.Changed)
 		saved.Close() // was only read
 	}
 	s, err := o.settings(base, flags.Changed)
@@ -246,7 +254,7 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	if dev.CUDA() {
 		return usagef("--device %s: training computes on the CPU; --device cpu runs it", a.device)
 	}
-	job, err := task.Make(ctx, dev, s)
+	job, err := o.own.job(ctx, a, task, dev, s)
 	if err != nil {
 		return err
 	}

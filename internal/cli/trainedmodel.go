@@ -74,7 +74,7 @@ func openCheckpoint(_ context.Context, a *app, o opening) (*model, error) {
 		for k := range n {
 			out.classes = append(out.classes, k)
 		}
-		out.classes = append(out.classes, -1)
+		out.classes, out.classNames = append(out.classes, -1), net.Names
 	}
 	return out, nil
 }

@@ -39,6 +39,7 @@ type pictureSet struct {
 	name        string
 	train, held *train.Examples
 	classes     int
+	from        *dataConfig // of a set that the user brought, else nil
 }
 
 // recipe is a denoiser's part of a checkpoint.
@@ -51,6 +52,19 @@ type recipe[C any] struct {
 type dataConfig struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"` // of shape, values and labels that are trained on
+	// Of a set that the user brought: how its pictures were made one size, and the names of its classes.
+	Size    int      `json:"size,omitempty"`
+	Fit     string   `json:"fit,omitempty"`
+	Resize  string   `json:"resize,omitempty"`
+	Classes []string `json:"classes,omitempty"`
+}
+
+// config is the set's part of a checkpoint.
+func (s *pictureSet) config() dataConfig {
+	if s.from != nil {
+		return *s.from
+	}
+	return dataConfig{Name: s.name, SHA256: s.train.SHA256()}
 }
 
 // register adds the task.
@@ -64,6 +78,11 @@ func (d *denoiser[C]) make(_ context.Context, dev *gpu.Device, s train.Settings)
 	if err != nil {
 		return nil, err
 	}
+	return d.job(dev, s, set)
+}
+
+// job is the training of the network on a set.
+func (d *denoiser[C]) job(dev *gpu.Device, s train.Settings, set *pictureSet) (*train.Job, error) {
 	params := nn.NewParams(dev, gpu.Float32)
 	net, err := d.build(params.At(""), d.net)
 	if err != nil {
@@ -80,7 +99,7 @@ func (d *denoiser[C]) make(_ context.Context, dev *gpu.Device, s train.Settings)
 	}
 	feed := train.NewFeed(set.train, dev, gpu.Float32, s.Batch)
 	return &train.Job{
-		Name: d.Name, Config: recipe[C]{d.net, d.diffusion, dataConfig{set.name, set.train.SHA256()}},
+		Name: d.Name, Config: recipe[C]{d.net, d.diffusion, set.config()},
 		Nets: []*train.Network{{Name: "net", Params: params}},
 		Loss: func(b *train.Batch) *nn.Var {
 			x, labels := feed.Next(b)
@@ -113,7 +132,7 @@ func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*sys
 		return nil, err
 	}
 	k := net.Takes()
-	return &systems.Trained{Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1}, nil
+	return &systems.Trained{Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1, Names: r.Data.Classes}, nil
 }
 
 // The trials of networks on their way.
@@ -161,14 +180,15 @@ func (d *denoiser[C]) newTrial(net models.Net, set *pictureSet) (*trial, error) 
 // evaluate is the loss on pictures held out, the same ones under the same noise each time, and the score of drawn ones.
 func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	var sum float64
-	for first := 0; first < heldCount; first += heldBatch {
+	count := min(heldCount, (t.set.held.Len()+heldBatch-1)/heldBatch*heldBatch) // a few are seen several times, under other noise
+	for first := 0; first < count; first += heldBatch {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		t.tape.Run(func() {
 			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
 			x, labels := t.held.Next(b)
-			t.tape.NoGrad(func() { sum += t.loss.Loss(b, x, labels, models.Inputs{}).Item() * heldBatch / heldCount })
+			t.tape.NoGrad(func() { sum += t.loss.Loss(b, x, labels, models.Inputs{}).Item() * heldBatch / float64(count) })
 		})
 	}
 	out := []float64{sum}

@@ -23,6 +23,11 @@ func TestTasks(t *testing.T) {
 			}
 			s.Steps, s.Batch = 2, 4
 			s.Warmup = 0
+			if task.MakeFrom != nil {
+				task.Make = func(context.Context, *gpu.Device, train.Settings) (*train.Job, error) {
+					return task.MakeFrom(gpu.CPU(), s, ownSet(12, 16, "cat", "dog"))
+				}
+			}
 			job, err := task.Make(t.Context(), gpu.CPU(), s)
 			if err != nil {
 				t.Fatal(err)
@@ -75,8 +80,8 @@ func TestTasks(t *testing.T) {
 			}
 		})
 	}
-	if n := len(systems.Tasks()); n != 3 {
-		t.Errorf("%d tasks, want 3", n)
+	if n := len(systems.Tasks()); n != 5 {
+		t.Errorf("%d tasks, want 5", n)
 	}
 }
 

@@ -1,0 +1,130 @@
+package bases
+
+import (
+	"fmt"
+
+	"github.com/fidlab/fidlab/data"
+	"github.com/fidlab/fidlab/data/folder"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/models/dit"
+	"github.com/fidlab/fidlab/models/unet"
+	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
+)
+
+func init() {
+	imageUNet().registerImages(unetFor)
+	imageDiT().registerImages(ditFor)
+}
+
+// registerImages adds the task of a network for pictures that users bring; fit is its configuration for their size and classes.
+func (d denoiser[C]) registerImages(fit func(size, classes int) (C, error)) {
+	d.MakeFrom = func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error) {
+		mine := d
+		var err error
+		if mine.net, err = fit(set.Size, len(set.Classes)); err != nil {
+			return nil, err
+		}
+		if len(set.Classes) == 0 {
+			mine.diffusion.Drop = 0 // there is no class to leave out
+		}
+		pictures, err := ownPictures(set)
+		if err != nil {
+			return nil, err
+		}
+		return mine.job(dev, s, pictures)
+	}
+	d.Open = d.open
+	systems.RegisterTask(d.Task)
+}
+
+// imageUNet is mnistUNet's network and training on coloured pictures of any size that it halves.
+func imageUNet() denoiser[unet.Config] {
+	d := mnistUNet()
+	d.Name, d.Text = "image-unet", "pictures of one's own (--data), by class where they have some, a U-Net, EDM's loss"
+	d.Settings.Steps = 5000
+	d.data = nil
+	return d
+}
+
+// imageDiT is mnistDiT's, on coloured pictures of any size that 8 patches a side fill.
+func imageDiT() denoiser[dit.Config] {
+	d := mnistDiT()
+	d.Name, d.Text = "image-dit", "pictures of one's own (--data), by class where they have some, a transformer of 64 patches, flow matching"
+	d.Settings.Steps = 10000
+	d.data = nil
+	return d
+}
+
+// unetFor has three levels up to 32×32 and one more for each doubling; it attends on the smallest.
+func unetFor(size, classes int) (unet.Config, error) {
+	c, err := unet.Preset("mnist-unet")
+	if err != nil {
+		return c, err
+	}
+	c.Channels, c.Height, c.Width, c.Classes, c.NoneRow = 3, size, size, classes, classes > 0
+	c.Waves = ops.WaveConfig{Width: c.Base, CosFirst: true, Scale: 100} // see mnistUNet
+	for s := 32; s < size; s *= 2 {
+		c.Mult = append(c.Mult, 2)
+	}
+	smallest := 1 << (len(c.Mult) - 1)
+	c.AttnAt = []int{smallest}
+	if size%smallest != 0 {
+		return c, data.Errorf("bases: image-unet: pictures of %d×%d; want a multiple of %d, such as %d", size, size, smallest, (size+smallest-1)/smallest*smallest)
+	}
+	return c, nil
+}
+
+func ditFor(size, classes int) (dit.Config, error) {
+	c, err := dit.Preset("mnist-dit")
+	if err != nil {
+		return c, err
+	}
+	const side = 8
+	c.Channels, c.Height, c.Width, c.Classes, c.Patch = 3, size, size, classes, size/side
+	if size%side != 0 {
+		return c, data.Errorf("bases: image-dit: pictures of %d×%d; want a multiple of %d, such as %d", size, size, side, (size+side-1)/side*side)
+	}
+	return c, nil
+}
+
+// The pictures held out of a set that a user brings: one in so many, and no more than the loss looks at.
+const (
+	heldShare = 10
+	splitSeed = 0x73706c6974
+)
+
+// ownPictures are the set's, some of them held out; which ones depends on their number and the order of their names alone.
+func ownPictures(set *folder.Set) (*pictureSet, error) {
+	n := set.Len()
+	if n < 2 {
+		return nil, data.Errorf("bases: %s: %d picture; want 2 at least, one to learn and one to try", set.Title, n)
+	}
+	held := min(heldCount, max(1, n/heldShare))
+	out := &pictureSet{
+		name: "images", classes: len(set.Classes),
+		from: &dataConfig{Name: "images", SHA256: set.SHA256(), Size: set.Size, Fit: set.Fit, Resize: set.Resize, Classes: set.Classes},
+	}
+	shape, one := []int{3, set.Size, set.Size}, 3*set.Size*set.Size
+	out.train, out.held = &train.Examples{Shape: shape, X: make([]float32, 0, (n-held)*one)}, &train.Examples{Shape: shape, X: make([]float32, 0, held*one)}
+	isHeld := make([]bool, n)
+	for _, at := range rng.ForImage(splitSeed, 0, rng.Order).Perm(n)[:held] {
+		isHeld[at] = true
+	}
+	for i := range n {
+		e := out.train
+		if isHeld[i] {
+			e = out.held
+		}
+		e.X = append(e.X, set.X[i*one:(i+1)*one]...)
+		if set.Labels != nil {
+			e.Labels = append(e.Labels, set.Labels[i])
+		}
+	}
+	if out.train.Len()+out.held.Len() != n {
+		return nil, fmt.Errorf("bases: %d and %d pictures of %d", out.train.Len(), out.held.Len(), n)
+	}
+	return out, nil
+}
