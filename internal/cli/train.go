@@ -251,9 +251,6 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	if err != nil {
 		return err
 	}
-	if dev.CUDA() {
-		return usagef("--device %s: training computes on the CPU; --device cpu runs it", a.device)
-	}
 	job, err := o.own.job(ctx, a, task, dev, s)
 	if err != nil {
 		return err
