@@ -36,7 +36,8 @@ func newDataCheck(a *app) *cobra.Command {
 		Short: "Read pictures with the set's exact reader, and judge the reader",
 		Long: `Read pictures with the exact reader of a set and print what each shows, then the
 totals. --in DIR reads a folder: of data gen with its truth, or of any pictures of
-that size, such as samples of a model, without. Without --in the reader itself is
+that size, such as samples of a model, without; of motions a folder of .npy, of which
+what needs no truth is told. Without --in the reader itself is
 judged: generated items are read clean, with Gaussian noise and blurred, and
 a row each says how much of the truth was read.`,
 		Example: `  fidlab data check shapes
@@ -185,7 +186,7 @@ func share(hits, of int) string {
 
 // runDataCheck reads a folder.
 func runDataCheck(ctx context.Context, a *app, e data.Entry, s data.Served, o *dataCheckOptions) error {
-	lines, err := readTruth(ctx, o.in)
+	lines, bare, err := readItems(ctx, s, o.in)
 	if err != nil {
 		return err
 	}
@@ -193,9 +194,17 @@ func runDataCheck(ctx context.Context, a *app, e data.Entry, s data.Served, o *d
 		File string `json:"file"`
 		data.Check
 	}
+	if bare && o.worn {
+		return usagef("--noise and --blur are for pictures; items of %s are none", s.Name())
+	}
+	words, sum := map[bool]string{true: "ok", false: "wrong"}, "right"
+	if bare { // nothing is known that it could be right about
+		words, sum = map[bool]string{true: "read", false: "unreadable"}, "read"
+	}
 	d := data.Damage{Noise: o.noise, Blur: o.blur}
 	list := []verdict{}
 	var t data.Totals
+	var first string
 	p := a.progress("reading "+o.in, "items", len(lines))
 	defer p.End()
 	err = data.InOrder(ctx, len(lines), func(i int) (verdict, error) {
@@ -205,18 +214,23 @@ func runDataCheck(ctx context.Context, a *app, e data.Entry, s data.Served, o *d
 		}
 		name := lines[i].Files[0].Path
 		c, err := s.Check(d.Apply(g, i))
+		if err != nil && bare && errors.Is(err, imageio.ErrInput) {
+			return verdict{name, data.Check{Text: err.Error()}}, nil
+		}
 		if err != nil {
 			return verdict{}, inputf("%s: %w", filepath.Join(o.in, name), err)
 		}
 		return verdict{name, c}, nil
 	}, func(i int, v verdict) error {
-		t.Add(v.Check)
+		if t.Add(v.Check); i == 0 {
+			first = v.Text
+		}
 		switch {
 		case o.totals:
 		case a.json:
 			list = append(list, v)
 		default:
-			a.printf("%s\t%s\t%s\n", v.File, map[bool]string{true: "ok", false: "wrong"}[v.OK], v.Text)
+			a.printf("%s\t%s\t%s\n", v.File, words[v.OK], v.Text)
 		}
 		p.Set(i + 1)
 		return a.stdout.err
@@ -225,16 +239,22 @@ func runDataCheck(ctx context.Context, a *app, e data.Entry, s data.Served, o *d
 	if err != nil {
 		return err
 	}
+	if bare && t.OK == 0 {
+		return inputf("%s: none of the %d items can be read; the first: %s", o.in, t.Items, first)
+	}
 	mean, has := t.MeanIoU()
 	if a.json {
-		sum := map[string]any{"set": s.Name(), "folder": o.in, "n": t.Items, "ok": t.OK, "counts": t.Counts(), "errors": t.Spreads(), "items": list, "note": e.Note}
+		all := map[string]any{"set": s.Name(), "folder": o.in, "n": t.Items, "ok": t.OK, "counts": t.Counts(), "errors": t.Spreads(), "items": list, "note": e.Note}
 		if has {
-			sum["mean_iou"] = mean
+			all["mean_iou"] = mean
 		}
-		return a.printJSON(sum)
+		if bare {
+			all["truth"] = false // "ok" counts what could be read
+		}
+		return a.printJSON(all)
 	}
 	a.noteReader(e)
-	a.printf("%s\n", data.Count{Name: "right", Hits: t.OK, Of: t.Items})
+	a.printf("%s\n", data.Count{Name: sum, Hits: t.OK, Of: t.Items})
 	for _, c := range t.Counts() {
 		if !c.IsIoU() {
 			a.printf("%s\n", c)
@@ -312,7 +332,10 @@ func listPictures(ctx context.Context, dir string) ([]truthLine, error) {
 
 // readGiven reads the files of an item.
 func readGiven(dir string, l truthLine) (data.Given, error) {
-	g := data.Given{Truth: l.Truth}
+	g := data.Given{Truth: l.Truth, Array: l.array}
+	if l.array != nil {
+		return g, nil
+	}
 	for _, f := range l.Files {
 		path := filepath.Join(dir, f.Path)
 		if filepath.Ext(path) == ".npy" {

@@ -23,6 +23,8 @@ const truthFile = "truth.jsonl"
 type truthLine struct {
 	Files []itemFile      `json:"files"`
 	Truth json.RawMessage `json:"truth"`
+
+	array *tensor.Array // the item itself, where it was read already
 }
 
 type itemFile struct {
