@@ -144,21 +144,29 @@ func (c *classer) class(name string, label int) (class int, reason string) {
 	return -1, ""
 }
 
-// missing are the pictures that the file of labels names and that are neither there nor known to be bad.
-func (c *classer) missing(items []item, bad []imageio.Bad) (out []imageio.Bad) {
-	if c.table == nil {
-		return nil
-	}
-	seen := make(map[string]bool, len(items)+len(bad))
-	for _, e := range items {
+// missing are the pictures that the files of labels and captions name and that are neither there nor known to be bad.
+func (l *loader) missing() (out []imageio.Bad) {
+	seen := make(map[string]bool, len(l.items)+len(l.bad))
+	for _, e := range l.items {
 		seen[e.name] = true
 	}
-	for _, b := range bad {
+	for _, b := range l.bad {
 		seen[b.Path] = true
 	}
-	for name := range c.table.of {
+	miss := func(name, file string) {
 		if !seen[name] {
-			out = append(out, imageio.Bad{Path: name, Reason: "is named in " + c.table.file + " and is no picture of the set"})
+			seen[name] = true
+			out = append(out, imageio.Bad{Path: name, Reason: "is named in " + file + " and is no picture of the set"})
+		}
+	}
+	if t := l.classer.table; t != nil {
+		for name := range t.of {
+			miss(name, t.file)
+		}
+	}
+	if c := l.captioner; c != nil {
+		for name := range c.of {
+			miss(name, c.file)
 		}
 	}
 	return out

@@ -38,7 +38,9 @@ type Options struct {
 	Fit    string // Crop, Squash or ADM; "" is Crop
 	Resize string // an imageio.ResizeKind by name; "" is pil-u8-lanczos, and ADM has its own
 	Labels string // Auto, Folders, Prefix, None or the path of a .json, .csv or .jsonl; "" is Auto
-	Skip   int    // items left out at most that cannot be used
+	// Captions are where pictures have texts: Beside, or the path of a .jsonl; "" reads none.
+	Captions string
+	Skip     int // items left out at most that cannot be used
 
 	Stdin        io.Reader // what the input "-" reads
 	MaxFileBytes int64     // of a picture's file; 0 is 64 MiB
@@ -50,16 +52,17 @@ type Options struct {
 
 // Set is a training set in memory.
 type Set struct {
-	Title   string
-	Size    int
-	Fit     string
-	Resize  string // the last one that pictures went through
-	Names   []string
-	X       []float32 // [n, 3, Size, Size], v/127.5 − 1
-	Labels  []int32   // [n], numbers of Classes; nil without classes
-	Classes []string
-	Skipped []imageio.Bad  // what was left out, at most Options.Skip, by path
-	Aside   map[string]int // files that are no pictures, by kind
+	Title    string
+	Size     int
+	Fit      string
+	Resize   string // the last one that pictures went through
+	Names    []string
+	X        []float32 // [n, 3, Size, Size], v/127.5 − 1
+	Labels   []int32   // [n], numbers of Classes; nil without classes
+	Classes  []string
+	Captions [][]string     // of each picture at least one, in their order; nil where none are read
+	Skipped  []imageio.Bad  // what was left out, at most Options.Skip, by path
+	Aside    map[string]int // files that are no pictures, by kind
 }
 
 // Len is the number of pictures.
@@ -74,7 +77,7 @@ func (s *Set) Counts() []int {
 	return out
 }
 
-// SHA256 is the hash of how pictures were resized, the classes, and each item's name, label and values.
+// SHA256 is the hash of how pictures were resized, the classes, and each item's name, label, captions and values.
 func (s *Set) SHA256() string {
 	h := sha256.New()
 	text := func(v string) { fmt.Fprintf(h, "%d:%s", len(v), v) }
@@ -90,6 +93,12 @@ func (s *Set) SHA256() string {
 		text(name)
 		if s.Labels != nil {
 			fmt.Fprintf(h, "%d ", s.Labels[i])
+		}
+		if s.Captions != nil {
+			fmt.Fprintf(h, "%d ", len(s.Captions[i]))
+			for _, c := range s.Captions[i] {
+				text(c)
+			}
 		}
 		buf = buf[:0]
 		for _, v := range s.X[i*one : (i+1)*one] {
@@ -169,6 +178,9 @@ func Load(ctx context.Context, o Options) (*Set, error) {
 	if l.classer, err = newClasser(&o, src); err != nil {
 		return nil, err
 	}
+	if l.captioner, err = newCaptioner(&o); err != nil {
+		return nil, err
+	}
 	if n := src.Len(); n > 0 {
 		l.x = make([]float32, 0, n*l.one)
 	}
@@ -185,11 +197,12 @@ func Load(ctx context.Context, o Options) (*Set, error) {
 
 // loader is one call of Load.
 type loader struct {
-	o       *Options
-	fit     *fitter
-	src     imageio.Source
-	one     int // values of a picture
-	classer *classer
+	o         *Options
+	fit       *fitter
+	src       imageio.Source
+	one       int // values of a picture
+	classer   *classer
+	captioner *captioner // nil without captions
 
 	mu    sync.Mutex
 	x     []float32 // in the order in which pictures came
@@ -198,9 +211,10 @@ type loader struct {
 }
 
 type item struct {
-	name  string
-	label int
-	at    int // in x
+	name     string
+	label    int
+	at       int // in x
+	captions []string
 }
 
 // room refuses more pictures than memory was allowed for.
@@ -217,6 +231,10 @@ func (l *loader) take(_ *cpu.Worker, b *imageio.Batch) error {
 	for i, m := range b.Images {
 		name := l.classer.local(b.Names[i])
 		label, reason := l.classer.class(name, b.Labels[i])
+		var captions []string
+		if reason == "" && l.captioner != nil {
+			captions, reason = l.captioner.captions(name)
+		}
 		if reason == "" {
 			l.fit.into(plane, m)
 		}
@@ -226,7 +244,7 @@ func (l *loader) take(_ *cpu.Worker, b *imageio.Batch) error {
 			l.mu.Unlock()
 			continue
 		}
-		l.items = append(l.items, item{name, label, len(l.items)})
+		l.items = append(l.items, item{name, label, len(l.items), captions})
 		l.x = append(l.x, plane...)
 		err := l.room(len(l.items))
 		l.mu.Unlock()
@@ -242,7 +260,7 @@ func (l *loader) finish(sum *imageio.Summary) (*Set, error) {
 	for _, b := range sum.Bad {
 		l.bad = append(l.bad, imageio.Bad{Path: l.classer.local(b.Path), Reason: b.Reason})
 	}
-	l.bad = append(l.bad, l.classer.missing(l.items, l.bad)...)
+	l.bad = append(l.bad, l.missing()...)
 	slices.SortFunc(l.bad, func(a, b imageio.Bad) int { return strings.Compare(a.Path, b.Path) })
 	switch {
 	case len(l.bad) > l.o.Skip:
@@ -264,6 +282,9 @@ func (l *loader) finish(sum *imageio.Summary) (*Set, error) {
 		}
 		if s.Labels != nil {
 			s.Labels[i] = int32(e.label)
+		}
+		if l.captioner != nil {
+			s.Captions = append(s.Captions, e.captions)
 		}
 	}
 	arrange(l.x, l.items, l.one)

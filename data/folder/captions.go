@@ -1,0 +1,147 @@
+package folder
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/fidlab/fidlab/data"
+)
+
+// Beside takes a picture's captions from the .txt of its name beside it, one a line. It wants a folder.
+const Beside = "txt"
+
+// The bounds of captions.
+const (
+	maxCaptionFile = 1 << 20 // bytes of a .txt beside a picture
+	maxCaptions    = 1 << 10 // of a picture
+)
+
+// captionKeys are the keys of a caption, or of a list of them.
+var captionKeys = []string{"text", "caption", "captions"}
+
+// captioner tells the captions of pictures.
+type captioner struct {
+	file string // of lines; "" where captions lie beside the pictures
+	root string
+	of   map[string][]string
+}
+
+// newCaptioner is nil where no captions are asked for.
+func newCaptioner(o *Options) (*captioner, error) {
+	switch st, err := os.Stat(o.Input); {
+	case o.Captions == "":
+		return nil, nil
+	case o.Captions != Beside:
+		b, err := readBounded(o.Captions, maxLabelBytes)
+		if err != nil {
+			return nil, data.Errorf("folder: captions: %w; want %s or a .jsonl", err, Beside)
+		}
+		of, err := captionLines(b)
+		if err != nil {
+			return nil, data.Errorf("folder: %s: %w", o.Captions, err)
+		}
+		return &captioner{file: o.Captions, of: of}, nil
+	case err != nil || !st.IsDir():
+		return nil, data.Errorf("folder: %s: captions beside the pictures are read from folders alone; unpack it, or give a .jsonl", o.Input)
+	}
+	return &captioner{root: o.Input}, nil
+}
+
+// captions are a picture's, or why it has none.
+func (c *captioner) captions(name string) (list []string, reason string) {
+	if c.file != "" {
+		if list = c.of[name]; len(list) == 0 {
+			return nil, "has no caption in " + c.file
+		}
+		return list, ""
+	}
+	txt := strings.TrimSuffix(name, path.Ext(name)) + ".txt"
+	b, err := readBounded(filepath.Join(c.root, filepath.FromSlash(txt)), maxCaptionFile)
+	switch {
+	case err != nil:
+		return nil, fmt.Sprintf("its caption: %v", err)
+	case !utf8.Valid(b):
+		return nil, fmt.Sprintf("its caption: %s is no UTF-8", txt)
+	}
+	for line := range strings.Lines(strings.TrimPrefix(string(b), "\ufeff")) {
+		if line = strings.TrimSpace(line); line != "" {
+			list = append(list, line)
+		}
+	}
+	switch {
+	case len(list) == 0:
+		return nil, fmt.Sprintf("its caption: %s is empty", txt)
+	case len(list) > maxCaptions:
+		return nil, fmt.Sprintf("its caption: %s has %d lines; want at most %d", txt, len(list), maxCaptions)
+	}
+	return list, ""
+}
+
+// captionLines reads lines such as {"file_name": "a.png", "text": "a cat"}; a picture may have several lines, and a
+// line a list of captions.
+func captionLines(b []byte) (map[string][]string, error) {
+	out := map[string][]string{}
+	sc := bufio.NewScanner(bytes.NewReader(b))
+	sc.Buffer(make([]byte, 1<<16), maxLabelLine)
+	for n := 1; sc.Scan(); n++ {
+		if len(bytes.TrimSpace(sc.Bytes())) == 0 {
+			continue
+		}
+		var doc map[string]json.RawMessage
+		if err := json.Unmarshal(sc.Bytes(), &doc); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		var name string
+		for _, k := range nameKeys {
+			if doc[k] != nil && json.Unmarshal(doc[k], &name) == nil && name != "" {
+				break
+			}
+		}
+		if name == "" {
+			return nil, fmt.Errorf("line %d names no picture; want file_name and text", n)
+		}
+		if !filepath.IsLocal(filepath.FromSlash(name)) {
+			return nil, fmt.Errorf("line %d names %q; want a file inside the set", n, name)
+		}
+		var list []string
+		for _, k := range captionKeys {
+			var one string
+			var many []string
+			switch raw := doc[k]; {
+			case raw == nil:
+			case json.Unmarshal(raw, &one) == nil:
+				list = append(list, one)
+			case json.Unmarshal(raw, &many) == nil:
+				list = append(list, many...)
+			default:
+				return nil, fmt.Errorf("line %d: the %s of %q is %.40s; want a text or a list of them", n, k, name, raw)
+			}
+		}
+		name = path.Clean(filepath.ToSlash(name))
+		for _, text := range list {
+			if text = strings.TrimSpace(text); text != "" {
+				out[name] = append(out[name], text)
+			}
+		}
+		switch k := len(out[name]); {
+		case k == 0:
+			return nil, fmt.Errorf("line %d: %q has no caption; want file_name and text", n, name)
+		case k > maxCaptions:
+			return nil, fmt.Errorf("line %d: %q has %d captions; want at most %d", n, name, k, maxCaptions)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("%w; want lines of at most %d bytes", err, maxLabelLine)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("it has no caption")
+	}
+	return out, nil
+}
