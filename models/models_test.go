@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/nn"
 )
 
@@ -64,7 +65,7 @@ func TestTakesCheck(t *testing.T) {
 		t.Error(err)
 	}
 	in, x := good(), []int{2, 3, 8, 4}
-	if n := testing.AllocsPerRun(10, func() { _ = all.Check(x, in) }); n > 0 {
+	if n := oracle.Allocations(10, func() { _ = all.Check(x, in) }); n > 0 {
 		t.Errorf("%v allocations where nothing is wrong", n)
 	}
 	if err := fixed.Check([]int{1, 1, 28, 28}, Inputs{Classes: ids(1)}); err == nil || !strings.Contains(err.Error(), "knows no classes") {

@@ -366,7 +366,7 @@ func TestAttentionLayersAllocateNothing(t *testing.T) {
 	}
 	step()
 	step()
-	if n := testing.AllocsPerRun(10, step); n >= 1 {
+	if n := oracle.Allocations(10, step); n >= 1 {
 		t.Errorf("%v allocations a step", n)
 	}
 }

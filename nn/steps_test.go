@@ -75,7 +75,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 			step()
 			step()
 			before := tape.Arena().Stats()
-			if n := testing.AllocsPerRun(10, step); n >= 1 {
+			if n := oracle.Allocations(10, step); n >= 1 {
 				t.Errorf("%v, %s: %v allocations a step", dt, name, n)
 			}
 			if after := tape.Arena().Stats(); after.Fresh != before.Fresh || after.Held != before.Held || after.Peak != before.Peak {
@@ -96,7 +96,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 	step()
 	step()
 	before := tape.Arena().Stats()
-	if n := testing.AllocsPerRun(10, step); n >= 1 {
+	if n := oracle.Allocations(10, step); n >= 1 {
 		t.Errorf("pictures: %v allocations a step", n)
 	}
 	if after := tape.Arena().Stats(); after.Fresh != before.Fresh || after.Peak != before.Peak {

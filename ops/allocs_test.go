@@ -6,6 +6,7 @@ import (
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/ops"
 )
@@ -41,15 +42,15 @@ func TestStepsAllocateNothing(t *testing.T) {
 			"SGD":         func() { ops.SGD(x, y, z, 0, x.Len(), ops.SGDConfig{Momentum: 0.5}) },
 		} {
 			f()
-			if n := allocations(f); n >= 1 {
+			if n := oracle.Allocations(20, f); n >= 1 {
 				t.Errorf("%s: %v allocations on the heap per call", name, n)
 			}
 		}
 		if !dev.CUDA() {
-			if n := allocations(func() { ops.RowVariance(spread, x) }); n >= 1 {
+			if n := oracle.Allocations(20, func() { ops.RowVariance(spread, x) }); n >= 1 {
 				t.Errorf("RowVariance: %v allocations on the heap per call", n)
 			}
-			if n := allocations(func() { ops.SumSquares(x) }); n >= 1 {
+			if n := oracle.Allocations(20, func() { ops.SumSquares(x) }); n >= 1 {
 				t.Errorf("SumSquares: %v allocations on the heap per call", n)
 			}
 			return
@@ -81,14 +82,4 @@ func TestStepsAllocateNothing(t *testing.T) {
 			t.Errorf("the driver was asked for memory again: %+v, then %+v", before, after)
 		}
 	})
-}
-
-// allocations is how often f allocates on the heap: the least of three counts, since the
-// runtime's own, by threads that wait, are counted too.
-func allocations(f func()) float64 {
-	n := testing.AllocsPerRun(20, f)
-	for range 2 {
-		n = min(n, testing.AllocsPerRun(20, f))
-	}
-	return n
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -187,7 +188,7 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 	maps := p.dev.New(gpu.Float32, 2, 1, 40, 2)
 	full := p.dev.New(gpu.Float32, 2, 4, 40, 50)
 	sel := ops.MapSelect{Mean: true, Keys: []int{3, 1}}
-	if n := testing.AllocsPerRun(50, func() {
+	if n := oracle.Allocations(50, func() {
 		ops.Attention(out, lse, p.in, p.cfg)
 		ops.AttentionBackward(dq, dk, dv, dbias, p.dout, out, lse, p.in, p.cfg)
 		ops.AttentionMaps(maps, lse, p.in, p.cfg, sel)

@@ -237,11 +237,11 @@ func TestGaussianAllocatesNoMoreThanItsProducts(t *testing.T) {
 	l := makeLaw(t, gpu.CPU(), gpu.Float32, 3, 20)
 	x, p := gpu.CPU().Empty(4, 20), make([]float32, 12)
 	y, u := make([]float32, 80), make([]float32, 60)
-	products := testing.AllocsPerRun(20, func() {
+	products := oracle.Allocations(20, func() {
 		cpu.Gemm32(nil, false, true, 4, 3, 20, 1, y, 20, u, 20, 0, p, 3)
 		cpu.Gemm32(nil, false, false, 4, 20, 3, 1, p, 3, u, 20, 1, y, 20)
 	})
-	if n := testing.AllocsPerRun(20, func() { l.Flow(x, x, 1, 2, 1, 1) }); n > products {
+	if n := oracle.Allocations(20, func() { l.Flow(x, x, 1, 2, 1, 1) }); n > products {
 		t.Errorf("%v allocations per flow, its products alone have %v", n, products)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/ops"
 )
 
@@ -182,7 +183,7 @@ func TestNoAllocations(t *testing.T) {
 	d := gpu.CPU()
 	x, y, z := d.Empty(64, 30), d.Empty(64, 30), d.Empty(64, 30)
 	rows := make([]float64, 128)
-	if n := testing.AllocsPerRun(20, func() {
+	if n := oracle.Allocations(20, func() {
 		ops.LinComb(x, []float64{1, 2, 3}, x, y, z)
 		ops.LinCombRows(x, rows, y, z)
 		ops.Clamp(x, x, -1, 1)

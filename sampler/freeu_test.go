@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/gonum/dsp/fourier"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
@@ -221,7 +222,7 @@ func TestFreeUIdentities(t *testing.T) {
 func TestFreeUAllocatesNothing(t *testing.T) {
 	f := sampler.DefaultFreeU()
 	skip, back := features(5, 2, 4, 16, 16), features(6, 2, 4, 16, 16)
-	if n := testing.AllocsPerRun(5, func() {
+	if n := oracle.Allocations(5, func() {
 		if err := f.Apply(1, back, skip); err != nil {
 			t.Fatal(err)
 		}

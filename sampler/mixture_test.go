@@ -13,6 +13,7 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/sampler"
 )
 
@@ -312,10 +313,10 @@ func TestMixtureCallsAllocateNothing(t *testing.T) {
 	a := make([]float64, 24*24)
 	var gemm float64
 	cpu.Do(func(w *cpu.Worker) {
-		gemm = testing.AllocsPerRun(20, func() { cpu.Gemm64(w, false, false, 24, 24, 24, 1, a, 24, a, 24, 0, make([]float64, 24*24), 24) }) - 1
+		gemm = oracle.Allocations(20, func() { cpu.Gemm64(w, false, false, 24, 24, 24, 1, a, 24, a, 24, 0, make([]float64, 24*24), 24) }) - 1
 	})
 	const pieces = 3
-	if n := testing.AllocsPerRun(20, func() {
+	if n := oracle.Allocations(20, func() {
 		if err := m.Denoise(context.Background(), out, x, sigma, sampler.Cond{}); err != nil {
 			t.Fatal(err)
 		}

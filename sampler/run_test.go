@@ -11,6 +11,7 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/sampler"
 )
 
@@ -322,7 +323,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 		x := gpu.CPU().Empty(4, 3, 5)
 		e := sampler.NewEval(context.Background(), gaussian{0, 1}, x, sampler.Cond{}, func(_ int, z *gpu.Tensor) { clear(z.F32()) })
 		st := solver(t, name).Start(x)
-		if n := testing.AllocsPerRun(10, func() {
+		if n := oracle.Allocations(10, func() {
 			for i := range g.Steps {
 				if err := st.Step(e, x, g, i); err != nil {
 					t.Fatal(err)

@@ -201,7 +201,7 @@ func TestOwnLevelsAllocateNothing(t *testing.T) {
 		}
 		// Runs of 8 and of 16 steps of one grid allocate as much: what a run needs.
 		allocs := func(repeat int) float64 {
-			return testing.AllocsPerRun(5, func() {
+			return oracle.Allocations(5, func() {
 				x := gpu.CPU().Empty(4, 3, 5)
 				e := sampler.NewEval(context.Background(), gaussian{0, 1}, x, sampler.Cond{}, func(_ int, z *gpu.Tensor) { clear(z.F32()) })
 				sampler.SetLevels(e, func(step int, _ *gpu.Tensor, from, to []diffusion.Point) error {

@@ -92,7 +92,7 @@ func TestTimeShiftAllocatesNothing(t *testing.T) {
 			}
 		}
 		walk()
-		if n := testing.AllocsPerRun(10, walk); n >= 1 {
+		if n := oracle.Allocations(10, walk); n >= 1 {
 			t.Errorf("%s: %v allocations in %d steps", shift.Mode, n, len(g.Steps))
 		}
 	}

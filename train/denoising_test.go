@@ -326,7 +326,7 @@ func TestDenoisingAllocatesNothing(t *testing.T) {
 		}
 		step()
 		step()
-		if n := testing.AllocsPerRun(50, step); n >= 1 {
+		if n := oracle.Allocations(50, step); n >= 1 {
 			t.Errorf("huber %g: %v allocations a step", huber, n)
 		}
 	}

@@ -1,6 +1,5 @@
 package cpu
 
-
 // The functions of this file are about rows of n channels each, one after another: the pixels
 // of pictures whose channels are the last axis. They run where they are called, on one
 // thread. silu asks for z·σ(z) of each z = a·x + b, else z itself.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/fidlab/fidlab/internal/oracle"
 )
 
 var vecSizes = []int{0, 1, 15, 16, 17, 31, 1000, vecChunk - 1, vecChunk, 3*vecChunk + 5}
@@ -133,10 +135,10 @@ func TestLinCombAllocatesNothing(t *testing.T) {
 	x, y, out := make([]float32, 4*vecChunk), make([]float32, 4*vecChunk), make([]float32, 4*vecChunk)
 	c := []float64{1, 2}
 	LinComb32(nil, out, c, x, y)
-	if n := testing.AllocsPerRun(20, func() { LinComb32(nil, out, c, x, y) }); n >= 1 {
+	if n := oracle.Allocations(20, func() { LinComb32(nil, out, c, x, y) }); n >= 1 {
 		t.Errorf("LinComb32 allocates %g times over the workers", n)
 	}
-	if n := testing.AllocsPerRun(20, func() { Axpby32(nil, 2, x[:100], 3, y[:100]) }); n >= 1 {
+	if n := oracle.Allocations(20, func() { Axpby32(nil, 2, x[:100], 3, y[:100]) }); n >= 1 {
 		t.Errorf("Axpby32 allocates %g times on a short vector", n)
 	}
 }

@@ -170,7 +170,7 @@ func TestTapsAndSteps(t *testing.T) {
 	}
 	whole := func() { tape.Run(step) }
 	whole()
-	if n := testing.AllocsPerRun(10, whole); n >= 1 {
+	if n := oracle.Allocations(10, whole); n >= 1 {
 		t.Errorf("%v allocations a step", n)
 	}
 	for want, f := range map[string]func(){
@@ -220,7 +220,7 @@ func TestPatchStepsAllocateNothing(t *testing.T) {
 		step := func() { tape.Run(body) }
 		step()
 		step()
-		if n := testing.AllocsPerRun(10, step); n >= 1 {
+		if n := oracle.Allocations(10, step); n >= 1 {
 			t.Errorf("norm %d: %v allocations a step", kind, n)
 		}
 	}

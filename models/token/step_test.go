@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/models/token"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/nn/tower"
@@ -221,7 +222,7 @@ func TestStepsOfGeneratingAllocateNothing(t *testing.T) {
 	step := func() { tape.Run(body) }
 	step()
 	step()
-	if n := testing.AllocsPerRun(10, step); n >= 1 {
+	if n := oracle.Allocations(10, step); n >= 1 {
 		t.Errorf("%v allocations a step", n)
 	}
 }

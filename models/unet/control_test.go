@@ -288,7 +288,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 		}
 		step()
 		step()
-		if n := testing.AllocsPerRun(5, step); n >= 1 {
+		if n := oracle.Allocations(5, step); n >= 1 {
 			t.Errorf("%s: %v allocations a step", name, n)
 		}
 	}

@@ -384,7 +384,7 @@ func TestStepsAllocateNothing(t *testing.T) {
 		for range 8 { // every number of levels was seen
 			step()
 		}
-		if a := testing.AllocsPerRun(10, step); a >= 1 {
+		if a := oracle.Allocations(10, step); a >= 1 {
 			t.Errorf("%+v: %v allocations a step", c, a)
 		}
 		net.ZeroGrad()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -258,7 +259,7 @@ func TestMachinesAllocateNothing(t *testing.T) {
 	w, g := make([]float32, 100), make([]float32, 100)
 	for _, p := range list {
 		m := NewMachine[float32](graphOf(t, p), len(w))
-		if n := testing.AllocsPerRun(5, func() { m.Step(w, g, 0.1) }); n > 0 {
+		if n := oracle.Allocations(5, func() { m.Step(w, g, 0.1) }); n > 0 {
 			t.Errorf("%v allocations a step of\n%s", n, p)
 		}
 	}

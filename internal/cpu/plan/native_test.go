@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 )
 
 // compileT compiles net for a test and asks for a native plan.
@@ -148,7 +149,7 @@ func TestNativeRunAllocatesNothing(t *testing.T) {
 	in, a, b := testImages(net, 8), make([]float32, 8*p.OutLen(0)), make([]float32, 8*p.OutLen(1))
 	outs := [][]float32{a, b}
 	cpu.Do(func(w *cpu.Worker) {
-		if n := testing.AllocsPerRun(10, func() {
+		if n := oracle.Allocations(10, func() {
 			if err := p.Run(w, in, outs...); err != nil {
 				panic(err)
 			}

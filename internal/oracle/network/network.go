@@ -202,7 +202,7 @@ func StepsAllocateNothing(t testing.TB, net *nn.Params, dt gpu.DType, loss func(
 	step()
 	step()
 	before := tape.Arena().Stats()
-	if n := testing.AllocsPerRun(10, step); n >= 1 {
+	if n := oracle.Allocations(10, step); n >= 1 {
 		t.Errorf("%v allocations a step", n)
 	}
 	if after := tape.Arena().Stats(); after.Fresh != before.Fresh || after.Peak != before.Peak {
