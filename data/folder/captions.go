@@ -1,8 +1,6 @@
 package folder
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -88,16 +86,7 @@ func (c *captioner) captions(name string) (list []string, reason string) {
 // line a list of captions.
 func captionLines(b []byte) (map[string][]string, error) {
 	out := map[string][]string{}
-	sc := bufio.NewScanner(bytes.NewReader(b))
-	sc.Buffer(make([]byte, 1<<16), maxLabelLine)
-	for n := 1; sc.Scan(); n++ {
-		if len(bytes.TrimSpace(sc.Bytes())) == 0 {
-			continue
-		}
-		var doc map[string]json.RawMessage
-		if err := json.Unmarshal(sc.Bytes(), &doc); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
+	err := eachLine(b, func(n int, doc map[string]json.RawMessage) error {
 		var name string
 		for _, k := range nameKeys {
 			if doc[k] != nil && json.Unmarshal(doc[k], &name) == nil && name != "" {
@@ -105,10 +94,10 @@ func captionLines(b []byte) (map[string][]string, error) {
 			}
 		}
 		if name == "" {
-			return nil, fmt.Errorf("line %d names no picture; want file_name and text", n)
+			return fmt.Errorf("line %d names no picture; want file_name and text", n)
 		}
 		if !filepath.IsLocal(filepath.FromSlash(name)) {
-			return nil, fmt.Errorf("line %d names %q; want a file inside the set", n, name)
+			return fmt.Errorf("line %d names %q; want a file inside the set", n, name)
 		}
 		var list []string
 		for _, k := range captionKeys {
@@ -121,7 +110,7 @@ func captionLines(b []byte) (map[string][]string, error) {
 			case json.Unmarshal(raw, &many) == nil:
 				list = append(list, many...)
 			default:
-				return nil, fmt.Errorf("line %d: the %s of %q is %.40s; want a text or a list of them", n, k, name, raw)
+				return fmt.Errorf("line %d: the %s of %q is %.40s; want a text or a list of them", n, k, name, raw)
 			}
 		}
 		name = path.Clean(filepath.ToSlash(name))
@@ -132,13 +121,14 @@ func captionLines(b []byte) (map[string][]string, error) {
 		}
 		switch k := len(out[name]); {
 		case k == 0:
-			return nil, fmt.Errorf("line %d: %q has no caption; want file_name and text", n, name)
+			return fmt.Errorf("line %d: %q has no caption; want file_name and text", n, name)
 		case k > maxCaptions:
-			return nil, fmt.Errorf("line %d: %q has %d captions; want at most %d", n, name, k, maxCaptions)
+			return fmt.Errorf("line %d: %q has %d captions; want at most %d", n, name, k, maxCaptions)
 		}
-	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("%w; want lines of at most %d bytes", err, maxLabelLine)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("it has no caption")

@@ -219,6 +219,35 @@ func labelCSV(b []byte) (list []labelled, err error) {
 
 // labelLines reads lines such as {"file_name": "a.png", "label": "cat"}.
 func labelLines(b []byte) (list []labelled, err error) {
+	err = eachLine(b, func(n int, doc map[string]json.RawMessage) error {
+		e := labelled{at: fmt.Sprintf("line %d", n)}
+		for _, k := range nameKeys {
+			if doc[k] != nil && json.Unmarshal(doc[k], &e.name) == nil {
+				break
+			}
+		}
+		if e.name == "" {
+			return fmt.Errorf("line %d names no picture; want file_name and label", n)
+		}
+		at := slices.IndexFunc(labelKeys, func(k string) bool { return doc[k] != nil })
+		if at < 0 {
+			return fmt.Errorf("line %d: %q has no label; want file_name and label", n, e.name)
+		}
+		var err error
+		if e.label, err = labelValue(doc[labelKeys[at]]); err != nil {
+			return fmt.Errorf("line %d: the label of %q %w", n, e.name, err)
+		}
+		list = append(list, e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// eachLine calls f with every line that is not empty, a JSON document, and its number, until one is an error.
+func eachLine(b []byte, f func(n int, doc map[string]json.RawMessage) error) error {
 	sc := bufio.NewScanner(bytes.NewReader(b))
 	sc.Buffer(make([]byte, 1<<16), maxLabelLine)
 	for n := 1; sc.Scan(); n++ {
@@ -227,28 +256,14 @@ func labelLines(b []byte) (list []labelled, err error) {
 		}
 		var doc map[string]json.RawMessage
 		if err := json.Unmarshal(sc.Bytes(), &doc); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w", n, err)
 		}
-		e := labelled{at: fmt.Sprintf("line %d", n)}
-		for _, k := range nameKeys {
-			if doc[k] != nil && json.Unmarshal(doc[k], &e.name) == nil {
-				break
-			}
+		if err := f(n, doc); err != nil {
+			return err
 		}
-		if e.name == "" {
-			return nil, fmt.Errorf("line %d names no picture; want file_name and label", n)
-		}
-		at := slices.IndexFunc(labelKeys, func(k string) bool { return doc[k] != nil })
-		if at < 0 {
-			return nil, fmt.Errorf("line %d: %q has no label; want file_name and label", n, e.name)
-		}
-		if e.label, err = labelValue(doc[labelKeys[at]]); err != nil {
-			return nil, fmt.Errorf("line %d: the label of %q %w", n, e.name, err)
-		}
-		list = append(list, e)
 	}
 	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("%w; want lines of at most %d bytes", err, maxLabelLine)
+		return fmt.Errorf("%w; want lines of at most %d bytes", err, maxLabelLine)
 	}
-	return list, nil
+	return nil
 }
