@@ -1,8 +1,12 @@
 package nn
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -194,4 +198,22 @@ func LoadFrom(f *tensor.Safetensors, o LoadOptions, parts ...Part) (*LoadReport,
 	}
 	r.Loaded = len(wanted)
 	return &r, nil
+}
+
+// Hash is the SHA-256 of tensors, in hexadecimal: of their names, shapes and values as float32.
+func Hash(list []Named) (string, error) {
+	h := sha256.New()
+	var buf []byte
+	for _, n := range list {
+		v := make([]float32, n.Tensor.Len())
+		if err := n.Tensor.Read(v); err != nil {
+			return "", fmt.Errorf("nn: %s: %w", n.Name, err)
+		}
+		buf = fmt.Appendf(buf[:0], "%s %v\n", n.Name, n.Tensor.Shape())
+		for _, e := range v {
+			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(e))
+		}
+		h.Write(buf)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

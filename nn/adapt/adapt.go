@@ -13,33 +13,24 @@
 package adapt
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
-	"math"
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/tensor"
 )
 
-// Hash is the SHA-256 of a network's parameters: names, shapes and values as float32.
+// Hash is the SHA-256 of a network's parameters, see nn.Hash; buffers do not count.
 func Hash(net *nn.Params) (string, error) {
-	h := sha256.New()
-	var buf []byte
+	var list []nn.Named
 	for _, p := range net.All() {
-		buf = fmt.Appendf(buf[:0], "%s %v\n", p.Name, p.Shape())
-		v, err := values(p.Value)
-		if err != nil {
-			return "", fmt.Errorf("adapt: %s: %w", p.Name, err)
-		}
-		for _, e := range v {
-			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(float32(e)))
-		}
-		h.Write(buf)
+		list = append(list, nn.Named{Name: p.Name, Tensor: p.Value})
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	sum, err := nn.Hash(list)
+	if err != nil {
+		return "", fmt.Errorf("adapt: %w", err)
+	}
+	return sum, nil
 }
 
 // values is a copy of t's elements.

@@ -1,8 +1,6 @@
 package tower
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -156,22 +154,9 @@ func (m *CLIP) Clone(trainable bool) (*CLIP, *nn.Params) {
 	return c, net
 }
 
-// Fingerprint is the SHA-256 of a network's names, shapes and float32 values, in hexadecimal:
-// an index or a checkpoint says by it whose vectors it holds.
-func Fingerprint(net *nn.Params) (string, error) {
-	h := sha256.New()
-	for _, p := range net.State() {
-		fmt.Fprintf(h, "%s%v", p.Name, p.Tensor.Shape())
-		v := make([]float32, p.Tensor.Len())
-		if err := p.Tensor.Read(v); err != nil {
-			return "", err
-		}
-		if err := binary.Write(h, binary.LittleEndian, v); err != nil {
-			return "", err
-		}
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
-}
+// Fingerprint is the SHA-256 of a network's parameters and buffers, see nn.Hash: an index or a
+// checkpoint says by it whose vectors it holds.
+func Fingerprint(net *nn.Params) (string, error) { return nn.Hash(net.State()) }
 
 // ViTB32 is OpenAI's CLIP with patches of 32 pixels, 151.3 million values.
 func ViTB32() CLIPConfig {
