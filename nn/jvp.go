@@ -321,14 +321,7 @@ func normAhead(t *Tape, n *node) *Var {
 	var d *Var
 	if dx := t.dir(x); dx != nil {
 		e := t.empty(x.Shape()...)
-		switch {
-		case p.groups > 0 && p.last:
-			ops.GroupNormLastBackward(e, false, ops.NormGrads{}, dx.val, x.val, n.save[0], n.save[1], false, plain.group())
-		case p.groups > 0:
-			ops.GroupNormBackward(e, false, ops.NormGrads{}, dx.val, x.val, n.save[0], n.save[1], plain.group())
-		default:
-			ops.NormBackward(e, false, ops.NormGrads{}, dx.val, x.val, n.save[0], n.save[1], plain.rows())
-		}
+		plain.backward(e, false, ops.NormGrads{}, dx.val, x.val, n)
 		d = times(t.newVar(e), w)
 	}
 	var u *Var

@@ -74,6 +74,19 @@ func first(a, b *Var) *Var {
 	return a
 }
 
+// backward is the gradient by x, given dy, and those of g's parts, with what n saved.
+func (p *normNode) backward(dx *gpu.Tensor, acc bool, g ops.NormGrads, dy, x *gpu.Tensor, n *node) {
+	mean, inv := n.save[0], n.save[1]
+	switch {
+	case p.groups > 0 && p.last:
+		ops.GroupNormLastBackward(dx, acc, g, dy, x, mean, inv, p.silu, p.group())
+	case p.groups > 0:
+		ops.GroupNormBackward(dx, acc, g, dy, x, mean, inv, p.group())
+	default:
+		ops.NormBackward(dx, acc, g, dy, x, mean, inv, p.rows())
+	}
+}
+
 func normBack(t *Tape, n *node) {
 	p := &n.norm
 	var g ops.NormGrads
@@ -95,14 +108,7 @@ func normBack(t *Tape, n *node) {
 		spare = t.empty(x.Shape()...)
 		to, acc = spare, false
 	}
-	switch {
-	case p.groups > 0 && p.last:
-		ops.GroupNormLastBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.silu, p.group())
-	case p.groups > 0:
-		ops.GroupNormBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.group())
-	default:
-		ops.NormBackward(to, acc, g, n.out.grad, x.val, n.save[0], n.save[1], p.rows())
-	}
+	p.backward(to, acc, g, n.out.grad, x.val, n)
 	if spare != nil {
 		t.arena.Free(spare)
 	}
