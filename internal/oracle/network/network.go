@@ -6,6 +6,7 @@ package network
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,14 +48,8 @@ func (f *File) Values(name string) ([]float64, []int) {
 	f.t.Helper()
 	a := f.read(name)
 	switch a.DType {
-	case tensor.F64:
+	case tensor.F64, tensor.F32, tensor.F16:
 		return a.F64(), a.Shape
-	case tensor.F32:
-		v := make([]float64, a.Len())
-		for i, e := range a.F32() {
-			v[i] = float64(e)
-		}
-		return v, a.Shape
 	}
 	f.t.Fatalf("golden: %s is %v, want floats", name, a.DType)
 	return nil, nil
@@ -88,16 +83,32 @@ func (f *File) Ints(name string) *gpu.Tensor {
 	return gpu.CPU().FromInt32(v, a.Shape...)
 }
 
+// Params is the names of the parameters, in order.
+func (f *File) Params() (names []string) {
+	for _, n := range f.f.Names() {
+		if after, ok := strings.CutPrefix(n, "w."); ok {
+			names = append(names, after)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Load sets the parameters of net to those of the file; both must have the same names.
 func (f *File) Load(net *nn.Params) {
 	f.t.Helper()
-	_, err := nn.LoadFrom(f.f, nn.LoadOptions{Rename: func(name string) string {
+	f.load(net, nn.LoadOptions{})
+}
+
+func (f *File) load(net *nn.Params, o nn.LoadOptions) {
+	f.t.Helper()
+	o.Rename = func(name string) string {
 		if after, ok := strings.CutPrefix(name, "w."); ok {
 			return after
 		}
 		return ""
-	}}, nn.Part{Of: net})
-	if err != nil {
+	}
+	if _, err := nn.LoadFrom(f.f, o, nn.Part{Of: net}); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -2,22 +2,17 @@ package network
 
 import (
 	"math"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/nn"
-	"github.com/fidlab/fidlab/tensor"
 )
 
 // Run compares a network on a tape with a golden file whose results have weights ("cot." of
 // "out."), that make one loss, and that has sums of the parameters' gradients: "sums" is p·g and
 // g·g of each "w." in the order of names.
 type Run struct {
-	t    *testing.T
-	File *tensor.Safetensors
+	*File
 	dt   gpu.DType
 	Net  *nn.Params
 	Tape *nn.Tape
@@ -31,23 +26,7 @@ type Run struct {
 // Net and loaded.
 func StartRun(t *testing.T, dt gpu.DType, elem ...string) *Run {
 	t.Helper()
-	f, err := tensor.OpenSafetensors(oracle.Golden(t, elem...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return &Run{t: t, File: f, dt: dt, Net: nn.NewParams(gpu.CPU(), dt), Tape: nn.NewTape(gpu.CPU(), dt), leaves: map[string]*nn.Var{}}
-}
-
-// Read is a tensor of the file and its shape.
-func (g *Run) Read(name string) ([]float64, []int) {
-	g.t.Helper()
-	a, err := g.File.Read(name)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	_, shape, _ := g.File.Shape(name)
-	return a.F64(), shape
+	return &Run{File: Open(t, elem...), dt: dt, Net: nn.NewParams(gpu.CPU(), dt), Tape: nn.NewTape(gpu.CPU(), dt), leaves: map[string]*nn.Var{}}
 }
 
 // Load gives the network the file's parameters, under the peer's names; averages of buffers begin
@@ -55,46 +34,24 @@ func (g *Run) Read(name string) ([]float64, []int) {
 func (g *Run) Load() {
 	g.t.Helper()
 	g.Net.Init(1)
-	_, err := nn.LoadFrom(g.File, nn.LoadOptions{Rename: func(n string) string {
-		if !strings.HasPrefix(n, "w.") {
-			return ""
-		}
-		return strings.TrimPrefix(n, "w.")
-	}, Missing: true}, nn.Part{Of: g.Net})
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	g.load(g.Net, nn.LoadOptions{Missing: true})
 	for _, p := range g.Net.All() {
-		if _, _, err := g.File.Shape("w." + p.Name); err != nil {
+		if _, _, err := g.f.Shape("w." + p.Name); err != nil {
 			g.t.Fatalf("the golden file has no parameter %s", p.Name)
 		}
 	}
 }
 
-// Tensor is a tensor of the file in the network's dtype.
-func (g *Run) Tensor(name string) *gpu.Tensor {
-	g.t.Helper()
-	v, shape := g.Read(name)
-	if g.dt == gpu.Float64 {
-		return gpu.CPU().From64(v, shape...)
-	}
-	f := make([]float32, len(v))
-	for i, x := range v {
-		f[i] = float32(x)
-	}
-	return gpu.CPU().From(f, shape...)
-}
-
 // Input is the tensor "in." of that name on the tape, whose gradient Gradients compares with "grad.".
 func (g *Run) Input(name string) *nn.Var {
 	g.t.Helper()
-	v := g.Tape.Leaf(g.Tensor("in." + name))
+	v := g.Tape.Leaf(g.Tensor(g.dt, "in."+name))
 	g.leaves[name] = v
 	return v
 }
 
-// Near compares with relative error of the whole: 1e-10 in float64, 1e-4 in float32.
-func (g *Run) Near(what string, got *gpu.Tensor, want []float64) {
+// Equal compares with relative error of the whole: 1e-10 in float64, 1e-4 in float32.
+func (g *Run) Equal(what string, got *gpu.Tensor, want []float64) {
 	g.t.Helper()
 	tol, size := 1e-4, 0.0
 	if g.dt == gpu.Float64 {
@@ -118,9 +75,9 @@ func (g *Run) Near(what string, got *gpu.Tensor, want []float64) {
 // Result compares a result and adds its share to the loss.
 func (g *Run) Result(name string, v *nn.Var) {
 	g.t.Helper()
-	want, _ := g.Read("out." + name)
-	g.Near(name, v.Value(), want)
-	c := v.Mul(g.Tape.Input(g.Tensor("cot." + name)).Reshape(v.Shape()...)).Sum()
+	want, _ := g.Values("out." + name)
+	g.Equal(name, v.Value(), want)
+	c := v.Mul(g.Tape.Input(g.Tensor(g.dt, "cot."+name)).Reshape(v.Shape()...)).Sum()
 	if g.loss == nil {
 		g.loss = c
 	} else {
@@ -131,7 +88,7 @@ func (g *Run) Result(name string, v *nn.Var) {
 // Indices compares whole numbers with "index." of that name.
 func (g *Run) Indices(name string, got *gpu.Tensor) {
 	g.t.Helper()
-	want, _ := g.Read("index." + name)
+	want := g.read("index." + name).F64()
 	for i, k := range got.I32() {
 		if float64(k) != want[i] {
 			g.t.Fatalf("%s: index %d is %d, the peer has %v", name, i, k, want[i])
@@ -145,17 +102,11 @@ func (g *Run) Gradients() {
 	g.t.Helper()
 	g.Tape.Backward(g.loss)
 	for name, v := range g.leaves {
-		want, _ := g.Read("grad." + name)
-		g.Near("gradient by "+name, v.Grad(), want)
+		want, _ := g.Values("grad." + name)
+		g.Equal("gradient by "+name, v.Grad(), want)
 	}
-	sums, _ := g.Read("sums")
-	var names []string
-	for _, n := range g.File.Names() {
-		if strings.HasPrefix(n, "w.") {
-			names = append(names, strings.TrimPrefix(n, "w."))
-		}
-	}
-	slices.Sort(names)
+	sums, _ := g.Values("sums")
+	names := g.Params()
 	var size float64
 	for i := range names {
 		size = max(size, math.Abs(sums[2*i]), sums[2*i+1])
