@@ -26,6 +26,8 @@ type Task struct {
 	Make func(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error)
 	// MakeFrom is Make of a task that learns a set which the user brings.
 	MakeFrom func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error)
+	// Path is the path that a checkpoint's network was trained on.
+	Path func(s *train.Saved) (diffusion.Path, error)
 	// Open makes the network of a checkpoint of the job, with its weights or their average of a decay (see train.Saved.Load).
 	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
 }
@@ -45,7 +47,7 @@ var tasks = map[string]Task{}
 
 // RegisterTask adds a task. It panics when the name is taken.
 func RegisterTask(t Task) {
-	if _, ok := tasks[t.Name]; ok || t.Name == "" || (t.Make == nil) == (t.MakeFrom == nil) || t.Open == nil {
+	if _, ok := tasks[t.Name]; ok || t.Name == "" || (t.Make == nil) == (t.MakeFrom == nil) || t.Path == nil || t.Open == nil {
 		panic("systems: RegisterTask: " + t.Name + " is registered twice, or lacks its name or functions")
 	}
 	tasks[t.Name] = t

@@ -19,20 +19,30 @@ func isCheckpoint(name string) bool {
 	return strings.HasSuffix(strings.ToLower(name), ".safetensors")
 }
 
-// openTrained opens the network of a checkpoint with the average of a decay; below 0 stands for the first that there is.
-func openTrained(name string, decay float64) (*systems.Trained, *train.Saved, error) {
+// openSaved opens a checkpoint and finds the task that made it; the caller closes it.
+func openSaved(name string) (*train.Saved, systems.Task, error) {
 	saved, err := train.OpenSaved(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, inputf("model %s: no such file; fidlab train makes checkpoints", name)
+			return nil, systems.Task{}, inputf("model %s: no such file; fidlab train makes checkpoints", name)
 		}
-		return nil, nil, &inputError{err}
+		return nil, systems.Task{}, &inputError{err}
 	}
-	defer saved.Close()
 	task, ok := systems.FindTask(saved.Job)
 	if !ok {
-		return nil, nil, inputf("model %s: it is of %s, which this program does not know; fidlab train --list names what it does", name, saved.Job)
+		saved.Close() // was only read
+		return nil, task, inputf("model %s: it is of %s, which this program does not know; fidlab train --list names what it does", name, saved.Job)
 	}
+	return saved, task, nil
+}
+
+// openTrained opens the network of a checkpoint with the average of a decay; below 0 stands for the first that there is.
+func openTrained(name string, decay float64) (*systems.Trained, *train.Saved, error) {
+	saved, task, err := openSaved(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer saved.Close()
 	if decay < 0 {
 		decay = 0
 		if len(saved.Settings.EMA) > 0 {
@@ -48,11 +58,16 @@ func openTrained(name string, decay float64) (*systems.Trained, *train.Saved, er
 
 // trainedPath is the path that a checkpoint's network was trained on.
 func trainedPath(name string) (diffusion.Path, error) {
-	net, _, err := openTrained(name, 0)
+	saved, task, err := openSaved(name)
 	if err != nil {
 		return nil, err
 	}
-	return net.Path, nil
+	defer saved.Close()
+	path, err := task.Path(saved)
+	if err != nil {
+		return nil, &inputError{err}
+	}
+	return path, nil
 }
 
 // openCheckpoint opens a network that was trained here.

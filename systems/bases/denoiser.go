@@ -69,7 +69,7 @@ func (s *pictureSet) config() dataConfig {
 
 // register adds the task.
 func (d denoiser[C]) register() {
-	d.Make, d.Open = d.make, d.open
+	d.Make, d.Path, d.Open = d.make, d.path, d.open
 	systems.RegisterTask(d.Task)
 }
 
@@ -113,14 +113,26 @@ func (d *denoiser[C]) job(dev *gpu.Device, s train.Settings, set *pictureSet) (*
 	}, nil
 }
 
-func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*systems.Trained, error) {
-	var r recipe[C]
+// recipeOf is the part of a checkpoint that is a denoiser's, with what the network was trained on and predicts.
+func (d *denoiser[C]) recipeOf(s *train.Saved) (r recipe[C], path diffusion.Path, pred diffusion.Pred, err error) {
 	if err := json.Unmarshal(s.Config, &r); err != nil {
-		return nil, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+		return r, nil, 0, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
 	}
-	path, pred, err := r.Diffusion.Convention()
+	if path, pred, err = r.Diffusion.Convention(); err != nil {
+		return r, nil, 0, fmt.Errorf("bases: %s: %w", s.Path, err)
+	}
+	return r, path, pred, nil
+}
+
+func (d *denoiser[C]) path(s *train.Saved) (diffusion.Path, error) {
+	_, path, _, err := d.recipeOf(s)
+	return path, err
+}
+
+func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*systems.Trained, error) {
+	r, path, pred, err := d.recipeOf(s)
 	if err != nil {
-		return nil, fmt.Errorf("bases: %s: %w", s.Path, err)
+		return nil, err
 	}
 	params := nn.NewParams(dev, gpu.Float32)
 	net, err := d.build(params.At(""), r.Net)

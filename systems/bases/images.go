@@ -2,13 +2,13 @@ package bases
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fidlab/fidlab/data"
 	"github.com/fidlab/fidlab/data/folder"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models/dit"
 	"github.com/fidlab/fidlab/models/unet"
-	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
@@ -19,12 +19,12 @@ func init() {
 	imageDiT().registerImages(ditFor)
 }
 
-// registerImages adds the task of a network for pictures that users bring; fit is its configuration for their size and classes.
-func (d denoiser[C]) registerImages(fit func(size, classes int) (C, error)) {
+// registerImages adds the task of a network for pictures that users bring; fit makes its configuration for their size and classes of d's.
+func (d denoiser[C]) registerImages(fit func(base C, size, classes int) (C, error)) {
 	d.MakeFrom = func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error) {
 		mine := d
 		var err error
-		if mine.net, err = fit(set.Size, len(set.Classes)); err != nil {
+		if mine.net, err = fit(d.net, set.Size, len(set.Classes)); err != nil {
 			return nil, err
 		}
 		if len(set.Classes) == 0 {
@@ -36,7 +36,7 @@ func (d denoiser[C]) registerImages(fit func(size, classes int) (C, error)) {
 		}
 		return mine.job(dev, s, pictures)
 	}
-	d.Open = d.open
+	d.Path, d.Open = d.path, d.open
 	systems.RegisterTask(d.Task)
 }
 
@@ -59,13 +59,9 @@ func imageDiT() denoiser[dit.Config] {
 }
 
 // unetFor has three levels up to 32×32 and one more for each doubling; it attends on the smallest.
-func unetFor(size, classes int) (unet.Config, error) {
-	c, err := unet.Preset("mnist-unet")
-	if err != nil {
-		return c, err
-	}
+func unetFor(c unet.Config, size, classes int) (unet.Config, error) {
+	c.Mult = slices.Clone(c.Mult)
 	c.Channels, c.Height, c.Width, c.Classes, c.NoneRow = 3, size, size, classes, classes > 0
-	c.Waves = ops.WaveConfig{Width: c.Base, CosFirst: true, Scale: 100} // see mnistUNet
 	for s := 32; s < size; s *= 2 {
 		c.Mult = append(c.Mult, 2)
 	}
@@ -77,11 +73,7 @@ func unetFor(size, classes int) (unet.Config, error) {
 	return c, nil
 }
 
-func ditFor(size, classes int) (dit.Config, error) {
-	c, err := dit.Preset("mnist-dit")
-	if err != nil {
-		return c, err
-	}
+func ditFor(c dit.Config, size, classes int) (dit.Config, error) {
 	const side = 8
 	c.Channels, c.Height, c.Width, c.Classes, c.Patch = 3, size, size, classes, size/side
 	if size%side != 0 {
