@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
@@ -214,19 +213,4 @@ func (c *opCase) checkAhead(t *testing.T, dt gpu.DType, eps float64) {
 			}
 		}
 	})
-}
-
-// refuses runs each function, which must panic with its text.
-func refuses(t *testing.T, bad map[string]func()) {
-	t.Helper()
-	for want, f := range bad {
-		func() {
-			defer func() {
-				if v := fmt.Sprint(recover()); !strings.Contains(v, want) {
-					t.Errorf("%q, want %q", v, want)
-				}
-			}()
-			f()
-		}()
-	}
 }

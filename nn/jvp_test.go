@@ -58,7 +58,7 @@ func TestJVPRefuses(t *testing.T) {
 	other := nn.NewTape(gpu.CPU(), gpu.Float32).Leaf(x)
 	y := leaf.Exp()
 	again := tape.Checkpoint(func(xs []*nn.Var) *nn.Var { return xs[0].Exp() }, leaf)
-	refuses(t, map[string]func(){
+	oracle.Refuses(t, map[string]func(){
 		"1 Vars and 0 directions":             func() { tape.JVP(y, []*nn.Var{leaf}, nil) },
 		"direction of shape [3 2] for [2 3]":  func() { tape.JVP(y, []*nn.Var{leaf}, []*gpu.Tensor{x.View(3, 2)}) },
 		"an Input, a frozen":                  func() { tape.JVP(y, []*nn.Var{input}, []*gpu.Tensor{x}) },

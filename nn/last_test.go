@@ -144,7 +144,7 @@ func TestChannelsLastRefuses(t *testing.T) {
 	conv, norm := nn.NewConv2D(net.At("conv"), 6, 5, 3), nn.NewGroupNorm(net.At("norm"), 3, 6)
 	conv.Config.Last, norm.Last = true, true
 	net.Init(1)
-	refuses(t, map[string]func(){
+	oracle.Refuses(t, map[string]func(){
 		"want [N, H, W, C]":                 func() { conv.Forward(x) },
 		"GroupNormLast: 3 groups of 7 chan": func() { norm.Forward(x) },
 		"factor 0":                          func() { x.UpsampleLast(0) },

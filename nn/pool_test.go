@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/nn"
 )
 
@@ -30,7 +31,7 @@ func TestMaxPool(t *testing.T) {
 		t.Run(fmt.Sprint("last ", k), c.check)
 	}
 	tape := nn.NewTape(gpu.CPU(), gpu.Float32)
-	refuses(t, map[string]func(){
+	oracle.Refuses(t, map[string]func(){
 		"MaxPool: squares of 2 do not fill pictures of 5×4": func() { tape.Const(0, 1, 1, 5, 4).MaxPool(2) },
 		"MaxPool: squares of 3 do not fill pictures of 6×4": func() { tape.Const(0, 1, 6, 4, 1).MaxPoolLast(3) },
 	})
