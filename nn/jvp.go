@@ -73,8 +73,7 @@ func (n *node) name() string {
 	if n.again != nil {
 		return "Checkpoint"
 	}
-	name := runtime.FuncForPC(reflect.ValueOf(n.back).Pointer()).Name()
-	return strings.TrimSuffix(name[strings.LastIndexByte(name, '.')+1:], "Back")
+	return strings.TrimSuffix(short(runtime.FuncForPC(reflect.ValueOf(n.back).Pointer()).Name()), "Back")
 }
 
 // dir is the direction of v in this walk, nil where it does not move.

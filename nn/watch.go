@@ -2,7 +2,6 @@ package nn
 
 import (
 	"fmt"
-	"reflect"
 	"runtime"
 	"strings"
 
@@ -71,7 +70,7 @@ func (t *Tape) tell(n *node, val *gpu.Tensor, operands ...*Var) {
 func (t *Tape) tellBack(n *node) {
 	m, known := t.made[n]
 	if !known { // recorded before somebody watched
-		m.Op = "an operation of " + strings.TrimSuffix(short(runtime.FuncForPC(reflect.ValueOf(n.back).Pointer()).Name()), "Back")
+		m.Op = "an operation of " + n.name()
 	}
 	m.Gradient, m.Operands = true, nil
 	show := func(x *Var) {
