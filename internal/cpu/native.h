@@ -16,6 +16,7 @@ const char* dl_why(void);                // why the last dl_open failed
 const char* dl_path(void* lib);          // the file behind a handle, or ""
 
 // openblas.c
+const char* blas_core(const char* core, int avx2, int avx512);
 const char* blas_open(void);
 const char* blas_config(void);
 const char* blas_path(void);

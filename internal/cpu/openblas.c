@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static struct {
     void* lib;
@@ -32,6 +33,45 @@ static const char* complain(const char* what, const char* name)
     static char text[600];
     snprintf(text, sizeof text, "%s%s", what, name);
     return text;
+}
+
+// blas_core names the kernels to take in place of those of core, or is NULL. OpenBLAS knows
+// processors by their model numbers; one that is newer than the library, or that a virtual machine
+// shows without all its features, can get kernels of SSE3, ten times slower than what it can run.
+const char* blas_core(const char* core, int avx2, int avx512)
+{
+    static const char* const narrow[] = {"Katmai",     "Coppermine",  "Northwood",    "Prescott",
+                                         "Banias",     "Atom",        "Core2",        "Penryn",
+                                         "Dunnington", "Nehalem",     "Athlon",       "Opteron",
+                                         "Barcelona",  "Bobcat",      "Opteron_SSE3", "Bulldozer",
+                                         "Piledriver", "Steamroller", "Nano",         "Sandybridge",
+                                         NULL};
+    if (!avx2) return NULL;
+    for (int i = 0; narrow[i]; i++)
+        if (!strcasecmp(core, narrow[i])) return avx512 ? "SkylakeX" : "Haswell";
+    return NULL;
+}
+
+// blas_widen lets OpenBLAS choose once more where its own choice wastes the processor. What
+// OPENBLAS_CORETYPE says stands.
+static void blas_widen(void)
+{
+#if defined(__x86_64__)
+    const char* (*corename)(void) = (__typeof__(corename))dlsym(blas.lib, "openblas_get_corename");
+    void (*quit)(void) = (__typeof__(quit))dlsym(blas.lib, "gotoblas_dynamic_quit");
+    void (*init)(void) = (__typeof__(init))dlsym(blas.lib, "gotoblas_dynamic_init");
+    if (!corename || !quit || !init || getenv("OPENBLAS_CORETYPE")) return;
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                       __builtin_cpu_supports("avx512cd");
+    const char* core = blas_core(corename(), avx2, avx512);
+    if (!core) return;
+    setenv("OPENBLAS_CORETYPE", core, 1);
+    quit();
+    init();
+    unsetenv("OPENBLAS_CORETYPE");
+#endif
 }
 
 const char* blas_open(void)
@@ -56,6 +96,7 @@ const char* blas_open(void)
 #undef FIND
     if (strstr(blas.get_config(), "USE64BITINT"))
         return "its integers have 64 bits, want the 32-bit build";
+    blas_widen();
     blas.set_num_threads(1);
     return NULL;
 }

@@ -12,12 +12,14 @@ package cpu
 // #cgo noescape blas_dtrmm
 // #cgo nocallback blas_dtrmm
 // #include "native.h"
+// #include <stdlib.h>
 import "C"
 
 import (
 	"fmt"
 	"strings"
 	"sync"
+	"unsafe"
 )
 
 var openblas struct {
@@ -48,6 +50,16 @@ func haveBLAS() bool {
 		l.Used, openblas.ok = true, true
 	})
 	return openblas.ok
+}
+
+// blasCore names the kernels to take in place of those of core, or is empty.
+func blasCore(core string, avx2, avx512 bool) string {
+	c := C.CString(core)
+	defer C.free(unsafe.Pointer(c))
+	if better := C.blas_core(c, flag(avx2), flag(avx512)); better != nil {
+		return C.GoString(better)
+	}
+	return ""
 }
 
 func flag(b bool) C.int {
