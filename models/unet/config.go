@@ -44,6 +44,7 @@ type Config struct {
 	Channels      int   // of pictures
 	Out           int   // of the prediction; 0 stands for Channels, 2·Channels is what learned variances want
 	Extra         int   // channels after those of pictures: a low resolution, a mask
+	Patch         int   // the first level sees squares of Patch×Patch pixels as one of as many channels (Shi et al. 2016's shuffle); 0 stands for 1
 	Height, Width int   // of pictures; 0: any that halve often enough
 	Base          int   // channels of the first level are Base·Mult[0]
 	First         int   // channels that the first convolution gives; 0 stands for the first level's
@@ -102,6 +103,12 @@ func (c *Config) out() int {
 	return c.Channels
 }
 
+// patch is how many pixels of a picture's side are one of the first level's.
+func (c *Config) patch() int { return max(1, c.Patch) }
+
+// multiple is what the sides of pictures are multiples of.
+func (c *Config) multiple() int { return c.patch() << (c.levels() - 1) }
+
 func (c *Config) eps() float64 {
 	if c.Eps > 0 {
 		return c.Eps
@@ -151,7 +158,7 @@ func (c *Config) Check() error {
 		name  string
 		v, lo int
 	}{
-		{"Channels", c.Channels, 1}, {"Base", c.Base, 1}, {"Blocks", c.Blocks, 1}, {"Out", c.Out, 0}, {"First", c.First, 0}, {"Extra", c.Extra, 0}, {"Height", c.Height, 0},
+		{"Channels", c.Channels, 1}, {"Base", c.Base, 1}, {"Blocks", c.Blocks, 1}, {"Out", c.Out, 0}, {"First", c.First, 0}, {"Extra", c.Extra, 0}, {"Patch", c.Patch, 0}, {"Height", c.Height, 0},
 		{"Width", c.Width, 0}, {"Heads", c.Heads, 0}, {"HeadWidth", c.HeadWidth, 0}, {"Groups", c.Groups, 0}, {"Classes", c.Classes, 0}, {"Embed", c.Embed, 0},
 	} {
 		if f.v < f.lo {
@@ -175,8 +182,8 @@ func (c *Config) Check() error {
 	if c.Depth != nil && (len(c.Depth) != c.levels() || slices.Min(c.Depth) < 1) {
 		return bad("Depth", "%v, want at least 1 for each of %d levels", c.Depth, c.levels())
 	}
-	if m := 1 << (c.levels() - 1); c.Height%m != 0 || c.Width%m != 0 || (c.Height == 0) != (c.Width == 0) {
-		return bad("Height", "%d×%d, want both 0 or multiples of %d, which %d levels halve to whole pixels", c.Height, c.Width, m, c.levels())
+	if m := c.multiple(); c.Height%m != 0 || c.Width%m != 0 || (c.Height == 0) != (c.Width == 0) {
+		return bad("Height", "%d×%d, want both 0 or multiples of %d, which %d levels of squares of %d halve to whole ones", c.Height, c.Width, m, c.levels(), c.patch())
 	}
 	if !(c.Dropout >= 0 && c.Dropout < 1) {
 		return bad("Dropout", "%g, want 0 <= share < 1", c.Dropout)

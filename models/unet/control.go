@@ -109,12 +109,12 @@ func (b *Control) CopyFrom(u *UNet) {
 }
 
 // Forward sets to to the residuals of pictures x of the U-Net's and their times, given hints
-// [B, channels, H·2^Halvings, W·2^Halvings]. in is what the U-Net is told, without Control.
+// [B, channels, H·2^Halvings/Patch, W·2^Halvings/Patch]. in is what the U-Net is told, without Control.
 func (b *Control) Forward(to *models.Residuals, x, time, hint *nn.Var, in models.Inputs) {
 	mustFit(b.takes, x, time, in)
-	f := 1 << b.from.Halvings
-	if s, xs := hint.Shape(), x.Shape(); len(s) != 4 || s[0] != xs[0] || s[1] != b.from.Channels || s[2] != xs[2]*f || s[3] != xs[3]*f {
-		panic(fmt.Sprintf("unet: hints of shape %v for pictures %v, want [%d, %d, %d, %d]", s, xs, xs[0], b.from.Channels, xs[2]*f, xs[3]*f))
+	f, q := 1<<b.from.Halvings, b.config.patch()
+	if s, xs := hint.Shape(), x.Shape(); len(s) != 4 || s[0] != xs[0] || s[1] != b.from.Channels || s[2] != xs[2]/q*f || s[3] != xs[3]/q*f {
+		panic(fmt.Sprintf("unet: hints of shape %v for pictures %v, want [%d, %d, %d, %d]", s, xs, xs[0], b.from.Channels, xs[2]/q*f, xs[3]/q*f))
 	}
 	var p pass
 	b.begin(&p, time, in)

@@ -5,6 +5,8 @@ package unet
 // embedding and the last convolution. Norms and functions are not counted.
 func (u *UNet) Costs(h, w, tokens int) (blocks []float64, rest float64) {
 	c := &u.config
+	p := c.patch()
+	h, w = h/p, w/p
 	blocks = make([]float64, len(u.blocks))
 	c.plan().each(func(l *layer) { blocks[l.id] = c.cost(l, h, w, tokens) })
 	e := float64(c.embed())
@@ -12,7 +14,7 @@ func (u *UNet) Costs(h, w, tokens int) (blocks []float64, rest float64) {
 	for _, v := range c.Vectors {
 		rest += float64(v.Width)*e + e*e
 	}
-	return blocks, rest + float64(9*c.channels(0)*c.out())*float64(h*w)
+	return blocks, rest + float64(9*c.channels(0)*c.out()*p*p)*float64(h*w)
 }
 
 func (c *Config) cost(l *layer, h, w, tokens int) float64 {

@@ -132,11 +132,14 @@ func through(p *pass, x *nn.Var, blocks []*block) *nn.Var {
 	return x
 }
 
-// first is x with the extra channels, which become the last axis: convolutions and norms are
+// first is x with the extra channels, in squares, with channels as the last axis: convolutions and norms are
 // faster so, and attention sees places without copying.
 func (e *encoder) first(x *nn.Var, in models.Inputs) *nn.Var {
 	if in.Extra != nil {
 		x = nn.Concat(1, x, in.Extra)
+	}
+	if p := e.config.patch(); p > 1 {
+		x = x.PixelUnshuffle(p)
 	}
 	return last(x)
 }

@@ -94,7 +94,7 @@ func (c *Config) plan() *plan {
 
 	first := next()
 	add(&first, convIn, ch, 0)
-	first.layers[0].in = c.Channels + c.Extra
+	first.layers[0].in = (c.Channels + c.Extra) * c.patch() * c.patch()
 	enter(first)
 	for level := range c.levels() {
 		for range c.Blocks {

@@ -58,7 +58,7 @@ func New(s nn.Scope, c Config) *UNet {
 		u.output = append(u.output, c.stage(s, st))
 	}
 	ch := c.channels(0)
-	u.norm, u.conv = c.norm(s.At("out.0"), ch).Then(ops.SiLU), conv(s.At("out.2"), ch, c.out(), 3).Zero()
+	u.norm, u.conv = c.norm(s.At("out.0"), ch).Then(ops.SiLU), conv(s.At("out.2"), ch, c.out()*c.patch()*c.patch(), 3).Zero()
 	u.takes = c.takes(p)
 	p.each(func(l *layer) {
 		u.blocks = append(u.blocks, Block{
@@ -72,7 +72,7 @@ func New(s nn.Scope, c Config) *UNet {
 // takes is what a network of the plan may be given.
 func (c *Config) takes(p *plan) models.Takes {
 	k := models.Takes{
-		Channels: c.Channels, Out: c.out(), Height: c.Height, Width: c.Width, Multiple: 1 << (c.levels() - 1),
+		Channels: c.Channels, Out: c.out(), Height: c.Height, Width: c.Width, Multiple: c.multiple(),
 		Classes: c.Classes, Tokens: map[string]int{}, Vectors: map[string]int{}, Extra: c.Extra, Skips: p.skips,
 	}
 	for _, x := range c.Contexts {
@@ -125,5 +125,9 @@ func (u *UNet) Forward(x, time *nn.Var, in models.Inputs) *nn.Var {
 		h = through(&p, nn.Concat(3, h, skip), st)
 		hs = hs[:last]
 	}
-	return channelsFirst(u.conv.Forward(u.norm.Forward(h)))
+	y := channelsFirst(u.conv.Forward(u.norm.Forward(h)))
+	if p := u.config.patch(); p > 1 {
+		y = y.PixelShuffle(p)
+	}
+	return y
 }
