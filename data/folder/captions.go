@@ -26,7 +26,7 @@ var captionKeys = []string{"text", "caption", "captions"}
 
 // captioner tells the captions of pictures.
 type captioner struct {
-	file string // of lines; "" where captions lie beside the pictures
+	file string // of lines or rows; "" where captions lie beside the pictures
 	root string
 	of   map[string][]string
 }
@@ -39,15 +39,15 @@ func newCaptioner(o *Options) (*captioner, error) {
 	case o.Captions != Beside:
 		b, err := readBounded(o.Captions, maxLabelBytes)
 		if err != nil {
-			return nil, data.Errorf("folder: captions: %w; want %s or a .jsonl", err, Beside)
+			return nil, data.Errorf("folder: captions: %w; want %s, a .jsonl or a .parquet", err, Beside)
 		}
-		of, err := captionLines(b)
+		of, err := captionDocs(strings.ToLower(filepath.Ext(o.Captions)), b)
 		if err != nil {
 			return nil, data.Errorf("folder: %s: %w", o.Captions, err)
 		}
 		return &captioner{file: o.Captions, of: of}, nil
 	case err != nil || !st.IsDir():
-		return nil, data.Errorf("folder: %s: captions beside the pictures are read from folders alone; unpack it, or give a .jsonl", o.Input)
+		return nil, data.Errorf("folder: %s: captions beside the pictures are read from folders alone; unpack it, or give a .jsonl or a .parquet", o.Input)
 	}
 	return &captioner{root: o.Input}, nil
 }
@@ -82,22 +82,13 @@ func (c *captioner) captions(name string) (list []string, reason string) {
 	return list, ""
 }
 
-// captionLines reads lines such as {"file_name": "a.png", "text": "a cat"}; a picture may have several lines, and a
-// line a list of captions.
-func captionLines(b []byte) (map[string][]string, error) {
+// captionDocs reads lines such as {"file_name": "a.png", "text": "a cat"}, or such rows; a picture may have several, and
+// each a list of captions.
+func captionDocs(ext string, b []byte) (map[string][]string, error) {
 	out := map[string][]string{}
-	err := eachLine(b, func(n int, doc map[string]json.RawMessage) error {
-		var name string
-		for _, k := range nameKeys {
-			if doc[k] != nil && json.Unmarshal(doc[k], &name) == nil && name != "" {
-				break
-			}
-		}
-		if name == "" {
-			return fmt.Errorf("line %d names no picture; want file_name and text", n)
-		}
+	err := eachDoc(ext, b, captionKeys, func(at, name string, doc map[string]json.RawMessage) error {
 		if !filepath.IsLocal(filepath.FromSlash(name)) {
-			return fmt.Errorf("line %d names %q; want a file inside the set", n, name)
+			return fmt.Errorf("%s names %q; want a file inside the set", at, name)
 		}
 		var list []string
 		for _, k := range captionKeys {
@@ -110,7 +101,7 @@ func captionLines(b []byte) (map[string][]string, error) {
 			case json.Unmarshal(raw, &many) == nil:
 				list = append(list, many...)
 			default:
-				return fmt.Errorf("line %d: the %s of %q is %.40s; want a text or a list of them", n, k, name, raw)
+				return fmt.Errorf("%s: the %s of %q is %.40s; want a text or a list of them", at, k, name, raw)
 			}
 		}
 		name = path.Clean(filepath.ToSlash(name))
@@ -121,9 +112,9 @@ func captionLines(b []byte) (map[string][]string, error) {
 		}
 		switch k := len(out[name]); {
 		case k == 0:
-			return fmt.Errorf("line %d: %q has no caption; want file_name and text", n, name)
+			return fmt.Errorf("%s: %q has no caption; want file_name and text", at, name)
 		case k > maxCaptions:
-			return fmt.Errorf("line %d: %q has %d captions; want at most %d", n, name, k, maxCaptions)
+			return fmt.Errorf("%s: %q has %d captions; want at most %d", at, name, k, maxCaptions)
 		}
 		return nil
 	})

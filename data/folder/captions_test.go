@@ -69,7 +69,7 @@ func FuzzCaptions(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		of, err := captionLines(b)
+		of, err := captionDocs(".jsonl", b)
 		if err == nil && len(of) == 0 {
 			t.Fatal("no captions, no error")
 		}

@@ -4,7 +4,7 @@
 //	set, err := folder.Load(ctx, folder.Options{Input: "pets/", Size: 32})
 //
 // The classes come from the first-level folders, from the names' beginnings (cat_001.png), or from a file: the
-// dataset.json of EDM and StyleGAN, a .csv or a .jsonl; captions from texts beside the pictures or a .jsonl. Items are in the order of their names, whatever the container's
+// dataset.json of EDM and StyleGAN, a .csv, .jsonl or .parquet; captions from texts beside the pictures, a .jsonl or .parquet. Items are in the order of their names, whatever the container's
 // order, and SHA256 says which set it is.
 //
 // The one rule to know: nothing is left out silently. A picture that cannot be read, one without a class where others

@@ -51,10 +51,10 @@ func parseLabels(file string, b []byte) (*labels, error) {
 		}
 	case ".csv":
 		list, err = labelCSV(b)
-	case ".jsonl":
-		list, err = labelLines(b)
+	case ".jsonl", parquetExt:
+		list, err = labelDocs(ext, b)
 	default:
-		return nil, data.Errorf("folder: %s: labels in a file named %q; want .json, .csv or .jsonl", file, ext)
+		return nil, data.Errorf("folder: %s: labels in a file named %q; want .json, .csv, .jsonl or .parquet", file, ext)
 	}
 	if err == nil && len(list) == 0 {
 		err = errors.New("it labels no picture")
@@ -217,33 +217,47 @@ func labelCSV(b []byte) (list []labelled, err error) {
 	}
 }
 
-// labelLines reads lines such as {"file_name": "a.png", "label": "cat"}.
-func labelLines(b []byte) (list []labelled, err error) {
-	err = eachLine(b, func(n int, doc map[string]json.RawMessage) error {
-		e := labelled{at: fmt.Sprintf("line %d", n)}
-		for _, k := range nameKeys {
-			if doc[k] != nil && json.Unmarshal(doc[k], &e.name) == nil {
-				break
-			}
+// labelDocs reads lines such as {"file_name": "a.png", "label": "cat"}, or such rows.
+func labelDocs(ext string, b []byte) (list []labelled, err error) {
+	err = eachDoc(ext, b, labelKeys, func(at, name string, doc map[string]json.RawMessage) error {
+		i := slices.IndexFunc(labelKeys, func(k string) bool { return doc[k] != nil })
+		if i < 0 {
+			return fmt.Errorf("%s: %q has no label; want file_name and label", at, name)
 		}
-		if e.name == "" {
-			return fmt.Errorf("line %d names no picture; want file_name and label", n)
+		label, err := labelValue(doc[labelKeys[i]])
+		if err != nil {
+			return fmt.Errorf("%s: the label of %q %w", at, name, err)
 		}
-		at := slices.IndexFunc(labelKeys, func(k string) bool { return doc[k] != nil })
-		if at < 0 {
-			return fmt.Errorf("line %d: %q has no label; want file_name and label", n, e.name)
-		}
-		var err error
-		if e.label, err = labelValue(doc[labelKeys[at]]); err != nil {
-			return fmt.Errorf("line %d: the label of %q %w", n, e.name, err)
-		}
-		list = append(list, e)
+		list = append(list, labelled{at, name, label})
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return list, nil
+}
+
+// eachDoc calls f with every line of a .jsonl, or row of a .parquet, the picture that it names, and where it is. Of rows f sees the
+// keys alone.
+func eachDoc(ext string, b []byte, keys []string, f func(at, name string, doc map[string]json.RawMessage) error) error {
+	where := "line"
+	each := func(n int, doc map[string]json.RawMessage) error {
+		at, name := fmt.Sprintf("%s %d", where, n), ""
+		for _, k := range nameKeys {
+			if doc[k] != nil && json.Unmarshal(doc[k], &name) == nil && name != "" {
+				break
+			}
+		}
+		if name == "" {
+			return fmt.Errorf("%s names no picture; want file_name and %s", at, keys[0])
+		}
+		return f(at, name, doc)
+	}
+	if ext == parquetExt {
+		where = "row"
+		return eachRow(b, append(slices.Clone(nameKeys), keys...), each)
+	}
+	return eachLine(b, each)
 }
 
 // eachLine calls f with every line that is not empty, a JSON document, and its number, until one is an error.

@@ -37,8 +37,8 @@ type Options struct {
 	Size   int    // height and width that pictures get
 	Fit    string // Crop, Squash or ADM; "" is Crop
 	Resize string // an imageio.ResizeKind by name; "" is pil-u8-lanczos, and ADM has its own
-	Labels string // Auto, Folders, Prefix, None or the path of a .json, .csv or .jsonl; "" is Auto
-	// Captions are where pictures have texts: Beside, or the path of a .jsonl; "" reads none.
+	Labels string // Auto, Folders, Prefix, None or the path of a .json, .csv, .jsonl or .parquet; "" is Auto
+	// Captions are where pictures have texts: Beside, or the path of a .jsonl or .parquet; "" reads none.
 	Captions string
 	Skip     int // items left out at most that cannot be used
 

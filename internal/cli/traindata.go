@@ -28,7 +28,7 @@ func (o *trainData) flags(cmd *cobra.Command) {
 	f.IntVar(&o.set.Size, "size", 32, "image-…: make them `N` pixels high and wide")
 	f.StringVar(&o.set.Fit, "fit", folder.Crop, "image-…: make them square by `F`: "+strings.Join(folder.Fits(), ", "))
 	f.StringVar(&o.set.Resize, "resize", "", "image-…: by the `WAY` of fidlab resize; default: pil-u8-lanczos")
-	f.StringVar(&o.set.Labels, "labels", folder.Auto, "image-…: take the classes from `L`: auto, folders, prefix, none, or a .json, .csv or .jsonl")
+	f.StringVar(&o.set.Labels, "labels", folder.Auto, "image-…: take the classes from `L`: auto, folders, prefix, none, or a .json, .csv, .jsonl or .parquet")
 	f.IntVar(&o.set.Skip, "skip-bad", 0, "image-…: leave out up to `N` pictures that cannot be used, and list them")
 	completes(cmd, "fit", folder.Fits()...)
 }
