@@ -212,7 +212,7 @@ func TestRefusals(t *testing.T) {
 		"the label of \"a.png\" is empty":              {map[string][]byte{"a.png": p, "l.csv": []byte("a.png,\n")}, "l.csv", Options{}},
 		"line 1 names no picture":                      {map[string][]byte{"a.png": p, "l.jsonl": []byte(`{"label":1}`)}, "l.jsonl", Options{}},
 		`line 1: "a.png" has no label`:                 {map[string][]byte{"a.png": p, "l.jsonl": []byte(`{"file":"a.png"}`)}, "l.jsonl", Options{}},
-		`want .json, .csv, .jsonl or .parquet`:                   {map[string][]byte{"a.png": p, "l.xml": []byte(`x`)}, "l.xml", Options{}},
+		`want .json, .csv, .jsonl or .parquet`:         {map[string][]byte{"a.png": p, "l.xml": []byte(`x`)}, "l.xml", Options{}},
 	} {
 		dir := write(t, c.files)
 		o := c.o
