@@ -311,7 +311,7 @@ func (r *comparison) write(a *app) error {
 
 func modelNames() []string {
 	var names []string
-	for _, m := range modelEntries {
+	for _, m := range allModels() {
 		names = append(names, strings.TrimSuffix(m.name, "FILE.json"))
 	}
 	return names

@@ -18,6 +18,9 @@ func (a *app) checkGlobals() error {
 	if a.threads > 0 {
 		cpu.SetThreads(a.threads)
 	}
+	if err := a.useAssets(); err != nil {
+		return err
+	}
 	switch kind, index, found := strings.Cut(a.device, ":"); {
 	case a.device == "auto" || a.device == "cpu" || a.device == "cuda":
 		return nil

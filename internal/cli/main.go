@@ -58,6 +58,7 @@ type app struct {
 	verbose bool
 	device  string
 	threads int
+	assets  string
 	kept    string // what an interrupted command leaves behind on purpose
 }
 

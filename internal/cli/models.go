@@ -125,14 +125,14 @@ func newModels(a *app) *cobra.Command {
 func runModels(a *app) error {
 	if a.json {
 		list := []extractorInfo{}
-		for _, m := range modelEntries {
+		for _, m := range allModels() {
 			list = append(list, extractorInfo{m.name, m.summary, m.needs, m.source})
 		}
 		return a.printJSON(list)
 	}
 	tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "NAME\tNEEDS\tWHAT\tSOURCE")
-	for _, m := range modelEntries {
+	for _, m := range allModels() {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", m.name, m.needs, m.summary, m.source)
 	}
 	return tw.Flush()
@@ -141,11 +141,11 @@ func runModels(a *app) error {
 // findModel is the entry that name means.
 func findModel(name string) (*modelEntry, error) {
 	var known []string
-	for i := range modelEntries {
-		if modelEntries[i].match(name) {
-			return &modelEntries[i], nil
+	for _, m := range allModels() {
+		if m.match(name) {
+			return &m, nil
 		}
-		known = append(known, modelEntries[i].name)
+		known = append(known, m.name)
 	}
 	return nil, unknown("model", name, known)
 }

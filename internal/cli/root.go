@@ -39,6 +39,7 @@ func newRoot(a *app) *cobra.Command {
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
 	f.StringVar(&a.device, "device", "auto", "compute on `DEVICE`: auto, cpu, cuda or cuda:N")
 	f.IntVar(&a.threads, "threads", 0, "use `N` worker threads; 0 takes all cores")
+	f.StringVar(&a.assets, "assets", "", "look for what ships with fidlab in the folder `DIR` first")
 	f.SortFlags = false
 	completes(root, "device", "auto", "cpu", "cuda")
 	root.SetOut(a.stdout)

@@ -72,15 +72,20 @@ func trainedPath(name string) (diffusion.Path, error) {
 
 // openCheckpoint opens a network that was trained here.
 func openCheckpoint(_ context.Context, a *app, o opening) (*model, error) {
-	net, saved, err := openTrained(o.model, o.net.average)
+	return openCheckpointAt(a, o, o.model)
+}
+
+// openCheckpointAt is openCheckpoint of a file that the model's name stands for.
+func openCheckpointAt(a *app, o opening, path string) (*model, error) {
+	net, saved, err := openTrained(path, o.net.average)
 	if err != nil {
 		return nil, err
 	}
-	sum, err := tensor.FileSHA256(o.model)
+	sum, err := tensor.FileSHA256(path)
 	if err != nil {
 		return nil, &inputError{err}
 	}
-	a.detail("%s: %s at step %d", o.model, saved.Job, saved.Step)
+	a.detail("%s: %s at step %d", path, saved.Job, saved.Step)
 	out := &model{
 		name: o.model, sha256: sum, den: network.Denoiser(net.Net, net.Path, net.Pred, network.Options{Batch: 32}),
 		shape: net.Shape, lo: net.Lo, hi: net.Hi, chw: true, pred: net.Pred.String(),
