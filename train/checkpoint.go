@@ -157,8 +157,12 @@ func (r *run) resume() error {
 		return err
 	}
 	defer f.Close()
-	if _, err := readSaved(f); err != nil {
+	saved, err := readSaved(f)
+	if err != nil {
 		return err
+	}
+	if saved.Exported != nil {
+		return fmt.Errorf("train: %s: it was exported, without the optimiser; a run goes on from its own checkpoint only", f.Path())
 	}
 	if err := differ(f.Path(), []byte(f.Meta[metaConfig]), r.file.config); err != nil {
 		return err

@@ -17,7 +17,8 @@ type Saved struct {
 	Config   json.RawMessage // the recipe's own
 	Settings Settings
 	Step     int
-	Version  string // of the program that wrote it
+	Version  string    // of the program that wrote it
+	Exported *Exported // of one that Export wrote, else nil
 
 	file *tensor.Safetensors
 }
@@ -47,21 +48,30 @@ func readSaved(f *tensor.Safetensors) (*Saved, error) {
 			return nil, fmt.Errorf("train: %s: %s: %w", f.Path(), name, err)
 		}
 	}
-	return &Saved{Path: f.Path(), Job: c.Job, Config: c.Config, Settings: c.Settings, Step: p.Step, Version: f.Meta[metaVersion], file: f}, nil
+	s := &Saved{Path: f.Path(), Job: c.Job, Config: c.Config, Settings: c.Settings, Step: p.Step, Version: f.Meta[metaVersion], file: f}
+	if text := f.Meta[metaExport]; text != "" {
+		s.Exported = new(Exported)
+		if err := json.Unmarshal([]byte(text), s.Exported); err != nil {
+			return nil, fmt.Errorf("train: %s: %s: %w", f.Path(), metaExport, err)
+		}
+	}
+	return s, nil
 }
 
 // Close ends the use of the file.
 func (s *Saved) Close() error { return s.file.Close() }
 
 // Load sets the parameters of one of the job's networks to its weights, or to their average of a decay that the run kept; decay 0 is the
-// weights themselves.
+// weights themselves. What is stored as float16 is widened exactly.
 func (s *Saved) Load(net *nn.Params, name string, decay float64) error {
 	own, prefix := name+".", name+"."
 	if decay != 0 {
-		if !slices.Contains(s.Settings.EMA, decay) {
-			return fmt.Errorf("train: %s has no average of decay %g; it has %v, and 0 for the weights themselves", s.Path, decay, s.Settings.EMA)
+		if !slices.Contains(s.Averages(), decay) {
+			return s.noAverage(decay)
 		}
 		prefix = average(decay) + "." + own
+	} else if x := s.Exported; x != nil && x.Average != 0 && s.hasAverage(own) {
+		return s.noAverage(0)
 	}
 	o := nn.LoadOptions{Rename: func(n string) string {
 		if rest, ok := strings.CutPrefix(n, prefix); ok && (decay == 0 || rest != "steps") {
@@ -74,4 +84,10 @@ func (s *Saved) Load(net *nn.Params, name string, decay float64) error {
 	}}
 	_, err := nn.LoadFrom(s.file, o, nn.Part{Of: net})
 	return err
+}
+
+// hasAverage tells whether the file keeps a network's average in place of its weights.
+func (s *Saved) hasAverage(own string) bool {
+	prefix := average(s.Exported.Average) + "." + own
+	return slices.ContainsFunc(s.file.Names(), func(n string) bool { return strings.HasPrefix(n, prefix) })
 }

@@ -44,10 +44,7 @@ func openTrained(name string, decay float64) (*systems.Trained, *train.Saved, er
 	}
 	defer saved.Close()
 	if decay < 0 {
-		decay = 0
-		if len(saved.Settings.EMA) > 0 {
-			decay = saved.Settings.EMA[0]
-		}
+		decay = saved.Averages()[0]
 	}
 	net, err := task.Open(gpu.CPU(), saved, decay)
 	if err != nil {

@@ -13,6 +13,35 @@ import (
 	"github.com/fidlab/fidlab/train"
 )
 
+// exported opens what the checkpoint exports as float16: its values are those of the average to half a unit of 11 bits, or
+// of the least float16.
+func exported(t *testing.T, task systems.Task, saved *train.Saved, decay float64) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "export.safetensors")
+	if _, err := saved.Export(path, train.ExportOptions{Average: decay, Half: true}); err != nil {
+		t.Fatal(err)
+	}
+	x, err := train.OpenSaved(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	want, err := task.Open(gpu.CPU(), saved, decay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := task.Open(gpu.CPU(), x, x.Averages()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range want.Net.Params().Value().F32() {
+		h := got.Net.Params().Value().F32()[i]
+		if d := math.Abs(float64(v) - float64(h)); d > math.Max(math.Abs(float64(v))*0x1p-11, 0x1p-25) {
+			t.Fatalf("value %d is %g, exported %g", i, v, h)
+		}
+	}
+}
+
 // Every task makes a job that runs, writes a checkpoint and is opened again, the network with the same weights.
 func TestTasks(t *testing.T) {
 	for _, task := range systems.Tasks() {
@@ -58,6 +87,7 @@ func TestTasks(t *testing.T) {
 					}
 				}
 			}
+			exported(t, task, saved, s.EMA[0])
 			changed := false
 			for i, v := range got.Net.Params().Value().F32() {
 				if want := job.Nets[0].Params.Value().F32()[i]; v != want {
