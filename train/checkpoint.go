@@ -141,10 +141,32 @@ func (r *run) open() error {
 	if r.log, err = openLog(dir, columns(r.job, r.phases), r.step); err != nil {
 		return err
 	}
+	if err := r.openEvents(); err != nil {
+		r.log.close()
+		return err
+	}
 	if !r.c.Resume {
 		if err := r.save(); err != nil {
 			r.log.close()
 			return err
+		}
+	}
+	return nil
+}
+
+// openEvents opens the events where they are wanted, and where the run that goes on has some. What a run that is overwritten had goes.
+func (r *run) openEvents() error {
+	r.log.now = r.now
+	old, err := eventFiles(r.c.Dir)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	if r.c.TensorBoard || r.step > 0 && len(old) > 0 {
+		return r.log.openEvents(r.c.Dir, r.step, r.pending)
+	}
+	for path := range old {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("train: %w", err)
 		}
 	}
 	return nil
@@ -263,6 +285,9 @@ func (r *run) preview(ctx context.Context) error {
 	path := filepath.Join(r.c.Dir, fmt.Sprintf("samples-%07d.png", r.step))
 	if err := imageio.WritePNG(path, img, tensor.Overwrite); err != nil {
 		r.note("step %d: %v", r.step, err)
+	}
+	if err := r.log.preview(r.step, img); err != nil {
+		r.note("step %d: %v; the events are kept until there is room", r.step, err)
 	}
 	return nil
 }

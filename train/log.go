@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
+	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/tensor"
 )
 
@@ -26,12 +28,18 @@ type row struct {
 	figures, scores []float64
 }
 
-// log is the three files of a run: log.csv and log.jsonl, functions of the run's configuration, and clock.csv.
+// log is the files of a run: log.csv and log.jsonl, functions of the run's configuration, clock.csv, and events, with the times of
+// their writing, where they are wanted.
 type log struct {
 	columns []string
 	files   []*logFile
-	before  float64 // seconds of the calls before this one
+	events  *logFile // one of files; nil where there are none
+	before  float64  // seconds of the calls before this one
+	now     func() time.Time
 }
+
+// wall is the time as events have it, in seconds since 1970.
+func (l *log) wall() float64 { return float64(l.now().UnixMicro()) / 1e6 }
 
 // logFile is a file that is appended to. What could not be written, on a full disk, stays in pending.
 type logFile struct {
@@ -66,7 +74,7 @@ func columns(job *Job, phases []phase) []string {
 
 // openLog opens the files in dir and cuts what was logged after the step from which the run goes on.
 func openLog(dir string, columns []string, step int) (*log, error) {
-	l := &log{columns: columns}
+	l := &log{columns: columns, now: time.Now}
 	if dir == "" {
 		return l, nil
 	}
@@ -198,15 +206,43 @@ func (l *log) add(r row, seconds float64) {
 		number(v)
 	}
 	for _, f := range l.files {
-		switch filepath.Base(f.path) {
-		case "log.csv":
+		switch name := filepath.Base(f.path); {
+		case f == l.events:
+			f.pending = appendScalars(f.pending, l.wall(), r.step, l.columns, cells)
+		case name == "log.csv":
 			f.pending = append(f.pending, csvLine(cells)...)
-		case "clock.csv":
+		case name == "clock.csv":
 			f.pending = append(f.pending, csvLine([]string{cells[0], strconv.FormatFloat(l.before+seconds, 'f', 3, 64)})...)
 		default:
 			f.pending = append(f.pending, jsonLine(l.columns, cells)...)
 		}
 	}
+}
+
+// openEvents opens the events besides, for a run that stands at step; again says that the step's preview is drawn again.
+func (l *log) openEvents(dir string, step int, again bool) error {
+	last := step
+	if again {
+		last--
+	}
+	f, err := openEvents(dir, step, last, l.wall())
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	l.events, l.files = f, append(l.files, f)
+	return nil
+}
+
+// preview takes a picture in where there are events, and writes them.
+func (l *log) preview(step int, img *imageio.Image) error {
+	if l.events == nil {
+		return nil
+	}
+	var err error
+	if l.events.pending, err = appendPicture(l.events.pending, l.wall(), step, img); err != nil {
+		return err
+	}
+	return l.flush()
 }
 
 // jsonLine is the cells that are not empty as one object, in the order of the columns. JSON has no infinities: they

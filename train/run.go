@@ -27,6 +27,8 @@ type Config struct {
 	// at the last step, if there are any. 0: a line of the log at the last step alone, no checkpoint on the way,
 	// a preview and an evaluation at the last step. Below 0: no preview and no evaluation at all.
 	LogEvery, SaveEvery, SampleEvery, EvalEvery int
+	// TensorBoard adds event files to Dir, with what log.csv has and the previews. A run that has some goes on writing them.
+	TensorBoard bool
 	// Version of the program, for the checkpoint.
 	Version string
 

@@ -33,6 +33,7 @@ type trainOptions struct {
 
 	overwrite                                   bool
 	logEvery, saveEvery, sampleEvery, evalEvery int
+	tensorboard                                 bool
 }
 
 func newTrain(a *app) *cobra.Command {
@@ -96,6 +97,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.IntVar(&o.saveEvery, "save-every", 0, "save every `N` steps")
 	f.IntVar(&o.sampleEvery, "sample-every", 0, "draw a preview every `N` steps and at the end; 0 draws none")
 	f.IntVar(&o.evalEvery, "eval-every", 0, "evaluate every `N` steps and at the end; 0 never does")
+	f.BoolVar(&o.tensorboard, "tensorboard", false, "also write the log and the previews for TensorBoard (tensorboard --logdir DIR)")
 	f.BoolVar(&o.resume, "resume", false, "go on from the folder's checkpoint, under its settings")
 	f.BoolVar(&o.overwrite, "overwrite", false, "begin anew where the folder has a checkpoint")
 	f.SortFlags = false
@@ -177,7 +179,8 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 func (o *trainOptions) config(t systems.Task, s train.Settings, given func(flag string) bool) (train.Config, error) {
 	c := train.Config{
 		Settings: s, Dir: o.dir, Resume: o.resume, Overwrite: o.overwrite, Budget: o.budget, Version: version,
-		LogEvery: t.LogEvery, SaveEvery: t.SaveEvery, SampleEvery: t.SampleEvery, EvalEvery: t.EvalEvery,
+		TensorBoard: o.tensorboard,
+		LogEvery:    t.LogEvery, SaveEvery: t.SaveEvery, SampleEvery: t.SampleEvery, EvalEvery: t.EvalEvery,
 	}
 	for _, e := range []struct {
 		flag     string
