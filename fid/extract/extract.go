@@ -16,7 +16,7 @@ type Options struct {
 	// Parts are what to extract in the same pass: fid.PartLogits of a classifier,
 	// fid.PartSpatial of the Inception network.
 	Parts     []string
-	Tap       string         // of the Inception network: a key of Taps, default "2048"
+	Tap       string         // of the Inception network a key of Taps, default "2048"; of others see their entries
 	Precision plan.Precision // default fp32; what this machine can't do is an error
 	Weights   string         // a weights file; "" searches, see FindInception
 	Force     bool           // take a weights file although its hash is not the published one
@@ -34,7 +34,11 @@ type Entry struct {
 	Summary string // one line
 	Source  string // where the definition comes from
 	Needs   string // what must be there to use it, e.g. a weights file; "" for nothing
-	Open    func(Options) (fid.Extractor, error)
+	// Presets are the names that Options.Preset may have, the default first; nil for those of the Inception network.
+	Presets []string
+	// CheckTap says what is wrong with a tap that is not ""; nil for the taps of the Inception network.
+	CheckTap func(tap string) error
+	Open     func(Options) (fid.Extractor, error)
 }
 
 var (
@@ -64,11 +68,17 @@ func List() []Entry {
 	return all
 }
 
+// Find returns the entry with the given name.
+func Find(name string) (Entry, bool) {
+	mu.Lock()
+	defer mu.Unlock()
+	e, ok := entries[name]
+	return e, ok
+}
+
 // Open makes the extractor with the given name.
 func Open(name string, o Options) (fid.Extractor, error) {
-	mu.Lock()
-	e, ok := entries[name]
-	mu.Unlock()
+	e, ok := Find(name)
 	if !ok {
 		var names []string
 		for _, e := range List() {

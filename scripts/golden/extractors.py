@@ -1,0 +1,103 @@
+"""Writes testdata/golden/extract: what the published code of feature extractors makes of small
+networks with weights from weightrecipe.py. Run from the repository's root, with torch,
+transformers and torchvision installed and with checkouts of facebookresearch/dinov2 and openai/CLIP:
+
+    python scripts/golden/extractors.py DINOV2 CLIP
+
+Everything is computed in float64. The files list tensors and shapes as the networks have them.
+"""
+import json
+import os
+import sys
+import tempfile
+
+os.environ["XFORMERS_DISABLED"] = "1"
+sys.path.insert(0, os.path.dirname(__file__))
+sys.path[1:1] = sys.argv[1:3]
+import torch  # noqa: E402
+import transformers  # noqa: E402
+import weightrecipe  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+OUT = "testdata/golden/extract/"
+
+
+def fill(net, salt):
+    """Gives the network its weights and returns their names and shapes."""
+    net = net.double().eval()
+    params = []
+    for name, t in net.state_dict().items():
+        if t.is_floating_point() and t.numel() > 0:
+            t.copy_(torch.from_numpy(weightrecipe.tensor(salt, name, tuple(t.shape))).double())
+            params.append([name, list(t.shape)])
+    return params
+
+
+def through_file(net, salt):
+    """fill for a network of transformers: through a file, whose names are not those in memory."""
+    with tempfile.TemporaryDirectory() as d:
+        net.save_pretrained(d)
+        path = os.path.join(d, "model.safetensors")
+        t = {k: torch.from_numpy(weightrecipe.tensor(salt, k, tuple(v.shape))) for k, v in load_file(path).items()}
+        save_file(t, path, metadata={"format": "pt"})
+        net = type(net).from_pretrained(d, dtype=torch.float64, attn_implementation="eager").eval()
+    return net, [[k, list(v.shape)] for k, v in t.items()]
+
+
+def write(name, cases):
+    with open(OUT + name, "w") as f:
+        json.dump({"torch": torch.__version__, "transformers": transformers.__version__, "cases": cases}, f, separators=(",", ":"))
+        f.write("\n")
+    print(name, os.path.getsize(OUT + name), "bytes,", len(cases), "cases")
+
+
+def rows(x):
+    return [[float(f"{v:.12g}") for v in r] for r in x.double().tolist()]
+
+
+@torch.no_grad()
+def dinov2():
+    from functools import partial
+
+    from dinov2.layers import MemEffAttention
+    from dinov2.layers import NestedTensorBlock as Block
+    from dinov2.models.vision_transformer import DinoVisionTransformer
+
+    cases = []
+    width, depth, heads, grid, patch = 32, 3, 2, 5, 14
+    for kind in ("mlp", "swiglu"):
+        for registers in (0, 4):
+            for size in (42, 70, 98):
+                net = DinoVisionTransformer(
+                    img_size=grid * patch, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=4, init_values=1.0,
+                    ffn_layer="swiglufused" if kind == "swiglu" else "mlp", block_chunks=0, num_register_tokens=registers,
+                    block_fn=partial(Block, attn_class=MemEffAttention),
+                    interpolate_antialias=registers > 0, interpolate_offset=0.0 if registers else 0.1)
+                salt = f"dinov2 {kind} {registers} "
+                params = fill(net, salt)
+                net.pos_embed.data = net.pos_embed.data.float()  # interpolated in float32 anyway
+                x = torch.from_numpy(weightrecipe.pictures(salt, 2, size)).double()
+                hidden = params[[p[0] for p in params].index(f"blocks.0.mlp.{'w3' if kind == 'swiglu' else 'fc2'}.weight")][1][1]
+                cases.append({"from": "dinov2", "width": width, "depth": depth, "heads": heads, "hidden": hidden, "swiglu": kind == "swiglu",
+                              "registers": registers, "patch": patch, "grid": grid, "size": size, "salt": salt, "params": params,
+                              "features": rows(net(x))})
+    size = grid * patch  # no interpolation: transformers has another rule
+    for kind in ("mlp", "swiglu"):
+        for registers in (0, 4):
+            c = dict(hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, mlp_ratio=4, image_size=size, patch_size=patch,
+                     use_swiglu_ffn=kind == "swiglu", attn_implementation="eager")
+            net = (transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(num_register_tokens=registers, **c)) if registers
+                   else transformers.Dinov2Model(transformers.Dinov2Config(**c)))
+            salt = f"hf dinov2 {kind} {registers} "
+            net, params = through_file(net, salt)
+            x = torch.from_numpy(weightrecipe.pictures(salt, 2, size)).double()
+            hidden = [s for n, s in params if n.endswith("encoder.layer.0.mlp." + ("weights_out" if kind == "swiglu" else "fc2") + ".weight")][0][1]
+            cases.append({"from": "transformers", "width": width, "depth": depth, "heads": heads, "hidden": hidden, "swiglu": kind == "swiglu",
+                          "registers": registers, "patch": patch, "grid": grid, "size": size, "salt": salt, "params": params,
+                          "features": rows(net(x).last_hidden_state[:, 0])})
+    write("dinov2.json", cases)
+
+
+if __name__ == "__main__":
+    os.makedirs(OUT, exist_ok=True)
+    dinov2()
