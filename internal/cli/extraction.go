@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ type extraction struct {
 func (x *extraction) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them); default: mnist for mnist:*, else inception")
-	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception")
+	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception; other networks have their own, see fidlab extractors")
 	f.StringVar(&x.weights, "weights", "", "take the network's weights from `FILE` (default: searched, see fidlab weights list)")
 	f.StringVar(&x.precision, "precision", "fp32", "compute the network in `P`: fp32, bf16 or bf16x3")
 	f.IntVar(&x.batch, "batch", 0, "hand `N` images at a time to a worker; the features do not depend on it")
@@ -41,7 +42,7 @@ func (x *extraction) flags(cmd *cobra.Command) {
 	f.BoolVar(&x.skipBad, "skip-bad", false, "leave out images that cannot be read, and list them")
 	f.BoolVar(&x.force, "force", false, "accept what would be refused: weights of an unknown hash, sets not made alike")
 	completes(cmd, "features", extractorNames()...)
-	completes(cmd, "preset", presetNames()...)
+	completes(cmd, "preset", allPresets()...)
 	completes(cmd, "precision", precisionNames()...)
 }
 
@@ -71,13 +72,26 @@ func presetNames() []string {
 	return names
 }
 
+// allPresets are those of every network, each once.
+func allPresets() []string {
+	names := presetNames()
+	for _, e := range extract.List() {
+		for _, p := range e.Presets {
+			if !slices.Contains(names, p) {
+				names = append(names, p)
+			}
+		}
+	}
+	return names
+}
+
 // check refuses values that no extractor has.
 func (x *extraction) check() error {
 	if x.batch < 0 || x.max < 0 {
 		return usagef("--batch %d, --max-n %d: want 0 or more", x.batch, x.max)
 	}
-	if x.preset != "" && x.preset != "native" && !slices.Contains(presetNames(), x.preset) {
-		return unknown("preset", x.preset, append(presetNames(), "native"))
+	if x.preset != "" && x.preset != "native" && !slices.Contains(allPresets(), x.preset) {
+		return unknown("preset", x.preset, append(allPresets(), "native"))
 	}
 	if _, err := precisionOf(x.precision); err != nil {
 		return err
@@ -86,16 +100,23 @@ func (x *extraction) check() error {
 		return nil
 	}
 	name, tap, _ := strings.Cut(x.features, ":")
-	names := extractorNames()
-	if !slices.Contains(names, name) {
-		return unknown("extractor", name, names)
+	e, ok := extract.Find(name)
+	if !ok {
+		return unknown("extractor", name, extractorNames())
 	}
-	var taps []string
-	for t := range extract.Taps {
-		taps = append(taps, t)
+	if e.Presets != nil && x.preset != "" && x.preset != "native" && !slices.Contains(e.Presets, x.preset) {
+		return unknown("preset of "+name, x.preset, append(slices.Clone(e.Presets), "native"))
 	}
-	if tap != "" && !slices.Contains(taps, tap) {
-		return unknown("tap", tap, taps)
+	switch {
+	case tap == "":
+	case e.CheckTap != nil:
+		if err := e.CheckTap(tap); err != nil {
+			return usagef("--features %s: %w", x.features, err)
+		}
+	default:
+		if _, ok := extract.Taps[tap]; !ok {
+			return unknown("tap", tap, slices.Collect(maps.Keys(extract.Taps)))
+		}
 	}
 	return nil
 }
@@ -134,6 +155,12 @@ func (x *extraction) choose(ins ...*input) (why string) {
 	return ", the default for images"
 }
 
+// heavy tells whether the extractor is a network that takes its time.
+func (x *extraction) heavy() bool {
+	name, _, _ := strings.Cut(x.features, ":")
+	return needsFile(name) || x.network()
+}
+
 // network tells whether the extractor is the Inception network, with whatever weights.
 func (x *extraction) network() bool {
 	name, _, _ := strings.Cut(x.features, ":")
@@ -161,14 +188,20 @@ func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.
 	e, err := extract.Open(name, o)
 	switch {
 	case err == nil:
-		if x.network() {
-			debug.FreeOSMemory() // copies of 95 MB of weights have served
+		if x.heavy() {
+			debug.FreeOSMemory() // copies of the weights have served
 		}
 		return e, nil
-	case name == "inception":
+	case needsFile(name):
 		return nil, &inputError{err} // its weights: missing, damaged or not the published ones
 	}
 	return nil, usagef("%w", err)
+}
+
+// needsFile tells whether an extractor reads weights from a file.
+func needsFile(name string) bool {
+	e, _ := extract.Find(name)
+	return e.Needs != ""
 }
 
 // firstImage decodes the first picture of a source that can be read twice.

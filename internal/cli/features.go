@@ -97,7 +97,7 @@ func (a *app) openExtractor(ctx context.Context, x *extraction, why string, src 
 	}
 	info := e.Info()
 	a.say("features: %s, preset %s, %s on %s with %d threads%s", info.Name, info.Preset, info.Precision, device, cpu.Workers(), why)
-	if flavour != "native" && x.network() {
+	if flavour != "native" && x.heavy() {
 		a.say("this binary is pure Go, in which the network is slow; make build builds the fast one")
 	}
 	return e, nil

@@ -126,7 +126,7 @@ func runModels(a *app) error {
 	if a.json {
 		list := []extractorInfo{}
 		for _, m := range allModels() {
-			list = append(list, extractorInfo{m.name, m.summary, m.needs, m.source})
+			list = append(list, extractorInfo{Name: m.name, Summary: m.summary, Needs: m.needs, Source: m.source})
 		}
 		return a.printJSON(list)
 	}
