@@ -45,6 +45,8 @@ generate: ## write the generated files anew
 	CGO_ENABLED=0 $(GO) run ./scripts/samplerdoc > docs/SAMPLERS.md
 	CGO_ENABLED=0 $(GO) run ./scripts/systemsdoc > docs/SYSTEMS.md
 	CGO_ENABLED=0 $(GO) run ./scripts/systemsdoc -pages
+	CGO_ENABLED=0 $(GO) run ./scripts/modelsdoc > docs/models.md
+	CGO_ENABLED=0 $(GO) run ./scripts/modelsdoc -curves
 
 lint: ## golangci-lint with .golangci.yml (its first build takes minutes)
 	$(TOOL) golangci-lint run ./...

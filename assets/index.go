@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,26 +80,6 @@ type Data struct {
 	SHA256 string `json:"sha256,omitempty"` // of shapes, values and labels
 }
 
-// Figure is something measured. What does not apply is empty.
-type Figure struct {
-	Name     string      `json:"name"` // "fid", "accuracy"
-	Value    float64     `json:"value"`
-	Interval *[2]float64 `json:"interval,omitempty"`
-	Level    float64     `json:"level,omitempty"` // of the interval
-	Floor    *float64    `json:"floor,omitempty"` // the same of as many real pictures
-	N        int         `json:"n,omitempty"`     // pictures, or items
-	Against  string      `json:"against,omitempty"`
-	// The encoder that a distance is measured with.
-	Encoder       string `json:"encoder,omitempty"`
-	EncoderSHA256 string `json:"encoder_sha256,omitempty"`
-	// How pictures were drawn.
-	Sampler  string `json:"sampler,omitempty"`
-	Steps    int    `json:"steps,omitempty"`
-	Guidance string `json:"guidance,omitempty"`
-	Seed     uint64 `json:"seed,omitempty"`
-	Note     string `json:"note,omitempty"`
-}
-
 // shipped is the program's own index. The tests read it too: one that cannot be read is a broken build.
 var shipped = sync.OnceValue(func() *Index {
 	x, err := parse("index.json (built in)", indexFile)
@@ -133,6 +112,9 @@ func (x *Index) Names() []string {
 	}
 	return out
 }
+
+// NewIndex is an empty index.
+func NewIndex() *Index { return &Index{Schema: schema, Entries: []Entry{}} }
 
 // Put adds an entry, or replaces the one of its name.
 func (x *Index) Put(e Entry) {
@@ -193,6 +175,9 @@ func parse(path string, text []byte) (*Index, error) {
 // names are what a shell and a file system leave as it is.
 var names = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 
+// ValidName tells whether an entry may have that name.
+func ValidName(name string) bool { return names.MatchString(name) }
+
 func (x *Index) check() error {
 	if x.Schema != schema {
 		return fmt.Errorf("schema %d, want %d", x.Schema, schema)
@@ -211,7 +196,7 @@ func (x *Index) check() error {
 func (e *Entry) check() error {
 	sum, err := hex.DecodeString(e.SHA256)
 	switch {
-	case !names.MatchString(e.Name):
+	case !ValidName(e.Name):
 		return errors.New("want a name of small letters, digits and -")
 	case !slices.Contains(Kinds(), e.Kind):
 		return fmt.Errorf("kind %q, want one of %v", e.Kind, Kinds())
@@ -227,11 +212,8 @@ func (e *Entry) check() error {
 		return fmt.Errorf("file %q, want a place in the repository", e.File)
 	}
 	for _, f := range e.Figures {
-		if f.Name == "" || math.IsNaN(f.Value) || math.IsInf(f.Value, 0) {
-			return fmt.Errorf("figure %q is %v, want a name and a finite value", f.Name, f.Value)
-		}
-		if v := f.Interval; v != nil && !(v[0] <= v[1] && f.Level > 0 && f.Level < 1) {
-			return fmt.Errorf("figure %s: interval %v of level %g, want its ends in order and a level between 0 and 1", f.Name, *v, f.Level)
+		if err := f.Check(); err != nil {
+			return err
 		}
 	}
 	return nil

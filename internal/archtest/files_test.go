@@ -117,6 +117,7 @@ var generated = []struct {
 	{"docs/cli.md", []string{"go", "run", "./scripts/clidoc"}},
 	{"docs/SAMPLERS.md", []string{"go", "run", "./scripts/samplerdoc"}},
 	{"docs/SYSTEMS.md", []string{"go", "run", "./scripts/systemsdoc"}},
+	{"docs/models.md", []string{"go", "run", "./scripts/modelsdoc"}},
 }
 
 // TestGenerated: what is committed is what the generator prints today.
@@ -142,12 +143,14 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// TestSystemPages: the results in the systems' pages are those of their records.
-func TestSystemPages(t *testing.T) {
-	cmd := exec.Command("go", "run", "./scripts/systemsdoc", "-check")
-	cmd.Dir = root(t)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+// TestPages: the results in the systems' pages are those of their records, the curves of models those of the files.
+func TestPages(t *testing.T) {
+	for _, generator := range []string{"./scripts/systemsdoc", "./scripts/modelsdoc"} {
+		cmd := exec.Command("go", "run", generator, "-check")
+		cmd.Dir = root(t)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", generator, err, out)
+		}
 	}
 }

@@ -2,12 +2,8 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
-
-	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -109,33 +105,6 @@ var modelEntries = []modelEntry{
 		match:   isCheckpoint,
 		open:    openCheckpoint,
 	},
-}
-
-func newModels(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "models",
-		Short:   "List the models that can be sampled",
-		Long:    "List what --model of fidlab sample names: the model, what it needs, what it is,\nand where it is from.",
-		Example: "  fidlab models\n  fidlab sample --model mnist-gmm -n 16 -o digits/",
-		Args:    nargs("no arguments", 0, 0),
-		RunE:    func(*cobra.Command, []string) error { return runModels(a) },
-	}
-}
-
-func runModels(a *app) error {
-	if a.json {
-		list := []extractorInfo{}
-		for _, m := range allModels() {
-			list = append(list, extractorInfo{Name: m.name, Summary: m.summary, Needs: m.needs, Source: m.source})
-		}
-		return a.printJSON(list)
-	}
-	tw := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "NAME\tNEEDS\tWHAT\tSOURCE")
-	for _, m := range allModels() {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", m.name, m.needs, m.summary, m.source)
-	}
-	return tw.Flush()
 }
 
 // findModel is the entry that name means.

@@ -2,10 +2,15 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/fidlab/fidlab/assets"
 	"github.com/fidlab/fidlab/diffusion"
+	"github.com/fidlab/fidlab/fid/extract"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
 )
 
 // useAssets tells package assets where to look. A folder of --assets must be one, whether it is needed or not.
@@ -59,4 +64,44 @@ func findAsset(name string) (string, error) {
 		return "", &inputError{err}
 	}
 	return path, nil
+}
+
+// openAnySaved opens a checkpoint of any task, also of one that draws nothing; the caller closes it.
+func openAnySaved(path string) (*train.Saved, systems.Task, error) {
+	saved, err := train.OpenSaved(path)
+	if err != nil {
+		return nil, systems.Task{}, err
+	}
+	task, ok := systems.FindTask(saved.Job)
+	if !ok {
+		saved.Close() // was only read
+		return nil, task, fmt.Errorf("%s: it is of %s, which this program does not know; fidlab train --list names what it does", path, saved.Job)
+	}
+	return saved, task, nil
+}
+
+// opens tells why the network of a checkpoint cannot be made; one that draws nothing is not made.
+func opens(task systems.Task, path string) error {
+	if task.Open == nil {
+		return nil
+	}
+	s, err := train.OpenSaved(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, err = task.Open(gpu.CPU(), s, s.Averages()[0])
+	return err
+}
+
+// checkBuiltIn compares the hash of an encoder that is part of the program.
+func checkBuiltIn(e assets.Entry) error {
+	x, err := extract.Open(e.Name, extract.Options{})
+	if err != nil {
+		return err
+	}
+	if got := x.Info().SHA256; got != e.SHA256 {
+		return fmt.Errorf("assets: %s: SHA-256 %s is built in, the index has %s; run the program of one commit", e.Name, got, e.SHA256)
+	}
+	return nil
 }

@@ -237,6 +237,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 			return inputf("--resume: %s has no checkpoint to go on from; leave --resume out to begin", o.dir)
 		case err != nil:
 			return &inputError{err}
+		case saved.Exported != nil:
+			saved.Close() // was only read
+			return inputf("--resume: %s was exported, without the optimiser; a run goes on from its own checkpoint only", saved.Path)
 		}
 		base = saved.Settings
 		o.own.follow(saved, flags.Changed)
