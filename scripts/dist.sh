@@ -15,6 +15,8 @@ pack() { # os arch cgo tags
 	[ "$3" = 1 ] && ext=" -extldflags '-static-libgcc -static-libstdc++'"
 	CGO_ENABLED=$3 GOOS=$1 GOARCH=$2 go build -trimpath -tags "$4" -ldflags "$ld$ext" -o "dist/$name/$exe" ./cmd/fidlab
 	cp LICENSE README.md CHANGELOG.md "dist/$name/"
+	mkdir "dist/$name/assets" # where the program looks first
+	cp assets/index.json assets/*.safetensors "dist/$name/assets/"
 	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -C dist -cf - "$name" | gzip -n9 >"dist/$name.tar.gz"
 	rm -r "dist/$name"
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fidlab/fidlab/assets"
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/data/mnist"
 	"github.com/fidlab/fidlab/fid/extract"
@@ -112,6 +113,18 @@ func (a *app) dataFacts() section {
 	} else {
 		s.Facts = append(s.Facts, fact{Name: "inception", Value: "no weights found", Advice: err.Error()})
 	}
+	there, missing := 0, ""
+	for _, e := range assets.List() {
+		if e.BuiltIn {
+			continue
+		}
+		if _, err := assets.Default().Locate(e.Name); err == nil {
+			there++
+		} else if missing == "" {
+			missing = err.Error()
+		}
+	}
+	s.Facts = append(s.Facts, fact{Name: "models", Value: fmt.Sprintf("%d that ship are here (fidlab models check loads them)", there), Advice: missing})
 	if dir, err := extract.CacheDir(a.env.Getenv); err == nil {
 		s.Facts = append(s.Facts, fact{Name: "cache", Value: dir})
 	} else {

@@ -60,7 +60,7 @@ type shippedInfo struct {
 func runModels(a *app) error {
 	var list modelsList
 	for _, m := range allModels() {
-		list.Models = append(list.Models, extractorInfo{m.name, m.summary, m.needs, m.source})
+		list.Models = append(list.Models, extractorInfo{Name: m.name, Summary: m.summary, Needs: m.needs, Source: m.source})
 	}
 	for _, e := range assets.List() {
 		list.Ships = append(list.Ships, located(e))
