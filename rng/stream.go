@@ -24,6 +24,7 @@ const (
 	Probe   // directions that estimate a trace
 	Bridge  // path of noise over levels, see Brownian
 	Noising // noise of a training example
+	Shift   // how far a training picture is moved
 )
 
 // maxImage bounds the image index of ForImage; the purpose takes the bits above.

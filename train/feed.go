@@ -61,14 +61,7 @@ type Feed struct {
 	x      *gpu.Tensor // [batch, shape...]
 	cpu    []float32
 	labels []int32
-	orders [2]order
-}
-
-// order is the order of an epoch.
-type order struct {
-	known       bool
-	seed, epoch uint64
-	at          []int
+	order  *Order
 }
 
 // NewFeed makes a Feed whose batches are tensors of dev, of a float dtype. It panics where there are no whole examples.
@@ -77,7 +70,7 @@ func NewFeed(e *Examples, dev *gpu.Device, dt gpu.DType, batch int) *Feed {
 	if n < 1 || len(e.X) != n*e.size() || e.Labels != nil && len(e.Labels) != n {
 		panic(fmt.Sprintf("train: NewFeed: %d values and %d labels for examples of shape %v; want whole examples, at least one, with a label each or none", len(e.X), len(e.Labels), e.Shape))
 	}
-	f := &Feed{e: e, x: dev.New(dt, append([]int{batch}, e.Shape...)...), labels: make([]int32, batch)}
+	f := &Feed{e: e, x: dev.New(dt, append([]int{batch}, e.Shape...)...), labels: make([]int32, batch), order: NewOrder(n)}
 	if f.cpu = f.x.F32(); f.cpu == nil {
 		f.cpu = make([]float32, f.x.Len())
 	}
@@ -86,13 +79,12 @@ func NewFeed(e *Examples, dev *gpu.Device, dt gpu.DType, batch int) *Feed {
 
 // Next is the examples of a batch, and their labels, nil where there are none; they are valid until the next call.
 func (f *Feed) Next(b *Batch) (x *gpu.Tensor, labels []int32) {
-	size, n := f.e.size(), uint64(f.e.Len())
+	size := f.e.size()
 	if b.Size != len(f.labels) {
 		panic(fmt.Sprintf("train: Feed: a batch of %d examples, it was made for %d", b.Size, len(f.labels)))
 	}
 	for i := range f.labels {
-		k := b.First + uint64(i)
-		at := f.order(b.Seeds.Data, k/n)[k%n]
+		at := f.order.At(b.Seeds.Data, b.First+uint64(i))
 		copy(f.cpu[i*size:(i+1)*size], f.e.X[at*size:])
 		if f.e.Labels != nil {
 			f.labels[i] = f.e.Labels[at]
@@ -107,24 +99,46 @@ func (f *Feed) Next(b *Batch) (x *gpu.Tensor, labels []int32) {
 	return f.x, f.labels
 }
 
-// order is that of an epoch. A batch has examples of two epochs at most where there are as many examples as
-// it has; neighbouring epochs have places of their own.
-func (f *Feed) order(seed, epoch uint64) []int {
-	o := &f.orders[epoch%2]
-	if o.known && o.seed == seed && o.epoch == epoch {
-		return o.at
+// Order is which example of n is number k of a run: all of them once an epoch, each epoch in an order of its own,
+// a function of the seed and k alone.
+type Order struct {
+	n      uint64
+	epochs [2]epoch
+}
+
+// epoch is the order of an epoch.
+type epoch struct {
+	known        bool
+	seed, number uint64
+	at           []int
+}
+
+// NewOrder is the order of n examples. It panics where there are none.
+func NewOrder(n int) *Order {
+	if n < 1 {
+		panic(fmt.Sprintf("train: NewOrder: %d examples, want at least one", n))
 	}
-	if o.at == nil {
-		o.at = make([]int, f.e.Len())
+	return &Order{n: uint64(n)}
+}
+
+// At is the number among the examples, from 0 on, of example k of a run under the data's seed. A batch has examples of
+// two epochs at most where there are as many examples as it has; neighbouring epochs are kept both.
+func (o *Order) At(seed, k uint64) int {
+	number := k / o.n
+	e := &o.epochs[number%2]
+	if !e.known || e.seed != seed || e.number != number {
+		if e.at == nil {
+			e.at = make([]int, o.n)
+		}
+		for i := range e.at {
+			e.at[i] = i
+		}
+		s := rng.ForImage(seed, number, rng.Order)
+		for i := len(e.at) - 1; i > 0; i-- {
+			j := s.Intn(i + 1)
+			e.at[i], e.at[j] = e.at[j], e.at[i]
+		}
+		e.known, e.seed, e.number = true, seed, number
 	}
-	for i := range o.at {
-		o.at[i] = i
-	}
-	s := rng.ForImage(seed, epoch, rng.Order)
-	for i := len(o.at) - 1; i > 0; i-- {
-		j := s.Intn(i + 1)
-		o.at[i], o.at[j] = o.at[j], o.at[i]
-	}
-	o.known, o.seed, o.epoch = true, seed, epoch
-	return o.at
+	return e.at[k%o.n]
 }
