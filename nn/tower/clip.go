@@ -13,7 +13,8 @@ import (
 // CLIPConfig describes the pair of an image tower and a text tower.
 type CLIPConfig struct {
 	Vision ViTConfig
-	Conv   *ConvConfig // in Vision's place, where it is not nil
+	Conv   *ConvConfig  `json:",omitempty"` // in Vision's place, where it is not nil
+	Plain  *PlainConfig `json:",omitempty"` // likewise
 	Text   TextConfig
 	Embed  int // width of the space of both
 }
@@ -26,8 +27,13 @@ func (c CLIPConfig) Check() error {
 	if err := c.Text.Check(); err != nil {
 		return fmt.Errorf("%w (Text)", err)
 	}
-	if c.Conv != nil {
+	switch {
+	case c.Conv != nil && c.Plain != nil:
+		return fmt.Errorf("tower: Conv and Plain, want one image tower")
+	case c.Conv != nil:
 		return c.Conv.Check()
+	case c.Plain != nil:
+		return c.Plain.Check()
 	}
 	if err := c.Vision.Check(); err != nil {
 		return fmt.Errorf("%w (Vision)", err)
@@ -56,10 +62,13 @@ func NewCLIP(s nn.Scope, c CLIPConfig) *CLIP {
 		panic(err.Error())
 	}
 	m := &CLIP{Config: c, prefix: s.Name(""), params: s.Params()}
-	if c.Conv != nil {
-		m.Image = NewConv(s.At("vision_model"), *c.Conv)
-	} else {
-		m.Image = NewViT(s.At("vision_model"), c.Vision)
+	switch at := s.At("vision_model"); {
+	case c.Conv != nil:
+		m.Image = NewConv(at, *c.Conv)
+	case c.Plain != nil:
+		m.Image = NewPlain(at, *c.Plain)
+	default:
+		m.Image = NewViT(at, c.Vision)
 	}
 	m.Text = NewText(s.At("text_model"), c.Text)
 	m.ToImage = nn.NewLinearNoBias(s.At("visual_projection"), m.Image.Width(), c.Embed)

@@ -29,6 +29,13 @@ func convPair() tower.CLIPConfig {
 	return c
 }
 
+// plainPair has the network of plain layers there.
+func plainPair() tower.CLIPConfig {
+	c := small()
+	c.Plain = &tower.PlainConfig{Widths: []int{4, 8}, Steps: []int{2, 1}, Groups: 2, Out: 6}
+	return c
+}
+
 func pictures(dt gpu.DType, n int) *gpu.Tensor {
 	return gpu.CPU().FromAs(dt, oracle.Normal(11, n*3*64), n, 3, 8, 8)
 }
@@ -51,7 +58,7 @@ func made(t testing.TB, c tower.CLIPConfig, dt gpu.DType) (*nn.Params, *tower.CL
 }
 
 func TestPairsOfTowers(t *testing.T) {
-	for name, c := range map[string]tower.CLIPConfig{"vit": small(), "conv": convPair()} {
+	for name, c := range map[string]tower.CLIPConfig{"vit": small(), "conv": convPair(), "plain": plainPair()} {
 		net, m := made(t, c, gpu.Float64)
 		t.Run(name, func(t *testing.T) {
 			network.Directions(t, net, 4, 1e-6, func(tape *nn.Tape) *nn.Var {
@@ -59,7 +66,7 @@ func TestPairsOfTowers(t *testing.T) {
 			})
 			tape := nn.NewTape(gpu.CPU(), gpu.Float64)
 			tokens, pooled := m.Image.Forward(tape.Input(pictures(gpu.Float64, 3)))
-			want := map[string][2][]int{"vit": {{3, 5, 16}, {3, 16}}, "conv": {{3, 16, 8}, {3, 8}}}[name]
+			want := map[string][2][]int{"vit": {{3, 5, 16}, {3, 16}}, "conv": {{3, 16, 8}, {3, 8}}, "plain": {{3, 16, 8}, {3, 6}}}[name]
 			if !slices.Equal(tokens.Shape(), want[0]) || !slices.Equal(pooled.Shape(), want[1]) {
 				t.Errorf("tokens %v and a vector %v, want %v", tokens.Shape(), pooled.Shape(), want)
 			}
@@ -79,7 +86,7 @@ func TestPairsOfTowers(t *testing.T) {
 
 // The vectors of a picture and of a text depend on nothing beside them and nothing after the end.
 func TestVectorsOfTheirOwn(t *testing.T) {
-	for _, c := range []tower.CLIPConfig{small(), convPair()} {
+	for _, c := range []tower.CLIPConfig{small(), convPair(), plainPair()} {
 		_, m := made(t, c, gpu.Float64)
 		tape := nn.NewTape(gpu.CPU(), gpu.Float64)
 		all := floats(m.ImageEmbedding(tape.Input(pictures(gpu.Float64, 3))).Value())
@@ -114,13 +121,15 @@ func TestVectorsOfTheirOwn(t *testing.T) {
 
 // The results of blocks and levels can be looked at and replaced.
 func TestTapsOfTowers(t *testing.T) {
-	for _, c := range []tower.CLIPConfig{small(), convPair()} {
+	for _, c := range []tower.CLIPConfig{small(), convPair(), plainPair()} {
 		_, m := made(t, c, gpu.Float32)
 		var taps []string
 		switch i := m.Image.(type) {
 		case *tower.ViT:
 			taps = i.Body.Taps()
 		case *tower.Conv:
+			taps = i.Taps()
+		case *tower.Plain:
 			taps = i.Taps()
 		}
 		taps = append(slices.Clone(taps), m.Text.Body.Taps()...)
