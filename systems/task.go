@@ -22,14 +22,20 @@ type Task struct {
 	Settings train.Settings
 	// Every so many steps, by default: a line of the log, a checkpoint, a preview, an evaluation.
 	LogEvery, SaveEvery, SampleEvery, EvalEvery int
-	// Make makes the job; it reads the data and starts the weights. A task has it or MakeFrom.
+	// Make makes the job; it reads the data and starts the weights. A task has it, MakeFrom or MakeOn.
 	Make func(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error)
 	// MakeFrom is Make of a task that learns a set which the user brings.
 	MakeFrom func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error)
-	// Path is the path that a checkpoint's network was trained on.
+	// MakeOn is Make of a task whose network stands on that of the task On: base is a checkpoint of that one, or of a run of the task
+	// itself, which keeps what it stands on.
+	MakeOn func(ctx context.Context, dev *gpu.Device, s train.Settings, base *train.Saved) (*train.Job, error)
+	On     string
+	// Path is the path that a checkpoint's network was trained on; nil with Open where it draws no pictures.
 	Path func(s *train.Saved) (diffusion.Path, error)
 	// Open makes the network of a checkpoint of the job, with its weights or their average of a decay (see train.Saved.Load).
 	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
+	// Grid is the rule by which its samplers place their levels, where none is asked for; "": the path's usual one.
+	Grid string
 }
 
 // Trained is a network that draws pictures.
@@ -41,13 +47,22 @@ type Trained struct {
 	Lo, Hi float64 // the values of black and white
 	// Names of the classes; nil where they are numbers alone.
 	Names []string
+	// Prompt is what the network is told of captions, [n, ...] by name; of the empty caption it is what stands for none. It says
+	// which word it does not know. nil: the network takes no captions.
+	Prompt func(captions []string) (map[string]*gpu.Tensor, error)
 }
 
 var tasks = map[string]Task{}
 
 // RegisterTask adds a task. It panics when the name is taken.
 func RegisterTask(t Task) {
-	if _, ok := tasks[t.Name]; ok || t.Name == "" || (t.Make == nil) == (t.MakeFrom == nil) || t.Path == nil || t.Open == nil {
+	made := 0
+	for _, has := range []bool{t.Make != nil, t.MakeFrom != nil, t.MakeOn != nil && t.On != ""} {
+		if has {
+			made++
+		}
+	}
+	if _, ok := tasks[t.Name]; ok || t.Name == "" || made != 1 || (t.Path == nil) != (t.Open == nil) {
 		panic("systems: RegisterTask: " + t.Name + " is registered twice, or lacks its name or functions")
 	}
 	tasks[t.Name] = t

@@ -17,7 +17,10 @@ import (
 )
 
 // trainData is the set that the user brings to train on.
-type trainData struct{ set folder.Options }
+type trainData struct {
+	set folder.Options
+	on  trainOn
+}
 
 // dataFlags are those that say which set it is and how it is read.
 var dataFlags = []string{"data", "size", "fit", "resize", "labels", "skip-bad"}
@@ -30,11 +33,15 @@ func (o *trainData) flags(cmd *cobra.Command) {
 	f.StringVar(&o.set.Resize, "resize", "", "image-…: by the `WAY` of fidlab resize; default: pil-u8-lanczos")
 	f.StringVar(&o.set.Labels, "labels", folder.Auto, "image-…: take the classes from `L`: auto, folders, prefix, none, or a .json, .csv, .jsonl or .parquet")
 	f.IntVar(&o.set.Skip, "skip-bad", 0, "image-…: leave out up to `N` pictures that cannot be used, and list them")
+	o.on.flags(f)
 	completes(cmd, "fit", folder.Fits()...)
 }
 
 // check refuses a set for a task that has its own, and a task without one.
 func (o *trainData) check(t systems.Task, given func(flag string) bool) error {
+	if err := o.on.check(t, given); err != nil {
+		return err
+	}
 	if t.MakeFrom != nil {
 		if o.set.Input == "" {
 			return usagef("%s learns pictures that you bring; give --data with a folder or an archive of them", t.Name)
@@ -51,6 +58,7 @@ func (o *trainData) check(t systems.Task, given func(flag string) bool) error {
 
 // follow takes from a checkpoint how pictures were made one size, as far as it is not said anew.
 func (o *trainData) follow(s *train.Saved, given func(flag string) bool) {
+	o.on.resumed = s.Path
 	var c struct {
 		Data struct {
 			Size        int
@@ -73,7 +81,15 @@ func (o *trainData) follow(s *train.Saved, given func(flag string) bool) {
 
 // job reads the set, where the task wants one, and makes the job.
 func (o *trainData) job(ctx context.Context, a *app, t systems.Task, dev *gpu.Device, s train.Settings) (*train.Job, error) {
-	if t.MakeFrom == nil {
+	switch {
+	case t.MakeOn != nil:
+		base, err := o.on.open(t)
+		if err != nil {
+			return nil, err
+		}
+		defer base.Close()
+		return t.MakeOn(ctx, dev, s, base)
+	case t.MakeFrom == nil:
 		return t.Make(ctx, dev, s)
 	}
 	o.set.Stdin = a.env.Stdin

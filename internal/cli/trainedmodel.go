@@ -33,6 +33,10 @@ func openSaved(name string) (*train.Saved, systems.Task, error) {
 		saved.Close() // was only read
 		return nil, task, inputf("model %s: it is of %s, which this program does not know; fidlab train --list names what it does", name, saved.Job)
 	}
+	if task.Open == nil {
+		saved.Close() // likewise
+		return nil, task, inputf("model %s: it is of %s, which draws no pictures", name, saved.Job)
+	}
 	return saved, task, nil
 }
 

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
+)
+
+// trainOn is the trained network that another one stands on.
+type trainOn struct {
+	path    string
+	resumed string // the checkpoint of the run that is resumed, which keeps what it stands on
+}
+
+func (o *trainOn) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.path, "on", "", "shapes-base…: stand on the text tower of the checkpoint `F`; default: runs/tiny-clip/checkpoint.safetensors")
+}
+
+// check refuses a network to stand on for a task that stands on none.
+func (o *trainOn) check(t systems.Task, given func(flag string) bool) error {
+	switch {
+	case t.MakeOn == nil && given("on"):
+		return usagef("--on: %s stands on no other network", t.Name)
+	case given("on") && o.path == "":
+		return usagef("--on: want a checkpoint of %s", t.On)
+	}
+	return nil
+}
+
+// open opens the checkpoint; the caller closes it.
+func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
+	path := o.path
+	switch {
+	case path != "":
+	case o.resumed != "":
+		path = o.resumed
+	default:
+		path = filepath.Join("runs", t.On, train.CheckpointName)
+	}
+	s, err := train.OpenSaved(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, inputf("%s stands on a trained %s, and there is no %s; fidlab train %s makes one, --on says where it is", t.Name, t.On, path, t.On)
+	case err != nil:
+		return nil, &inputError{err}
+	}
+	return s, nil
+}
