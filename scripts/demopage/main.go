@@ -1,7 +1,8 @@
-// Command demopage makes one page, and a table on standard output, of several
-// results of fidlab fid --json and of contact sheets. scripts/demo.sh calls it:
+// Command demopage makes one page, and tables on standard output, of several
+// results of fidlab fid --json, of fidlab data check --json, and of contact
+// sheets. scripts/demo.sh calls it:
 //
-//	go run ./scripts/demopage -o page.html 'label=result.json'... 'label=sheet.png'...
+//	go run ./scripts/demopage -o page.html 'label=result.json'... 'label=check.json'... 'label=sheet.png'...
 //
 // The first result is the floor that the others are seen against.
 package main
@@ -53,6 +54,19 @@ func (r *result) interval() (lo, hi float64) {
 	return r.Metrics.FID.CI[0], r.Metrics.FID.CI[1]
 }
 
+// check is what is used of the JSON of fidlab data check on scenes that were drawn by captions.
+type check struct {
+	label  string
+	N      int `json:"n"`
+	Counts []struct {
+		Name string  `json:"name"`
+		Hits int     `json:"hits"`
+		Of   int     `json:"of"`
+		Low  float64 `json:"low"`
+		High float64 `json:"high"`
+	} `json:"counts"`
+}
+
 type sheet struct {
 	label string
 	png   []byte
@@ -69,6 +83,7 @@ func main() {
 
 func run(out string, args []string) error {
 	var results []result
+	var checks []check
 	var sheets []sheet
 	for _, arg := range args {
 		label, path, ok := strings.Cut(arg, "=")
@@ -83,11 +98,25 @@ func run(out string, args []string) error {
 			sheets = append(sheets, sheet{label, b})
 			continue
 		}
+		c := check{label: label}
+		var kind struct {
+			Counts json.RawMessage `json:"counts"`
+		}
 		r := result{label: label}
-		if err := json.Unmarshal(b, &r); err != nil {
+		if err := json.Unmarshal(b, &kind); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		results = append(results, r)
+		if kind.Counts == nil {
+			if err := json.Unmarshal(b, &r); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			results = append(results, r)
+			continue
+		}
+		if err := json.Unmarshal(b, &c); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		checks = append(checks, c)
 	}
 	if out == "" || len(results) == 0 {
 		return errors.New("want -o PAGE and at least one label=result.json")
@@ -96,7 +125,13 @@ func run(out string, args []string) error {
 	if err := table.WriteText(os.Stdout); err != nil {
 		return err
 	}
-	page := pageOf(results, table, sheets)
+	if len(checks) > 0 {
+		fmt.Println()
+		if err := shareTable(checks).WriteText(os.Stdout); err != nil {
+			return err
+		}
+	}
+	page := pageOf(results, table, checks, sheets)
 	return tensor.WriteAtomic(out, page.WriteHTML, tensor.Overwrite)
 }
 
@@ -113,7 +148,25 @@ func tableOf(results []result) report.Table {
 	return t
 }
 
-func pageOf(results []result, table report.Table, sheets []sheet) *report.Page {
+// shares are the counts that are shown, with what they are called.
+var shares = map[string]string{"binding": "objects of the asked shape and colour", "nothing else": "scenes with nothing else", "caption": "scenes where all of the caption holds"}
+
+func shareTable(checks []check) report.Table {
+	t := report.Table{Columns: report.Columns("Set", "Scenes>", "Read", "Share>", "95 % interval>")}
+	for _, c := range checks {
+		for _, n := range c.Counts {
+			what, ok := shares[n.Name]
+			if !ok || n.Of == 0 {
+				continue
+			}
+			share := 100 * float64(n.Hits) / float64(n.Of)
+			t.Rows = append(t.Rows, []string{c.label, report.Count(c.N), what, fmt.Sprintf("%.1f %%", share), fmt.Sprintf("%.1f to %.1f", 100*n.Low, 100*n.High)})
+		}
+	}
+	return t
+}
+
+func pageOf(results []result, table report.Table, checks []check, sheets []sheet) *report.Page {
 	first := results[0]
 	var figures report.Figures
 	chart := report.Chart{Caption: "Each set against the same reference, with its interval", Unit: "FID[" + first.Extractor.Name + "]", Log: true}
@@ -133,9 +186,16 @@ func pageOf(results []result, table report.Table, sheets []sheet) *report.Page {
 	}
 	pictures := report.Section{Title: "What was scored"}
 	for _, s := range sheets {
-		pictures.Blocks = append(pictures.Blocks, report.Image{PNG: s.png, Alt: "contact sheet of the first 64: " + s.label, Caption: s.label, Crisp: true})
+		pictures.Blocks = append(pictures.Blocks, report.Image{PNG: s.png, Alt: "contact sheet of the first pictures: " + s.label, Caption: s.label, Crisp: true})
 	}
 	sections := []report.Section{result}
+	if len(checks) > 0 {
+		sections = append(sections, report.Section{
+			Title:  "Scenes drawn by captions",
+			Text:   "What an exact reader of such scenes finds of what the captions ask for; an object of which it is not sure counts as not there. Intervals are Wilson's.",
+			Blocks: []report.Block{shareTable(checks)},
+		})
+	}
 	if len(sheets) > 0 {
 		sections = append(sections, pictures)
 	}
@@ -149,7 +209,7 @@ func pageOf(results []result, table report.Table, sheets []sheet) *report.Page {
 	})
 	return &report.Page{
 		Title:    "fidlab: a first light",
-		Lead:     fmt.Sprintf("Digits drawn from a Gaussian mixture with two samplers of ten steps, real digits and noise, all against the %s training images of MNIST.", report.Count(first.N.Ref)),
+		Lead:     fmt.Sprintf("Drawn digits, real digits and noise, all against the %s training images of MNIST.", report.Count(first.N.Ref)),
 		Sections: sections,
 		Facts: []report.Fact{
 			{Name: "extractor", Value: fmt.Sprintf("%s, %d features", first.Extractor.Name, first.Extractor.Dim)},
