@@ -60,7 +60,9 @@ func (r *run) fault(p *phase, turn int) error {
 			}
 		}
 	})
+	r.again = true
 	again := r.gradient(p, turn)
+	r.again = false
 	r.tape.Watch(nil)
 	if !found && !again {
 		e.What = "the norm of the gradient: its elements are finite, the sum of their squares is not"

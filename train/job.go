@@ -21,6 +21,10 @@ type Job struct {
 	// Loss builds the loss of a batch, one number, on the batch's tape. Its gradient goes to all Nets. It is called
 	// twice for a batch where a fault is looked for, and must then build the same.
 	Loss func(b *Batch) *nn.Var
+	// After follows the walk back from Loss, while what Loss built is still there: what is learned without gradients, such as
+	// moving averages, is brought up to date here. It is not called where the loss is not finite, nor when a fault is looked
+	// for; a step that is left out for its gradient alone is not taken back. nil: there is nothing of the kind.
+	After func(b *Batch)
 	// Phases, in place of Loss, are the losses of networks that are trained in turn.
 	Phases []Phase
 	// Figures are the names of what Loss says about a batch by Batch.Figure; the log has their means.
@@ -34,6 +38,9 @@ type Job struct {
 	// alone. nil: nothing is measured.
 	Evaluate func(ctx context.Context, step int) ([]float64, error)
 	Scores   []string
+	// Finish follows the last step, after the evaluation, also with the averages: it brings into State what users of the network must
+	// know of it. nil: nothing does.
+	Finish func(ctx context.Context) error
 }
 
 // Network is one of a job's networks.
@@ -55,6 +62,7 @@ type Phase struct {
 	// Zeros stand for 1. (Two time scales: a critic each step, a generator every fifth; or a critic's Times 5.)
 	Every, Times int
 	Loss         func(b *Batch) *nn.Var
+	After        func(b *Batch) // see Job.After
 }
 
 // Batch is what a loss is built of. What is drawn for example First+i of a phase is a function of that
@@ -95,7 +103,7 @@ func (s Seeds) ofPhase(k int) Seeds {
 // phases are the job's, with their defaults.
 func (j *Job) phases() []Phase {
 	if j.Loss != nil {
-		p := Phase{Every: 1, Times: 1, Loss: j.Loss}
+		p := Phase{Every: 1, Times: 1, Loss: j.Loss, After: j.After}
 		for _, n := range j.Nets {
 			p.Nets = append(p.Nets, n.Name)
 		}
@@ -118,6 +126,7 @@ func (j *Job) check() {
 	must(j.Name != "", "has no name")
 	must(len(j.Nets) > 0, "has no network")
 	must((j.Loss == nil) != (len(j.Phases) == 0), "wants either Loss or Phases")
+	must(j.After == nil || j.Loss != nil, "has After besides Phases; a phase has its own")
 	must((j.Evaluate == nil) == (len(j.Scores) == 0), "wants Evaluate and the names of its Scores together")
 	var names []string
 	for _, n := range j.Nets {

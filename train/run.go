@@ -81,7 +81,8 @@ type run struct {
 	from   int // step at which this call began
 	sums   *sums
 	result Result
-	faults int // steps left out
+	faults int  // steps left out
+	again  bool // a step is made a second time, to find a fault
 	// what follows the latest step, say an evaluation, was not completed; it is in the checkpoint.
 	pending bool
 }
@@ -161,8 +162,12 @@ func newRun(job *Job, c Config) *run {
 			if loss.Value().Len() != 1 {
 				panic(fmt.Sprintf("train: job %s: the loss has shape %v, want one number; take Mean", job.Name, loss.Shape()))
 			}
-			p.loss += loss.Item() / float64(r.c.Accum)
+			v := loss.Item()
+			p.loss += v / float64(r.c.Accum)
 			r.tape.BackwardFrom(loss, r.tape.Arena().View(p.share, loss.Shape()...))
+			if p.After != nil && !r.again && !math.IsNaN(v) && !math.IsInf(v, 0) {
+				p.After(&p.batch)
+			}
 		}
 		p.frozen = func() { r.tape.Frozen(p.build, p.others...) }
 	}
@@ -287,7 +292,7 @@ func (r *run) due(every int) bool {
 	return every > 0 && r.step%every == 0 || every >= 0 && r.step == r.c.Steps
 }
 
-// after does what follows a step: preview, evaluation, log, checkpoint, in this order, so that a checkpoint has all that
+// after does what follows a step: preview, evaluation, the end of the job, log, checkpoint, in this order, so that a checkpoint has all that
 // was logged before it.
 func (r *run) after(ctx context.Context) error {
 	var scores []float64
@@ -302,6 +307,11 @@ func (r *run) after(ctx context.Context) error {
 			return r.quit(ctx, err)
 		}
 		r.result.Scores = scores
+	}
+	if r.job.Finish != nil && r.step == r.c.Steps {
+		if err := r.swapped(func() error { return r.job.Finish(ctx) }); err != nil {
+			return r.quit(ctx, err)
+		}
 	}
 	if scores != nil || r.due(r.c.LogEvery) {
 		r.row(scores)
