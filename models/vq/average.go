@@ -13,6 +13,7 @@ type averages struct {
 	below      *gpu.Tensor // [Codes]: updates on end with a count below the limit
 	steps      *gpu.Tensor // [1]
 	n, s       []float64   // of one update
+	z          []*gpu.Tensor
 }
 
 func newAverages(s nn.Scope, codes *gpu.Tensor) *averages {
@@ -48,12 +49,15 @@ func (a *averages) update(b *Book, qs []Quantized) {
 	clear(a.n)
 	clear(a.s)
 	rows := 0
+	a.z = a.z[:0]
 	for _, q := range qs {
 		rows += q.Index.Len()
-		if q.z.Value().Double() {
-			a.add(q.Index.I32(), q.z.Value().F64(), nil, d)
+		z := host(q.z.Value())
+		a.z = append(a.z, z)
+		if z.Double() {
+			a.add(q.Index.I32(), z.F64(), nil, d)
 		} else {
-			a.add(q.Index.I32(), nil, q.z.Value().F32(), d)
+			a.add(q.Index.I32(), nil, z.F32(), d)
 		}
 	}
 	if rows == 0 {
@@ -83,7 +87,7 @@ func (a *averages) update(b *Book, qs []Quantized) {
 				from++
 			}
 			for i := range d {
-				sum[k*d+i] = element(qs[from].z.Value(), at*d+i)
+				sum[k*d+i] = element(a.z[from], at*d+i)
 			}
 			count[k], below[k] = 1, 0
 		}

@@ -131,12 +131,34 @@ func (b *Book) table(t *nn.Tape) *nn.Var {
 	if b.param != nil {
 		w = t.Use(b.param)
 	} else {
-		w = t.Input(b.codes)
+		w = t.Input(b.on(t))
 	}
 	if b.Config.Normalize {
 		return normalize(w)
 	}
 	return w
+}
+
+// on is the codes that averages keep, which are on the CPU, on the device of a tape.
+func (b *Book) on(t *nn.Tape) *gpu.Tensor {
+	if !t.Device().CUDA() {
+		return b.codes
+	}
+	x := t.Arena().New(b.codes.DType(), b.codes.Shape()...)
+	x.Copy(b.codes)
+	return x
+}
+
+// host is x on the CPU, float64 where it was elsewhere.
+func host(x *gpu.Tensor) *gpu.Tensor {
+	if !x.Device().CUDA() {
+		return x
+	}
+	v := make([]float64, x.Len())
+	if err := x.Read64(v); err != nil {
+		panic(err) // of the device, which the caller waits for before it trusts a result
+	}
+	return gpu.CPU().From64(v, x.Shape()...)
 }
 
 // normalize is the rows of x as unit vectors; rows of zeros stay.

@@ -25,6 +25,7 @@ func uniform(seed uint64, limit float64, n int) []float32 {
 // else they are repeated with normals of 0.01/√Width added. KMeans goes on from there.
 func (b *Book) begin(z *gpu.Tensor) {
 	n, d, k := z.Shape()[0], b.Config.Width, b.Config.Codes
+	z = host(z)
 	if n == 0 {
 		return
 	}
