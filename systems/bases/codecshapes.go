@@ -1,0 +1,285 @@
+package bases
+
+import (
+	"context"
+	"math"
+
+	"github.com/fidlab/fidlab/data"
+	"github.com/fidlab/fidlab/data/shapes"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/models/codec"
+	"github.com/fidlab/fidlab/models/vq"
+	"github.com/fidlab/fidlab/nn"
+	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
+)
+
+// The tasks of codecs of scenes.
+const (
+	ShapesVAE = "shapes-vae"
+	ShapesVQ  = "shapes-vq"
+)
+
+func init() {
+	shapesVAE().register()
+	shapesVQ().register()
+}
+
+// shapesCodec is a task of an autoencoder of scenes of shapes.
+type shapesCodec struct {
+	systems.Task
+	recipe codecRecipe // but its Data
+	// scenes of train, of val that it is tried on, of train whose latents are measured; 0: all of train, heldCount, scaleCount
+	train, held, scale int
+}
+
+// scaleCount is of how many examples the latents are measured.
+const scaleCount = 2048
+
+// shapesVAE leaves latents nearly as they come: a weight w of the divergence costs w/2 of squared error a latent where the posterior is at
+// its optimum, with 256 latents of a picture of 3,072 values that is 50 dB below its range of 2 for the weight here.
+func shapesVAE() shapesCodec {
+	net := codec.ShapesVAE()
+	return shapesCodec{
+		Task: systems.Task{
+			Name: ShapesVAE, Text: "scenes of shapes of 32×32 as 8×8 latents of 4 channels and back, convolutions, squared error and divergence",
+			Source:   "Kingma and Welling 2014; Rombach et al. 2022 (network)",
+			Settings: train.Settings{Steps: 2000, Batch: 32, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1},
+			LogEvery: 25, SaveEvery: 100, SampleEvery: 500, EvalEvery: 500,
+		},
+		recipe: codecRecipe{KL: &net, Weight: 1e-3},
+	}
+}
+
+func shapesVQ() shapesCodec {
+	net := codec.ShapesViT()
+	return shapesCodec{
+		Task: systems.Task{
+			Name: ShapesVQ, Text: "scenes of shapes of 32×32 as 64 indices of 256 codes and back, a vision transformer, squared error",
+			Source:   "Yu et al. 2022 (ViT-VQGAN, without critic); van den Oord et al. 2017 (averages as codes)",
+			Settings: train.Settings{Steps: 4000, Batch: 64, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1},
+			LogEvery: 50, SaveEvery: 250, SampleEvery: 1000, EvalEvery: 500,
+		},
+		recipe: codecRecipe{ViT: &net},
+	}
+}
+
+func (t shapesCodec) register() {
+	t.Make = t.make
+	systems.RegisterTask(t.Task)
+}
+
+// scenes are the scenes that a codec learns, and those that it is tried on.
+type scenes struct {
+	set   *shapes.Set
+	train *train.Examples
+	held  []*shapes.Item
+}
+
+// codecSeed is that of the published set.
+const codecSeed = 1
+
+func (t *shapesCodec) scenes(ctx context.Context) (*scenes, error) {
+	s := &scenes{set: shapes.New(codecSeed), train: &train.Examples{Shape: []int{3, 32, 32}}}
+	n := s.set.Len(data.Train)
+	if t.train > 0 {
+		n = min(n, t.train)
+	}
+	s.train.X = make([]float32, 0, n*3*32*32)
+	for i := range n {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		x, _, _, _ := s.set.At(data.Train, i).Tensor()
+		s.train.X = append(s.train.X, x...)
+	}
+	held := t.held
+	if held == 0 {
+		held = heldCount
+	}
+	for i := range min(held, s.set.Len(data.Val)) {
+		s.held = append(s.held, s.set.At(data.Val, i))
+	}
+	return s, nil
+}
+
+func (t *shapesCodec) make(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error) {
+	set, err := t.scenes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	recipe := t.recipe
+	recipe.Data = dataConfig{Name: "shapes:train?seed=1", SHA256: set.train.SHA256()}
+	c, err := newCodec(dev, t.Name, recipe)
+	if err != nil {
+		return nil, err
+	}
+	c.Params.Init(s.Seeds.Init)
+	scale := newScale(c.channels())
+	trial := &shapesTrial{c: c, set: set, tape: nn.NewTape(dev, gpu.Float32)}
+	feed := train.NewFeed(set.train, dev, gpu.Float32, s.Batch)
+	count := t.scale
+	if count == 0 {
+		count = scaleCount
+	}
+	job := &train.Job{
+		Name: t.Name, Config: recipe,
+		Nets:   []*train.Network{{Name: codecPart, Params: c.Params}},
+		State:  []nn.Part{{Prefix: scalePart + ".", Of: scale.params}},
+		Sample: trial.sheet, Evaluate: trial.evaluate, Scores: trial.names(),
+		Finish: func(ctx context.Context) error {
+			const size = 3 * 32 * 32
+			return c.measure(ctx, scale, min(count, set.train.Len()), func(lo, hi int) *gpu.Tensor {
+				return dev.From(set.train.X[lo*size:hi*size], hi-lo, 3, 32, 32)
+			})
+		},
+	}
+	if c.KL != nil {
+		job.Figures = []string{"error", "nats"}
+		job.Loss = func(b *train.Batch) *nn.Var {
+			x, _ := feed.Next(b)
+			return klLoss(b, c.KL, b.Tape.Input(x), recipe.Weight)
+		}
+		job.After = func(*train.Batch) { scale.forget() }
+		return job, nil
+	}
+	var made vq.Quantized
+	job.Figures = []string{"error", "commitment", "batch_perplexity"}
+	job.Loss = func(b *train.Batch) *nn.Var {
+		x, _ := feed.Next(b)
+		var z *nn.Var
+		in := b.Tape.Input(x)
+		z, made = c.ViT.Encode(in, codec.Text{}, true)
+		err := nn.MSE(c.ViT.Decode(z), in, nil)
+		b.Figure("error", err.Item())
+		b.Figure("commitment", made.Loss.Item())
+		b.Figure("batch_perplexity", perplexity(made.Index, c.ViT.Book.Config.Codes))
+		return err.Add(made.Loss)
+	}
+	job.After = func(*train.Batch) {
+		scale.forget()
+		c.ViT.Book.Update(made)
+	}
+	return job, nil
+}
+
+// klLoss is the squared error of pictures that go through latents drawn from their distributions, a mean over values, and the divergence of
+// these from the standard normal, weight times its nats a picture over the number of values.
+func klLoss(b *train.Batch, net *codec.KL, x *nn.Var, weight float64) *nn.Var {
+	g := net.Encode(x)
+	err := nn.MSE(net.Decode(g.Sample(ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising))), x, nil)
+	nats := g.KL().Mean()
+	b.Figure("error", err.Item())
+	b.Figure("nats", nats.Item())
+	return err.Add(nats.Scale(weight * float64(b.Size) / float64(x.Value().Len())))
+}
+
+// shapesTrial tries a codec while it is trained, on scenes that it does not learn.
+type shapesTrial struct {
+	c    *Codec
+	set  *scenes
+	tape *nn.Tape
+}
+
+// names are those of the scores: the mean squared error of values from -1 to 1; 10·log10(255²/error) of pictures in 8 bits, in dB; the share
+// of scenes in which the reader finds all objects and no others; of a book the share of codes that the scenes use, and their perplexity.
+func (t *shapesTrial) names() []string {
+	out := []string{"held_out", "psnr", "scenes"}
+	if t.c.Book() != nil {
+		out = append(out, "used", "perplexity")
+	}
+	return out
+}
+
+// through is scenes after the codec, [n, 3, 32, 32]. Indices are told to use, where there are some.
+func (t *shapesTrial) through(items []*shapes.Item, use *vq.Usage) (y []float32, err error) {
+	var x []float32
+	for _, it := range items {
+		v, _, _, _ := it.Tensor()
+		x = append(x, v...)
+	}
+	in := t.tape.Device().From(x, len(items), 3, 32, 32)
+	t.tape.Run(func() {
+		t.tape.NoGrad(func() {
+			z, index := t.c.Encode(t.tape.Input(in))
+			if index != nil && use != nil {
+				use.Add(index)
+			}
+			y, err = t.c.Decode(z).Value().Floats()
+		})
+	})
+	return append([]float32{}, y...), err
+}
+
+func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
+	var use *vq.Usage
+	if b := t.c.Book(); b != nil {
+		use = vq.NewUsage(b.Config.Codes)
+	}
+	var squares, levels float64
+	whole, size := 0, 3*32*32
+	for lo := 0; lo < len(t.set.held); lo += heldBatch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		items := t.set.held[lo:min(lo+heldBatch, len(t.set.held))]
+		y, err := t.through(items, use)
+		if err != nil {
+			return nil, err
+		}
+		for i, it := range items {
+			x, _, _, _ := it.Tensor()
+			for k, v := range x {
+				d := float64(v) - float64(y[i*size+k])
+				squares += d * d
+			}
+			m := imageio.FromPlanar(y[i*size:(i+1)*size], 3, 32, 32, 127.5, 127.5)
+			for k, v := range it.Pix {
+				d := float64(v) - float64(m.Pix[k])
+				levels += d * d
+			}
+			given, err := data.Give(it)
+			if err != nil {
+				return nil, err
+			}
+			given.Pictures[0].Image = m
+			read, err := t.set.set.Check(given)
+			if err != nil {
+				return nil, err
+			}
+			if read.OK {
+				whole++
+			}
+		}
+	}
+	n := float64(len(t.set.held))
+	out := []float64{squares / (n * float64(size)), 10 * math.Log10(255*255*n*float64(size)/levels), float64(whole) / n}
+	if use != nil {
+		out = append(out, use.Used(), use.Perplexity())
+	}
+	return out, nil
+}
+
+// sheet is scenes above what the codec makes of them, row by row.
+func (t *shapesTrial) sheet(_ context.Context, _ int) (*imageio.Image, error) {
+	cols := min(previewSide, len(t.set.held))
+	items := t.set.held[:min(4, len(t.set.held)/cols)*cols]
+	y, err := t.through(items, nil)
+	if err != nil {
+		return nil, err
+	}
+	var list []*imageio.Image
+	const size = 3 * 32 * 32
+	for lo := 0; lo < len(items); lo += cols {
+		for _, it := range items[lo : lo+cols] {
+			list = append(list, enlarged(it.Image(), 2))
+		}
+		for i := lo; i < lo+cols; i++ {
+			list = append(list, enlarged(imageio.FromPlanar(y[i*size:(i+1)*size], 3, 32, 32, 127.5, 127.5), 2))
+		}
+	}
+	return imageio.Grid(list, cols, 2), nil
+}
