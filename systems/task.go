@@ -26,6 +26,10 @@ type Task struct {
 	Make func(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error)
 	// MakeFrom is Make of a task that learns a set which the user brings.
 	MakeFrom func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error)
+	// MakeOn is Make of a task whose network stands on that of the task On: base is a checkpoint of that one, or of a run of the task
+	// itself, which keeps what it stands on.
+	MakeOn func(ctx context.Context, dev *gpu.Device, s train.Settings, base *train.Saved) (*train.Job, error)
+	On     string
 	// Path is the path that a checkpoint's network was trained on; nil with Open where it draws no pictures.
 	Path func(s *train.Saved) (diffusion.Path, error)
 	// Open makes the network of a checkpoint of the job, with its weights or their average of a decay (see train.Saved.Load).
@@ -52,7 +56,13 @@ var tasks = map[string]Task{}
 
 // RegisterTask adds a task. It panics when the name is taken.
 func RegisterTask(t Task) {
-	if _, ok := tasks[t.Name]; ok || t.Name == "" || (t.Make == nil) == (t.MakeFrom == nil) || (t.Path == nil) != (t.Open == nil) {
+	made := 0
+	for _, has := range []bool{t.Make != nil, t.MakeFrom != nil, t.MakeOn != nil && t.On != ""} {
+		if has {
+			made++
+		}
+	}
+	if _, ok := tasks[t.Name]; ok || t.Name == "" || made != 1 || (t.Path == nil) != (t.Open == nil) {
 		panic("systems: RegisterTask: " + t.Name + " is registered twice, or lacks its name or functions")
 	}
 	tasks[t.Name] = t
