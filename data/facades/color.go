@@ -1,5 +1,7 @@
 package facades
 
+import "slices"
+
 // The colours. Walls are dull and of middle light, windows dark or lit; a test holds
 // that colours of different kinds are more than 60 apart.
 var (
@@ -24,3 +26,6 @@ var (
 		{{120, 80, 205}, {210, 160, 250}},
 	}
 )
+
+// Walls are the colours of walls.
+func Walls() []Color { return slices.Clone(walls[:]) }

@@ -1,6 +1,7 @@
 package shapes
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -183,6 +184,29 @@ func (s *Set) At(split data.Split, i int) *Item {
 	it := &Item{Scene: s.board.scene(split, s.seed, i), Split: split, Index: i, set: s}
 	it.render()
 	return it
+}
+
+// Draw is an item that shows a scene, changed from one of the set's or made by hand, with this
+// set's size and style; its split and number are those given, which a background of texture
+// blocks depends on. It panics unless every object is inside the board. Boxes of the scene's
+// objects are filled in.
+func (s *Set) Draw(sc *Scene, split data.Split, i int) *Item {
+	side := float64(s.board.side)
+	for _, o := range sc.Objects {
+		if !(o.R > 0 && o.Cx >= o.R && o.Cy >= o.R && o.Cx <= side-o.R && o.Cy <= side-o.R) {
+			panic(fmt.Sprintf("shapes: Draw: an object of radius %g at %g,%g; want it inside of %g×%g", o.R, o.Cx, o.Cy, side, side))
+		}
+	}
+	it := &Item{Scene: sc, Split: split, Index: i, set: s}
+	it.render()
+	return it
+}
+
+// Clone is a copy of a scene that can be changed.
+func (s *Scene) Clone() *Scene {
+	c := *s
+	c.Objects = slices.Clone(s.Objects)
+	return &c
 }
 
 // index is the number in the whole split.

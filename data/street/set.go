@@ -89,6 +89,23 @@ func (s *Set) At(split data.Split, i int) *Frame {
 	return f
 }
 
+// Without is item i without some of its boxes: those of whose numbers, Box.Inst, gone is true.
+// All else is as it was. It panics outside of the split.
+func (s *Set) Without(split data.Split, i int, gone func(inst uint8) bool) *Frame {
+	data.MustHave(s, split, i)
+	w := s.world(split, i)
+	var left []body
+	for n, b := range w.bodies {
+		if !gone(uint8(n + 1)) {
+			left = append(left, b)
+		}
+	}
+	w.bodies = left
+	f := w.frame(0, s.scale)
+	f.view = s.view
+	return f
+}
+
 // Clips generates clips. It is safe for several goroutines.
 type Clips struct{ generator }
 
