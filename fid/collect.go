@@ -55,10 +55,11 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 		Size: opt.Batch, Limit: opt.Limit, SkipBad: opt.SkipBad, Progress: opt.Progress,
 	}, func(w *cpu.Worker, b *imageio.Batch) error {
 		begin := time.Now()
-		rows := q.buffer(len(b.Images) * d)
-		for at := 0; at < len(b.Images); at += ex.Batch() {
-			end := min(at+ex.Batch(), len(b.Images))
-			if err := ex.Features(w, b.Images[at:end], rows[at*d:end*d]); err != nil {
+		imgs := piecesOf(ex, b.Images)
+		rows := q.buffer(len(imgs) * d)
+		for at := 0; at < len(imgs); at += ex.Batch() {
+			end := min(at+ex.Batch(), len(imgs))
+			if err := ex.Features(w, imgs[at:end], rows[at*d:end*d]); err != nil {
 				return err
 			}
 		}
@@ -75,6 +76,19 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 	out.Seconds.Features = min(wall, busy.Seconds()/float64(cpu.Workers()))
 	out.Seconds.Read = wall - out.Seconds.Features
 	return out, err
+}
+
+// piecesOf are the pictures, or the pieces that a Cutter cuts them into.
+func piecesOf(ex Extractor, imgs []*imageio.Image) []*imageio.Image {
+	c, ok := ex.(Cutter)
+	if !ok {
+		return imgs
+	}
+	var out []*imageio.Image
+	for _, m := range imgs {
+		out = append(out, c.Cut(m)...)
+	}
+	return out
 }
 
 // ordered passes on batches by their number, whatever order they come in.

@@ -27,3 +27,10 @@ type Extractor interface {
 	// to out, running on worker w. A nil w submits the work to the pool.
 	Features(w *cpu.Worker, imgs []*imageio.Image, out []float32) error
 }
+
+// Cutter is an Extractor that looks at the pieces of a picture, each for itself: a picture
+// gives as many vectors. Cut's pieces are pictures for Features, at least one.
+type Cutter interface {
+	Extractor
+	Cut(img *imageio.Image) []*imageio.Image
+}
