@@ -49,25 +49,30 @@ func listArrays(dir string) ([]truthLine, error) {
 		if err != nil {
 			return nil, &inputError{err}
 		}
-		if len(x.Shape) < 3 {
-			lines = append(lines, truthLine{Files: []itemFile{{Path: e.Name()}}, array: x})
-			continue
-		}
-		v, one := x.F32(), x.Shape[1:]
-		if len(one) == 2 {
-			one = append([]int{1}, one...)
-		}
-		n := x.Shape[0]
-		for i := range n {
-			k, name := len(v)/n, e.Name()
-			if n > 1 {
-				name = fmt.Sprintf("%s[%d]", name, i)
-			}
-			lines = append(lines, truthLine{Files: []itemFile{{Path: name}}, array: tensor.FromF32(v[i*k:(i+1)*k], one...)})
-		}
+		lines = append(lines, cutArray(e.Name(), x)...)
 	}
 	if len(lines) == 0 {
 		return nil, inputf("%s: no %s and no .npy in it; want a folder of data gen, or of arrays such as samples.npy", dir, truthFile)
 	}
 	return lines, nil
+}
+
+// cutArray are the items of an array: itself, or where it has more than two axes those that the first counts.
+func cutArray(name string, x *tensor.Array) (lines []truthLine) {
+	if len(x.Shape) < 3 {
+		return []truthLine{{Files: []itemFile{{Path: name}}, array: x}}
+	}
+	v, one := x.F32(), x.Shape[1:]
+	if len(one) == 2 {
+		one = append([]int{1}, one...)
+	}
+	n := x.Shape[0]
+	for i := range n {
+		k, own := len(v)/n, name
+		if n > 1 {
+			own = fmt.Sprintf("%s[%d]", name, i)
+		}
+		lines = append(lines, truthLine{Files: []itemFile{{Path: own}}, array: tensor.FromF32(v[i*k:(i+1)*k], one...)})
+	}
+	return lines
 }

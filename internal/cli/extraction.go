@@ -33,7 +33,7 @@ type extraction struct {
 
 func (x *extraction) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them); default: mnist for mnist:*, else inception")
+	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them); default: its own for a set such as mnist:* or shapes:*, else inception")
 	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception; other networks have their own, see fidlab extractors")
 	f.StringVar(&x.weights, "weights", "", "take the network's weights from `FILE` (default: searched, see fidlab weights list)")
 	f.StringVar(&x.precision, "precision", "fp32", "compute the network in `P`: fp32, bf16 or bf16x3")
@@ -130,6 +130,11 @@ func precisionOf(name string) (plan.Precision, error) {
 	return 0, unknown("precision", name, precisionNames())
 }
 
+// ownFeatures are the extractors of sets, which compare their pictures by default.
+var ownFeatures = map[string]string{
+	"mnist": "mnist", "shapes": "shapes-enc",
+}
+
 // choose fills in the default extractor for these inputs, and says why it is that one.
 func (x *extraction) choose(ins ...*input) (why string) {
 	if x.features != "" {
@@ -146,9 +151,10 @@ func (x *extraction) choose(ins ...*input) (why string) {
 		}
 	}
 	for _, in := range ins {
-		if strings.HasPrefix(in.arg, "mnist:") {
-			x.features = "mnist"
-			return ", the default for mnist:*"
+		set, _, ok := strings.Cut(in.arg, ":")
+		if own := ownFeatures[set]; ok && own != "" {
+			x.features = own
+			return ", the default for " + set + ":*"
 		}
 	}
 	x.features = "inception"

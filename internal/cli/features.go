@@ -51,11 +51,14 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	if err := record.check(); err != nil {
 		return err
 	}
-	in, err := a.openInput(ctx, o.input, o.x.skipBad)
+	in, err := a.openSet(ctx, &o.x, o.input)
 	if err != nil {
 		return err
 	}
 	defer in.close()
+	if in.motions {
+		return a.writeClips(in, &o.out)
+	}
 	if in.src == nil {
 		return inputf("%s: holds feature vectors or statistics already; want images", o.input)
 	}
@@ -82,6 +85,20 @@ func runFeatures(ctx context.Context, a *app, o *featuresOptions) error {
 	}
 	a.printf("%s\n", o.out.path)
 	a.say("%s: %d vectors of %d features%s", o.out.path, n, info.Dim, inBrackets(info.Note))
+	return nil
+}
+
+// writeClips writes the feature vectors of motions.
+func (a *app) writeClips(in *input, out *target) error {
+	s := in.stats
+	if err := writeVectors(out.path, tensor.FromF32(s.Features, s.N, s.Dim()), s.Provenance, out.options()...); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(map[string]any{"file": out.path, "n": s.N, "dim": s.Dim(), "skipped": []fid.Skipped{}, "provenance": s.Provenance})
+	}
+	a.printf("%s\n", out.path)
+	a.say("%s: %d vectors of %d features%s", out.path, s.N, s.Dim(), inBrackets(s.Provenance.Extractor.Note))
 	return nil
 }
 

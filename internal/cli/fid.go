@@ -126,12 +126,12 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	ref, err := a.openInput(ctx, o.ref, o.x.skipBad)
+	ref, err := a.openSet(ctx, &o.x, o.ref, o.gen)
 	if err != nil {
 		return err
 	}
 	defer ref.close()
-	gen, err := a.openInput(ctx, o.gen, o.x.skipBad)
+	gen, err := a.openSet(ctx, &o.x, o.gen, o.ref)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func runRank(ctx context.Context, a *app, o *fidOptions, gens []string) error {
 	o.x.parts = fid.NeedParts(o.metrics)
 	var ins []*input // the reference first
 	for _, name := range append([]string{o.ref}, gens...) {
-		in, err := a.openInput(ctx, name, o.x.skipBad)
+		in, err := a.openSet(ctx, &o.x, name, slices.Concat(gens, []string{o.ref})...)
 		if err != nil {
 			return err
 		}

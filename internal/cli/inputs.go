@@ -30,6 +30,8 @@ type input struct {
 	stats *fid.Stats     // statistics or feature vectors
 	src   imageio.Source // pictures, still to be read
 	found imageio.Found  // what opening the pictures came across
+	// motions tells that stats were made of motions just now, with all feature vectors kept.
+	motions bool
 }
 
 // openInput tells the kinds of input apart: by content, and by name only where

@@ -50,7 +50,7 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 	if o.sfid {
 		o.x.parts = []string{fid.PartSpatial}
 	}
-	in, err := a.openInput(ctx, o.input, o.x.skipBad)
+	in, err := a.openSet(ctx, &o.x, o.input)
 	if err != nil {
 		return err
 	}
