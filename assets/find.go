@@ -229,6 +229,9 @@ func (f Finder) entry(name string) (Entry, error) {
 	return e, nil
 }
 
+// Lookup is the entry of a name in the Finder's index. The error is an *UnknownError.
+func (f Finder) Lookup(name string) (Entry, error) { return f.entry(name) }
+
 // Locate is where the file of an entry lies; nothing is read. Errors are those of Find but for the hash's.
 func (f Finder) Locate(name string) (path string, err error) {
 	e, err := f.entry(name)

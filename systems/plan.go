@@ -18,7 +18,9 @@ type Experiment struct {
 	Measures []Measure
 	Arms     []Arm
 	Criteria []Criterion
-	TuneBy   string // the measure that tuning looks at; "" is the first
+	TuneBy   string   // the measure that tuning looks at; "" is the first
+	Notes    []string // of the whole, for readers of the record
+	On       string   // the fixture of a Part; Prove sets it
 	// Sweep, if not nil, runs every arm at each of its values: a figure's curves.
 	// Such an experiment tunes nothing and has no criteria.
 	Sweep *Sweep

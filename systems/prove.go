@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -31,7 +32,8 @@ type Sheet struct {
 
 // Prove carries out the plan of a recipe. It refuses plans that compare unlike
 // things (*PlanError) and fixtures of another hash than the recipe's
-// (*HashError). With a Store, it goes on where an earlier call was interrupted.
+// (*HashError). Parts whose fixture is absent are not run, and listed. With a Store,
+// it goes on where an earlier call was interrupted.
 func Prove(ctx context.Context, env *Env, r Recipe, tier Tier) (*Proof, error) {
 	rec := &Record{
 		Schema: Schema, System: r.Name, Number: r.Number, Tier: tier.String(), Version: env.Version, Build: env.Build,
@@ -47,11 +49,16 @@ func Prove(ctx context.Context, env *Env, r Recipe, tier Tier) (*Proof, error) {
 		}
 		rec.Fixtures[name] = o.sum
 	}
+	p := &prover{ctx: ctx, env: env, tier: tier, rec: rec, needs: maps.Clone(rec.Fixtures)}
 	plan, err := r.Plan(ctx, env, tier)
 	if err != nil {
 		return nil, fmt.Errorf("systems: %s: %w", r.Name, err)
 	}
-	p := &prover{ctx: ctx, env: env, tier: tier, rec: rec}
+	more, err := p.parts(&r)
+	if err != nil {
+		return nil, err
+	}
+	plan = append(plan, more...)
 	names := map[string]bool{}
 	for i := range plan {
 		if err := plan[i].check(tier); err != nil {
@@ -96,11 +103,12 @@ type prover struct {
 	env         *Env
 	tier        Tier
 	rec         *Record
+	needs       map[string]string // the recipe's fixtures, with their hashes
 	done, total int
 }
 
 func (p *prover) experiment(e *Experiment) (*ExperimentRecord, *Sheet, error) {
-	out := &ExperimentRecord{Name: e.Name, Question: e.Question, N: e.Size.N, Seeds: e.Size.Seeds, Measures: e.Measures, Sweep: e.Sweep}
+	out := &ExperimentRecord{Name: e.Name, Question: e.Question, N: e.Size.N, Seeds: e.Size.Seeds, Measures: e.Measures, Sweep: e.Sweep, On: e.On, Notes: slices.Clone(e.Notes)}
 	var rows []string
 	var pictures []*imageio.Image
 	cols := 0
@@ -273,7 +281,7 @@ func (p *prover) outcome(e *Experiment, a *Arm, params Params, split Split, s in
 // key names all that an outcome depends on.
 func (p *prover) key(e *Experiment, a *Arm, params Params, split Split, seed uint64) (string, error) {
 	b, err := json.Marshal(map[string]any{
-		"schema": Schema, "build": p.env.Build, "device": p.rec.Device, "system": p.rec.System, "fixtures": p.rec.Fixtures,
+		"schema": Schema, "build": p.env.Build, "device": p.rec.Device, "system": p.rec.System, "fixtures": p.stands(e),
 		"experiment": e.Name, "arm": a.Name, "params": params, "tier": p.tier.String(), "split": split, "seed": seed, "n": e.Size.N,
 	})
 	if err != nil {

@@ -46,6 +46,8 @@ type Recipe struct {
 	Headline string
 	// Plan makes the experiments of a tier.
 	Plan func(ctx context.Context, env *Env, tier Tier) ([]Experiment, error)
+	// Parts are what the plan has besides where certain fixtures are here.
+	Parts []Part
 	// Figures are drawn from the record.
 	Figures []Figure
 	// Remark is what a reader must know beside the verdict, in a line.

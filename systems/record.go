@@ -32,7 +32,10 @@ type Record struct {
 	Workers     int                `json:"workers"`
 	Seconds     float64            `json:"seconds"` // of the runs, those kept from before with them
 	Fixtures    map[string]string  `json:"fixtures"`
+	Described   map[string]string  `json:"described,omitempty"` // what fixtures say of themselves
 	Experiments []ExperimentRecord `json:"experiments"`
+	// NotRun are the parts of the plan whose fixtures were absent. The verdict is of the others.
+	NotRun []NotRun `json:"not_run,omitempty"`
 }
 
 // ExperimentRecord is an experiment's part.
@@ -47,6 +50,7 @@ type ExperimentRecord struct {
 	Arms      []ArmRecord `json:"arms"`
 	Criteria  []Judgement `json:"criteria,omitempty"`
 	Notes     []string    `json:"notes,omitempty"`
+	On        string      `json:"on,omitempty"` // the fixture that it stands on, besides those of the whole
 }
 
 // ArmRecord is an arm's part: one value per seed and measure, in a sweep for

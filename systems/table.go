@@ -3,6 +3,7 @@ package systems
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -30,10 +31,17 @@ func (e *ExperimentRecord) arms() report.Table {
 	for _, m := range e.Measures {
 		titles = append(titles, m.Name+" >")
 	}
-	t := report.Table{Caption: fmt.Sprintf("%s: %s (%d samples, %s)", e.Name, e.Question, e.N, seedsText(e.Seeds))}
+	on := ""
+	if e.On != "" {
+		on = "on " + e.On + ", "
+	}
+	t := report.Table{Caption: fmt.Sprintf("%s: %s (%s%d samples, %s)", e.Name, e.Question, on, e.N, seedsText(e.Seeds))}
 	trials := slices.ContainsFunc(e.Arms, func(a ArmRecord) bool { return a.Trials > 0 })
 	tuned := slices.ContainsFunc(e.Arms, func(a ArmRecord) bool { return len(a.Tried) > 0 })
 	titles = append(titles, "evaluations >")
+	if e.On != "" { // what a network takes
+		titles = append(titles, "GFLOP a sample >", "s a run >")
+	}
 	if trials {
 		titles = append(titles, "trials >")
 	}
@@ -46,7 +54,11 @@ func (e *ExperimentRecord) arms() report.Table {
 		for _, m := range e.Measures {
 			row = append(row, meanText(a.Points[0].Values[m.Name]))
 		}
-		row = append(row, countText(a.Points[0].Cost.NFE))
+		cost := a.Points[0].Cost
+		row = append(row, countText(cost.NFE))
+		if e.On != "" {
+			row = append(row, countText(cost.FLOPs/1e9), fmt.Sprintf("%.1f", cost.Seconds))
+		}
 		if trials {
 			row = append(row, fmt.Sprint(a.Trials))
 		}
@@ -156,17 +168,40 @@ func (r *Record) WriteText(w io.Writer) error {
 				return err
 			}
 		}
-		if t.Caption != "" {
-			if _, err := fmt.Fprintln(w, t.Caption); err != nil {
-				return err
-			}
-		}
 		if err := t.WriteText(w); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%02d %s, %s tier: %s\n", r.Number, r.System, r.Tier, r.Verdict)
-	return err
+	for _, line := range r.remarks() {
+		if _, err := fmt.Fprintf(w, "\n%s\n", line); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintf(w, "\n%02d %s, %s tier: %s\n", r.Number, r.System, r.Tier, r.Verdict); err != nil {
+		return err
+	}
+	for _, n := range r.NotRun {
+		if _, err := fmt.Fprintln(w, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remarks are what fixtures say of themselves, and notes of the experiments on them.
+func (r *Record) remarks() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(r.Described)) {
+		out = append(out, name+": "+r.Described[name])
+	}
+	for _, e := range r.Experiments {
+		for _, n := range e.Notes {
+			if e.On != "" {
+				out = append(out, e.Name+": "+n)
+			}
+		}
+	}
+	return out
 }
 
 // WriteMarkdown writes the tables for a page.
@@ -177,6 +212,9 @@ func (r *Record) WriteMarkdown(w io.Writer) error {
 			fmt.Fprintf(&b, "**%s**\n\n", t.Caption)
 		}
 		markdown(&b, t)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Described)) {
+		fmt.Fprintf(&b, "- %s: %s\n", name, r.Described[name])
 	}
 	for _, e := range r.Experiments {
 		for _, n := range e.Notes {

@@ -53,7 +53,7 @@ func run(pages, check bool) error {
 		if err != nil {
 			return err
 		}
-		page, err := fill(old, rec)
+		page, err := fill(old, rec, r.Lacks(rec))
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -83,8 +83,8 @@ func record(number int, name string) (*systems.Record, error) {
 
 var begin, end = []byte("<!-- results -->\n"), []byte("<!-- end of results -->\n")
 
-// fill is the page with the record's results between the marks.
-func fill(page []byte, rec *systems.Record) ([]byte, error) {
+// fill is the page with the record's results, and what it lacks, between the marks.
+func fill(page []byte, rec *systems.Record, lacks []systems.Part) ([]byte, error) {
 	head, rest, ok := bytes.Cut(page, begin)
 	_, tail, ok2 := bytes.Cut(rest, end)
 	if !ok || !ok2 {
@@ -97,6 +97,12 @@ func fill(page []byte, rec *systems.Record) ([]byte, error) {
 		b.WriteString("No proof is on record yet.\n")
 	} else if err := rec.WriteMarkdown(&b); err != nil {
 		return nil, err
+	}
+	if rec != nil && len(lacks) > 0 {
+		b.WriteString("\nThe verdict is of what was run. Not run, since the trained networks were not there:\n\n")
+		for _, p := range lacks {
+			fmt.Fprintf(&b, "- on `%s`: %s\n", p.Fixture, p.Text)
+		}
 	}
 	b.Write(end)
 	b.Write(tail)
@@ -131,6 +137,11 @@ func table(b *bytes.Buffer) error {
 			}
 			if rec != nil {
 				row[3] = rec.Tier + " proof"
+				for i, p := range r.Lacks(rec) {
+					if row[3] += ", " + p.Fixture; i == 0 {
+						row[3] = rec.Tier + " proof; not run: " + p.Fixture
+					}
+				}
 				row[6] = string(rec.Verdict)
 				j := rec.Find(r.Headline)
 				if j == nil {

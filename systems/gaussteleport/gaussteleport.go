@@ -21,6 +21,7 @@ func init() {
 		Needs:    map[string]string{bases.DigitMixture: "b3965fa64ea272c88cb0f3502ba0988611d0354e6ec0a073bdf3eb15363c6a83"},
 		Headline: "skip/same distance",
 		Plan:     plan,
+		Parts:    parts(),
 		Figures: []systems.Figure{
 			{File: "skipped", Experiment: "skipped", Measure: "rmse", Title: "Error against skipped share of 18 steps", LogY: true},
 			{File: "shares", Experiment: "shares", Measure: "unexplained", Title: "Share of the exact score that is left unexplained", LogX: true, LogY: true},
@@ -29,7 +30,6 @@ func init() {
 		Remark: "at few evaluations most of the gain is that of a grid that starts lower",
 		Sheets: []string{"equal"},
 		Open: []string{
-			"the repetition with a trained convolutional denoiser of 28×28 pictures, until one is shipped; the same criterion is judged on a small trained network in 24 dimensions",
 			"the paper's FID on CIFAR-10 with published networks: the adapter is there (sample --model net.onnx --teleport), the weights are not",
 		},
 	})

@@ -1,0 +1,155 @@
+package bases
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/fid/extract"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/systems"
+)
+
+// Judge measures pictures of digits [n, 1, 28, 28], values from -1 to 1, by the
+// Fréchet distance of their features to those of MNIST's test digits. The features
+// are the built-in encoder's (fidlab fid --features mnist). Pictures are rounded to
+// 8 bits first, as files are, so that the distances are those of fidlab sample and
+// fidlab fid.
+//
+// Few pictures raise every distance: compare those of equal numbers only, and with
+// the Floor of that number.
+type Judge struct {
+	ex  fid.Extractor
+	ref *fid.Reference
+	set *pictureSet
+}
+
+// Features is how many the encoder has: as many pictures at least make a covariance of full rank.
+const Features = 64
+
+// OpenJudge makes the Judge whose reference is the first n test digits, at most all 10000, once in an Env.
+func OpenJudge(ctx context.Context, env *systems.Env, n int) (*Judge, error) {
+	return systems.Memo(env, fmt.Sprintf("judge %d", n), func() (*Judge, error) {
+		set, err := mnistPictures()
+		if err != nil {
+			return nil, err
+		}
+		j := &Judge{set: set}
+		if j.ex, err = extract.Open("mnist", extract.Options{}); err != nil {
+			return nil, err
+		}
+		size := len(set.held.X) / set.held.Len()
+		n = min(n, set.held.Len())
+		s, err := j.stats(ctx, set.held.X[:n*size])
+		if err != nil {
+			return nil, err
+		}
+		j.ref, err = fid.NewReference(s)
+		return j, err
+	})
+}
+
+// Append appends the features of pictures x to dst; they are those of search.Images.Features.
+func (j *Judge) Append(ctx context.Context, _ int, x *gpu.Tensor, dst []float32) ([]float32, error) {
+	v := make([]float32, x.Len())
+	if err := x.Read(v); err != nil {
+		return nil, err
+	}
+	f, err := j.features(ctx, v)
+	return append(dst, f...), err
+}
+
+// features of pictures [n, 1, 28, 28].
+func (j *Judge) features(ctx context.Context, x []float32) ([]float32, error) {
+	const side = mnistSide
+	n, batch := len(x)/(side*side), j.ex.Batch()
+	out := make([]float32, n*Features)
+	parts := (n + batch - 1) / batch
+	errs := make([]error, parts)
+	cpu.Each(parts, func(w *cpu.Worker, p int) {
+		if errs[p] = ctx.Err(); errs[p] != nil {
+			return
+		}
+		lo, hi := p*batch, min((p+1)*batch, n)
+		imgs := make([]*imageio.Image, hi-lo)
+		for i := range imgs {
+			imgs[i] = imageio.FromPlanar(x[(lo+i)*side*side:][:side*side], 1, side, side, 127.5, 127.5)
+		}
+		errs[p] = j.ex.Features(w, imgs, out[lo*Features:hi*Features])
+	})
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (j *Judge) stats(ctx context.Context, x []float32) (*fid.Stats, error) {
+	f, err := j.features(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	return fid.FromFeatures(f, len(f)/Features, Features)
+}
+
+// Reference is that of the test digits.
+func (j *Judge) Reference() *fid.Reference { return j.ref }
+
+// FID is the distance of pictures x.
+func (j *Judge) FID(ctx context.Context, x *gpu.Tensor) (float64, error) {
+	v := make([]float32, x.Len())
+	if err := x.Read(v); err != nil {
+		return 0, err
+	}
+	s, err := j.stats(ctx, v)
+	if err != nil {
+		return 0, err
+	}
+	d, err := j.ref.Frechet(s)
+	return d.Value, err
+}
+
+// real are n training digits, drawn by a seed.
+func (j *Judge) real(ctx context.Context, seed uint64, n int) (*fid.Stats, error) {
+	return j.stats(ctx, subset(j.set.train, n, seed))
+}
+
+// Floor is the distance of n training digits, drawn by a seed: what a perfect
+// generator would have at that number.
+func (j *Judge) Floor(ctx context.Context, env *systems.Env, seed uint64, n int) (float64, error) {
+	return systems.Memo(env, fmt.Sprintf("floor %p %d %d", j, seed, n), func() (float64, error) {
+		s, err := j.real(ctx, seed, n)
+		if err != nil {
+			return 0, err
+		}
+		d, err := j.ref.Frechet(s)
+		return d.Value, err
+	})
+}
+
+// Bias says by how much n pictures raise every distance.
+func (j *Judge) Bias(ctx context.Context, env *systems.Env, n int) (string, error) {
+	return systems.Memo(env, fmt.Sprintf("bias %p %d", j, n), func() (string, error) {
+		s, err := j.real(ctx, biasSeed, n)
+		if err != nil {
+			return "", err
+		}
+		ci, err := fid.ConfidenceInterval(ctx, j.ref.Stats(), s, fid.IntervalOptions{Seed: biasSeed, Replicates: biasReplicates})
+		if err != nil {
+			return "", err
+		}
+		if ci.AtN {
+			return fmt.Sprintf("%d pictures are too few for %d features: they raise every FID by %.3g or more (estimated on real digits); all arms have as many", n, Features, max(ci.Bias, 0)), nil
+		}
+		return fmt.Sprintf("%d pictures raise every FID by about %.3g (estimated on real digits); all arms have as many", n, max(ci.Bias, 0)), nil
+	})
+}
+
+const (
+	mnistSide      = 28
+	biasSeed       = 1 << 41 // no run's
+	biasReplicates = 50
+)
