@@ -145,6 +145,27 @@ func TestFlowShifts(t *testing.T) {
 	}
 }
 
+// Grids of any shift start from pure noise: s/(1+(s-1)) is not 1 for every s in float64.
+func TestShiftedGridsStartFromPureNoise(t *testing.T) {
+	off := 0
+	for i := range 200 {
+		s := 0.25 * math.Pow(2, 5*float64(i)/199)
+		if s/(1+(s-1)) != 1 {
+			off++
+		}
+		g, err := diffusion.Build(diffusion.Flow{}, diffusion.Spec{Rule: "flow", Steps: 4, Shift: s})
+		if err != nil {
+			t.Fatalf("shift %v: %v", s, err)
+		}
+		if from := g.Steps[0].From; from.A != 0 || from.B != 1 {
+			t.Errorf("shift %v starts at %+v", s, from)
+		}
+	}
+	if off == 0 {
+		t.Error("no shift among them whose formula is off at 1")
+	}
+}
+
 func TestStrength(t *testing.T) {
 	g, err := diffusion.Build(diffusion.DefaultVE(), diffusion.Spec{Rule: "karras", Steps: 10})
 	if err != nil {

@@ -197,7 +197,13 @@ func (Flow) Input(sigma float64) (a, b float64) { return FlowSpace.Scale(sigma) 
 
 // Shift moves a noise fraction towards noise for larger pictures:
 // τ' = sτ/(1+(s-1)τ) (Esser et al. 2024, eq. 23). Shift(Shift(τ,a),b) = Shift(τ,ab).
-func Shift(tau, s float64) float64 { return s * tau / (1 + (s-1)*tau) }
+// Pure noise stays pure noise, whatever (s-1)+1 is rounded to.
+func Shift(tau, s float64) float64 {
+	if tau == 1 {
+		return 1
+	}
+	return s * tau / (1 + (s-1)*tau)
+}
 
 // PathByName makes the path of that name with its usual parameters: vp (linear
 // betas, 1e-4 to 0.02), vp-scaled (0.00085 to 0.012, linear in the root),
