@@ -131,12 +131,16 @@ func (s *study) truncated(ctx context.Context, d systems.Draw) (search.Choice, e
 	if err != nil {
 		return search.Choice{}, err
 	}
-	m := s.images(d.Seed)
+	return leastMissed(ctx, s.images(d.Seed), found.Best.C)
+}
+
+// leastMissed is a choice without the one of its steps whose loss the fitness m shows least.
+func leastMissed(ctx context.Context, m *search.Images, whole search.Choice) (search.Choice, error) {
 	var best search.Choice
 	least := math.Inf(1)
-	for i := range thinSteps {
+	for i := range whole.Steps {
 		c := search.Choice{}
-		for j, t := range found.Best.C.Steps {
+		for j, t := range whole.Steps {
 			if j != i {
 				c.Steps = append(c.Steps, t)
 			}
