@@ -48,7 +48,12 @@ func (m *shifts) note() string {
 
 // settle reads the parameters of an arm.
 func (b *bed) settle(p systems.Params) (*setting, error) {
-	s := &setting{den: b, moved: &shifts{}}
+	return b.settleOn(b, []int{b.Dims}, p)
+}
+
+// settleOn is settle of an arm that asks den, for images of a shape.
+func (b *bed) settleOn(den sampler.Denoiser, shape []int, p systems.Params) (*setting, error) {
+	s := &setting{den: den, moved: &shifts{}}
 	rule, name := "paper", "ddim"
 	if p.Has("grid") {
 		rule = p.Text("grid")
@@ -65,7 +70,7 @@ func (b *bed) settle(p systems.Params) (*setting, error) {
 		return nil, err
 	}
 	if p.Has("scale") {
-		s.den = &sampler.ScaledNoise{Den: b, By: p.Num("scale"), Slope: p.Num("slope")}
+		s.den = &sampler.ScaledNoise{Den: den, By: p.Num("scale"), Slope: p.Num("slope")}
 	}
 	if p.Has("mode") {
 		shift := sampler.TimeShift{Mode: sampler.ShiftMode(p.Text("mode")), Cutoff: p.Num("cutoff"), Seen: s.moved.add}
@@ -80,7 +85,7 @@ func (b *bed) settle(p systems.Params) (*setting, error) {
 		if shift.Mode == sampler.ShiftDebiased {
 			shift.DataVariance = b.v0
 		}
-		if s.levels, err = shift.Levels(s.grid, []int{b.Dims}); err != nil {
+		if s.levels, err = shift.Levels(s.grid, shape); err != nil {
 			return nil, err
 		}
 	}
@@ -134,7 +139,7 @@ func (b *bed) draw(ctx context.Context, d systems.Draw) (*systems.Outcome, error
 	}
 	o := b.Options(d.Seed, d.N)
 	o.Levels = s.levels
-	off := &offsets{b: b}
+	off := &offsets{v0: b.v0}
 	o.Trajectory = off.see
 	r, err := sampler.Run(ctx, s.den, s.solver, s.grid, o)
 	if err != nil {
@@ -162,7 +167,7 @@ func (b *bed) draw(ctx context.Context, d systems.Draw) (*systems.Outcome, error
 // offsets are how far the mean variance of the images is, after each step, from what
 // the grid says: |mean Var(x_t) - (A²·v0 + B²)|.
 type offsets struct {
-	b     *bed
+	v0    float64
 	steps map[int]*offset
 }
 
@@ -177,7 +182,7 @@ func (o *offsets) see(e sampler.Event) error {
 	}
 	at := o.steps[e.Step]
 	if at == nil {
-		at = &offset{want: e.At.A*e.At.A*o.b.v0 + e.At.B*e.At.B}
+		at = &offset{want: e.At.A*e.At.A*o.v0 + e.At.B*e.At.B}
 		o.steps[e.Step] = at
 	}
 	v := make([]float64, e.X.Shape()[0])

@@ -40,6 +40,7 @@ func init() {
 		Idea:     "During sampling the next evaluation's time is the one, in a window around the grid's, whose noise has the variance of the sample at hand.",
 		Headline: "ten-steps/debiased",
 		Plan:     plan,
+		Parts:    parts(),
 		Figures: []systems.Figure{
 			{File: "distance", Experiment: "curves", Measure: "fd", Title: "Fréchet distance to other digits", LogX: true, LogY: true, Cost: true},
 			{File: "error", Experiment: "curves", Measure: "rmse", Title: "distance from the exact ends of the same noise", LogX: true, LogY: true, Cost: true},
@@ -47,7 +48,6 @@ func init() {
 		Remark: "for the debiased variant, ours; the paper's own gains nothing on this testbed",
 		Sheets: []string{"ten-steps"},
 		Open: []string{
-			"a trained U-Net (FID of 10 DDIM steps in features of a classifier): no network of ours is trained yet; the exposure bias that the paper is about is a network's",
 			"CIFAR-10 with published weights, F-PNDM and DDIM of 10 steps: the adapter takes any ONNX model that predicts eps (docs/systems/06-shiftsteps.md has the commands); no weights are shipped",
 		},
 	})

@@ -351,7 +351,7 @@ func TestForcedError(t *testing.T) {
 // what is expected, and known where they are off by a known share.
 func TestOffsets(t *testing.T) {
 	b := &bed{v0: 0.3}
-	o := &offsets{b: b}
+	o := &offsets{v0: b.v0}
 	for step := 1; step <= 2; step++ {
 		p := diffusion.AtTime(vp, float64(600-200*step))
 		want := p.A*p.A*0.3 + p.B*p.B
