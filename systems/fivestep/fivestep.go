@@ -40,6 +40,7 @@ func init() {
 		Needs:    map[string]string{bases.DigitMixture: "b3965fa64ea272c88cb0f3502ba0988611d0354e6ec0a073bdf3eb15363c6a83"},
 		Headline: "first-order-5/beats the best usual grid",
 		Plan:     plan,
+		Parts:    parts(),
 		Figures: []systems.Figure{
 			{File: "first-fd", Experiment: "curves-first", Measure: "fd", Title: "First-order DPM-Solver++: distance of the samples", LogX: true, LogY: true, Cost: true},
 			{File: "first-error", Experiment: "curves-first", Measure: "error", Title: "First-order DPM-Solver++: distance to the exact end", Y: "root mean square distance", LogX: true, LogY: true, Cost: true},
