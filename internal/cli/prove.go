@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fidlab/fidlab/assets"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/report"
 	"github.com/fidlab/fidlab/systems"
@@ -35,7 +36,9 @@ func newProve(a *app) *cobra.Command {
 trials, run each on the same noise over several seeds, and judge the paper's
 claim by the paired intervals of ratios: pass, fail or inconclusive. "all" proves
 every system that is built. Runs are kept in the cache as they are made, so an
-interrupted proof goes on where it was, with the same program.
+interrupted proof goes on where it was, with the same program. Parts of proofs
+stand on trained networks that ship beside the program (--assets): where one is
+not there its part is "not run", and the verdict is of the others.
 
 Exit code 1 tells that a claim failed, 4 that a proof is inconclusive.`,
 		Example: `  fidlab prove --short gaussteleport
@@ -114,6 +117,12 @@ func runProve(ctx context.Context, a *app, o *proveOptions, names []string) erro
 				return err
 			}
 		}
+		for _, n := range proof.Record.NotRun {
+			if a.json { // else it is below the tables
+				a.say("%02d %s: %s", r.Number, r.Name, n)
+			}
+			a.detail("%s", n.Reason)
+		}
 		records = append(records, proof.Record)
 		if !a.json {
 			if len(records) > 1 {
@@ -159,9 +168,11 @@ func findRecipes(names []string) ([]systems.Recipe, error) {
 // proofError gives a proof's errors their exit codes.
 func proofError(err error) error {
 	var hash *systems.HashError
+	var shipped *assets.HashError
+	var place *assets.PlaceError
 	var plan *systems.PlanError
 	switch {
-	case errors.As(err, &hash):
+	case errors.As(err, &hash), errors.As(err, &shipped), errors.As(err, &place):
 		return &inputError{err}
 	case errors.As(err, &plan):
 		return &refusedError{err}
