@@ -11,16 +11,19 @@ import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models/codec"
 	"github.com/fidlab/fidlab/models/vq"
+	"github.com/fidlab/fidlab/motion"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/train"
 )
 
-// Codec is a trained network that turns pictures, or motions, into latents and back. One of KL and ViT is there.
+// Codec is a trained network that turns pictures, or motions, into latents and back. One of KL, ViT and Motion is there.
 type Codec struct {
 	Task   string // that trained it
 	Params *nn.Params
-	KL     *codec.KL  // of shapes-vae: pictures [N, 3, 32, 32] from -1 to 1
-	ViT    *codec.ViT // of shapes-vq: the same
+	KL     *codec.KL     // of shapes-vae: pictures [N, 3, 32, 32] from -1 to 1
+	ViT    *codec.ViT    // of shapes-vq: the same
+	Motion *codec.Motion // of motion-base: rows [N, T, width], normalised by Stats, T a multiple of 4
+	Stats  *motion.Stats
 	Scale  Scale
 }
 
@@ -34,23 +37,33 @@ type Scale struct {
 
 // codecRecipe is a codec's part of a checkpoint. One of the networks is there.
 type codecRecipe struct {
-	KL  *codec.Config    `json:"kl,omitempty"`
-	ViT *codec.ViTConfig `json:"vit,omitempty"`
+	KL     *codec.Config       `json:"kl,omitempty"`
+	ViT    *codec.ViTConfig    `json:"vit,omitempty"`
+	Motion *codec.MotionConfig `json:"motion,omitempty"`
 	// Weight is that of the divergence from the standard normal, in nats a picture, against the squared error summed over a picture.
 	Weight float64    `json:"kl_weight,omitempty"`
+	Joints float64    `json:"joints_weight,omitempty"` // of the positions of joints, beside the distance of whole rows
 	Data   dataConfig `json:"data"`
 }
 
 // newCodec makes the network of a recipe, before Init.
 func newCodec(dev *gpu.Device, task string, r codecRecipe) (*Codec, error) {
 	c := &Codec{Task: task, Params: nn.NewParams(dev, gpu.Float32)}
+	many := 0
+	for _, has := range []bool{r.KL != nil, r.ViT != nil, r.Motion != nil} {
+		if has {
+			many++
+		}
+	}
 	switch {
-	case r.KL != nil && r.ViT == nil:
+	case many != 1:
+		return nil, data.Errorf("the configuration has %d networks of codecs, want one", many)
+	case r.KL != nil:
 		if err := r.KL.Check(); err != nil {
 			return nil, err
 		}
 		c.KL = codec.NewKL(c.Params.At(""), *r.KL)
-	case r.ViT != nil && r.KL == nil:
+	case r.ViT != nil:
 		if err := r.ViT.Check(); err != nil {
 			return nil, err
 		}
@@ -59,7 +72,10 @@ func newCodec(dev *gpu.Device, task string, r codecRecipe) (*Codec, error) {
 		}
 		c.ViT = codec.NewViT(c.Params.At(""), *r.ViT)
 	default:
-		return nil, data.Errorf("the configuration has no network of a codec, or two")
+		if err := r.Motion.Check(); err != nil {
+			return nil, err
+		}
+		c.Motion = codec.NewMotion(c.Params.At(""), *r.Motion)
 	}
 	return c, nil
 }
@@ -68,6 +84,7 @@ func newCodec(dev *gpu.Device, task string, r codecRecipe) (*Codec, error) {
 const (
 	codecPart = "net"
 	scalePart = "scale"
+	rowsPart  = "rows" // of motions: the statistics of their rows
 )
 
 // OpenCodec makes the codec of a checkpoint, with the weights that it was tried with: the first average that the run kept, else the
@@ -85,6 +102,11 @@ func OpenCodec(dev *gpu.Device, s *train.Saved) (*Codec, error) {
 	if err := s.Load(c.Params, codecPart, s.Averages()[0]); err != nil {
 		return nil, err
 	}
+	if c.Motion != nil {
+		if c.Stats, err = loadStats(s, c.Motion.Config.Channels); err != nil {
+			return nil, err
+		}
+	}
 	kept := newScale(c.channels())
 	if err := s.Load(kept.params, scalePart, 0); err != nil {
 		return nil, err
@@ -98,36 +120,50 @@ func OpenCodec(dev *gpu.Device, s *train.Saved) (*Codec, error) {
 
 // channels is the width of a latent.
 func (c *Codec) channels() int {
-	if c.KL != nil {
+	switch {
+	case c.KL != nil:
 		return c.KL.Config.Latent
+	case c.ViT != nil:
+		return c.ViT.Config.Latent
 	}
-	return c.ViT.Config.Latent
+	return c.Motion.Config.Codes.Book.Width
 }
 
-// Book is the book of codes; nil where latents are continuous.
+// Book is the book of codes, of several levels the first; nil where latents are continuous.
 func (c *Codec) Book() *vq.Book {
-	if c.ViT != nil {
+	switch {
+	case c.KL != nil:
+		return nil
+	case c.ViT != nil:
 		return c.ViT.Book
 	}
-	return nil
+	return c.Motion.Quantizer.Book(0)
 }
 
-// Encode is the latents of pictures x: [N, channels, h, w] of shapes-vae, the means of their distributions; [N, 64, width] of
-// shapes-vq, codes, with their indices, Int32 [N·64] on the CPU until the tape's next Run.
+// Encode is the latents of pictures or motions x: [N, channels, h, w] of shapes-vae, the means of their distributions; codes
+// [N, 64, width] of shapes-vq and [N, T/4, width] of motion-base with their indices, Int32 on the CPU until the tape's next Run, one
+// of each code (of several levels [N·T/4, levels]).
 func (c *Codec) Encode(x *nn.Var) (z *nn.Var, index *gpu.Tensor) {
-	if c.KL != nil {
+	switch {
+	case c.KL != nil:
 		return c.KL.Encode(x).Mean, nil
+	case c.ViT != nil:
+		z, made := c.ViT.Encode(x, codec.Text{}, false)
+		return z, made.Index
 	}
-	z, made := c.ViT.Encode(x, codec.Text{}, false)
+	z, made := c.Motion.Encode(x, false, 0)
 	return z, made.Index
 }
 
-// Decode is the pictures of latents.
+// Decode is the pictures or motions of latents.
 func (c *Codec) Decode(z *nn.Var) *nn.Var {
-	if c.KL != nil {
+	switch {
+	case c.KL != nil:
 		return c.KL.Decode(z)
+	case c.ViT != nil:
+		return c.ViT.Decode(z)
 	}
-	return c.ViT.Decode(z)
+	return c.Motion.Decode(z)
 }
 
 // keptScale is a Scale in a checkpoint.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/fidlab/fidlab/models/vq"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
 )
 
@@ -83,13 +85,45 @@ func TestCodecsLearn(t *testing.T) {
 	}
 }
 
-// A run that is resumed ends in the bytes of one that is not: the book's averages and the scale of latents too. Its codec gives the same
-// pictures, and the scale is that of the formula.
+// tried is a task with small networks, and what its scale is measured on: n examples with so many latents each.
+type tried struct {
+	task    systems.Task
+	n, each int
+	batch   func(t *testing.T, n int) *gpu.Tensor
+}
+
+// A run that is resumed ends in the bytes of one that is not: the book's averages and the scale of latents too. Its codec has the weights
+// of the run, and the scale is that of the formula.
 func TestCodecCheckpoint(t *testing.T) {
-	for _, task := range tinyCodecs() {
+	var all []tried
+	for _, c := range tinyCodecs() {
+		c.Make = c.make
+		all = append(all, tried{c.Task, c.scale, 64, func(t *testing.T, n int) *gpu.Tensor {
+			set, err := c.scenes(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return gpu.CPU().From(set.train.X[:n*3*32*32], n, 3, 32, 32)
+		}})
+	}
+	m := tinyMotion()
+	m.Make = m.make
+	all = append(all, tried{m.Task, m.scale, 10, func(t *testing.T, n int) *gpu.Tensor {
+		set, err := m.clips(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var x []float32
+		for i := range n {
+			x = append(x, set.rows[set.from[i]:][:40*263]...)
+		}
+		return gpu.CPU().From(x, n, 40, 263)
+	}})
+	for _, c := range all {
+		task := c.task
 		t.Run(task.Name, func(t *testing.T) {
 			run := func(dir string, steps int, resume bool) *train.Job {
-				job, err := task.make(t.Context(), gpu.CPU(), task.Settings)
+				job, err := task.Make(t.Context(), gpu.CPU(), task.Settings)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -130,17 +164,17 @@ func TestCodecCheckpoint(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer saved.Close()
-			c, err := OpenCodec(gpu.CPU(), saved)
+			got, err := OpenCodec(gpu.CPU(), saved)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for i, v := range job.Nets[0].Params.Value().F32() {
-				if c.Params.Value().F32()[i] != v {
+				if got.Params.Value().F32()[i] != v {
 					t.Fatalf("weight %d differs from the run's", i)
 				}
 			}
-			checkScale(t, &task, c)
-			exportCodec(t, saved, c)
+			checkScale(t, c, got)
+			exportCodec(t, saved, got)
 		})
 	}
 }
@@ -156,40 +190,35 @@ func stopAfter(f func(*train.Batch), calls int) func(*train.Batch) {
 }
 
 // checkScale compares the scale of a codec with two passes over all latents.
-func checkScale(t *testing.T, task *shapesCodec, c *Codec) {
+func checkScale(t *testing.T, of tried, c *Codec) {
 	t.Helper()
-	set, err := task.scenes(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, width := task.scale, c.channels()
+	n, width := of.n*of.each, c.channels()
 	var z, noise []float32
 	tape := nn.NewTape(gpu.CPU(), gpu.Float32)
 	tape.Run(func() {
-		x := tape.Input(gpu.CPU().From(set.train.X[:n*3*32*32], n, 3, 32, 32))
+		x := tape.Input(of.batch(t, of.n))
 		v, index := c.Encode(x)
 		if c.KL != nil {
 			noise, _ = c.KL.Encode(x).LogVar.Permute(0, 2, 3, 1).Value().Floats()
 			v = v.Permute(0, 2, 3, 1)
-		} else if index.Len() != n*64 {
-			t.Errorf("%d indices of %d scenes, want 64 each", index.Len(), n)
+		} else if index.Len() != n {
+			t.Errorf("%d indices, want %d", index.Len(), n)
 		}
 		z, _ = v.Value().Floats()
-		z = append([]float32{}, z...)
-		noise = append([]float32{}, noise...)
+		z, noise = slices.Clone(z), slices.Clone(noise)
 	})
-	if c.Scale.Latents != n*64 || len(z) != n*64*width {
-		t.Errorf("%d latents, want %d", c.Scale.Latents, n*64)
+	if c.Scale.Latents != n || len(z) != n*width {
+		t.Errorf("%d latents, want %d", c.Scale.Latents, n)
 	}
 	for k := range width {
 		var mean, variance float64
 		for i := k; i < len(z); i += width {
-			mean += float64(z[i]) / float64(n*64)
+			mean += float64(z[i]) / float64(n)
 		}
 		for i := k; i < len(z); i += width {
-			variance += (float64(z[i]) - mean) * (float64(z[i]) - mean) / float64(n*64)
+			variance += (float64(z[i]) - mean) * (float64(z[i]) - mean) / float64(n)
 			if len(noise) > 0 {
-				variance += math.Exp(float64(noise[i])) / float64(n*64)
+				variance += math.Exp(float64(noise[i])) / float64(n)
 			}
 		}
 		// Batches of 64 and of 80 pictures differ by the rounding of float32.
@@ -249,13 +278,13 @@ func TestOpenCodecRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer saved.Close()
-	if _, err := OpenCodec(gpu.CPU(), saved); err == nil || !strings.Contains(err.Error(), "no network of a codec") {
+	if _, err := OpenCodec(gpu.CPU(), saved); err == nil || !strings.Contains(err.Error(), "has 0 networks of codecs") {
 		t.Errorf("a checkpoint of digits-mlp: %v", err)
 	}
 	bad := codec.ShapesViT()
 	bad.Text = 8
 	vae := codec.ShapesVAE()
-	for want, r := range map[string]codecRecipe{"Text is 8": {ViT: &bad}, "or two": {ViT: &bad, KL: &vae}, "Widths is empty": {KL: &codec.Config{Latent: 1}}} {
+	for want, r := range map[string]codecRecipe{"Text is 8": {ViT: &bad}, "has 2 networks": {ViT: &bad, KL: &vae}, "Widths is empty": {KL: &codec.Config{Latent: 1}}} {
 		if _, err := newCodec(gpu.CPU(), "x", r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
