@@ -41,9 +41,10 @@ type codecRecipe struct {
 	ViT    *codec.ViTConfig    `json:"vit,omitempty"`
 	Motion *codec.MotionConfig `json:"motion,omitempty"`
 	// Weight is that of the divergence from the standard normal, in nats a picture, against the squared error summed over a picture.
-	Weight float64    `json:"kl_weight,omitempty"`
-	Joints float64    `json:"joints_weight,omitempty"` // of the positions of joints, beside the distance of whole rows
-	Data   dataConfig `json:"data"`
+	Weight float64       `json:"kl_weight,omitempty"`
+	Joints float64       `json:"joints_weight,omitempty"` // of the positions of joints, beside the distance of whole rows
+	Critic *criticRecipe `json:"critic,omitempty"`
+	Data   dataConfig    `json:"data"`
 }
 
 // newCodec makes the network of a recipe, before Init.

@@ -96,7 +96,8 @@ type tried struct {
 // of the run, and the scale is that of the formula.
 func TestCodecCheckpoint(t *testing.T) {
 	var all []tried
-	for _, c := range tinyCodecs() {
+	plain := tinyCodecs()
+	for _, c := range append(plain, criticisedAt(plain[0], 2), criticisedAt(plain[1], 2)) {
 		c.Make = c.make
 		all = append(all, tried{c.Task, c.scale, 64, func(t *testing.T, n int) *gpu.Tensor {
 			set, err := c.scenes(t.Context())
@@ -128,7 +129,10 @@ func TestCodecCheckpoint(t *testing.T) {
 					t.Fatal(err)
 				}
 				c := train.Config{Settings: task.Settings, Dir: dir, Resume: resume, LogEvery: 3, SaveEvery: 3, SampleEvery: 4, EvalEvery: 4}
-				if steps > 0 { // a kill after so many steps
+				switch { // a kill after so many steps
+				case steps > 0 && job.Phases != nil:
+					job.Phases[0].After = stopAfter(job.Phases[0].After, steps)
+				case steps > 0:
 					job.After = stopAfter(job.After, steps)
 				}
 				if _, err := train.Run(t.Context(), job, c); err != nil {
@@ -306,7 +310,8 @@ func TestKLLoss(t *testing.T) {
 		Name: "x", Config: 1, Nets: []*train.Network{{Name: "net", Params: c.Params}}, Figures: []string{"error", "nats"},
 		Loss: func(b *train.Batch) *nn.Var {
 			in := b.Tape.Input(x)
-			l := klLoss(b, c.KL, in, 0.25)
+			_, _, first, rest := klLoss(b, c.KL, in, 0.25)
+			l := first.Add(rest)
 			loss = l.Item()
 			g := c.KL.Encode(in)
 			mean, _ := g.Mean.Value().Floats()

@@ -163,11 +163,11 @@ func (t *motionCodec) make(ctx context.Context, dev *gpu.Device, s train.Setting
 			x := b.Tape.Input(feed.next(b))
 			var z *nn.Var
 			z, made = c.Motion.Encode(x, true, b.First/uint64(b.Size))
-			err := motionError(c.Motion.Decode(z), x, recipe.Joints)
-			b.Figure("error", err.Item())
+			off := motionError(c.Motion.Decode(z), x, recipe.Joints)
+			b.Figure("error", off.Item())
 			b.Figure("commitment", made.Loss.Item())
 			b.Figure("batch_perplexity", perplexity(made.Levels[0].Index, c.Book().Config.Codes))
-			return err.Add(made.Loss)
+			return off.Add(made.Loss)
 		},
 		Figures: []string{"error", "commitment", "batch_perplexity"},
 		After: func(*train.Batch) {

@@ -24,8 +24,10 @@ const (
 )
 
 func init() {
-	shapesVAE().register()
-	shapesVQ().register()
+	for _, t := range []shapesCodec{shapesVAE(), shapesVQ()} {
+		t.register()
+		t.criticised().register()
+	}
 }
 
 // shapesCodec is a task of an autoencoder of scenes of shapes.
@@ -120,7 +122,6 @@ func (t *shapesCodec) make(ctx context.Context, dev *gpu.Device, s train.Setting
 	c.Params.Init(s.Seeds.Init)
 	scale := newScale(c.channels())
 	trial := &shapesTrial{c: c, set: set, tape: nn.NewTape(dev, gpu.Float32)}
-	feed := train.NewFeed(set.train, dev, gpu.Float32, s.Batch)
 	count := t.scale
 	if count == 0 {
 		count = scaleCount
@@ -137,44 +138,63 @@ func (t *shapesCodec) make(ctx context.Context, dev *gpu.Device, s train.Setting
 			})
 		},
 	}
-	if c.KL != nil {
-		job.Figures = []string{"error", "nats"}
-		job.Loss = func(b *train.Batch) *nn.Var {
-			x, _ := feed.Next(b)
-			return klLoss(b, c.KL, b.Tape.Input(x), recipe.Weight)
-		}
-		job.After = func(*train.Batch) { scale.forget() }
-		return job, nil
+	l := &shapesLoss{c: c, feed: train.NewFeed(set.train, dev, gpu.Float32, s.Batch), weight: recipe.Weight}
+	job.Figures = []string{"error", "nats"}
+	if c.Book() != nil {
+		job.Figures = []string{"error", "commitment", "batch_perplexity"}
 	}
-	var made vq.Quantized
-	job.Figures = []string{"error", "commitment", "batch_perplexity"}
-	job.Loss = func(b *train.Batch) *nn.Var {
-		x, _ := feed.Next(b)
-		var z *nn.Var
-		in := b.Tape.Input(x)
-		z, made = c.ViT.Encode(in, codec.Text{}, true)
-		err := nn.MSE(c.ViT.Decode(z), in, nil)
-		b.Figure("error", err.Item())
-		b.Figure("commitment", made.Loss.Item())
-		b.Figure("batch_perplexity", perplexity(made.Index, c.ViT.Book.Config.Codes))
-		return err.Add(made.Loss)
-	}
-	job.After = func(*train.Batch) {
+	after := func(*train.Batch) {
 		scale.forget()
-		c.ViT.Book.Update(made)
+		if b := c.Book(); b != nil {
+			b.Update(l.made)
+		}
+	}
+	if recipe.Critic != nil {
+		return job, l.criticise(job, recipe.Critic, after, train.NewFeed(set.train, dev, gpu.Float32, s.Batch), s)
+	}
+	job.After = after
+	job.Loss = func(b *train.Batch) *nn.Var {
+		_, _, mse, rest := l.of(b)
+		return mse.Add(rest)
 	}
 	return job, nil
 }
 
-// klLoss is the squared error of pictures that go through latents drawn from their distributions, a mean over values, and the divergence of
-// these from the standard normal, weight times its nats a picture over the number of values.
-func klLoss(b *train.Batch, net *codec.KL, x *nn.Var, weight float64) *nn.Var {
+// shapesLoss is the loss of a codec of scenes without a critic.
+type shapesLoss struct {
+	c      *Codec
+	feed   *train.Feed
+	weight float64
+	made   vq.Quantized // of the latest batch
+}
+
+// of is the scenes of a batch, what the codec makes of them, the squared error, a mean over values, and the rest of the loss.
+func (l *shapesLoss) of(b *train.Batch) (x, y, mse, rest *nn.Var) {
+	in, _ := l.feed.Next(b)
+	x = b.Tape.Input(in)
+	if l.c.KL != nil {
+		return klLoss(b, l.c.KL, x, l.weight)
+	}
+	var z *nn.Var
+	z, l.made = l.c.ViT.Encode(x, codec.Text{}, true)
+	y = l.c.ViT.Decode(z)
+	mse = nn.MSE(y, x, nil)
+	b.Figure("error", mse.Item())
+	b.Figure("commitment", l.made.Loss.Item())
+	b.Figure("batch_perplexity", perplexity(l.made.Index, l.c.ViT.Book.Config.Codes))
+	return x, y, mse, l.made.Loss
+}
+
+// klLoss is the parts of the loss of pictures x that go through latents drawn from their distributions: the squared error, and the divergence
+// of these from the standard normal, weight times its nats a picture over the number of values.
+func klLoss(b *train.Batch, net *codec.KL, x *nn.Var, weight float64) (in, y, mse, rest *nn.Var) {
 	g := net.Encode(x)
-	err := nn.MSE(net.Decode(g.Sample(ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising))), x, nil)
+	y = net.Decode(g.Sample(ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising)))
+	mse = nn.MSE(y, x, nil)
 	nats := g.KL().Mean()
-	b.Figure("error", err.Item())
+	b.Figure("error", mse.Item())
 	b.Figure("nats", nats.Item())
-	return err.Add(nats.Scale(weight * float64(b.Size) / float64(x.Value().Len())))
+	return x, y, mse, nats.Scale(weight * float64(b.Size) / float64(x.Value().Len()))
 }
 
 // shapesTrial tries a codec while it is trained, on scenes that it does not learn.
