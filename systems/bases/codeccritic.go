@@ -31,7 +31,7 @@ func (t shapesCodec) criticised() shapesCodec {
 	t.Text = fmt.Sprintf("the network of %s, with a critic of patches", t.recipe.name())
 	t.Source = "Esser et al. 2021 (VQGAN: critic and its weight); Lim and Ye 2017 (hinge)"
 	t.Settings.Betas = []float64{0.5, 0.9}
-	t.recipe.Critic = &criticRecipe{Net: critic.PatchConfig{Channels: 3, Width: 32, Layers: 2, Norm: critic.Group}, Weight: 0.1, From: 250}
+	t.recipe.Critic = &criticRecipe{Net: critic.PatchConfig{Channels: 3, Width: 32, Layers: 1, Norm: critic.Group}, Weight: 0.1, From: 250}
 	return t
 }
 
