@@ -113,8 +113,8 @@ func TestTasks(t *testing.T) {
 			}
 		})
 	}
-	if n := len(systems.Tasks()); n != 14 {
-		t.Errorf("%d tasks, want 14", n)
+	if n := len(systems.Tasks()); n < 14 {
+		t.Errorf("%d tasks, want at least 14", n)
 	}
 }
 
