@@ -107,6 +107,25 @@ func (t *Totals) MeanIoU() (float64, bool) {
 	return sum / float64(max(1, n)), n > 0
 }
 
+// Interval is Wilson's interval of a share at 95 %: where the probability lies of which Hits of Of independent trials came out; 0 to 1
+// where Of is 0 (Wilson 1927; Brown, Cai and DasGupta 2001).
+func (c Count) Interval() (lo, hi float64) {
+	if c.Of == 0 {
+		return 0, 1
+	}
+	const z = 1.959963984540054 // the normal distribution's 97.5 % quantile
+	n, p := float64(c.Of), float64(c.Hits)/float64(c.Of)
+	mid, half := p+z*z/(2*n), z*math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
+	lo, hi = (mid-half)/(1+z*z/n), (mid+half)/(1+z*z/n)
+	if c.Hits == 0 { // where rounding leaves a little
+		lo = 0
+	}
+	if c.Hits == c.Of {
+		hi = 1
+	}
+	return lo, hi
+}
+
 const iou = "iou "
 
 // IsIoU tells whether the count is one of a class's pixels.

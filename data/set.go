@@ -73,6 +73,7 @@ type Given struct {
 	Pictures []Picture
 	Array    *tensor.Array
 	Truth    json.RawMessage // as Item.Truth marshals; nil: not known
+	Caption  *string         // by which the picture was drawn, where there is no truth; nil: not known. See Entry.Captions
 }
 
 // Give is an item as its reader gets it.
@@ -105,7 +106,9 @@ type Entry struct {
 	Name    string
 	About   string   // one line
 	Options []string // what Open understands, each "name=values: meaning"
-	Note    string   // how far the reader errs, to be shown beside what it says; "" when it is exact
+	// Captions says that the reader compares a Given with its Caption.
+	Captions bool
+	Note     string // how far the reader errs, to be shown beside what it says; "" when it is exact
 	// Golden are the hashes of the splits under DefaultSeed without options, as
 	// Hash makes them of GoldenItems items.
 	Golden map[Split]string

@@ -24,7 +24,8 @@ type truthLine struct {
 	Files []itemFile      `json:"files"`
 	Truth json.RawMessage `json:"truth"`
 
-	array *tensor.Array // the item itself, where it was read already
+	array   *tensor.Array // the item itself, where it was read already
+	caption *string       // by which it was drawn
 }
 
 type itemFile struct {

@@ -22,11 +22,14 @@ type model struct {
 	// classNames are the names of classes 0 to their number; nil where they have none.
 	classNames []string
 
-	latent  bool                   // its samples are no pictures, whatever their shape
-	chw     bool                   // pictures are planes of one colour: [C,H,W]
-	inputs  map[string]*gpu.Tensor // what it is conditioned on beside the class: [1, ...] for all, or [n, ...]
-	sidecar string                 // SHA-256 of the file beside it, "" without
-	close   func() error           // nil where there is nothing to close
+	latent bool                   // its samples are no pictures, whatever their shape
+	chw    bool                   // pictures are planes of one colour: [C,H,W]
+	inputs map[string]*gpu.Tensor // what it is conditioned on beside the class: [1, ...] for all, or [n, ...]
+	null   map[string]*gpu.Tensor // what guidance leads away from, [1, ...]; nil: what --negative-input gives
+	// prompt makes inputs of captions, [n, ...]; nil where the model takes none.
+	prompt  func(captions []string) (map[string]*gpu.Tensor, error)
+	sidecar string       // SHA-256 of the file beside it, "" without
+	close   func() error // nil where there is nothing to close
 
 	pred   string                               // what the network predicts
 	layers func(n int) (sampler.Layered, error) // the denoiser in n layers that can be left out; nil where it has none
@@ -43,6 +46,7 @@ type modelEntry struct {
 	needs   string
 	source  string
 	path    func(name string) (diffusion.Path, error) // the one its grids are for
+	rule    func(name string) string                  // by which its levels are placed where none is asked for; nil or "": the path's usual one
 	match   func(name string) bool
 	open    func(ctx context.Context, a *app, o opening) (*model, error)
 }
@@ -102,6 +106,7 @@ var modelEntries = []modelEntry{
 		needs:   "the checkpoint",
 		source:  "fidlab train --list",
 		path:    trainedPath,
+		rule:    trainedRule,
 		match:   isCheckpoint,
 		open:    openCheckpoint,
 	},
@@ -128,6 +133,11 @@ func (o *sampleOptions) open(ctx context.Context, a *app) (*model, sampler.Solve
 	own, err := entry.path(o.model)
 	if err != nil {
 		return nil, nil, nil, nil, err
+	}
+	if entry.rule != nil && !o.gridSet {
+		if rule := entry.rule(o.model); rule != "" {
+			o.grid = rule
+		}
 	}
 	s, g, p, err := o.settle(own)
 	if err != nil {

@@ -108,6 +108,13 @@ func (o *netOptions) flags(f *pflag.FlagSet) {
 
 // empty is the condition of guidance where a model has inputs.
 func (o *netOptions) empty(m *model, dev *gpu.Device) (map[string]*gpu.Tensor, error) {
+	if m.null != nil {
+		out := map[string]*gpu.Tensor{}
+		for name, t := range m.null {
+			out[name] = t.To(dev)
+		}
+		return out, nil
+	}
 	asks := slices.Sorted(maps.Keys(m.inputs))
 	out, err := readInputs("--negative-input", o.negative, m.name, asks, 1)
 	for name, t := range out {

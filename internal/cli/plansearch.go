@@ -78,7 +78,7 @@ func (p *planSearch) prepare(ctx context.Context, a *app, solver sampler.Solver,
 		Wrap: func(d sampler.Denoiser) (sampler.Denoiser, error) {
 			with := *m
 			with.den = d
-			return o.guide.wrap(&with, &o.net, gpu.CPU(), o.classes != nil, first)
+			return o.guide.wrap(&with, &o.net, gpu.CPU(), o.classes != nil, false, first)
 		},
 	}
 	return p.reference(ctx, a)

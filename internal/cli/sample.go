@@ -44,6 +44,7 @@ type sampleOptions struct {
 	plan  planOptions
 
 	teleport teleportOptions
+	prompts  promptOptions
 }
 
 func newSample(a *app) *cobra.Command {
@@ -68,6 +69,7 @@ or sigmas:80,10,1 or times:999,500 in place of a rule and --steps; or FILE.json
 with {"sigmas": [...]} or {"times": [...]}.`,
 		Example: `  fidlab sample --model mnist-gmm --sampler dpm++2m --steps 10 -n 2000 -o digits/
   fidlab sample --model mnist-gmm --class 3 --guidance 2 --film strip.png -n 8 -o threes/
+  fidlab sample --model runs/shapes-base/checkpoint.safetensors --prompt "a red circle and a blue square" --guidance 2 -o scenes/
   fidlab sample --model mnist-gmm -n 50000 --resume -o digits.npz
   fidlab sample --model mnist-gmm -n 10000 -o - | fidlab fid mnist:test - --features mnist
   fidlab sample --model mnist-gmm --image digits/000000.png --mask half.png --sampler euler-a --repeat 5 -n 4 -o filled/
@@ -77,6 +79,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 			o.etaSet, o.gridSet = cmd.Flags().Changed("eta"), cmd.Flags().Changed("grid")
 			o.preset(cmd.Flags().Changed)
 			o.times.given(cmd)
+			o.prompts.given(cmd)
 			return runSample(cmd.Context(), a, &o)
 		},
 	}
@@ -91,7 +94,8 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	o.named.to = &o.classes
 	f.Var(&o.named, "class", "ask for class `C`, or for several in turn (0,1,2); names where the model has them")
 	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
-	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`; on flow paths the default is flow")
+	o.prompts.flags(f)
+	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`; on flow paths the default is flow, of some checkpoints another")
 	o.levels.flags(cmd)
 	o.five.flags(f)
 	o.plan.flags(cmd)
@@ -196,7 +200,9 @@ type sampleRun struct {
 	Seed        uint64    `json:"seed"`
 	First       int       `json:"first"`
 	N           int       `json:"n"`
-	Classes     []int     `json:"classes"` // asked for in turn
+	Classes     []int     `json:"classes"`           // asked for in turn
+	Prompts     []string  `json:"prompts,omitempty"` // likewise
+	Negative    string    `json:"negative_prompt,omitempty"`
 	Init        string    `json:"init,omitempty"`
 	InitSHA256  string    `json:"init_sha256,omitempty"`
 	Image       string    `json:"image,omitempty"`
@@ -263,6 +269,9 @@ func (o *sampleOptions) check(a *app) error {
 	if err := o.teleport.check(&o.from); err != nil {
 		return err
 	}
+	if err := o.prompts.read(); err != nil {
+		return err
+	}
 	return o.readClasses()
 }
 
@@ -282,12 +291,15 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	if err := o.fit(m); err != nil {
 		return err
 	}
+	if err := o.prompts.apply(m, o.n); err != nil {
+		return err
+	}
 	if err := o.five.join(m); err != nil {
 		return err
 	}
 	run := &sampleRun{
 		Version: version, Model: m.name, ModelSHA256: m.sha256, Sidecar: m.sidecar, Inputs: o.net.inputs, Sampler: s.Name(), Grid: g.Name, Path: p.Name(),
-		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), FreeU: o.five.freeU, Seed: o.seed, First: o.first, N: o.n, Classes: o.classes,
+		Steps: len(g.Steps), Sigmas: finite(g.Sigmas()), Guidance: o.guide.text(), FreeU: o.five.freeU, Seed: o.seed, First: o.first, N: o.n, Classes: o.classes, Prompts: o.prompts.list, Negative: o.prompts.negative,
 		Init: o.init, Image: o.from.image, Mask: o.from.mask, Shape: m.shape, Range: []float64{m.lo, m.hi}, Device: dev.String(), Precision: o.precision, Notes: append([]string{}, g.Notes...),
 	}
 	if n := leftOver(m, g); n != "" {
@@ -344,6 +356,7 @@ func counted(run *sampleRun) string {
 func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m *model, s sampler.Solver, g *diffusion.Grid, run *sampleRun) (*drawing, error) {
 	k := kindOf(m, o.n)
 	k.double, k.classes, k.noGrid = o.precision == "fp64", inTurn(o.classes, o.n), o.noGrid
+	k.prompts, k.first = o.prompts.list, o.first
 	if o.from.invert {
 		k.pictures = false // noise is no picture
 	}
@@ -365,7 +378,7 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 	for name, t := range m.inputs {
 		d.opt.Cond.Inputs[name] = repeated(t, o.n).To(dev)
 	}
-	if d.den, err = o.guide.wrap(m, &o.net, dev, k.classes != nil, g); err != nil {
+	if d.den, err = o.guide.wrap(m, &o.net, dev, k.classes != nil, o.prompts.away, g); err != nil {
 		return nil, err
 	}
 	if o.init != "" {

@@ -36,8 +36,8 @@ func (o *guideOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.limit, "limit", "", "limit predictions to [-1,1]: clip, or a quantile `Q` of each sample (dynamic thresholding, 0.995)")
 }
 
-// wrap puts guidance and limits around a model. classes tells whether samples have one.
-func (o *guideOptions) wrap(m *model, net *netOptions, dev *gpu.Device, classes bool, grid *diffusion.Grid) (sampler.Denoiser, error) {
+// wrap puts guidance and limits around a model. classes tells whether samples have one, away whether there is a negative prompt.
+func (o *guideOptions) wrap(m *model, net *netOptions, dev *gpu.Device, classes, away bool, grid *diffusion.Grid) (sampler.Denoiser, error) {
 	den := m.den
 	g := &sampler.Guided{Den: den, Weight: o.weight}
 	switch o.rule {
@@ -64,7 +64,7 @@ func (o *guideOptions) wrap(m *model, net *netOptions, dev *gpu.Device, classes 
 	}
 	if o.weight != 1 || o.rule == "cfg++" {
 		if !classes && len(m.inputs) == 0 {
-			return nil, usagef("--guidance %g: guidance needs a condition, and none was given; give --class", o.weight)
+			return nil, usagef("--guidance %g: guidance needs a condition, and none was given; give --class or --prompt", o.weight)
 		}
 		var err error
 		if g.Null.Inputs, err = net.empty(m, dev); err != nil {
@@ -74,6 +74,9 @@ func (o *guideOptions) wrap(m *model, net *netOptions, dev *gpu.Device, classes 
 			return nil, usagef("%w", err)
 		}
 		den = g
+	}
+	if den == m.den && away {
+		return nil, usagef("--negative-prompt needs --guidance, which says how far to go away from it")
 	}
 	if den == m.den && len(net.negative) > 0 {
 		return nil, usagef("--negative-input needs --guidance, which says how far to go away from it")

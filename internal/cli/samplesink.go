@@ -44,6 +44,8 @@ type sampleKind struct {
 	double   bool
 	classes  []int // of each, nil without
 	noGrid   bool
+	prompts  []string // asked for in turn, nil without
+	first    int      // number of the first sample
 }
 
 // kindOf is what n samples of a model become; the rest is the command's to say.
@@ -142,6 +144,11 @@ func (s *folderSink) finish(run []byte) error {
 			return err
 		}
 	}
+	if s.pictures && s.prompts != nil {
+		if err := os.WriteFile(s.d.File(promptsFile), promptLines(s.prompts, s.first, s.n), 0o666); err != nil {
+			return err
+		}
+	}
 	return os.WriteFile(s.d.File(runFile), run, 0o666)
 }
 
@@ -180,6 +187,11 @@ func (s *tarSink) put(b sampleBatch) error {
 }
 
 func (s *tarSink) finish(run []byte) error {
+	if s.prompts != nil {
+		if err := s.member(promptsFile, promptLines(s.prompts, s.first, s.n)); err != nil {
+			return err
+		}
+	}
 	if err := s.member(runFile, run); err != nil {
 		return err
 	}

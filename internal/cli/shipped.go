@@ -47,6 +47,13 @@ func shippedModel(e assets.Entry) modelEntry {
 			}
 			return trainedPath(at)
 		},
+		rule: func(string) string {
+			at, err := findAsset(e.Name)
+			if err != nil {
+				return "" // path says so
+			}
+			return trainedRule(at)
+		},
 		open: func(_ context.Context, a *app, o opening) (*model, error) {
 			at, err := findAsset(e.Name)
 			if err != nil {

@@ -71,6 +71,16 @@ func trainedPath(name string) (diffusion.Path, error) {
 	return path, nil
 }
 
+// trainedRule is how the levels of a checkpoint's network are placed where none is asked for, "" where the task does not say.
+func trainedRule(name string) string {
+	saved, task, err := openSaved(name)
+	if err != nil {
+		return "" // trainedPath says so
+	}
+	saved.Close() // was only read
+	return task.Grid
+}
+
 // openCheckpoint opens a network that was trained here.
 func openCheckpoint(_ context.Context, a *app, o opening) (*model, error) {
 	return openCheckpointAt(a, o, o.model)
@@ -89,7 +99,7 @@ func openCheckpointAt(a *app, o opening, path string) (*model, error) {
 	a.detail("%s: %s at step %d", path, saved.Job, saved.Step)
 	out := &model{
 		name: o.model, sha256: sum, den: network.Denoiser(net.Net, net.Path, net.Pred, network.Options{Batch: 32}),
-		shape: net.Shape, lo: net.Lo, hi: net.Hi, chw: true, pred: net.Pred.String(),
+		shape: net.Shape, lo: net.Lo, hi: net.Hi, chw: true, pred: net.Pred.String(), prompt: net.Prompt,
 	}
 	if n := net.Net.Takes().Classes; n > 0 {
 		for k := range n {

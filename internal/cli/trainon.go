@@ -3,10 +3,12 @@ package cli
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
 
+	"github.com/fidlab/fidlab/assets"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
 )
@@ -18,7 +20,7 @@ type trainOn struct {
 }
 
 func (o *trainOn) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.path, "on", "", "shapes-base…: stand on the text tower of the checkpoint `F`; default: runs/tiny-clip/checkpoint.safetensors")
+	f.StringVar(&o.path, "on", "", "shapes-base…: stand on the text tower of the checkpoint `F`; default: runs/tiny-clip/checkpoint.safetensors, or the one that ships")
 }
 
 // check refuses a network to stand on for a task that stands on none.
@@ -41,6 +43,11 @@ func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
 		path = o.resumed
 	default:
 		path = filepath.Join("runs", t.On, train.CheckpointName)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			if shipped, err := assets.Find(t.On); err == nil {
+				path = shipped
+			}
+		}
 	}
 	s, err := train.OpenSaved(path)
 	switch {
