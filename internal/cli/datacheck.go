@@ -193,7 +193,7 @@ func runDataCheck(ctx context.Context, a *app, e data.Entry, s data.Served, o *d
 		return err
 	}
 	captions := false
-	if e.Captions && !bare && lines[0].Truth == nil {
+	if e.Captions && !bare && len(lines) > 0 && lines[0].Truth == nil {
 		if lines, captions, err = withCaptions(o.in, lines); err != nil {
 			return err
 		}
