@@ -44,7 +44,7 @@ sample takes it as it takes the run's own.
 
 --index F writes its entry into an index of assets: hash, size, the commands that
 make it anew, data, seed, steps. What was measured of another file of that name
-goes; fidlab models record writes it anew. In this project's repository:
+goes, and fidlab models record writes it anew; of the same bytes it stays. In this project's repository:
 -o assets/NAME.safetensors --index assets/index.json, then make build generate.`,
 		Example: `  fidlab models export runs/unet --half -o mine.safetensors
   fidlab models export runs/mnist-unet --average 0.999 --half -o assets/mnist-unet.safetensors --index assets/index.json`,
@@ -165,14 +165,33 @@ func (o *exportOptions) prepare(task systems.Task, saved *train.Saved, name stri
 	if !assets.ValidName(name) {
 		return e, nil, usagef("-o %s: an index has names of small letters, digits and -", o.out.path)
 	}
-	x, err := assets.ReadIndex(o.index)
+	x, err := openIndex(o.index)
+	return e, x, err
+}
+
+// openIndex reads an index, or begins one.
+func openIndex(path string) (*assets.Index, error) {
+	x, err := assets.ReadIndex(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		x = assets.NewIndex()
+		return assets.NewIndex(), nil
 	case err != nil:
-		return e, nil, &inputError{err}
+		return nil, &inputError{err}
 	}
-	return e, x, nil
+	return x, nil
+}
+
+// putEntry puts an entry into an index. What was measured of the same bytes stays, of what the entry does not measure itself.
+func putEntry(x *assets.Index, e assets.Entry, path string) error {
+	if old, ok := x.Lookup(e.Name); ok && old.SHA256 == e.SHA256 {
+		own := e.Figures
+		e.Figures = old.Figures
+		for _, f := range own {
+			e.Measured(f)
+		}
+	}
+	x.Put(e)
+	return x.Write(path)
 }
 
 // record completes the entry, and puts it into the index, where there is one.
@@ -189,8 +208,7 @@ func (o *exportOptions) record(e *assets.Entry, info *train.Exported, x *assets.
 	if x == nil {
 		return nil
 	}
-	x.Put(*e)
-	return x.Write(o.index)
+	return putEntry(x, *e, o.index)
 }
 
 // dataOf is the data that a checkpoint names, if it does.

@@ -33,13 +33,13 @@ only when its SHA-256 is the one listed; a path in place of the name takes any.`
   fidlab models export runs/unet --half -o mine.safetensors`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return unknown("command", "models "+args[0], []string{"models check", "models export", "models record"})
+				return unknown("command", "models "+args[0], []string{"models add", "models check", "models export", "models record"})
 			}
 			return nil
 		},
 		RunE: func(*cobra.Command, []string) error { return runModels(a) },
 	}
-	cmd.AddCommand(newModelsCheck(a), newModelsExport(a), newModelsRecord(a))
+	cmd.AddCommand(newModelsAdd(a), newModelsCheck(a), newModelsExport(a), newModelsRecord(a))
 	return cmd
 }
 

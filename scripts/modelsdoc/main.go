@@ -55,6 +55,7 @@ fidlab models record mnist-unet --samples /tmp/unet/run.json --fid unet.json --f
 make build generate
 ` + "```" + `
 The export keeps one average of the weights, without the optimiser, and in the header the configuration, the hash of the data and the log. All files together have at most 40 MiB.
+The entry of an encoder that is built in is written by ` + "`fidlab models add FILE --built-in --data SET --index assets/index.json`" + ` from the remarks in its header.
 Figures are measured with the file that ships, after rounding. The interval of a distance is one of the distributions' distance: it lies below the value, which a finite number of
 pictures raises; the floor is raised as much.
 `
