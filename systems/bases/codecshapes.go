@@ -6,6 +6,7 @@ import (
 
 	"github.com/fidlab/fidlab/data"
 	"github.com/fidlab/fidlab/data/shapes"
+	"github.com/fidlab/fidlab/fid/extract"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/models/codec"
@@ -121,7 +122,10 @@ func (t *shapesCodec) make(ctx context.Context, dev *gpu.Device, s train.Setting
 	}
 	c.Params.Init(s.Seeds.Init)
 	scale := newScale(c.channels())
-	trial := &shapesTrial{c: c, set: set, tape: nn.NewTape(dev, gpu.Float32)}
+	trial, err := newShapesTrial(c, set)
+	if err != nil {
+		return nil, err
+	}
 	count := t.scale
 	if count == 0 {
 		count = scaleCount
@@ -202,16 +206,67 @@ type shapesTrial struct {
 	c    *Codec
 	set  *scenes
 	tape *nn.Tape
+	// encoder is that of the features in which scenes are compared; nil where there are too few for that. real are those of the scenes.
+	encoder *extract.Encoder
+	real    []float32
+}
+
+func newShapesTrial(c *Codec, set *scenes) (*shapesTrial, error) {
+	t := &shapesTrial{c: c, set: set, tape: nn.NewTape(c.Params.Device(), gpu.Float32)}
+	e, err := extract.OpenEncoder("shapes-enc")
+	if err != nil {
+		return nil, err
+	}
+	if len(set.held) > e.Info().Dim {
+		t.encoder = e
+	}
+	return t, nil
 }
 
 // names are those of the scores: the mean squared error of values from -1 to 1; 10·log10(255²/error) of pictures in 8 bits, in dB; the share
-// of scenes in which the reader finds all objects and no others; of a book the share of codes that the scenes use, and their perplexity.
+// of scenes in which the reader finds all objects and no others; the Fréchet distance of the features of shapes-enc from those of the same
+// scenes; of a book the share of codes that the scenes use, and their perplexity.
 func (t *shapesTrial) names() []string {
 	out := []string{"held_out", "psnr", "scenes"}
+	if t.encoder != nil {
+		out = append(out, "frechet")
+	}
 	if t.c.Book() != nil {
 		out = append(out, "used", "perplexity")
 	}
 	return out
+}
+
+// features are those of pictures, [n, Dim].
+func (t *shapesTrial) features(pictures []*imageio.Image) ([]float32, error) {
+	d, most := t.encoder.Info().Dim, t.encoder.Batch()
+	out := make([]float32, len(pictures)*d)
+	for lo := 0; lo < len(pictures); lo += most {
+		hi := min(lo+most, len(pictures))
+		if err := t.encoder.Features(nil, pictures[lo:hi], out[lo*d:hi*d]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// distance is the Fréchet distance of pictures from the scenes, by their features.
+func (t *shapesTrial) distance(pictures []*imageio.Image) (float64, error) {
+	if t.real == nil {
+		var list []*imageio.Image
+		for _, it := range t.set.held {
+			list = append(list, it.Image())
+		}
+		var err error
+		if t.real, err = t.features(list); err != nil {
+			return 0, err
+		}
+	}
+	v, err := t.features(pictures)
+	if err != nil {
+		return 0, err
+	}
+	return pixelDistance(v, t.real, t.encoder.Info().Dim)
 }
 
 // through is scenes after the codec, [n, 3, 32, 32]. Indices are told to use, where there are some.
@@ -241,6 +296,7 @@ func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	}
 	var squares, levels float64
 	whole, size := 0, 3*32*32
+	var pictures []*imageio.Image
 	for lo := 0; lo < len(t.set.held); lo += heldBatch {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -257,6 +313,7 @@ func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 				squares += d * d
 			}
 			m := imageio.FromPlanar(y[i*size:(i+1)*size], 3, 32, 32, 127.5, 127.5)
+			pictures = append(pictures, m)
 			for k, v := range it.Pix {
 				d := float64(v) - float64(m.Pix[k])
 				levels += d * d
@@ -277,6 +334,13 @@ func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	}
 	n := float64(len(t.set.held))
 	out := []float64{squares / (n * float64(size)), 10 * math.Log10(255*255*n*float64(size)/levels), float64(whole) / n}
+	if t.encoder != nil {
+		d, err := t.distance(pictures)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
 	if use != nil {
 		out = append(out, use.Used(), use.Perplexity())
 	}

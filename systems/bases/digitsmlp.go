@@ -65,7 +65,7 @@ func digitDistance(set *pictureSet, x *gpu.Tensor) (float64, error) {
 	return pixelDistance(v, set.held.X, digitset.Side*digitset.Side)
 }
 
-// pixelDistance is the Fréchet distance of two sets of vectors of d values, by their own moments.
+// pixelDistance is the Fréchet distance of two sets of vectors of d values, pixels or features, by their own moments.
 func pixelDistance(a, b []float32, d int) (float64, error) {
 	dev := gpu.CPU()
 	moments := func(v []float32) (mean, cov *gpu.Tensor) {
