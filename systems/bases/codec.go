@@ -247,24 +247,26 @@ func (s *scaleSums) keep(k *keptScale) {
 	k.counts.F64()[0] = n
 }
 
-// measure brings the scale of the latents of n examples into k; batch is examples lo to hi.
-func (c *Codec) measure(ctx context.Context, k *keptScale, n int, batch func(lo, hi int) *gpu.Tensor) error {
+// measure brings the scale of the latents of n examples of a shape into k; batch is examples lo to hi.
+func (c *Codec) measure(ctx context.Context, k *keptScale, n int, shape []int, batch func(lo, hi int) []float32) error {
 	tape := nn.NewTape(c.Params.Device(), gpu.Float32)
 	var sums scaleSums
 	for lo := 0; lo < n; lo += heldBatch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		x := batch(lo, min(lo+heldBatch, n))
+		hi := min(lo+heldBatch, n)
+		values := batch(lo, hi)
 		var err error
 		tape.Run(func() {
 			tape.NoGrad(func() {
+				x := onTape(tape, values, append([]int{hi - lo}, shape...)...)
 				if c.KL != nil {
-					g := c.KL.Encode(tape.Input(x))
+					g := c.KL.Encode(x)
 					err = sums.add(g.Mean, g.LogVar)
 					return
 				}
-				z, _ := c.Encode(tape.Input(x))
+				z, _ := c.Encode(x)
 				err = sums.add(z, nil)
 			})
 		})
@@ -274,6 +276,13 @@ func (c *Codec) measure(ctx context.Context, k *keptScale, n int, batch func(lo,
 	}
 	sums.keep(k)
 	return nil
+}
+
+// onTape is values on a tape, until its next Run.
+func onTape(t *nn.Tape, values []float32, shape ...int) *nn.Var {
+	x := t.Arena().New(gpu.Float32, shape...)
+	x.Set(values)
+	return t.Input(x)
 }
 
 // perplexity is that of the indices of a batch.

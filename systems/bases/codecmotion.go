@@ -177,12 +177,12 @@ func (t *motionCodec) make(ctx context.Context, dev *gpu.Device, s train.Setting
 		Sample: trial.strip, Evaluate: trial.evaluate, Scores: trial.names(),
 		Finish: func(ctx context.Context) error {
 			size := motionWindow * set.stats.Layout.Width
-			return c.measure(ctx, scale, min(count, set.len()), func(lo, hi int) *gpu.Tensor {
+			return c.measure(ctx, scale, min(count, set.len()), []int{motionWindow, set.stats.Layout.Width}, func(lo, hi int) []float32 {
 				x := make([]float32, (hi-lo)*size)
 				for i := lo; i < hi; i++ {
 					set.window(x[(i-lo)*size:(i-lo+1)*size], i, 0)
 				}
-				return dev.From(x, hi-lo, motionWindow, set.stats.Layout.Width)
+				return x
 			})
 		},
 	}, nil
@@ -245,10 +245,9 @@ func (t *motionTrial) through(items []*motionset.Item, use *vq.Usage) (rows []fl
 	if err := motion.Normalize(t.set.stats, x); err != nil {
 		return nil, 0, err
 	}
-	in := t.tape.Device().From(x, len(items), items[0].Len(), l.Width)
 	t.tape.Run(func() {
 		t.tape.NoGrad(func() {
-			v := t.tape.Input(in)
+			v := onTape(t.tape, x, len(items), items[0].Len(), l.Width)
 			z, index := t.c.Encode(v)
 			if use != nil {
 				use.Add(index)

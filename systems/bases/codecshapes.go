@@ -137,8 +137,8 @@ func (t *shapesCodec) make(ctx context.Context, dev *gpu.Device, s train.Setting
 		Sample: trial.sheet, Evaluate: trial.evaluate, Scores: trial.names(),
 		Finish: func(ctx context.Context) error {
 			const size = 3 * 32 * 32
-			return c.measure(ctx, scale, min(count, set.train.Len()), func(lo, hi int) *gpu.Tensor {
-				return dev.From(set.train.X[lo*size:hi*size], hi-lo, 3, 32, 32)
+			return c.measure(ctx, scale, min(count, set.train.Len()), set.train.Shape, func(lo, hi int) []float32 {
+				return set.train.X[lo*size : hi*size]
 			})
 		},
 	}
@@ -276,10 +276,9 @@ func (t *shapesTrial) through(items []*shapes.Item, use *vq.Usage) (y []float32,
 		v, _, _, _ := it.Tensor()
 		x = append(x, v...)
 	}
-	in := t.tape.Device().From(x, len(items), 3, 32, 32)
 	t.tape.Run(func() {
 		t.tape.NoGrad(func() {
-			z, index := t.c.Encode(t.tape.Input(in))
+			z, index := t.c.Encode(onTape(t.tape, x, len(items), 3, 32, 32))
 			if index != nil && use != nil {
 				use.Add(index)
 			}
