@@ -49,6 +49,9 @@ func onDevices() map[string]opCase {
 	for name, c := range layersOnDevices() {
 		cases[name] = c
 	}
+	for name, c := range groupedCases() {
+		cases[name] = c
+	}
 	return cases
 }
 

@@ -13,16 +13,17 @@ import (
 // closure, so that a step allocates nothing. fn does item i of n; it is a
 // function, not a closure, and finds its operands here.
 type call struct {
-	fn   func(c *call, w *cpu.Worker, i int)
-	t    [10]*gpu.Tensor
-	n    [16]int
-	f    [4]float64
-	acc  bool
-	silu bool
-	fun  cpu.Func
-	two  cpu.Pair
-	ax   axes
-	p    product
+	fn    func(c *call, w *cpu.Worker, i int)
+	t     [10]*gpu.Tensor
+	n     [16]int
+	f     [4]float64
+	acc   bool
+	silu  bool
+	fun   cpu.Func
+	two   cpu.Pair
+	ax    axes
+	p     product
+	group grouped
 
 	adam cpu.Adam
 	lion cpu.Lion

@@ -234,4 +234,14 @@ var mutations = []mutation{
 		old: "        of[1][t.rank] = along;\n        __syncthreads();", new: "        of[1][t.rank] = along;",
 		kernels: "group_norm_last_back_f(32|64)", detector: "result", test: "TestGroupNormLastOnDevices",
 	},
+	{
+		name: "grouped-rows", kind: "missing bounds check", file: "grouped.cu",
+		old: "    return min(max(offsets[g], 0), rows);", new: "    return offsets[g] + 1;",
+		kernels: "grouped_small_f32", detector: "asan", test: "TestGroupedOnDevices",
+	},
+	{
+		name: "grouped-sums", kind: "missing __syncthreads", file: "grouped.cu",
+		old: "    sums[way][lane] = sum;\n    __syncthreads();", new: "    sums[way][lane] = sum;",
+		kernels: "grouped_sum_f(32|64)", detector: "result", test: "TestGroupedOnDevices",
+	},
 }
