@@ -8,6 +8,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/nn"
 )
 
@@ -138,13 +139,15 @@ func adafactorRule(p []float64, rows, cols int, grads [][]float64, lr float64, o
 	return p
 }
 
-func TestAdafactor(t *testing.T) {
+func TestAdafactor(t *testing.T) { device.Each(t, testAdafactor) }
+
+func testAdafactor(t *testing.T, dev *gpu.Device) {
 	for name, o := range map[string]nn.AdafactorOptions{
 		"plain": {}, "momentum": {Beta1: 0.9, Decay: 0.1}, "absolute": {Absolute: true, Decay: 0.2},
 	} {
 		for _, dt := range []gpu.DType{gpu.Float64, gpu.Float32} {
-			net := nn.NewParams(gpu.CPU(), dt)
-			shapes := map[string][]int{"kernel": {7, 3, 5, 5}, "tall": {700, 20}, "bias": {9}}
+			net := nn.NewParams(dev, dt)
+			shapes := map[string][]int{"kernel": {7, 3, 5, 5}, "tall": {700, 20}, "bias": {9}, "long": {300}, "wide": {3, 1100}}
 			for n, s := range shapes {
 				net.At("").Param(n, nn.Normal(0.3), s...)
 			}

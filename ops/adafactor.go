@@ -3,15 +3,17 @@ package ops
 import (
 	"math"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/kernels"
 )
 
 // AdafactorConfig is one step of Adafactor (Shazeer and Stern 2018, arXiv 1804.04235).
 type AdafactorConfig struct {
 	New   float64 // weight of the new squares, 1 - β2 of the step
 	Floor float64 // least value of a second moment
-	Clip  float64 // greatest root mean square of the update
+	Clip  float64 // greatest root mean square of the update; +Inf for any
 }
 
 // Adafactor turns the gradient of one tensor into its update: grad over the root of the
@@ -19,9 +21,10 @@ type AdafactorConfig struct {
 // moment of a matrix, of as many rows as row has elements and as many columns as col has,
 // is the product of moving means of squares over its rows and columns, row·colᵀ/mean(row);
 // with row nil, col holds the moment of every element. Means are made in float64, in a
-// fixed order. All tensors have one dtype, float32 or float64.
+// fixed order. All tensors have one dtype, float32 or float64, and one device. It waits for a
+// GPU, which says how great the update is, where Clip is finite.
 func Adafactor(grad, row, col *gpu.Tensor, cfg AdafactorConfig) {
-	onCPU("Adafactor", grad, row, col)
+	s := streamOf("Adafactor", grad, row, col)
 	if row == nil && col.Len() != grad.Len() || row != nil && row.Len()*col.Len() != grad.Len() {
 		rows := 1
 		if row != nil {
@@ -32,17 +35,40 @@ func Adafactor(grad, row, col *gpu.Tensor, cfg AdafactorConfig) {
 	if grad.Len() == 0 {
 		return
 	}
-	if row == nil {
+	switch {
+	case s != nil:
+		launchAdafactor(s, grad, row, col, cfg)
+	case row == nil:
 		c := newCall(adafactorEach, grad, col)
 		c.n[0], c.n[1] = 0, grad.Len()
 		c.f[0], c.f[1] = cfg.New, cfg.Floor
 		c.each(ceil(grad.Len(), mapBlock))
-	} else {
+	default:
 		adafactorMatrix(grad, row, col, cfg)
+	}
+	if math.IsInf(cfg.Clip, 1) {
+		return
 	}
 	if rms := math.Sqrt(SumSquares(grad) / float64(grad.Len())); rms > cfg.Clip {
 		Affine(grad, cfg.Clip/rms, grad, 0, nil, 0, false)
 	}
+}
+
+// launchAdafactor makes the moments and the update, before it is scaled down.
+func launchAdafactor(s *cuda.Stream, grad, row, col *gpu.Tensor, cfg AdafactorConfig) {
+	if row == nil {
+		f := byWidth(grad, kernels.AdafactorEachF32, kernels.AdafactorEachF64)
+		f(s, cuda.Grid1(grad.Len(), vectorBlock, vectorBlock), grad.Ptr(), col.Ptr(), cfg.New, cfg.Floor, int64(grad.Len()))
+		return
+	}
+	if max(row.Len(), col.Len()) > math.MaxInt32 {
+		fail("Adafactor", "a matrix of %d by %d, want fewer than 2^31 of both on a GPU", row.Len(), col.Len())
+	}
+	rows, cols := int32(row.Len()), int32(col.Len())
+	each := cuda.Grid{X: row.Len(), Y: 1, Z: 1, BX: vectorBlock, BY: 1, BZ: 1}
+	byWidth(grad, kernels.AdafactorRowsF32, kernels.AdafactorRowsF64)(s, each, row.Ptr(), grad.Ptr(), cfg.New, cols)
+	byWidth(grad, kernels.AdafactorColsF32, kernels.AdafactorColsF64)(s, cuda.Grid1(col.Len(), 32, vectorBlock), col.Ptr(), grad.Ptr(), cfg.New, rows, cols)
+	byWidth(grad, kernels.AdafactorScaleF32, kernels.AdafactorScaleF64)(s, each, grad.Ptr(), row.Ptr(), col.Ptr(), cfg.Floor, rows, cols)
 }
 
 func adafactorMatrix(grad, row, col *gpu.Tensor, cfg AdafactorConfig) {
