@@ -52,6 +52,9 @@ func onDevices() map[string]opCase {
 	for name, c := range groupedCases() {
 		cases[name] = c
 	}
+	for name, c := range linearAttentionCases() {
+		cases[name] = c
+	}
 	for name, c := range maskedCases() {
 		cases[name] = c
 	}

@@ -13,17 +13,19 @@ import (
 // closure, so that a step allocates nothing. fn does item i of n; it is a
 // function, not a closure, and finds its operands here.
 type call struct {
-	fn    func(c *call, w *cpu.Worker, i int)
-	t     [10]*gpu.Tensor
-	n     [16]int
-	f     [4]float64
-	acc   bool
-	silu  bool
-	fun   cpu.Func
-	two   cpu.Pair
-	ax    axes
-	p     product
-	group grouped
+	fn     func(c *call, w *cpu.Worker, i int)
+	t      [10]*gpu.Tensor
+	n      [16]int
+	f      [4]float64
+	acc    bool
+	silu   bool
+	fun    cpu.Func
+	two    cpu.Pair
+	ax     axes
+	p      product
+	group  grouped
+	linear linear
+	grads  LinearAttentionGrads
 
 	adam cpu.Adam
 	lion cpu.Lion
@@ -82,7 +84,7 @@ func (c *call) onWorkers(n int) {
 
 func (c *call) drop() {
 	clear(c.t[:])
-	c.fn, c.acc, c.silu = nil, false, false
+	c.fn, c.acc, c.silu, c.grads = nil, false, false, LinearAttentionGrads{}
 	calls.Put(c)
 }
 
@@ -97,16 +99,6 @@ func data[T cpu.Float](t *gpu.Tensor) []T {
 		return v
 	}
 	return any(t.F64()).([]T)
-}
-
-// onCPU is streamOf for operations without CUDA kernels: it panics when a tensor is on a GPU.
-func onCPU(op string, ts ...*gpu.Tensor) {
-	oneFloat(op, ts)
-	for i, t := range ts {
-		if t != nil && t.Device().CUDA() {
-			fail(op, "operand %d is on %v, for which there is no kernel of this operation; move it to the CPU with To", i, t.Device())
-		}
-	}
 }
 
 // streamOf is where an operation on these tensors is launched, nil on the CPU. It panics unless all

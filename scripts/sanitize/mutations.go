@@ -244,4 +244,19 @@ var mutations = []mutation{
 		old: "    sums[way][lane] = sum;\n    __syncthreads();", new: "    sums[way][lane] = sum;",
 		kernels: "grouped_sum_f(32|64)", detector: "result", test: "TestGroupedOnDevices",
 	},
+	{
+		name: "linear-sums", kind: "missing __syncthreads", file: "linear_attention.h",
+		old: "        __syncthreads(); // sums are whole\n#pragma", new: "#pragma",
+		kernels: "linear_states_f(32|64)", detector: "tsan", test: "TestLinearAttentionOnDevices",
+	},
+	{
+		name: "linear-tail", kind: "missing bounds check", file: "linear_attention.h",
+		old: "        if (i + x < h.tokens) to[", new: "        to[",
+		kernels: "linear_out_f32", detector: "asan", test: "TestLinearAttentionOnDevices",
+	},
+	{
+		name: "adafactor-sums", kind: "missing __syncthreads", file: "adafactor.cu",
+		old: "    sums[way][lane] = sum;\n    __syncthreads();", new: "    sums[way][lane] = sum;",
+		kernels: "adafactor_cols_f(32|64)", detector: "result", test: "TestAdafactorOnDevices",
+	},
 }
