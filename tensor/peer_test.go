@@ -108,6 +108,23 @@ func TestReadTorch(t *testing.T) {
 	wantArray(t, one, "", F32, []int{2, 3}, func(i int) float64 { return float64(i) })
 }
 
+// A TorchScript archive is read as what its modules hold, under the names of a state dict.
+func TestReadTorchScript(t *testing.T) {
+	arrays, _, err := ReadTorch(filepath.Join("testdata", "script.pt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantArray(t, arrays, "0.weight", F32, []int{2, 3}, func(i int) float64 { return float64(i)/8 - 1 })
+	wantArray(t, arrays, "0.bias", F32, []int{2}, func(i int) float64 { return float64(6+i)/8 - 1 })
+	wantArray(t, arrays, "1.0.running_var", F16, []int{2}, func(int) float64 { return 1 })
+	whole := testdata(t, "script.pt")
+	for n := 0; n < len(whole)-22; n += 7 {
+		if _, _, err := DecodeTorch(whole[:n]); err == nil {
+			t.Fatalf("the archive cut to %d of %d bytes was read", n, len(whole))
+		}
+	}
+}
+
 func TestReadPickle(t *testing.T) {
 	for protocol := range 6 {
 		v, err := ReadPickle(filepath.Join("testdata", fmt.Sprintf("stats%d.pkl", protocol)))
@@ -261,7 +278,7 @@ func FuzzPickle(f *testing.F) {
 }
 
 func FuzzTorch(f *testing.F) {
-	for _, name := range []string{"peer_zip.pth", "peer_stream.pth", "nested.pth", "one.pt", "module.pth"} {
+	for _, name := range []string{"peer_zip.pth", "peer_stream.pth", "nested.pth", "one.pt", "module.pth", "script.pt"} {
 		f.Add(testdata(f, name))
 	}
 	f.Fuzz(func(_ *testing.T, b []byte) {

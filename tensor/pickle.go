@@ -11,6 +11,7 @@ type Dict struct {
 	Keys   []any
 	Values []any
 	index  map[any]int
+	script bool // attributes of a module of a TorchScript archive
 }
 
 // Get returns the value of a key, nil when there is none.

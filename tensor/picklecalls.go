@@ -46,6 +46,10 @@ var calls = map[global]func(m *machine, args []any) (any, error){
 	"torch._utils._rebuild_parameter":    firstArg,
 }
 
+// script tells whether a global is a module of a TorchScript archive. Its code
+// lies elsewhere in the archive; what is read is its attributes.
+func (g global) script() bool { return strings.HasPrefix(string(g), "__torch__.") }
+
 // ndarrayType is accepted as an argument of _reconstruct.
 const ndarrayType = global("numpy.ndarray")
 
@@ -56,7 +60,7 @@ func lookUp(module, name string) (any, error) {
 	g := global(module + "." + name)
 	_, call := calls[g]
 	_, storage := storageTypes[g]
-	if call || storage || g == ndarrayType {
+	if call || storage || g == ndarrayType || g.script() {
 		return g, nil
 	}
 	return nil, fmt.Errorf("it asks for %.80q, which is neither data nor an array; nothing was executed", string(g))
@@ -131,10 +135,14 @@ func (m *machine) call(op byte) error {
 	}
 	g, ok := f.(global)
 	list, ok2 := args.([]any)
-	if !ok || !ok2 || calls[g] == nil {
+	make := calls[g]
+	if g.script() {
+		make = newScript
+	}
+	if !ok || !ok2 || make == nil {
 		return fmt.Errorf("a call of a %s", kindName(f))
 	}
-	v, err := calls[g](m, list)
+	v, err := make(m, list)
 	if err != nil {
 		return fmt.Errorf("%s: %w", g, err)
 	}
@@ -166,7 +174,19 @@ func (m *machine) persist(op byte) error {
 // build gives an object its state.
 func (m *machine) build(target, state any) error {
 	switch t := target.(type) {
-	case *Dict: // attributes, such as a state dict's version table
+	case *Dict: // attributes: a module's tensors, or a state dict's version table
+		s, ok := state.(*Dict)
+		if !t.script || !ok {
+			return nil
+		}
+		if len(t.Keys) > 0 {
+			return errors.New("a module with two states")
+		}
+		for i, k := range s.Keys {
+			if err := t.set(k, s.Values[i]); err != nil {
+				return err
+			}
+		}
 		return nil
 	case *dtypeValue:
 		s, ok := state.([]any)
@@ -219,6 +239,14 @@ func newDict(_ *machine, args []any) (any, error) {
 		}
 	}
 	return d, nil
+}
+
+// newScript is a module of a TorchScript archive: a dictionary of its attributes.
+func newScript(_ *machine, args []any) (any, error) {
+	if len(args) > 0 {
+		return nil, errors.New("unknown arguments")
+	}
+	return &Dict{script: true}, nil
 }
 
 func newList(_ *machine, args []any) (any, error) {

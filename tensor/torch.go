@@ -129,8 +129,9 @@ func gather(m *machine, dtype DType, shape, stride []int64, offset int64, data [
 
 // ReadTorch reads the tensors of a file that torch.save wrote, in the zip form
 // of torch >= 1.6 or the older stream form: a state dict, nested dictionaries
-// of tensors (names are joined with dots) or one tensor (with the name "").
-// Views are copied into C order. Nothing is executed; what is not data is
+// of tensors (names are joined with dots) or one tensor (with the name ""). Of a
+// module that torch.jit.save wrote these are its attributes, which a state dict
+// names alike. Views are copied into C order. Nothing is executed; what is not data is
 // refused by its name. order lists the names as they come in the file.
 func ReadTorch(path string) (arrays map[string]*Array, order []string, err error) {
 	f, err := os.Open(path)
@@ -210,9 +211,6 @@ func torchZip(b []byte) (any, error) {
 	}
 	if root == "" {
 		return nil, errors.New("zip: no data.pkl; not a file of torch.save")
-	}
-	if members[root+"constants.pkl"] != nil {
-		return nil, errors.New("a TorchScript archive; save the state dict instead")
 	}
 	content := func(name string) ([]byte, error) {
 		f := members[root+name]

@@ -47,6 +47,9 @@ def main():
     torch.save({"state_dict": {"a": base[:2].clone()}, "epoch": 3, "note": "x", "lr": 0.5}, OUT + "nested.pth")
     torch.save(torch.arange(6, dtype=torch.float32).reshape(2, 3), OUT + "one.pt")
     torch.save(torch.nn.Linear(1, 1), OUT + "module.pth")
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.BatchNorm1d(2).half()))
+    net[0].weight.data, net[0].bias.data = base[:6].reshape(2, 3).clone(), base[6:8].clone()
+    torch.jit.save(torch.jit.script(net), OUT + "script.pt")
 
     a = np.arange(6, dtype=np.float64).reshape(2, 3) / 4
     stats = {
