@@ -8,6 +8,7 @@ import (
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/nn/tower"
+	"github.com/fidlab/fidlab/tensor"
 )
 
 // dinoConfig is a size of DINOv2 (Oquab et al. 2023, arXiv 2304.07193; with registers Darcet
@@ -270,9 +271,12 @@ func (l *loaded) qkv(weight, bias string, width int) (q, k, v tower.Dense) {
 }
 
 // note is the label of results with weights that are stored in less than float32.
-func (l *loaded) note() string {
-	if l.half == "" {
+func (l *loaded) note() string { return l.noteBut(tensor.F32) }
+
+// noteBut is note for weights that were published in the given type.
+func (l *loaded) noteBut(published tensor.DType) string {
+	if l.half == 0 || l.half == published {
 		return ""
 	}
-	return "weights of " + l.half
+	return "weights of " + l.half.String()
 }

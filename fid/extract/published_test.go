@@ -2,6 +2,7 @@ package extract
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/tensor"
 )
@@ -65,9 +67,15 @@ type goldenNet struct {
 	Width, Depth, Heads, Hidden, Registers int
 	Swiglu                                 bool
 	Patch, Grid, Size                      int
+	Embed, Vocab, Context                  int // of CLIP
 	Salt                                   string
 	Params                                 [][2]any
 	Features                               [][]float64
+	IDs                                    [][]int32
+	Texts                                  [][]float64
+	Widths                                 []int // of VGG, and its fully connected layers
+	Classes                                int
+	Taps                                   map[string][][]float64
 }
 
 func goldenNets(t *testing.T, file string) []goldenNet {
@@ -162,4 +170,75 @@ func TestDINOv2Golden(t *testing.T) {
 		t.Errorf("%d cases, want 16", cases)
 	}
 	t.Logf("%d cases, off by %.2g at most", cases, worst)
+}
+
+// The peers are OpenAI's code and transformers, through its files.
+func TestCLIPGolden(t *testing.T) {
+	cases, worst := 0, 0.0
+	for _, g := range goldenNets(t, "clip.json") {
+		one := clipTower{g.Width, g.Depth, g.Heads}
+		c := clipConfig{image: one, text: one, patch: g.Patch, size: g.Size, embed: g.Embed, vocab: g.Vocab, context: g.Context}
+		path := writeTensors(t, g.tensors())
+		l, err := c.spec("small").open(path)
+		if err != nil {
+			t.Fatalf("%s: %v", g.From, err)
+		}
+		v := c.build(l)
+		if l.err != nil {
+			t.Fatal(l.err)
+		}
+		worst = max(worst, closeRows(t, g.From+", pictures", v.runPictures(g.Salt, len(g.Features)), g.Features, 1e-5))
+		text, err := c.openText("small", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := make([]float32, len(g.IDs)*c.embed)
+		if err := text.Features(g.IDs, out); err != nil {
+			t.Fatal(err)
+		}
+		worst = max(worst, closeRows(t, g.From+", texts", out, g.Texts, 1e-5))
+		for _, bad := range [][]int32{{}, make([]int32, 13), {1, 99}, {-1}} {
+			if err := text.Features([][]int32{bad}, make([]float32, c.embed)); err == nil {
+				t.Errorf("ids %v are taken", bad)
+			}
+		}
+		cases++
+	}
+	if cases != 2 {
+		t.Errorf("%d cases, want 2", cases)
+	}
+	t.Logf("%d cases, off by %.2g at most", cases, worst)
+}
+
+// The peer is torchvision's VGG with few channels.
+func TestVGGGolden(t *testing.T) {
+	g := goldenNets(t, "vgg16.json")[0]
+	c := vggConfig{widths: [5]int(g.Widths), hidden: g.Hidden, classes: g.Classes}
+	l, err := c.spec("small").open(writeTensors(t, g.tensors()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.taps(), slices.Sorted(maps.Keys(g.Taps)); !slices.Equal(got, want) || len(want) != 8 {
+		t.Fatalf("taps %v, want %v", got, want)
+	}
+	n := len(g.Taps["fc2"])
+	in := uniformOf(g.Salt+"pictures", n*3*vggSize*vggSize, -1, 1)
+	for i := range in {
+		in[i] *= 2
+	}
+	for tap, want := range g.Taps {
+		p, err := plan.Compile(c.net(l, tap), plan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := make([]float32, n*p.OutLen(0))
+		if err := p.Run(nil, in, out); err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+		t.Logf("%s: off by %.2g", tap, closeRows(t, tap, out, want, 1e-5))
+	}
+	if l.err != nil {
+		t.Fatal(l.err)
+	}
 }

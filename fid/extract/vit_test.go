@@ -233,3 +233,44 @@ func TestPictureWays(t *testing.T) {
 		t.Errorf("another network's preset: %v", err)
 	}
 }
+
+// A text's vector is the same bits alone and among longer ones.
+func TestCLIPTextIndependence(t *testing.T) {
+	one := clipTower{512, 2, 8}
+	c := clipConfig{image: clipTower{64, 1, 1}, text: one, patch: 8, size: 16, embed: 512, vocab: 99, context: 40}
+	var entries []tensor.SafetensorsEntry
+	for _, p := range append(c.imageParams(), c.textParams()...) {
+		entries = append(entries, tensor.SafetensorsEntry{Name: p.name, Array: recipeTensor("", p.name, p.shape)})
+	}
+	text, err := c.openText("small", writeTensors(t, entries))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids [][]int32
+	for i := range textBatch + 3 {
+		ids = append(ids, append(make([]int32, i), int32(i+1), 98))
+	}
+	d := c.embed
+	all := make([]float32, len(ids)*d)
+	if err := text.Features(ids, all); err != nil {
+		t.Fatal(err)
+	}
+	for i := range ids {
+		alone := make([]float32, d)
+		if err := text.Features(ids[i:i+1], alone); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(alone, all[i*d:][:d]) {
+			t.Errorf("text %d of %d ids has other features alone", i, len(ids[i]))
+		}
+	}
+	for _, want := range []string{"want 1 to 40", "the id 99, want 0 to 98"} {
+		err := text.Features([][]int32{map[bool][]int32{true: nil, false: {99}}[strings.Contains(want, "40")]}, make([]float32, d))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if _, err := OpenCLIPText("inception", Options{}); err == nil || !strings.Contains(err.Error(), "there are clip-vit-b32") {
+		t.Errorf("another network's text tower: %v", err)
+	}
+}

@@ -116,6 +116,7 @@ type naming struct {
 type spec struct {
 	name    string
 	params  []param
+	others  []param // of the same files: neither needed nor looked at
 	namings []naming
 }
 
@@ -179,8 +180,14 @@ func (s *spec) compare(f *tensorFile, n *naming) *mismatch {
 			note(&m.wrong, fmt.Sprintf("%s is %v, want %v", p.name, have, p.shape))
 		}
 	}
+	for _, p := range s.others {
+		for _, part := range n.of(p.name).parts {
+			known[part] = true
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.shapes)) {
-		if !known[name] && (n.drop == nil || !n.drop(name)) {
+		number := len(f.shapes[name]) == 0 && f.dtypes[name] == tensor.I64 // a count that a module keeps
+		if !known[name] && !number && (n.drop == nil || !n.drop(name)) {
 			note(&m.extra, fmt.Sprintf("%s %v is in the file, not in the network", name, f.shapes[name]))
 		}
 	}
@@ -264,8 +271,8 @@ type loaded struct {
 	file *tensorFile
 	how  *naming
 	sha  string
-	half string // "float16" or the like where weights are not float32
-	err  error  // the first
+	half tensor.DType // F16 or BF16 where weights are not float32, else 0
+	err  error        // the first
 }
 
 // openSpec opens a weights file and checks that it is of the network.
@@ -285,7 +292,7 @@ func (s *spec) open(path string, prefixes ...string) (*loaded, error) {
 	}
 	for _, p := range s.fileParams(l.how) {
 		if dt := f.dtypes[p.name]; dt == tensor.F16 || dt == tensor.BF16 {
-			l.half = dt.String()
+			l.half = dt
 		}
 	}
 	return l, nil

@@ -64,18 +64,17 @@ func (d *Dense) Apply(w *cpu.Worker, rows int, y, x []float32) {
 	tiles(rows, func(r, n int) { denseTile(w, d, n, y[r*d.Out:], x[r*d.In:], cpu.FuncIdentity, false) })
 }
 
-func (d *Dense) times(s float64) {
-	for i, v := range d.W {
-		d.W[i] = float32(float64(v) * s)
-	}
-	for i, v := range d.B {
-		d.B[i] = float32(float64(v) * s)
+func times(v []float32, s float64) {
+	for i, x := range v {
+		v[i] = float32(float64(x) * s)
 	}
 }
 
 // Frozen is a transformer encoder for inference on the CPU: no tape, memory for one block, and
-// of the last block no more than the vector that is asked for. The vector of a sequence is the
-// same bits whatever else is in its batch, in which place it is, and on which worker it runs.
+// of the last block no more than the vector that is asked for. The vector of a sequence of 16
+// tokens or more is the same bits whatever else is in its batch, in which place it is, and on
+// which worker it runs, where layers have 2^18 weights or more (smaller products go through
+// other code of the libraries by their size).
 type Frozen struct {
 	config FrozenConfig
 	blocks []FrozenBlock
@@ -125,8 +124,9 @@ func NewFrozen(c FrozenConfig, before *FrozenNorm, blocks []FrozenBlock, after F
 			dense("the MLP's second layer", &b.Value, c.Width, c.Hidden)
 		}
 		if c.Act == QuickGELU { // x·σ(a·x) is SiLU(a·x)/a: the layers around take the factors
-			b.In.times(quickSlope)
-			b.Out.times(1 / quickSlope)
+			times(b.In.W, quickSlope)
+			times(b.In.B, quickSlope)
+			times(b.Out.W, 1/quickSlope)
 		}
 	}
 	return m

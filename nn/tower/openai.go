@@ -122,3 +122,24 @@ func turned(a *tensor.Array) *tensor.Array {
 	}
 	return b
 }
+
+// FromOpenAIName is where Hugging Face's CLIPModel has what OpenAI's has under this name: in
+// one tensor, or in three one after the other; turned: with rows and columns exchanged.
+func FromOpenAIName(name string) (to []string, turned bool) {
+	if to, ok := openAI[name]; ok {
+		return []string{to}, name == "visual.proj" || name == "text_projection"
+	}
+	tower, rest := "text_model", name
+	if r, ok := strings.CutPrefix(name, "visual."); ok {
+		tower, rest = "vision_model", r
+	}
+	number, part, _ := strings.Cut(strings.TrimPrefix(rest, "transformer.resblocks."), ".")
+	at := tower + ".encoder.layers." + number + "."
+	if kind, ok := strings.CutPrefix(part, "attn.in_proj_"); ok {
+		for _, n := range []string{"q", "k", "v"} {
+			to = append(to, at+"self_attn."+n+"_proj."+kind)
+		}
+		return to, false
+	}
+	return []string{at + openAIBlock.Replace(part)}, false
+}

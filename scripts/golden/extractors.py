@@ -98,6 +98,58 @@ def dinov2():
     write("dinov2.json", cases)
 
 
+@torch.no_grad()
+def clip():
+    import clip.model as published
+
+    published.LayerNorm = torch.nn.LayerNorm  # theirs rounds to float32
+    size, patch, width, depth, heads, embed, vocab, context = 32, 8, 64, 3, 1, 24, 99, 12
+    ids = [[1, 5, 9, 98], [1, 7, 7, 3, 40, 2, 11, 12, 13, 14, 15, 98], [1, 98]]
+    padded = torch.tensor([i + [0] * (context - len(i)) for i in ids])
+    cases = []
+    for source in ("openai", "transformers"):
+        salt = f"clip {source} "
+        x = torch.from_numpy(weightrecipe.pictures(salt, 2, size)).double()
+        if source == "openai":
+            net = published.CLIP(embed, size, depth, width, patch, context, vocab, width, heads, depth)
+            params = fill(net, salt)
+            image, text = net.encode_image(x), net.encode_text(padded)
+        else:
+            c = transformers.CLIPConfig(
+                text_config=dict(vocab_size=vocab, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=depth, num_attention_heads=heads,
+                                 max_position_embeddings=context, hidden_act="quick_gelu", eos_token_id=98, bos_token_id=1, pad_token_id=0),
+                vision_config=dict(hidden_size=width, intermediate_size=4 * width, num_hidden_layers=depth, num_attention_heads=heads,
+                                   image_size=size, patch_size=patch, hidden_act="quick_gelu"), projection_dim=embed)
+            net, params = through_file(transformers.CLIPModel(c), salt)
+            image, text = (net.visual_projection(net.vision_model(x).pooler_output),
+                           net.text_projection(net.text_model(padded).pooler_output))
+        cases.append({"from": source, "width": width, "depth": depth, "heads": heads, "patch": patch, "size": size, "embed": embed, "vocab": vocab,
+                      "context": context, "salt": salt, "params": params, "features": rows(image), "ids": ids, "texts": rows(text)})
+    write("clip.json", cases)
+
+
+@torch.no_grad()
+def vgg16():
+    from torchvision.models.vgg import VGG, make_layers
+
+    salt, size, widths, hidden, classes = "vgg16 ", 224, (4, 6, 8, 10, 12), 20, 10
+    layers = [w for w, n in zip(widths, (2, 2, 3, 3, 3)) for w in (w,) * n + ("M",)]
+    net = VGG(make_layers(layers), init_weights=False)
+    linear = torch.nn.Linear
+    for i, (n_in, n_out) in ((0, (49 * widths[-1], hidden)), (3, (hidden, hidden)), (6, (hidden, classes))):
+        net.classifier[i] = linear(n_in, n_out)
+    params = fill(net, salt)
+    x = torch.from_numpy(weightrecipe.pictures(salt, 2, size)).double()
+    taps = {name: rows(net.features[:i + 1](x).mean((2, 3)))
+            for i, name in ((3, "relu1_2"), (8, "relu2_2"), (15, "relu3_3"), (22, "relu4_3"), (29, "relu5_3"))}
+    f = torch.flatten(net.avgpool(net.features(x)), 1)
+    fc2 = net.classifier[:4](f)
+    taps |= {"fc2": rows(fc2), "fc2_relu": rows(fc2.relu()), "logits": rows(net.classifier(f))}
+    write("vgg16.json", [{"from": "torchvision", "salt": salt, "size": size, "widths": widths, "hidden": hidden, "classes": classes,
+                          "params": params, "taps": taps}])
+
+
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
-    dinov2()
+    for f in (dinov2, clip, vgg16):
+        f()

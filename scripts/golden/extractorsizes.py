@@ -1,0 +1,85 @@
+"""Compares fidlab's extractors in their real sizes with the published code, once, by the command line: weights of
+weightrecipe.py in a file as it is published, pictures as PNG, torch in float32. Needs what extractors.py needs, and
+a built fidlab:
+
+    python scripts/golden/extractorsizes.py DINOV2 CLIP bin/fidlab WORKDIR NAME...
+
+Prints, for each name, the largest difference of a picture's features over the largest feature.
+"""
+import os
+import subprocess
+import sys
+import warnings
+
+os.environ["XFORMERS_DISABLED"] = "1"
+warnings.filterwarnings("ignore")
+sys.path.insert(0, os.path.dirname(__file__))
+sys.path[1:1] = sys.argv[1:3]
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torchvision.transforms as T  # noqa: E402
+import weightrecipe  # noqa: E402
+from PIL import Image  # noqa: E402
+
+FIDLAB, WORK = sys.argv[3:5]
+BICUBIC = T.InterpolationMode.BICUBIC
+CLIP = {"clip-vit-b32": (512, 224, 12, 768, 32, 512, 8), "clip-vit-b16": (512, 224, 12, 768, 16, 512, 8),
+        "clip-vit-l14": (768, 224, 24, 1024, 14, 768, 12), "clip-vit-l14-336": (768, 336, 24, 1024, 14, 768, 12)}
+
+
+def square(img):
+    side = min(img.size)
+    x, y = (img.width - side) // 2, (img.height - side) // 2
+    return img.crop((x, y, x + side, y + side))
+
+
+def published(name):
+    """Returns the network, its transform, and what of it gives the features."""
+    if name.startswith("dinov2"):
+        from dinov2.hub import backbones
+        make = getattr(backbones, name.replace("-", "_"))
+        norm = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        net = make(pretrained=False)
+        return net, T.Compose([T.Resize((224, 224), BICUBIC), T.ToTensor(), norm]), net
+    if name == "vgg16":
+        import torchvision
+        net = torchvision.models.vgg16(weights=None)
+        norm = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        return net, T.Compose([T.Resize(256), T.CenterCrop(224), T.ToTensor(), norm]), lambda x: net.classifier[:5](net.features(x).flatten(1))
+    from clip.model import CLIP as Net
+    embed, size, layers, width, patch, text, heads = CLIP[name]
+    net = Net(embed, size, layers, width, patch, 77, 49408, text, heads, 12)
+    norm = T.Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    cut = [square, T.Resize((size, size), BICUBIC)] if size == 336 else [T.Resize(size, BICUBIC), T.CenterCrop(size)]
+    return net, T.Compose(cut + [T.ToTensor(), norm]), net.encode_image
+
+
+@torch.no_grad()
+def main():
+    folder = os.path.join(WORK, "pictures")
+    os.makedirs(folder, exist_ok=True)
+    rng = np.random.default_rng(1)
+    for i, (h, w) in enumerate(((256, 256), (301, 207))):
+        y, x = np.mgrid[:h, :w]
+        p = [127 + 100 * np.sin(x / (5 + i) + c) * np.cos(y / (9 - 2 * c)) + rng.normal(0, 9, (h, w)) for c in range(3)]
+        Image.fromarray(np.stack(p, -1).clip(0, 255).astype(np.uint8)).save(os.path.join(folder, f"{i}.png"))
+    pictures = [Image.open(os.path.join(folder, f)).convert("RGB") for f in sorted(os.listdir(folder))]
+    for name in sys.argv[5:]:
+        net, transform, features = published(name)
+        net = net.float().eval()
+        for key, t in net.state_dict().items():
+            if t.numel() and t.is_floating_point():
+                t.copy_(torch.from_numpy(weightrecipe.tensor("size ", key, tuple(t.shape))))
+        want = features(torch.stack([transform(p) for p in pictures])).numpy()
+        path, out = os.path.join(WORK, name + ".pth"), os.path.join(WORK, name + ".npy")
+        torch.save(net.state_dict(), path)
+        del net, features
+        subprocess.run([FIDLAB, "features", folder, "--features", name, "--weights", path, "--force", "-o", out, "--overwrite"], check=True, stderr=subprocess.DEVNULL)
+        os.remove(path)
+        got = np.load(out)
+        off = (np.abs(got - want).max(1) / np.abs(want).max(1)).max()
+        spread = np.abs(want[0] - want[1]).max() / np.abs(want).max()
+        print(f"| {name} | {want.shape[1]} | {off:.1e} | {spread:.2f} |", flush=True)
+
+
+main()
