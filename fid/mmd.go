@@ -2,6 +2,7 @@ package fid
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/fidlab/fidlab/internal/cpu"
@@ -241,5 +242,23 @@ func computeCMMD(ctx context.Context, c *comparison) (Value, []string, error) {
 		return nil, nil, err
 	}
 	v, se, err := mmdOf(ctx, gaussian, c.ref, c.gen, true, false)
-	return MMDValue{cmmdScale * v, cmmdScale * se, gaussian.name}, nil, err
+	return MMDValue{cmmdScale * v, cmmdScale * se, gaussian.name}, cmmdNotes(c.gen), err
+}
+
+// The extractor and the preset of the published figures of CMMD.
+const (
+	CMMDExtractor = "clip-vit-l14-336"
+	CMMDPreset    = "cmmd"
+)
+
+// cmmdNotes says what a figure is of where it cannot be compared with published ones.
+func cmmdNotes(s *Stats) []string {
+	if s.Provenance == nil {
+		return nil
+	}
+	e := s.Provenance.Extractor
+	if e.Name == "" || e.Name == CMMDExtractor && e.Preset == CMMDPreset {
+		return nil
+	}
+	return []string{fmt.Sprintf("cmmd is of %s, preset %s; published figures are of %s, preset %s", e.Name, e.Preset, CMMDExtractor, CMMDPreset)}
 }

@@ -52,6 +52,34 @@ func newCaptioner(o *Options) (*captioner, error) {
 	return &captioner{root: o.Input}, nil
 }
 
+// Texts are the captions of the pictures of an input.
+type Texts struct {
+	root string
+	c    *captioner
+}
+
+// OpenTexts finds the captions of an input's pictures, Beside them or in a .jsonl.
+func OpenTexts(input, captions string) (*Texts, error) {
+	c, err := newCaptioner(&Options{Input: input, Captions: captions})
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, data.Errorf("folder: %s: no captions are named; want %s or a .jsonl", input, Beside)
+	}
+	return &Texts{rootOf(input), c}, nil
+}
+
+// Of is the captions of the picture that imageio calls name.
+func (t *Texts) Of(name string) ([]string, error) {
+	local := localName(t.root, name)
+	list, reason := t.c.captions(local)
+	if reason != "" {
+		return nil, data.Errorf("folder: %s: %s", local, reason)
+	}
+	return list, nil
+}
+
 // captions are a picture's, or why it has none.
 func (c *captioner) captions(name string) (list []string, reason string) {
 	if c.file != "" {

@@ -325,25 +325,33 @@ type classer struct {
 }
 
 // local is an item's name within the set, with slashes.
-func (c *classer) local(name string) string {
-	if c.root != "" {
-		if rel, err := filepath.Rel(c.root, name); err == nil && filepath.IsLocal(rel) {
+func (c *classer) local(name string) string { return localName(c.root, name) }
+
+func localName(root, name string) string {
+	if root != "" {
+		if rel, err := filepath.Rel(root, name); err == nil && filepath.IsLocal(rel) {
 			name = rel
 		}
 	}
 	return path.Clean(filepath.ToSlash(name))
 }
 
+// rootOf is what the names of an input's items begin with.
+func rootOf(input string) string {
+	if st, err := os.Stat(input); err == nil && st.IsDir() {
+		return input
+	}
+	switch ext := strings.ToLower(filepath.Ext(input)); ext {
+	case ".txt", ".list", ".lst":
+		return filepath.Dir(input)
+	}
+	return ""
+}
+
 func newClasser(o *Options, src imageio.Source) (*classer, error) {
-	c := &classer{mode: o.Labels}
+	c := &classer{mode: o.Labels, root: rootOf(o.Input)}
 	st, err := os.Stat(o.Input)
 	folder := err == nil && st.IsDir()
-	switch ext := strings.ToLower(filepath.Ext(o.Input)); {
-	case folder:
-		c.root = o.Input
-	case ext == ".txt" || ext == ".list" || ext == ".lst":
-		c.root = filepath.Dir(o.Input)
-	}
 	var found []string
 	if k, ok := src.(imageio.Classed); ok {
 		found = k.Classes()

@@ -29,6 +29,7 @@ type extraction struct {
 	skipBad   bool
 	force     bool
 	parts     []string // what metrics need beside the features
+	usual     string   // the extractor that the metrics are published with, "" for inception
 }
 
 func (x *extraction) flags(cmd *cobra.Command) {
@@ -156,6 +157,10 @@ func (x *extraction) choose(ins ...*input) (why string) {
 			x.features = own
 			return ", the default for " + set + ":*"
 		}
+	}
+	if x.usual != "" {
+		x.features = x.usual
+		return ", the default for these metrics"
 	}
 	x.features = "inception"
 	return ", the default for images"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -137,6 +138,9 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	}
 	defer gen.close()
 	o.x.parts = fid.NeedParts(o.metrics)
+	if slices.Equal(o.metrics, []string{"cmmd"}) {
+		o.x.usual = fid.CMMDExtractor
+	}
 	read, err := a.collectAll(ctx, o, ref, gen)
 	if err != nil {
 		return err

@@ -4,8 +4,10 @@ a built fidlab:
 
     python scripts/golden/extractorsizes.py DINOV2 CLIP bin/fidlab WORKDIR NAME...
 
-Prints, for each name, the largest difference of a picture's features over the largest feature.
+Prints, for each name, the largest difference of a picture's features over the largest feature, and how far the pictures'
+own features are apart; of a CLIP also the cosines of two pictures and their texts, and how far they are from torch's.
 """
+import json
 import os
 import subprocess
 import sys
@@ -54,6 +56,29 @@ def published(name):
     return net, T.Compose(cut + [T.ToTensor(), norm]), net.encode_image
 
 
+def fidlab(*args):
+    return subprocess.run([FIDLAB, *args], check=True, capture_output=True, text=True).stdout
+
+
+def clipscore(net, images, name, folder, path):
+    import clip
+
+    texts = ["a red circle, it's bright", "two small DOGS in 2024 … and a café"]
+    for i, t in enumerate(texts):
+        with open(os.path.join(folder, f"{i}.txt"), "w") as f:
+            f.write(t + "\n")
+    y = net.encode_text(clip.tokenize(texts, truncate=True)).double().numpy()
+    x = images.astype(np.float64)
+    cos = (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+    vocab = os.path.join(os.path.dirname(clip.__file__), "bpe_simple_vocab_16e6.txt.gz")
+    preset = "cmmd" if name.endswith("336") else "openai"
+    each = os.path.join(WORK, "each.jsonl")
+    fidlab("score", folder, "--captions", "txt", "--vocab", vocab, "--features", name, "--weights", path, "--preset", preset, "--rule", "cosine",
+           "--each", each, "--overwrite")
+    ours = [json.loads(line)["score"] for line in open(each)]
+    return f"cosines {ours} off by {np.abs(ours - cos).max():.1e}"
+
+
 @torch.no_grad()
 def main():
     folder = os.path.join(WORK, "pictures")
@@ -63,7 +88,7 @@ def main():
         y, x = np.mgrid[:h, :w]
         p = [127 + 100 * np.sin(x / (5 + i) + c) * np.cos(y / (9 - 2 * c)) + rng.normal(0, 9, (h, w)) for c in range(3)]
         Image.fromarray(np.stack(p, -1).clip(0, 255).astype(np.uint8)).save(os.path.join(folder, f"{i}.png"))
-    pictures = [Image.open(os.path.join(folder, f)).convert("RGB") for f in sorted(os.listdir(folder))]
+    pictures = [Image.open(os.path.join(folder, f)).convert("RGB") for f in sorted(os.listdir(folder)) if f.endswith(".png")]
     for name in sys.argv[5:]:
         net, transform, features = published(name)
         net = net.float().eval()
@@ -73,13 +98,15 @@ def main():
         want = features(torch.stack([transform(p) for p in pictures])).numpy()
         path, out = os.path.join(WORK, name + ".pth"), os.path.join(WORK, name + ".npy")
         torch.save(net.state_dict(), path)
+        scores = clipscore(net, want, name, folder, path) if name in CLIP else ""
         del net, features
-        subprocess.run([FIDLAB, "features", folder, "--features", name, "--weights", path, "--force", "-o", out, "--overwrite"], check=True, stderr=subprocess.DEVNULL)
+        preset = {"d": "dgm-eval", "v": "torchvision", "c": "cmmd" if name.endswith("336") else "openai"}[name[0]]
+        fidlab("features", folder, "--features", name, "--weights", path, "--preset", preset, "-o", out, "--overwrite")
         os.remove(path)
         got = np.load(out)
         off = (np.abs(got - want).max(1) / np.abs(want).max(1)).max()
         spread = np.abs(want[0] - want[1]).max() / np.abs(want).max()
-        print(f"| {name} | {want.shape[1]} | {off:.1e} | {spread:.2f} |", flush=True)
+        print(f"| {name} | {want.shape[1]} | {off:.1e} | {spread:.2f} | {scores}", flush=True)
 
 
 main()
