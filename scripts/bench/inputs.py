@@ -86,6 +86,11 @@ def main(out):
 
     weights_file(at("torch"))
     network(at("inception.onnx"), at("torch"))
+    import towers
+
+    for name in towers.NETWORKS:
+        if not os.path.exists(at(name + ".pth")):
+            towers.save(name, at(name + ".pth"))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,16 @@ func read(pattern string, n int) ([][]byte, error) {
 // network is the Inception network with recipe weights on 32 pictures of
 // 299x299, on every worker: scaling included, decoding not.
 func network(inputs string, precision plan.Precision) (runner, error) {
-	files, err := read(filepath.Join(inputs, "net", "*.png"), 32)
+	e, err := extract.Open("random", extract.Options{Precision: precision})
+	if err != nil {
+		return nil, err
+	}
+	return features(e, inputs, 32)
+}
+
+// features are an extractor's of n pictures of 299x299, on every worker.
+func features(e fid.Extractor, inputs string, n int) (runner, error) {
+	files, err := read(filepath.Join(inputs, "net", "*.png"), n)
 	if err != nil {
 		return nil, err
 	}
@@ -109,10 +118,6 @@ func network(inputs string, precision plan.Precision) (runner, error) {
 			return nil, err
 		}
 		imgs = append(imgs, img)
-	}
-	e, err := extract.Open("random", extract.Options{Precision: precision})
-	if err != nil {
-		return nil, err
 	}
 	dim, batch := e.Info().Dim, e.Batch()
 	out := make([]float32, len(imgs)*dim)

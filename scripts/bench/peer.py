@@ -186,6 +186,22 @@ def train(name, what, layout):
     return networks.train(name, what, layout, THREADS)
 
 
+def tower(name):
+    """Features of 16 pictures by a vision transformer of towers.py."""
+    import torch
+    import towers
+
+    torch.set_num_threads(THREADS)
+    x = towers.pictures(name, sorted(glob.glob(os.path.join(INPUTS, "net", "*.png")))[:16])
+    net = towers.make(name)
+
+    def run():
+        with torch.no_grad():
+            return {"items": len(x), "value": float(net(x).abs().mean())}
+
+    return run
+
+
 def versions():
     from importlib.metadata import version
 
@@ -206,7 +222,7 @@ def versions():
 
 
 JOBS = {
-    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "steps": steps, "train": train, "versions": lambda: versions,
+    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "steps": steps, "train": train, "tower": tower, "versions": lambda: versions,
 }
 
 if __name__ == "__main__":
@@ -214,7 +230,7 @@ if __name__ == "__main__":
     answers, sys.stdout = sys.stdout, sys.stderr  # what peers print is not an answer
     name, *args = job.split(":")
     run = JOBS[name](*args)
-    if name in ("network", "decode", "attention", "steps", "train"):
+    if name in ("network", "decode", "attention", "steps", "train", "tower"):
         run()
     print(json.dumps({"ready": job}), file=answers, flush=True)
     for line in sys.stdin:

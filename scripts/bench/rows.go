@@ -123,6 +123,9 @@ func rows() []row {
 	for _, r := range schedulerRows(job) {
 		add(r)
 	}
+	for _, r := range towerRows(job) {
+		add(r)
+	}
 	for _, r := range trainRows(job) {
 		add(r)
 	}
