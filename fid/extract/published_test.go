@@ -75,6 +75,7 @@ type goldenNet struct {
 	Texts                                  [][]float64
 	Widths                                 []int // of VGG, and its fully connected layers
 	Classes                                int
+	File, Preset, Norm                     string // of a way from a picture to the network
 	Taps                                   map[string][][]float64
 }
 

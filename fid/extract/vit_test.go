@@ -11,6 +11,7 @@ import (
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/tensor"
 )
 
@@ -217,7 +218,40 @@ func TestPublishedHalfWeights(t *testing.T) {
 	}
 }
 
-// What Pillow and torchvision make of a picture; see scripts/golden/extractors.py.
+// The peers are torchvision on Pillow's pictures and torch-fidelity: what reaches the network, in float32.
+func TestPictureWaysGolden(t *testing.T) {
+	ways := map[string]pictureWay{}
+	for _, w := range []pictureWay{waySquash, wayShorter, waySquare, wayTF1, wayTorchvision} {
+		ways[w.name] = w
+	}
+	cases := goldenNets(t, "ways.json")
+	for _, g := range cases {
+		f, err := os.ReadFile(oracle.Golden(t, "resize", g.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := imageio.Decode(f, imageio.DecodeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mean, std := imagenetMean, imagenetStd
+		if g.Norm == "clip" {
+			mean, std = clipMean, clipStd
+		}
+		got := make([]float32, 3*g.Size*g.Size)
+		ways[g.Preset].make(g.Size, mean, std)(got, img, new(imageio.Scratch))
+		tol := 2e-7 // the same 8 bits, then float32 arithmetic
+		if g.Preset == wayTF1.name {
+			tol = 1e-6
+		}
+		closeRows(t, g.Preset+" "+g.File, got, g.Features, tol)
+	}
+	if len(cases) != 15 {
+		t.Errorf("%d cases, want 15", len(cases))
+	}
+}
+
+// Sizes and places of torchvision's Resize and CenterCrop.
 func TestPictureWays(t *testing.T) {
 	for _, c := range []struct{ w, h, short, wantW, wantH int }{{300, 500, 224, 224, 373}, {500, 300, 224, 373, 224}, {7, 7, 5, 5, 5}, {1000, 3, 224, 74666, 224}} {
 		if w, h := resized(c.w, c.h, c.short); w != c.wantW || h != c.wantH {

@@ -149,7 +149,37 @@ def vgg16():
                           "params": params, "taps": taps}])
 
 
+def ways():
+    """What a network gets of a picture, by torchvision on Pillow and by torch-fidelity; pictures of testdata/golden/resize."""
+    import numpy as np
+    import torchvision.transforms as T
+    from PIL import Image
+    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+    size, bicubic, cases = 12, T.InterpolationMode.BICUBIC, []
+    norms = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+             "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))}
+
+    def square(img):
+        side = min(img.size)
+        x, y = (img.width - side) // 2, (img.height - side) // 2
+        return img.crop((x, y, x + side, y + side))
+
+    for file in ("img0_37x53.png", "img2_300x500.png", "img4_600x450.png"):
+        img = Image.open("testdata/golden/resize/" + file).convert("RGB")
+        for name, norm, before in (("dgm-eval", "imagenet", [T.Resize((size, size), bicubic)]), ("openai", "clip", [T.Resize(size, bicubic), T.CenterCrop(size)]),
+                                   ("cmmd", "clip", [square, T.Resize((size, size), bicubic)]),
+                                   ("torchvision", "imagenet", [T.Resize(round(256 * size / 224)), T.CenterCrop(size)])):
+            x = T.Compose(before + [T.ToTensor(), T.Normalize(*norms[norm])])(img)
+            cases.append({"from": "torchvision", "file": file, "preset": name, "size": size, "norm": norm, "features": rows(x.flatten(1))})
+        x = torch.from_numpy(np.asarray(img).astype(np.float32).transpose(2, 0, 1))[None]
+        x = interpolate_bilinear_2d_like_tensorflow1x(x, size=(size, size), align_corners=False)[0]
+        mean, std = (255 * torch.tensor(v).view(3, 1, 1) for v in norms["imagenet"])
+        cases.append({"from": "torch-fidelity", "file": file, "preset": "torch-fidelity", "size": size, "norm": "imagenet", "features": rows(((x - mean) / std).flatten(1))})
+    write("ways.json", cases)
+
+
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
-    for f in (dinov2, clip, vgg16):
+    for f in (dinov2, clip, vgg16, ways):
         f()
