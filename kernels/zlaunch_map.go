@@ -121,3 +121,12 @@ func AboveF64(stream *cuda.Stream, grid cuda.Grid, out, x cuda.Ptr, limit float6
 	args.I64(n)
 	stream.Launch(cuda.Func{Module: "map", Name: "above_f64"}, grid, &args)
 }
+
+// RoundBf16F32 queues round_bf16_f32 of map.cu: every element as the nearest bfloat16, in float32.
+func RoundBf16F32(stream *cuda.Stream, grid cuda.Grid, out, x cuda.Ptr, n int64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "map", Name: "round_bf16_f32"}, grid, &args)
+}

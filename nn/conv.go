@@ -72,12 +72,40 @@ func convolve(x, w, b *Var, cfg ops.ConvConfig) *Var {
 	} else {
 		val = t.empty(xs[0], ws[0], oh, ow)
 	}
-	ops.Conv2D(val, x.val, w.val, value(b), cfg)
+	cfg.BF16 = t.bf16
+	xv, wv := t.convOperands(&cfg, x.val, w)
+	ops.Conv2D(val, xv, wv, value(b), cfg)
+	t.give(xv, x.val)
+	cfg.BF16 = t.bf16
 	y, n := t.result(val, convBack, x, w, b, nil)
 	if n != nil {
 		n.ahead, n.conv = convAhead, cfg
 	}
 	return y
+}
+
+// convOperands are what a convolution of pictures, or of the gradient by its result, multiplies. There is no operation that rounds the
+// channels of groups: their operands are rounded here, and cfg then is of Full precision.
+func (t *Tape) convOperands(cfg *ops.ConvConfig, x *gpu.Tensor, w *Var) (xv, wv *gpu.Tensor) {
+	if !cfg.BF16 {
+		return x, w.val
+	}
+	wv, cfg.KnownW = t.weight(w)
+	if cfg.Groups > 1 {
+		if !cfg.KnownW {
+			wv = t.rounded(wv)
+		}
+		cfg.BF16, cfg.KnownW = false, false
+		return t.rounded(x), wv
+	}
+	return x, wv
+}
+
+// give gives back a rounded tensor that was made in place of x.
+func (t *Tape) give(made, x *gpu.Tensor) {
+	if made != x {
+		t.arena.Free(made)
+	}
 }
 
 func convBack(t *Tape, n *node) {
@@ -86,7 +114,13 @@ func convBack(t *Tape, n *node) {
 		if !acc {
 			ops.Fill(to, 0)
 		}
-		ops.Conv2DBackwardWeight(to, g, x.val, n.conv)
+		gv, xv, cfg := g, x.val, n.conv
+		if cfg.BF16 && cfg.Groups > 1 {
+			gv, xv, cfg.BF16 = t.rounded(g), t.rounded(x.val), false
+		}
+		ops.Conv2DBackwardWeight(to, gv, xv, cfg)
+		t.give(gv, g)
+		t.give(xv, x.val)
 	}
 	if b != nil {
 		if to, acc := t.into(b); to != nil {
@@ -97,7 +131,10 @@ func convBack(t *Tape, n *node) {
 		}
 	}
 	if to, acc := t.into(x); to != nil {
-		ops.Conv2DBackwardData(to, g, w.val, n.conv, acc)
+		cfg := n.conv
+		gv, wv := t.convOperands(&cfg, g, w)
+		ops.Conv2DBackwardData(to, gv, wv, cfg, acc)
+		t.give(gv, g)
 	}
 }
 

@@ -133,10 +133,15 @@ func linear(x, w, b *Var, f ops.Func) *Var {
 	if f != ops.Identity && t.recording() && (x.needs || w.needs || b != nil && b.needs) {
 		pre = t.empty(t.shape...)
 	}
-	ops.Linear(val, pre, x.val, w.val, bias, f)
+	if t.bf16 {
+		wv, known := t.weight(w)
+		ops.LinearBF16(val, pre, x.val, wv, bias, f, known)
+	} else {
+		ops.Linear(val, pre, x.val, w.val, bias, f)
+	}
 	y, n := t.result(val, linearBack, x, w, b, nil)
 	if n != nil {
-		n.ahead, n.fun, n.save[0] = linearAhead, f, pre
+		n.ahead, n.fun, n.save[0], n.n[0] = linearAhead, f, pre, number(t.bf16)
 	}
 	return y
 }
@@ -152,9 +157,9 @@ func linearBack(t *Tape, n *node) {
 		ops.MapBackward(d, n.save[0], g, n.fun, false)
 		g, own = d, true
 	}
-	d := t.flat(g)
+	d, low := t.flat(g), n.n[0] == 1
 	if to, acc := t.into(w); to != nil {
-		ops.MatMul(to, d, t.flat(x.val), ops.MatMulConfig{TransA: true, Acc: acc})
+		ops.MatMul(to, d, t.flat(x.val), ops.MatMulConfig{TransA: true, Acc: acc, BF16: low})
 	}
 	if b != nil {
 		if to, acc := t.into(b); to != nil {
@@ -162,7 +167,11 @@ func linearBack(t *Tape, n *node) {
 		}
 	}
 	if to, acc := t.into(x); to != nil {
-		ops.MatMul(t.flat(to), d, w.val, ops.MatMulConfig{Acc: acc})
+		wv, known := w.val, false
+		if low {
+			wv, known = t.weight(w)
+		}
+		ops.MatMul(t.flat(to), d, wv, ops.MatMulConfig{Acc: acc, BF16: low, KnownB: known})
 	}
 	if own {
 		t.arena.Free(g)

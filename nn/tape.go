@@ -30,6 +30,10 @@ type Tape struct {
 	session int   // numbers walks; marks of Grad belong to one
 	partial bool  // the walk is Grad's: only what is marked gets a gradient
 
+	bf16 bool // the precision
+	low  map[*Param]*lowWeight
+	runs int // since the tape was made, from 1 on
+
 	watch func(Made) // nil: nobody watches
 	made  map[*node]Made
 }
@@ -97,7 +101,7 @@ func NewTape(dev *gpu.Device, dt gpu.DType) *Tape {
 	if dt != gpu.Float32 && dt != gpu.Float64 {
 		panic(fmt.Sprintf("nn: NewTape: dtype %v, want float32 or float64", dt))
 	}
-	return &Tape{dev: dev, dt: dt, arena: dev.NewArena(), params: map[*Param]*Var{}, consts: map[*Param]*Var{}}
+	return &Tape{dev: dev, dt: dt, arena: dev.NewArena(), params: map[*Param]*Var{}, consts: map[*Param]*Var{}, runs: 1}
 }
 
 // Device is where the tape's tensors live.
@@ -127,6 +131,7 @@ func (t *Tape) Reset() {
 	clear(t.made)
 	t.hooked = t.hooked[:0]
 	t.off, t.frozen, t.partial = 0, t.frozen[:0], false
+	t.runs++
 }
 
 // Run makes one step: Reset, then step. On the CPU, step runs on one of the threads

@@ -21,6 +21,9 @@ type ConvConfig struct {
 	// OW, O]. Kernels are [O, C, KH, KW] all the same; there are no groups.
 	Last   bool
 	Groups int
+	// BF16 rounds the elements of the operands, float32, to bfloat16 (to nearest even) before they are multiplied; products are exact,
+	// sums and biases float32. KnownW says that the kernels' are bfloat16s already. There are no groups.
+	BF16, KnownW bool
 }
 
 // Same is the configuration of step 1 whose result has the picture's size, for an odd kernel.
@@ -36,6 +39,7 @@ type conv struct {
 	pad                           [4]int
 	bare                          bool // 1×1 without steps or padding: the picture is its own columns
 	last                          bool
+	bf16, known                   bool // operands are rounded; the kernels are
 }
 
 // planes is a shape of pictures as [N, C, H, W], ok where it has four axes.
@@ -80,12 +84,15 @@ func convOf(op string, y, x, w, bias *gpu.Tensor, cfg ConvConfig) conv {
 	if g > 1 && cfg.Last {
 		fail(op, "%d groups of channels that are the last axis, want the second axis for groups", g)
 	}
+	if cfg.BF16 && (g > 1 || y.DType() != gpu.Float32) {
+		fail(op, "%v in %d groups, want float32 and one group to round to bfloat16", y.DType(), g)
+	}
 	if cfg.Stride < 0 || cfg.Dilation < 0 || cfg.Groups < 0 || min(cfg.Pad[0], cfg.Pad[1], cfg.Pad[2], cfg.Pad[3]) < 0 ||
 		xs[2]+cfg.Pad[0]+cfg.Pad[1] < cfg.reach(ws[2]) || xs[3]+cfg.Pad[2]+cfg.Pad[3] < cfg.reach(ws[3]) {
 		fail(op, "stride %d, dilation %d, padding %v, kernels of %d×%d for pictures of %d×%d, want none below 0 and a kernel within the padded picture",
 			cfg.Stride, cfg.Dilation, cfg.Pad, ws[2], ws[3], xs[2], xs[3])
 	}
-	p := conv{n: xs[0], c: ws[1], h: xs[2], w: xs[3], o: ws[0] / g, groups: g, kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad, last: cfg.Last}
+	p := conv{n: xs[0], c: ws[1], h: xs[2], w: xs[3], o: ws[0] / g, groups: g, kh: ws[2], kw: ws[3], stride: max(1, cfg.Stride), dilation: max(1, cfg.Dilation), pad: cfg.Pad, last: cfg.Last, bf16: cfg.BF16, known: cfg.KnownW}
 	p.oh, p.ow = cfg.OutSize(p.h, p.w, p.kh, p.kw)
 	p.bare = p.kh == 1 && p.kw == 1 && p.stride == 1 && cfg.Pad == [4]int{}
 	if ys, ok := cfg.planes(y.Shape()); !ok || ys != [4]int{p.n, ws[0], p.oh, p.ow} {
@@ -143,7 +150,7 @@ const convBatch = 8
 
 // some is pictures first to first+n as oneDNN takes them.
 func (p *conv) some(n int) cpu.TrainConv {
-	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad, Dilation: p.dilation, Last: p.last}
+	return cpu.TrainConv{N: n, C: p.c, H: p.h, W: p.w, Out: p.o, KH: p.kh, KW: p.kw, Stride: p.stride, Pad: p.pad, Dilation: p.dilation, Last: p.last, BF16: p.bf16, Known: p.known}
 }
 
 // batch is the pictures of item i.
@@ -197,16 +204,16 @@ func convForwardOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 	x := data[T](c.t[1])[i*p.c*p.h*p.w:][:p.c*p.h*p.w]
 	out := data[T](c.t[0])[i*p.o*area:][:p.o*area]
 	if p.bare {
-		gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, x, area, false, out)
+		convGemm(p, w, false, false, p.o, area, rows, data[T](c.t[2]), rows, x, area, false, out, cpu.RoundedA)
 	} else {
 		pool := columnPool[T]()
 		s := pool.Get().(*scratch[T])
 		cols := s.take(rows * area)
 		toColumns(p, cols, x)
 		if p.last {
-			gemm2(w, true, true, area, p.o, rows, cols, area, data[T](c.t[2]), rows, false, out)
+			convGemm(p, w, true, true, area, p.o, rows, cols, area, data[T](c.t[2]), rows, false, out, cpu.RoundedB)
 		} else {
-			gemm2(w, false, false, p.o, area, rows, data[T](c.t[2]), rows, cols, area, false, out)
+			convGemm(p, w, false, false, p.o, area, rows, data[T](c.t[2]), rows, cols, area, false, out, cpu.RoundedA)
 		}
 		pool.Put(s)
 	}
@@ -219,14 +226,30 @@ func pointForward[T cpu.Float](c *call, w *cpu.Worker, first, n int) {
 	p := &c.conv
 	area := p.h * p.w
 	out := data[T](c.t[0])[first*area*p.o:][:n*area*p.o]
-	gemm2(w, false, true, n*area, p.o, p.c, data[T](c.t[1])[first*area*p.c:], p.c, data[T](c.t[2]), p.c, false, out)
+	convGemm(p, w, false, true, n*area, p.o, p.c, data[T](c.t[1])[first*area*p.c:], p.c, data[T](c.t[2]), p.c, false, out, cpu.RoundedB)
 	addBias(p, out, data[T](c.t[3]))
 }
 
 func pointData[T cpu.Float](c *call, w *cpu.Worker, first, n int) {
 	p := &c.conv
 	area := p.h * p.w
-	gemm2(w, false, false, n*area, p.c, p.o, data[T](c.t[1])[first*area*p.o:], p.o, data[T](c.t[2]), p.c, c.acc, data[T](c.t[0])[first*area*p.c:])
+	convGemm(p, w, false, false, n*area, p.c, p.o, data[T](c.t[1])[first*area*p.o:], p.o, data[T](c.t[2]), p.c, c.acc, data[T](c.t[0])[first*area*p.c:], cpu.RoundedB)
+}
+
+// convGemm is gemm2 in the convolution's precision. kernels is the operand that they are, 0 where it is none.
+func convGemm[T cpu.Float](p *conv, w *cpu.Worker, ta, tb bool, m, n, k int, a []T, lda int, b []T, ldb int, acc bool, out []T, kernels cpu.Rounded) {
+	if !p.bf16 {
+		gemm2(w, ta, tb, m, n, k, a, lda, b, ldb, acc, out)
+		return
+	}
+	if !p.known {
+		kernels = 0
+	}
+	var beta float32
+	if acc {
+		beta = 1
+	}
+	cpu.GemmBF16(w, ta, tb, m, n, k, 1, any(a).([]float32), lda, any(b).([]float32), ldb, beta, any(out).([]float32), n, kernels)
 }
 
 // gemm2 is op(a)·op(b) in either dtype, added to what out holds where acc is set.
@@ -315,16 +338,16 @@ func convDataOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 	dx := data[T](c.t[0])[i*p.c*p.h*p.w:][:p.c*p.h*p.w]
 	dy := data[T](c.t[1])[i*p.o*area:][:p.o*area]
 	if p.bare {
-		gemm2(w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, c.acc, dx)
+		convGemm(p, w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, c.acc, dx, cpu.RoundedA)
 		return
 	}
 	pool := columnPool[T]()
 	s := pool.Get().(*scratch[T])
 	cols := s.take(rows * area)
 	if p.last {
-		gemm2(w, true, true, rows, area, p.o, data[T](c.t[2]), rows, dy, p.o, false, cols)
+		convGemm(p, w, true, true, rows, area, p.o, data[T](c.t[2]), rows, dy, p.o, false, cols, cpu.RoundedA)
 	} else {
-		gemm2(w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, false, cols)
+		convGemm(p, w, true, false, rows, area, p.o, data[T](c.t[2]), rows, dy, area, false, cols, cpu.RoundedA)
 	}
 	if !c.acc {
 		clear(dx)
@@ -396,7 +419,7 @@ func convWeightOf[T cpu.Float](c *call, w *cpu.Worker, part int) {
 	first := part * c.n[0]
 	if p.bare && p.last {
 		n := area * min(c.n[0], p.n-first)
-		gemm2(w, true, false, p.o, p.c, n, data[T](c.t[1])[first*area*p.o:], p.o, data[T](c.t[2])[first*area*p.c:], p.c, false, sum)
+		convGemm(p, w, true, false, p.o, p.c, n, data[T](c.t[1])[first*area*p.o:], p.o, data[T](c.t[2])[first*area*p.c:], p.c, false, sum, 0)
 		return
 	}
 	pool := columnPool[T]()
@@ -410,9 +433,9 @@ func convWeightOf[T cpu.Float](c *call, w *cpu.Worker, part int) {
 		}
 		dy := data[T](c.t[1])[i*p.o*area:]
 		if p.last {
-			gemm2(w, true, true, p.o, rows, area, dy, p.o, cols, area, i > first, sum)
+			convGemm(p, w, true, true, p.o, rows, area, dy, p.o, cols, area, i > first, sum, 0)
 		} else {
-			gemm2(w, false, true, p.o, rows, area, dy, area, cols, area, i > first, sum)
+			convGemm(p, w, false, true, p.o, rows, area, dy, area, cols, area, i > first, sum, 0)
 		}
 	}
 	pool.Put(s)

@@ -20,19 +20,30 @@ func (p *conv) convGrid(op string, m, n, k, pieces int) cuda.Grid {
 	return g
 }
 
+// operand is x as the kernels read it: rounded where the convolution rounds and x is not known to be.
+func (p *conv) operand(s *cuda.Stream, x *gpu.Tensor, known bool) loan {
+	return roundedOn(s, x, known || !p.bf16)
+}
+
 // launch is Conv2D on a GPU.
 func (p *conv) launch(op string, out, x, w, bias *gpu.Tensor) {
 	g := p.convGrid(op, p.n*p.oh*p.ow, p.o, p.rows(), 1)
-	f := byWidth(out, kernels.ConvF32, kernels.ConvF64)
-	f(out.Device().Stream(), g, out.Ptr(), x.Ptr(), w.Ptr(), ptr(bias), int32(p.n), int32(p.c), int32(p.h), int32(p.w), int32(p.o),
+	f, s := byWidth(out, kernels.ConvF32, kernels.ConvF64), out.Device().Stream()
+	xl, wl := p.operand(s, x, false), p.operand(s, w, p.known)
+	defer xl.free(s)
+	defer wl.free(s)
+	f(s, g, out.Ptr(), xl.p, wl.p, ptr(bias), int32(p.n), int32(p.c), int32(p.h), int32(p.w), int32(p.o),
 		int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.stride), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]), int32(p.groups), number(p.last))
 }
 
 // launchData is Conv2DBackwardData on a GPU.
 func (p *conv) launchData(op string, dx, dy, w *gpu.Tensor, acc bool) {
 	g := p.convGrid(op, p.n*p.h*p.w, p.c, p.o*p.kh*p.kw, 1)
-	f := byWidth(dx, kernels.ConvDataF32, kernels.ConvDataF64)
-	f(dx.Device().Stream(), g, dx.Ptr(), dy.Ptr(), w.Ptr(), int32(p.n), int32(p.c), int32(p.h), int32(p.w), int32(p.o),
+	f, s := byWidth(dx, kernels.ConvDataF32, kernels.ConvDataF64), dx.Device().Stream()
+	yl, wl := p.operand(s, dy, false), p.operand(s, w, p.known)
+	defer yl.free(s)
+	defer wl.free(s)
+	f(s, g, dx.Ptr(), yl.p, wl.p, int32(p.n), int32(p.c), int32(p.h), int32(p.w), int32(p.o),
 		int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.stride), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]), int32(p.groups), number(p.last), number(acc))
 }
 
@@ -45,8 +56,11 @@ func (p *conv) launchWeight(op string, dw, dy, x *gpu.Tensor) {
 	pieces, depth := sum.pieces(p.groups * ceil(m, convTile) * ceil(n, convTile))
 	g := p.convGrid(op, m, n, k, pieces)
 	f := byWidth(dw, kernels.ConvWeightF32, kernels.ConvWeightF64)
+	xl, yl := p.operand(s, x, false), p.operand(s, dy, false)
+	defer xl.free(s)
+	defer yl.free(s)
 	call := func(to cuda.Ptr, acc bool) {
-		f(s, g, to, dy.Ptr(), x.Ptr(), int32(p.n), int32(p.c), int32(p.h), int32(p.w), int32(p.o),
+		f(s, g, to, yl.p, xl.p, int32(p.n), int32(p.c), int32(p.h), int32(p.w), int32(p.o),
 			int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.stride), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]), int32(p.groups), number(p.last),
 			int32(pieces), int32(depth), number(acc))
 	}

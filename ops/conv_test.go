@@ -113,6 +113,14 @@ func (p convCase) check(t *testing.T, dev *gpu.Device, dt gpu.DType) {
 	dw, dwv := linearInput(t, dev, dt, 65, ws...)
 	added, addedv := linearInput(t, dev, dt, 66, xs...)
 	out, biased, dx := dev.New(dt, ys...), dev.New(dt, ys...), dev.New(dt, xs...)
+	if p.cfg.BF16 { // operands are rounded; the bias and what is added to is not
+		roundedValues(xv)
+		roundedValues(wv)
+		roundedValues(dyv)
+		if p.cfg.KnownW {
+			ops.RoundBF16(w, w)
+		}
+	}
 	ops.Fill(dx, math.NaN()) // which nobody may read
 	ops.Conv2D(out, x, w, nil, p.cfg)
 	ops.Conv2D(biased, x, w, bias, p.cfg)

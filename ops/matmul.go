@@ -12,6 +12,9 @@ type MatMulConfig struct {
 	TransA, TransB bool    // a is stored [..., K, M], b [..., N, K]
 	Alpha          float64 // factor of the product; 0 stands for 1
 	Acc            bool    // the product is added to what out holds
+	// BF16 rounds the elements of a and b, float32, to bfloat16 (to nearest even) before they are multiplied; products are exact,
+	// sums float32. KnownB says that b's are bfloat16s already.
+	BF16, KnownB bool
 }
 
 // MatMul sets out [..., M, N] to the products of a [..., M, K] and b [..., K, N]
@@ -24,7 +27,11 @@ type MatMulConfig struct {
 func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	const op = "MatMul"
 	s := streamOf(op, out, a, b)
-	p := product{op: op, alpha: cfg.Alpha, ta: cfg.TransA, tb: cfg.TransB, acc: cfg.Acc}
+	p := product{op: op, alpha: cfg.Alpha, ta: cfg.TransA, tb: cfg.TransB, acc: cfg.Acc, bf16: cfg.BF16}
+	if cfg.KnownB {
+		p.known = cpu.RoundedB
+	}
+	p.mustBeSingle(out)
 	if p.alpha == 0 {
 		p.alpha = 1
 	}
@@ -55,7 +62,16 @@ func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 // or nil. pre, like out, gets what f is applied to, which the gradient needs; it is
 // nil where that is not wanted or f is Identity. out is no operand.
 func Linear(out, pre, x, w, bias *gpu.Tensor, f Func) {
-	const op = "Linear"
+	linear("Linear", out, pre, x, w, bias, f, false, false)
+}
+
+// LinearBF16 is Linear of float32 tensors with the elements of x and w rounded to bfloat16 before they are multiplied, as MatMulConfig.BF16
+// does; known says that w's are bfloat16s already. The bias and f are float32.
+func LinearBF16(out, pre, x, w, bias *gpu.Tensor, f Func, known bool) {
+	linear("LinearBF16", out, pre, x, w, bias, f, true, known)
+}
+
+func linear(op string, out, pre, x, w, bias *gpu.Tensor, f Func, low, known bool) {
 	s := streamOf(op, out, pre, x, w, bias)
 	ws := w.Shape()
 	if len(ws) != 2 {
@@ -71,7 +87,11 @@ func Linear(out, pre, x, w, bias *gpu.Tensor, f Func) {
 	if pre != nil {
 		sameShape(op, out, pre)
 	}
-	p := product{op: op, batch: 1, m: rows, n: ws[0], k: ws[1], tb: true, alpha: 1}
+	p := product{op: op, batch: 1, m: rows, n: ws[0], k: ws[1], tb: true, alpha: 1, bf16: low}
+	if known {
+		p.known = cpu.RoundedB
+	}
+	p.mustBeSingle(out)
 	if s != nil {
 		p.launch(s, out, x, w, bias, pre, f)
 		return
@@ -85,9 +105,18 @@ type product struct {
 	batch, m, n, k   int
 	strideA, strideB int // from one matrix to the next
 	ta, tb, acc      bool
+	bf16             bool        // operands are rounded
+	known            cpu.Rounded // but for these
 	alpha            float64
 	mt, nt, kt       int // tiles along m and n, pieces of k
 	tm, tn, tk       int // their sizes
+}
+
+// mustBeSingle panics for an operation that rounds operands of another dtype than float32.
+func (p *product) mustBeSingle(out *gpu.Tensor) {
+	if p.bf16 && out.DType() != gpu.Float32 {
+		fail(p.op, "operands are %v, want float32 to round to bfloat16", out.DType())
+	}
 }
 
 // side checks one operand and returns its stride.
@@ -211,6 +240,10 @@ func productPart[T cpu.Float](c *call, w *cpu.Worker, g, r, q, l, m, n, k int, t
 	}
 	switch to := any(to).(type) {
 	case []float32:
+		if p.bf16 {
+			cpu.GemmBF16(w, p.ta, p.tb, m, n, k, float32(p.alpha), c.t[1].F32()[at:], lda, c.t[2].F32()[bt:], ldb, float32(beta), to, ld, p.known)
+			return
+		}
 		cpu.Gemm32(w, p.ta, p.tb, m, n, k, float32(p.alpha), c.t[1].F32()[at:], lda, c.t[2].F32()[bt:], ldb, float32(beta), to, ld)
 	case []float64:
 		cpu.Gemm64(w, p.ta, p.tb, m, n, k, p.alpha, c.t[1].F64()[at:], lda, c.t[2].F64()[bt:], ldb, float64(beta), to, ld)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/kernels"
 )
 
@@ -55,8 +56,15 @@ func (p *product) launch(s *cuda.Stream, out, a, b, bias, pre *gpu.Tensor, f Fun
 	if p.tb {
 		ldb, flags = p.k, flags&^2
 	}
+	at, bt := a.Ptr(), b.Ptr()
+	if p.bf16 {
+		x, y := roundedOn(s, a, false), roundedOn(s, b, p.known&cpu.RoundedB != 0)
+		at, bt = x.p, y.p
+		defer x.free(s)
+		defer y.free(s)
+	}
 	call := func(to, keep, bias cuda.Ptr, acc bool, f Func) {
-		k(s, g, to, keep, a.Ptr(), b.Ptr(), bias, int32(p.m), int32(p.n), int32(p.k), int32(lda), int32(ldb),
+		k(s, g, to, keep, at, bt, bias, int32(p.m), int32(p.n), int32(p.k), int32(lda), int32(ldb),
 			int64(p.strideA), int64(p.strideB), flags, p.alpha, number(acc), int32(f.f), f.a, f.b, int32(pieces), int32(depth))
 	}
 	if pieces == 1 {

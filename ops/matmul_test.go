@@ -107,6 +107,13 @@ func (p matmulCase) check(t *testing.T, dev *gpu.Device, dt gpu.DType, seed int)
 	a, av := p.at(t, dev, dt, uint64(10*seed), as...)
 	b, bv := p.at(t, dev, dt, uint64(10*seed+1), bs...)
 	out, ov := p.at(t, dev, dt, uint64(10*seed+2), p.batch, p.m, p.n)
+	if p.cfg.BF16 {
+		roundedValues(av)
+		roundedValues(bv)
+		if p.cfg.KnownB {
+			ops.RoundBF16(b, b)
+		}
+	}
 	ops.MatMul(out, a, b, p.cfg)
 	got := read64(t, out)
 	alpha := p.cfg.Alpha

@@ -124,6 +124,9 @@ func Run(ctx context.Context, job *Job, c Config) (*Result, error) {
 func newRun(job *Job, c Config) *run {
 	first := job.Nets[0].Params.Value()
 	r := &run{job: job, c: c, tape: nn.NewTape(first.Device(), first.DType())}
+	if c.Precision == bf16Name {
+		r.tape.SetPrecision(nn.BF16)
+	}
 	if c.Now == nil {
 		r.c.Now = time.Now
 	}

@@ -236,25 +236,29 @@ func TestBitsAtAnyNumberOfThreads(t *testing.T) {
 		n, _ := strconv.Atoi(os.Getenv("FIDLAB_TEST_TRAIN_THREADS"))
 		cpu.SetThreads(n)
 		s := settings(6)
-		s.Batch = 300
+		s.Batch, s.Precision = 300, os.Getenv("FIDLAB_TEST_TRAIN_PRECISION")
 		if _, err := Run(t.Context(), testJob(s, 200), Config{Settings: s, Dir: dir, LogEvery: 2}); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	var want map[string][]byte
-	for _, n := range []int{1, 2, 3} {
+	wants := map[string]map[string][]byte{}
+	for i := range 6 {
+		n, precision := i/2+1, Precisions()[i%2]
 		dir := t.TempDir()
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBitsAtAnyNumberOfThreads$")
-		cmd.Env = append(os.Environ(), "FIDLAB_TEST_TRAIN_DIR="+dir, fmt.Sprint("FIDLAB_TEST_TRAIN_THREADS=", n))
+		cmd.Env = append(os.Environ(), "FIDLAB_TEST_TRAIN_DIR="+dir, fmt.Sprint("FIDLAB_TEST_TRAIN_THREADS=", n), "FIDLAB_TEST_TRAIN_PRECISION="+precision)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		got := ends(t, dir)
-		if want == nil {
-			want = got
+		if wants[precision] == nil {
+			wants[precision] = got
 		}
-		mustEqual(t, fmt.Sprint(n, " threads"), got, want)
+		mustEqual(t, fmt.Sprint(n, " threads, ", precision), got, wants[precision])
+	}
+	if bytes.Equal(wants["bf16"]["log.csv"], wants["float32"]["log.csv"]) {
+		t.Error("bf16 is float32")
 	}
 }
 
@@ -443,16 +447,19 @@ func TestLogKeepsWhatItCannotWrite(t *testing.T) {
 }
 
 func TestStepsAllocateNothing(t *testing.T) {
-	s := settings(1000)
-	r := newRun(testJob(s, 16), Config{Settings: s.Filled()})
-	step := func() {
-		if err := r.advance(); err != nil {
-			t.Fatal(err)
+	for _, precision := range Precisions() {
+		s := settings(1000)
+		s.Precision = precision
+		r := newRun(testJob(s, 16), Config{Settings: s.Filled()})
+		step := func() {
+			if err := r.advance(); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	step()
-	step()
-	if n := oracle.Allocations(50, step); n >= 1 {
-		t.Errorf("%v allocations a step", n)
+		step()
+		step()
+		if n := oracle.Allocations(50, step); n >= 1 {
+			t.Errorf("%s: %v allocations a step", precision, n)
+		}
 	}
 }

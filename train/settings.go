@@ -24,6 +24,7 @@ type Settings struct {
 	EMA       []float64 `json:"ema,omitempty"`   // decays of averages of the weights; samples are drawn with the first
 	Skip      int       `json:"skip"`            // steps that may be left out because a gradient is not finite
 	Betas     []float64 `json:"betas,omitempty"` // of adam, adamw, radam and lion, where they are not the usual ones
+	Precision string    `json:"precision"`       // one of Precisions; "" is float32
 	Seeds     Seeds     `json:"seeds"`
 }
 
@@ -47,6 +48,15 @@ func Optimizers() []string { return []string{"adamw", "adam", "radam", "lion", "
 // over the steps; one-cycle, which rises over the first 30 % and falls after.
 func Schedules() []string { return []string{"constant", "cosine", "linear", "one-cycle"} }
 
+// Precisions lists the names that Settings knows, of what linear layers and convolutions multiply: float32, or operands rounded to
+// bfloat16 (nn.BF16).
+func Precisions() []string { return []string{float32Name, bf16Name} }
+
+const (
+	float32Name = "float32"
+	bf16Name    = "bf16"
+)
+
 // Filled is s with the defaults in place of zeros.
 func (s Settings) Filled() Settings {
 	if s.Accum == 0 {
@@ -57,6 +67,9 @@ func (s Settings) Filled() Settings {
 	}
 	if s.Schedule == "" {
 		s.Schedule = "constant"
+	}
+	if s.Precision == "" {
+		s.Precision = float32Name
 	}
 	return s
 }
@@ -80,6 +93,8 @@ func (s Settings) Check() error {
 		return bad("rate", s.Rate, "a finite number above 0")
 	case !slices.Contains(Schedules(), s.Schedule):
 		return bad("schedule", s.Schedule, "one of "+strings.Join(Schedules(), ", "))
+	case !slices.Contains(Precisions(), s.Precision):
+		return bad("precision", s.Precision, "one of "+strings.Join(Precisions(), ", "))
 	case s.Warmup < 0:
 		return bad("warmup", s.Warmup, "0 or more")
 	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0) || s.Optimizer == "adamw" && s.Decay*s.Rate >= 1:

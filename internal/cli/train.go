@@ -87,6 +87,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.Float64Var(&o.set.Clip, "clip", 0, "clip a step's gradient to the norm `C`; 0 clips nothing")
 	f.IntVar(&o.set.Batch, "batch", 0, "take `N` examples at a time")
 	f.IntVar(&o.set.Accum, "accum", 0, "take `N` such batches a step")
+	f.StringVar(&o.set.Precision, "precision", "", "multiply in linear layers and convolutions what `P` says: float32, or bf16 with sums in float32")
 	f.Float64SliceVar(&o.set.EMA, "ema", nil, "keep averages of the weights with the decays `D,…`; samples are drawn with the first")
 	f.IntVar(&o.set.Skip, "skip", 0, "leave out up to `N` steps whose gradient is not finite")
 	f.Uint64Var(&o.seed, "seed", 0, "draw everything by seed `S`: weights, order, noise, dropout")
@@ -102,6 +103,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.BoolVar(&o.overwrite, "overwrite", false, "begin anew where the folder has a checkpoint")
 	f.SortFlags = false
 	completes(cmd, "opt", train.Optimizers()...)
+	completes(cmd, "precision", train.Precisions()...)
 	completes(cmd, "schedule", train.Schedules()...)
 	return cmd
 }
@@ -146,7 +148,7 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 		"steps": func() { s.Steps = o.set.Steps }, "lr": func() { s.Rate = o.set.Rate }, "schedule": func() { s.Schedule = o.set.Schedule },
 		"warmup": func() { s.Warmup = o.set.Warmup }, "opt": func() { s.Optimizer = o.set.Optimizer }, "betas": func() { s.Betas = o.set.Betas },
 		"decay": func() { s.Decay = o.set.Decay }, "clip": func() { s.Clip = o.set.Clip }, "batch": func() { s.Batch = o.set.Batch },
-		"accum": func() { s.Accum = o.set.Accum }, "ema": func() { s.EMA = o.set.EMA }, "skip": func() { s.Skip = o.set.Skip },
+		"accum": func() { s.Accum = o.set.Accum }, "ema": func() { s.EMA = o.set.EMA }, "skip": func() { s.Skip = o.set.Skip }, "precision": func() { s.Precision = o.set.Precision },
 	} {
 		if given(flag) {
 			set()
@@ -161,7 +163,7 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 	if given("noise-seed") {
 		s.Seeds.Noise, s.Seeds.Dropout = o.noise, o.noise
 	}
-	for flag, empty := range map[string]bool{"opt": s.Optimizer == "", "schedule": s.Schedule == "", "accum": s.Accum == 0} {
+	for flag, empty := range map[string]bool{"opt": s.Optimizer == "", "schedule": s.Schedule == "", "accum": s.Accum == 0, "precision": s.Precision == ""} {
 		if given(flag) && empty {
 			return s, usagef("--%s: want a value that is not empty", flag)
 		}

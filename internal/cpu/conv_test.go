@@ -117,18 +117,38 @@ func TestConv2DPanics(t *testing.T) {
 }
 
 func TestGemmBF16(t *testing.T) {
+	testGemmBF16(t)
+	if level := nativeBF16(); level > 0 && level < leastBF16 { // the instructions are there, and slow
+		defer func(was int) { leastBF16 = was }(leastBF16)
+		leastBF16 = level
+		testGemmBF16(t)
+	}
+}
+
+func testGemmBF16(t *testing.T) {
+	t.Helper()
 	for _, s := range gemmSizes {
-		for mode := range 4 {
-			ta, tb := mode&1 != 0, mode&2 != 0
+		for mode := range 16 {
+			ta, tb, known, beta := mode&1 != 0, mode&2 != 0, Rounded(mode>>2), float32(mode>>1&1)
 			m, n, k := s[0], s[1], s[2]
 			r := rand.New(rand.NewPCG(16, uint64(m)))
 			ra, lda := stored(ta, m, k)
 			rb, ldb := stored(tb, k, n)
 			a, b, c := random32(r, ra*lda), random32(r, rb*ldb), random32(r, m*(n+2))
+			if known&RoundedA != 0 {
+				RoundBF16s(a, a)
+			}
+			if known&RoundedB != 0 {
+				RoundBF16s(b, b)
+			}
+			alpha := float32(1)
+			if mode == 3 {
+				alpha = -0.5
+			}
 			c0 := append([]float32(nil), c...)
 			before := calls.gemm16.Load()
-			GemmBF16(nil, ta, tb, m, n, k, a, lda, b, ldb, c, n+2)
-			if HasBF16() && k > 0 && calls.gemm16.Load() == before {
+			GemmBF16(nil, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, n+2, known)
+			if HasBF16() && k > 0 && alpha == 1 && calls.gemm16.Load() == before {
 				t.Error("bf16 instructions are here and were not used")
 			}
 			for _, x := range [][]float32{a, b} {
@@ -138,7 +158,7 @@ func TestGemmBF16(t *testing.T) {
 			}
 			// The products are exact in float32, so the bound of TestGemm32 holds for the rounded operands;
 			// the instruction sums pairs and truncates no more than a rounding each: twice that.
-			checkGemmResult(t, 1.0/(1<<22), ta, tb, m, n, k, 1, a, lda, b, ldb, 0, c0, c, n+2)
+			checkGemmResult(t, 1.0/(1<<22), ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c0, c, n+2)
 		}
 	}
 }
@@ -151,6 +171,53 @@ func TestRoundBF16(t *testing.T) {
 	}
 	if got := RoundBF16(math.Float32frombits(0x7f800001)); got == got {
 		t.Errorf("RoundBF16(NaN) is %g", got)
+	}
+	// Of any bits: the nearest of the two neighbours, the even one in the middle; and slices, by both versions, the same.
+	r := rand.New(rand.NewPCG(17, 1))
+	x := make([]float32, 100003)
+	for i := range x {
+		switch u := r.Uint32(); i % 4 {
+		case 0: // in the middle between two
+			x[i] = math.Float32frombits(u&0xffff0000 | 0x8000)
+		case 1:
+			x[i] = math.Float32frombits(u & 0xff80ffff) // few bits
+		default:
+			x[i] = math.Float32frombits(u)
+		}
+	}
+	got, plain := make([]float32, len(x)), make([]float32, len(x))
+	RoundBF16s(got, x)
+	goRound(1, len(x), plain, len(x), x, len(x))
+	for i, v := range x {
+		lo := math.Float32frombits(math.Float32bits(v) & 0xffff0000)
+		hi := math.Float32frombits(math.Float32bits(lo) + 0x10000) // further from zero
+		want := lo
+		a, b := math.Abs(float64(v)-float64(lo)), math.Abs(float64(hi)-float64(v))
+		if math.IsInf(float64(hi), 0) { // where the next would be
+			b = math.Abs(math.Copysign(0x1p128, float64(v)) - float64(v))
+		}
+		if a > b || a == b && math.Float32bits(lo)&0x10000 != 0 {
+			want = hi
+		}
+		switch {
+		case v != v:
+			if got[i] == got[i] || plain[i] == plain[i] {
+				t.Fatalf("NaN %x becomes %g and %g", math.Float32bits(v), got[i], plain[i])
+			}
+		case math.IsInf(float64(v), 0):
+			want = v
+			fallthrough
+		default:
+			if math.Float32bits(got[i]) != math.Float32bits(want) || math.Float32bits(plain[i]) != math.Float32bits(want) {
+				t.Fatalf("%g (%x) becomes %g and %g, want %g", v, math.Float32bits(v), got[i], plain[i], want)
+			}
+		}
+	}
+	RoundBF16s(x, x)
+	for i := range x {
+		if math.Float32bits(x[i]) != math.Float32bits(got[i]) {
+			t.Fatalf("in place: element %d is %g, want %g", i, x[i], got[i])
+		}
 	}
 }
 
@@ -181,7 +248,7 @@ func BenchmarkGemmBF16(b *testing.B) {
 		r := rand.New(rand.NewPCG(1, 1))
 		x, y, z := random32(r, n*n), random32(r, n*n), make([]float32, n*n)
 		for b.Loop() {
-			GemmBF16(w, false, false, n, n, n, x, n, y, n, z, n)
+			GemmBF16(w, false, false, n, n, n, 1, x, n, y, n, 0, z, n, 0)
 		}
 		flops(b, 2*float64(n)*float64(n)*float64(n))
 	})

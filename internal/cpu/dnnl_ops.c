@@ -179,7 +179,8 @@ fail:
 }
 
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
-                       int top, int bottom, int left, int right, int dilation, int last, int biased)
+                       int top, int bottom, int left, int right, int dilation, int last, int biased,
+                       int low)
 {
     const int oh = (h + top + bottom - dilation * (kh - 1) - 1) / step + 1,
               ow = (w + left + right - dilation * (kw - 1) - 1) / step + 1;
@@ -189,10 +190,12 @@ dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, in
     dnn_op* op = calloc(1, sizeof *op);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t hint = NULL, pd = NULL;
-    dnnl_memory_desc_t us, uw, ub, ud, as, aw, ad;
+    dnnl_memory_desc_t us, uw, ub, ud, as, aw, ad, hs, hw, hd; // user's, used, of the hint
     memset(&us, 0, sizeof us), memset(&uw, 0, sizeof uw), memset(&ub, 0, sizeof ub),
         memset(&ud, 0, sizeof ud);
     memset(&as, 0, sizeof as), memset(&aw, 0, sizeof aw), memset(&ad, 0, sizeof ad);
+    memset(&hs, 0, sizeof hs), memset(&hw, 0, sizeof hw), memset(&hd, 0, sizeof hd);
+    const dnnl_data_type_t type = low ? dnnl_bf16 : dnnl_f32; // of operands; results are float32
     int ok = 0;
     if (!op || !attributes(&attr, 0)) goto fail;
     op->kind = kind;
@@ -200,14 +203,18 @@ dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, in
     TRY(BY_TAG(&uw, 4, dw, dnnl_f32, dnnl_oihw));
     TRY(BY_TAG(&ub, 1, db, dnnl_f32, dnnl_a));
     TRY(BY_TAG(&ud, 4, dd, dnnl_f32, last ? dnnl_nhwc : dnnl_nchw));
-    // Channels last are oneDNN's own layout too: nothing is reordered.
-    TRY(BY_TAG(&as, 4, ds, dnnl_f32, last ? dnnl_nhwc : dnnl_format_tag_any));
-    TRY(BY_TAG(&aw, 4, dw, dnnl_f32, dnnl_format_tag_any));
-    TRY(BY_TAG(&ad, 4, dd, dnnl_f32, last ? dnnl_nhwc : dnnl_format_tag_any));
+    // Channels last are oneDNN's own layout too: float32 is not reordered.
+    const dnnl_format_tag_t order = last ? dnnl_nhwc : dnnl_format_tag_any;
+    TRY(BY_TAG(&as, 4, ds, kind == 1 ? dnnl_f32 : type, order));
+    TRY(BY_TAG(&aw, 4, dw, kind == 2 ? dnnl_f32 : type, dnnl_format_tag_any));
+    TRY(BY_TAG(&ad, 4, dd, kind == 0 ? dnnl_f32 : type, order));
+    TRY(BY_TAG(&hs, 4, ds, type, order));
+    TRY(BY_TAG(&hw, 4, dw, type, dnnl_format_tag_any));
+    TRY(BY_TAG(&hd, 4, dd, kind == 0 ? dnnl_f32 : type, order));
 #if DNNL_VERSION_MAJOR >= 3
     TRY(dnn.dnnl_convolution_forward_primitive_desc_create(
-        &hint, dnn.engine, dnnl_forward_training, dnnl_convolution_direct, as, aw,
-        biased ? ub : NULL, ad, stride, apart, before, after, attr));
+        &hint, dnn.engine, dnnl_forward_training, dnnl_convolution_direct, hs, hw,
+        biased ? ub : NULL, hd, stride, apart, before, after, attr));
     if (kind == 1)
         TRY(dnn.dnnl_convolution_backward_data_primitive_desc_create(
             &pd, dnn.engine, dnnl_convolution_direct, as, aw, ad, stride, apart, before, after,
@@ -219,7 +226,7 @@ dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, in
 #else
     dnnl_convolution_desc_t cd;
     TRY(dnn.dnnl_dilated_convolution_forward_desc_init(
-        &cd, dnnl_forward_training, dnnl_convolution_direct, &as, &aw, biased ? &ub : NULL, &ad,
+        &cd, dnnl_forward_training, dnnl_convolution_direct, &hs, &hw, biased ? &ub : NULL, &hd,
         stride, apart, before, after));
     TRY(dnn.dnnl_primitive_desc_create(&hint, &cd, attr, dnn.engine, NULL));
     if (kind == 1)
@@ -238,7 +245,7 @@ fail:
     if (hint) dnn.dnnl_primitive_desc_destroy(hint);
     if (attr) dnn.dnnl_primitive_attr_destroy(attr);
     DESC_FREE(us), DESC_FREE(uw), DESC_FREE(ub), DESC_FREE(ud), DESC_FREE(as), DESC_FREE(aw),
-        DESC_FREE(ad);
+        DESC_FREE(ad), DESC_FREE(hs), DESC_FREE(hw), DESC_FREE(hd);
     if (ok) return op;
     dnn_op_free(op);
     return NULL;

@@ -79,6 +79,9 @@ func dnnConv(w *Worker, p *Conv, out, x, weight, bias []float32) bool {
 	return C.dnn_run(op, f32(x), f32(weight), b, f32(out)) == 0
 }
 
+// nativeTrains tells whether nativeTrainConv may do something.
+func nativeTrains() bool { return haveDNNL() }
+
 func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, bias, dst []float32) bool {
 	if !haveDNNL() || !dnnTrainConv(w, kind, p, src, weight, bias, dst) {
 		return false
@@ -104,7 +107,7 @@ func dnnTrainConv(w *Worker, kind int, p *TrainConv, src, weight, bias, dst []fl
 func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 	return w.dnnOp(dnnKey{train: p, kind: kind + 1}, func() *C.dnn_op {
 		return C.dnn_conv_train(C.int(kind), C.int(p.N), C.int(p.C), C.int(p.H), C.int(p.W), C.int(p.Out), C.int(p.KH), C.int(p.KW),
-			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]), C.int(p.dilation()), flag(p.Last), flag(p.biased))
+			C.int(p.Stride), C.int(p.Pad[0]), C.int(p.Pad[1]), C.int(p.Pad[2]), C.int(p.Pad[3]), C.int(p.dilation()), flag(p.Last), flag(p.biased), flag(p.BF16))
 	})
 }
 
@@ -175,7 +178,9 @@ func testDNNL() string {
 		if !dnnGemmBF16(w, false, false, m, n, k, a, k, b, n, got, n) {
 			return fmt.Sprintf("no bf16 product %d×%d×%d", m, n, k)
 		}
-		goGemm32(false, false, m, n, k, 1, roundedBF16(m, k, a, k), k, roundedBF16(k, n, b, n), n, 0, want, n)
+		goRound(1, m*k, a, m*k, a, m*k)
+		goRound(1, k*n, b, k*n, b, k*n)
+		goGemm32(false, false, m, n, k, 1, a, k, b, n, 0, want, n)
 		if d, tol := apart(got, want, float64(k+2)), math.Ldexp(1, -22); d > tol {
 			return fmt.Sprintf("bf16 product %d×%d×%d is off by %.2g of the sum's size, want <= %.2g", m, n, k, d, tol)
 		}
@@ -184,7 +189,10 @@ func testDNNL() string {
 }
 
 // testTrainConv compares the three kinds with loops.
-func testTrainConv(w *Worker) string {
+func testTrainConv(w *Worker) string { return testTrainConvs(w, int(C.dnn_bf16()) >= leastBF16) }
+
+// testTrainConvs has bf16 operands among the cases where low is set.
+func testTrainConvs(w *Worker, low bool) string {
 	for _, p := range []TrainConv{
 		{N: 2, C: 3, H: 9, W: 7, Out: 8, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}},
 		{N: 1, C: 32, H: 6, W: 5, Out: 16, KH: 3, KW: 3, Stride: 2, Pad: [4]int{0, 1, 0, 1}},
@@ -192,12 +200,22 @@ func testTrainConv(w *Worker) string {
 		{N: 2, C: 16, H: 1, W: 9, Out: 16, KH: 1, KW: 3, Stride: 1, Pad: [4]int{0, 0, 3, 3}, Dilation: 3},
 		{N: 2, C: 16, H: 5, W: 7, Out: 8, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}, Last: true, biased: true},
 		{N: 1, C: 32, H: 6, W: 5, Out: 16, KH: 3, KW: 3, Stride: 2, Pad: [4]int{0, 1, 0, 1}, Last: true},
+		{N: 2, C: 32, H: 5, W: 7, Out: 16, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}, Last: true, biased: true, BF16: true},
+		{N: 2, C: 3, H: 9, W: 7, Out: 8, KH: 3, KW: 3, Stride: 1, Pad: [4]int{1, 1, 1, 1}, BF16: true},
 	} {
+		if p.BF16 && !low {
+			continue
+		}
 		oh, ow := p.OutSize()
 		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 14), noise[float32](p.Out*p.C*p.KH*p.KW, 15), noise[float32](p.N*p.Out*oh*ow, 16)
 		var bias []float32
 		if p.biased {
 			bias = noise[float32](p.Out, 17)
+		}
+		if p.BF16 {
+			goRound(1, len(x), x, len(x), x, len(x))
+			goRound(1, len(wt), wt, len(wt), wt, len(wt))
+			goRound(1, len(y), y, len(y), y, len(y))
 		}
 		for kind := range 3 {
 			ops := [3][]float32{append([]float32(nil), x...), append([]float32(nil), wt...), append([]float32(nil), y...)}

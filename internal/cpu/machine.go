@@ -74,7 +74,7 @@ func Measure() []Measurement {
 		add("product, bf16", "GFLOP/s", func(w *Worker) float64 {
 			return square(func(n int) func() {
 				a, b, c := noise[float32](n*n, 1), noise[float32](n*n, 2), make([]float32, n*n)
-				return func() { GemmBF16(w, false, false, n, n, n, a, n, b, n, c, n) }
+				return func() { GemmBF16(w, false, false, n, n, n, 1, a, n, b, n, 0, c, n, 0) }
 			})
 		})
 	}

@@ -50,11 +50,11 @@ typedef struct dnn_op dnn_op;
 // rounded to bf16 and summed in float32; NULL when oneDNN can't.
 dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph,
                  int pw, int bias, int relu);
-// The same with any padding and no bias; kind is 0 for the product, 1 for the gradient by the
-// source, 2 by the weights. dnn_run takes what is a result as it takes the others.
+// The same with any padding; kind is 0 for the product, 1 for the gradient by the source, 2 by the
+// weights; low: operands are rounded to bf16. dnn_run takes what is a result as it takes the others.
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
-                       int top, int bottom, int left, int right, int dilation, int last,
-                       int biased);
+                       int top, int bottom, int left, int right, int dilation, int last, int biased,
+                       int low);
 dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
 int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bias,
             float* dst); // 0 or -1
@@ -95,6 +95,9 @@ void vec_softmax(long rows, long n, float* out, long ldo, const float* x, long l
 void vec_func(int f, float a, float b, long n, float* out, const float* x);
 void vec_func_back(int f, float a, float b, long n, float* dx, const float* x, const float* dy,
                    int acc);
+
+// half.c
+void vec_round16(long rows, long n, float* out, long ldo, const float* x, long ldx);
 
 // rows.c
 void vec_pair(int op, int acc, long rows, long n, float* out, long ldo, const float* a, long lda,

@@ -107,7 +107,7 @@ func everyCall(t *testing.T, seed int) {
 	}
 	Softmax32(nil, n, n, q, n, z, n)
 	Conv2D(nil, &Conv{N: 9, C: 3, H: 8, W: 8, Out: 12, KH: 3, KW: 3}, q, z, z[n:], nil)
-	GemmBF16(nil, false, true, n, n, n, z, n, z, n, q, n)
+	GemmBF16(nil, false, true, n, n, n, 1, z, n, z, n, 0, q, n, 0)
 	if _, err := DecodeJPEG(nil, jpegSample, 1<<20); err != nil {
 		t.Error(err)
 	}

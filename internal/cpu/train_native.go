@@ -2,6 +2,8 @@
 
 package cpu
 
+// #cgo noescape vec_round16
+// #cgo nocallback vec_round16
 // #cgo noescape vec_func
 // #cgo nocallback vec_func
 // #cgo noescape vec_func_back
@@ -143,6 +145,12 @@ func nativeAdam(a *Adam, p, m, v, g []float32) bool {
 func nativeLion(l *Lion, p, m, g []float32) bool {
 	calls.vec.Add(1)
 	C.vec_lion(C.long(len(p)), f32(p), f32(m), f32(g), C.float(l.Scale), C.float(l.Beta1), C.float(l.Beta2), C.float(l.LR), C.float(l.Keep))
+	return true
+}
+
+func nativeRound(rows, n int, out []float32, ldo int, x []float32, ldx int) bool {
+	calls.vec.Add(1)
+	C.vec_round16(C.long(rows), C.long(n), f32(out), C.long(ldo), f32(x), C.long(ldx))
 	return true
 }
 

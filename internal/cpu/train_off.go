@@ -48,6 +48,10 @@ func nativeLion(l *Lion, p, m, g []float32) bool { return false }
 
 func nativeSumSquares(x []float32) (float64, bool) { return 0, false }
 
+func nativeRound(rows, n int, out []float32, ldo int, x []float32, ldx int) bool { return false }
+
+func nativeTrains() bool { return false }
+
 func nativeTrainConv(w *Worker, kind int, p *TrainConv, src, weight, bias, dst []float32) bool {
 	return false
 }

@@ -8,6 +8,8 @@ type TrainConv struct {
 	Pad                             [4]int
 	Dilation                        int
 	Last                            bool // channels are the last axis: N×H×W×C pictures, results N×OH×OW×Out
+	BF16                            bool // operands are rounded to bfloat16 first, as GemmBF16 does
+	Known                           bool // the kernels' values are bfloat16s already
 
 	biased bool // Forward has a bias
 }
@@ -49,7 +51,29 @@ func (p *TrainConv) run(op string, w *Worker, kind int, src, weight, bias, dst [
 	longEnough(op, "the pictures", len(src), p.N*p.C*p.H*p.W)
 	longEnough(op, "the kernels", len(weight), p.Out*p.C*p.KH*p.KW)
 	longEnough(op, "the result", len(dst), p.N*p.Out*oh*ow)
-	return nativeTrainConv(w, kind, p, src, weight, bias, dst)
+	q := *p
+	q.Known = false
+	if p.BF16 && !HasBF16() {
+		if !nativeTrains() {
+			return false
+		}
+		q.BF16 = false
+		round := func(slot int, x []float32, n int) []float32 {
+			y := w.f32(slot, n)
+			RoundBF16s(y, x[:n])
+			return y
+		}
+		if kind != 1 {
+			src = round(scratchA, src, p.N*p.C*p.H*p.W)
+		}
+		if kind != 0 {
+			dst = round(scratchB, dst, p.N*p.Out*oh*ow)
+		}
+		if kind != 2 && !p.Known {
+			weight = round(scratchSum, weight, p.Out*p.C*p.KH*p.KW)
+		}
+	}
+	return nativeTrainConv(w, kind, &q, src, weight, bias, dst)
 }
 
 // reference is what kind of run gives, by loops in float64, for tests at first use.

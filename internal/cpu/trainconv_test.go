@@ -8,6 +8,18 @@ import (
 
 // The three kinds against loops in float64, where oneDNN is there; without it all say so.
 func TestTrainConv(t *testing.T) {
+	testTrainConv3(t, false)
+	testTrainConv3(t, true)
+	if level := nativeBF16(); level > 0 && level < leastBF16 { // the instructions are there, and slow
+		defer func(was int) { leastBF16 = was }(leastBF16)
+		leastBF16 = level
+		testTrainConv3(t, true)
+	}
+}
+
+// testTrainConv3 has operands that are rounded where low is set.
+func testTrainConv3(t *testing.T, low bool) {
+	t.Helper()
 	_, _, err := DNNL()
 	native := err == nil
 	cases := []TrainConv{
@@ -27,14 +39,26 @@ func TestTrainConv(t *testing.T) {
 	}
 	for i, p := range cases {
 		oh, ow := p.OutSize()
+		p.BF16, p.Known = low, low && i%3 == 0
 		x, wt, y := noise[float32](p.N*p.C*p.H*p.W, 1), noise[float32](p.Out*p.C*p.KH*p.KW, 2), noise[float32](p.N*p.Out*oh*ow, 3)
+		if p.Known {
+			RoundBF16s(wt, wt)
+		}
+		exact := func(x []float32) []float32 {
+			if !low {
+				return x
+			}
+			y := make([]float32, len(x))
+			goRound(1, len(x), y, len(x), x, len(x))
+			return y
+		}
 		var bias []float32
 		if i%2 == 0 {
 			bias = noise[float32](p.Out, 4)
 		}
 		Do(func(w *Worker) {
 			for kind := range 3 {
-				want := p.reference(kind, x, wt, bias, y)
+				want := p.reference(kind, exact(x), exact(wt), bias, exact(y))
 				got := make([]float32, len(want))
 				var ok bool
 				switch kind {

@@ -373,6 +373,9 @@ func exclusive(w *Worker, f func(w *Worker, threads int)) {
 const (
 	scratchWork = iota
 	scratchAttention
+	scratchA // rounded operands
+	scratchB
+	scratchSum
 	scratchSlots
 )
 

@@ -1,7 +1,9 @@
 package dit
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
@@ -24,10 +26,10 @@ func BenchmarkTrain(b *testing.B) {
 			size := batch * c.Channels * c.Height * c.Width
 			x := gpu.CPU().From(oracle.Normal(1, size), batch, c.Channels, c.Height, c.Width)
 			goal := gpu.CPU().From(oracle.Normal(2, size), batch, c.Channels, c.Height, c.Width)
-			time, in := gpu.CPU().From(oracle.Normal(3, batch), batch), models.Inputs{Classes: gpu.CPU().FromInt32(make([]int32, batch), batch)}
+			times, in := gpu.CPU().From(oracle.Normal(3, batch), batch), models.Inputs{Classes: gpu.CPU().FromInt32(make([]int32, batch), batch)}
 			tape, opt := nn.NewTape(gpu.CPU(), gpu.Float32), nn.NewAdam(net, nn.AdamOptions{Decay: 0.01})
 			body := func() {
-				tape.Backward(nn.MSE(n.Forward(tape.Input(x), tape.Input(time), in), tape.Input(goal), nil))
+				tape.Backward(nn.MSE(n.Forward(tape.Input(x), tape.Input(times), in), tape.Input(goal), nil))
 			}
 			step := func() {
 				tape.Run(body)
@@ -38,6 +40,7 @@ func BenchmarkTrain(b *testing.B) {
 			for b.Loop() {
 				step()
 			}
+			b.ReportMetric(ratioBF16(tape, step), "bf16/float32")
 			b.ReportMetric(float64(net.Count()), "params")
 			// Multiplications of a block: of each token 12·Dim² and twice as many as there are tokens
 			// times Dim, of each picture 6·Dim²; two operations each, three times.
@@ -46,4 +49,22 @@ func BenchmarkTrain(b *testing.B) {
 			b.ReportMetric(flop*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 		})
 	}
+}
+
+// ratioBF16 is how much longer a step takes in bf16 than in float32, the median of pairs of steps that follow each other.
+func ratioBF16(tape *nn.Tape, step func()) float64 {
+	timed := func(p nn.Precision) float64 {
+		tape.SetPrecision(p)
+		start := time.Now()
+		step()
+		return time.Since(start).Seconds()
+	}
+	timed(nn.BF16)
+	var ratios []float64
+	for range 9 {
+		ratios = append(ratios, timed(nn.BF16)/timed(nn.Full))
+	}
+	tape.SetPrecision(nn.Full)
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }

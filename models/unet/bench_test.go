@@ -1,6 +1,7 @@
 package unet_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ func BenchmarkTrain(b *testing.B) {
 			for b.Loop() {
 				step()
 			}
+			b.ReportMetric(ratioBF16(tape, step), "bf16/float32")
 			blocks, work := u.Costs(c.Height, c.Width, 0)
 			for _, v := range blocks {
 				work += v
@@ -62,4 +64,22 @@ func BenchmarkTrain(b *testing.B) {
 			b.ReportMetric(rate/productRate(), "of-products")
 		})
 	}
+}
+
+// ratioBF16 is how much longer a step takes in bf16 than in float32, the median of pairs of steps that follow each other.
+func ratioBF16(tape *nn.Tape, step func()) float64 {
+	timed := func(p nn.Precision) float64 {
+		tape.SetPrecision(p)
+		start := time.Now()
+		step()
+		return time.Since(start).Seconds()
+	}
+	timed(nn.BF16)
+	var ratios []float64
+	for range 9 {
+		ratios = append(ratios, timed(nn.BF16)/timed(nn.Full))
+	}
+	tape.SetPrecision(nn.Full)
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }
