@@ -13,6 +13,7 @@ package vq
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/nn"
@@ -161,6 +162,14 @@ func host(x *gpu.Tensor) *gpu.Tensor {
 	return gpu.CPU().From64(v, x.Shape()...)
 }
 
+// hostInts are integers on the CPU, until the tape's next Run.
+func hostInts(t *nn.Tape, shape ...int) *gpu.Tensor {
+	if t.Device().CUDA() {
+		return gpu.CPU().New(gpu.Int32, slices.Clone(shape)...) // a copy: shape itself stays on the stack
+	}
+	return t.Arena().New(gpu.Int32, shape...)
+}
+
 // normalize is the rows of x as unit vectors; rows of zeros stay.
 func normalize(x *nn.Var) *nn.Var {
 	last := len(x.Shape()) - 1
@@ -198,6 +207,11 @@ func (b *Book) quantize(z *nn.Var, train bool, noisy *noisyChoice) Quantized {
 		noisy.choose(idx, z, table)
 	} else {
 		ops.Nearest(idx, nil, z.Value(), table.Value(), ops.L2)
+	}
+	if t.Device().CUDA() {
+		at := hostInts(t, s[0])
+		at.Copy(idx)
+		idx = at
 	}
 	e := table.Rows(idx)
 	q := Quantized{Codes: nn.ST(e, z), Index: idx, z: z.StopGrad()}

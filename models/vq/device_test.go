@@ -11,6 +11,45 @@ import (
 	"github.com/fidlab/fidlab/nn"
 )
 
+// Residual books choose the same codes on every device, and decode them, absent ones too.
+func TestResidualsOnDevices(t *testing.T) {
+	var want []float64
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		net := nn.NewParams(dev, gpu.Float64)
+		r := vq.NewResidual(net.At(""), vq.ResidualConfig{Levels: 3, Tau: 0.5, Book: vq.Config{Codes: 7, Width: 2, Average: true, Start: vq.FirstBatch}})
+		net.At("other").Param("weight", nn.Ones, 1)
+		net.Init(3)
+		tape := nn.NewTape(dev, gpu.Float64)
+		var got []float64
+		add := func(v *nn.Var) {
+			x := make([]float64, v.Value().Len())
+			if err := v.Value().Read64(x); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, x...)
+		}
+		for step := range uint64(3) {
+			x := dev.FromAs(gpu.Float64, oracle.Normal(step, 12*2), 12, 2)
+			tape.Run(func() {
+				q := r.Quantize(tape.Input(x), true, step)
+				r.Update(q)
+				add(q.Codes)
+				for _, k := range q.Index.I32() {
+					got = append(got, float64(k))
+				}
+			})
+		}
+		tape.Run(func() { add(r.Decode(tape, gpu.CPU().FromInt32([]int32{1, -1, 6, 0, 2, -1}, 2, 3), 3)) })
+		if want == nil {
+			want = slices.Clone(got)
+		}
+		if len(got) != 3*12*(2+3)+4 {
+			t.Errorf("%d numbers, want %d: there are indices on the CPU", len(got), 3*12*(2+3)+4)
+		}
+		oracle.Close64(t, got, oracle.Tol{Abs: 1e-12}, func(i int) float64 { return want[i] })
+	})
+}
+
 // A book of averages learns the same codes from vectors on every device: begun at a batch, moved, and begun anew where unused.
 func TestAveragesOnDevices(t *testing.T) {
 	for _, dt := range []gpu.DType{gpu.Float32, gpu.Float64} {

@@ -88,7 +88,7 @@ func (r *Residual) Quantize(z *nn.Var, train bool, step uint64) Residuals {
 	}
 	var out Residuals
 	n := z.Shape()[0]
-	out.Index = t.Arena().New(gpu.Int32, n, c.Levels)
+	out.Index = hostInts(t, n, c.Levels)
 	for i := range out.Index.I32() {
 		out.Index.I32()[i] = -1
 	}
@@ -142,25 +142,20 @@ func (r *Residual) Decode(t *nn.Tape, idx *gpu.Tensor, levels int) *nn.Var {
 	n := idx.Shape()[0]
 	var sum *nn.Var
 	for level := range levels {
-		at := t.Arena().New(gpu.Int32, n)
-		there := t.Arena().New(t.DType(), n, 1)
-		ops.Fill(there, 1)
-		absent := false
+		at, absent := hostInts(t, n), false
+		there := make([]float32, n)
 		for i := range n {
 			k := idx.I32()[i*r.Config.Levels+level]
-			if k < 0 {
-				k, absent = 0, true
-				if there.Double() {
-					there.F64()[i] = 0
-				} else {
-					there.F32()[i] = 0
-				}
+			if there[i] = 1; k < 0 {
+				k, absent, there[i] = 0, true, 0
 			}
 			at.I32()[i] = k
 		}
 		e := r.Book(level).Lookup(t, at)
 		if absent {
-			e = e.Mul(t.Input(there))
+			mask := t.Arena().New(t.DType(), n, 1)
+			mask.Set(there)
+			e = e.Mul(t.Input(mask))
 		}
 		if sum == nil {
 			sum = e

@@ -21,7 +21,7 @@ func tinyMotion() motionCodec {
 	t.recipe.Motion = &codec.MotionConfig{Channels: 263, Width: 32, Depth: 2, Codes: vq.ResidualConfig{
 		Levels: 1, Book: vq.Config{Codes: 32, Width: 8, Average: true, Commit: 0.02, Start: vq.FirstBatch},
 	}}
-	t.train, t.held, t.scale = 60, 12, 50
+	t.train, t.held, t.scale = 60, 12, 20
 	t.Settings = train.Settings{Steps: 8, Batch: 4, Rate: 2e-3, Schedule: "cosine", Warmup: 3, Clip: 1, Seeds: train.SeedsOf(5)}
 	return t
 }
