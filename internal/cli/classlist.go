@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// classList is the flag --class of fidlab sample: numbers, or names of classes that the model's checkpoint has.
+// classList is the flag --class: numbers, or names of classes that the model's checkpoint has.
 type classList struct {
 	to    *[]int         // numbers; 0 stands in for a name until the model is open
 	named map[int]string // by place in to
@@ -60,15 +60,23 @@ func (c *classList) settle(m *model) error {
 	return nil
 }
 
-// fit applies to the model what the options ask of it.
-func (o *sampleOptions) fit(m *model) error {
-	if err := o.named.settle(m); err != nil {
+// fit puts numbers in the place of names, and refuses classes that the model lacks.
+func (c *classList) fit(m *model) error {
+	if err := c.settle(m); err != nil {
 		return err
 	}
-	for _, c := range o.classes {
-		if !slices.Contains(m.classes, c) {
-			return usagef("--class %d: model %s has the classes %v", c, m.name, m.classes)
+	for _, k := range *c.to {
+		if !slices.Contains(m.classes, k) {
+			return usagef("--class %d: model %s has the classes %v", k, m.name, m.classes)
 		}
+	}
+	return nil
+}
+
+// fit applies to the model what the options ask of it.
+func (o *sampleOptions) fit(m *model) error {
+	if err := o.named.fit(m); err != nil {
+		return err
 	}
 	if o.valRange == "" {
 		return nil

@@ -28,6 +28,12 @@ type compareOptions struct {
 	out             []string
 	overwrite       bool
 	seedsSet        bool
+	gridSet         bool
+	classes         []int
+	named           classList
+	guide           guideOptions
+	net             netOptions
+	prompts         promptOptions
 }
 
 // maxBudget bounds the evaluations of a cell.
@@ -52,12 +58,17 @@ error is ten times below the smallest one compared, or the comparison is
 refused. Samplers that draw noise on the way have no such end.
 
 --measure fid (the default with --ref): FID of n images to the reference set,
-mean over seeds. All samplers have the same seeds.`,
+mean over seeds. All samplers have the same seeds.
+
+All images are asked for in the same way: classes or captions in turn (--class,
+--prompt), guidance, inputs and limits as of fidlab sample. Guided, an evaluation asks a network twice.`,
 		Example: `  fidlab compare-samplers --model mnist-gmm --budget 5,8,10,20 -n 200 -o compare.html
-  fidlab compare-samplers --model mnist-gmm --budget 5,10,20 --samplers ddim,euler-a,dpm++2m --ref mnist:test -o fid.svg -o fid.json`,
+  fidlab compare-samplers --model mnist-gmm --budget 5,10,20 --samplers ddim,euler-a,dpm++2m --ref mnist:test -o fid.svg -o fid.json
+  fidlab compare-samplers --model runs/unet/checkpoint.safetensors --budget 5,8,10,20 --class 0,1,2,3,4,5,6,7,8,9 --guidance 1.5 --ref mnist:test`,
 		Args: nargs("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.seedsSet = cmd.Flags().Changed("seeds")
+			o.seedsSet, o.gridSet = cmd.Flags().Changed("seeds"), cmd.Flags().Changed("grid")
+			o.prompts.given(cmd)
 			return runCompare(cmd.Context(), a, &o)
 		},
 	}
@@ -65,9 +76,14 @@ mean over seeds. All samplers have the same seeds.`,
 	f.StringVar(&o.model, "model", "", "sample the model `M` (fidlab models lists them)")
 	f.StringVar(&o.budgets, "budget", "5,8,10,20", "allow `N,N` evaluations of the model per image")
 	f.StringVar(&o.samplers, "samplers", "ddim,heun,dpm++2m,deis,unipc", "compare `S,S:option=value` (fidlab samplers lists them)")
-	f.StringVar(&o.grids, "grid", "karras", "place the noise levels by `RULE,RULE`: "+strings.Join(gridRules(), ", "))
+	f.StringVar(&o.grids, "grid", "karras", "place the noise levels by `RULE,RULE`, on flow paths by default flow: "+strings.Join(gridRules(), ", "))
 	o.levels.flags(cmd)
 	f.IntVarP(&o.n, "num", "n", 1000, "draw `K` images with each sampler and seed")
+	o.named.to = &o.classes
+	f.Var(&o.named, "class", "ask for class `C`, or for several in turn (0,1,2); names where the model has them")
+	o.prompts.flags(f)
+	o.guide.flags(f)
+	o.net.flags(f)
 	f.StringVar(&o.measure, "measure", "", "measure `M`: error or fid")
 	f.StringVar(&o.ref, "ref", "", "the reference set `INPUT` of fid: as REF of fidlab fid, such as mnist:test")
 	f.IntVar(&o.seeds, "seeds", 3, "measure fid with `N` seeds")
@@ -81,6 +97,7 @@ mean over seeds. All samplers have the same seeds.`,
 	completes(cmd, "samplers", samplerNames()...)
 	completes(cmd, "grid", gridRules()...)
 	completes(cmd, "measure", "error", "fid")
+	completes(cmd, "guidance-rule", "cfg", "cfg++", "projected")
 	return cmd
 }
 
@@ -101,6 +118,8 @@ func (o *compareOptions) check() error {
 		return usagef("--measure fid: want --ref INPUT, the set to compare with, such as mnist:test")
 	case o.measure == "error" && o.ref != "":
 		return usagef("--ref %s is for --measure fid; --measure error has the exact end of every image's noise as its reference", o.ref)
+	case o.measure == "error" && (o.guide.rule == "cfg++" || o.guide.rule == "projected" && o.guide.momentum != 0):
+		return usagef("--guidance-rule %s: what it adds depends on the grid's steps, so samplers of different steps have no exact end in common; compare them by --measure fid --ref INPUT", o.guide.rule)
 	case o.measure == "error" && o.seedsSet:
 		return usagef("--seeds is for --measure fid; --measure error takes its interval over the images: give a larger -n")
 	case o.n < 2 || o.n > 1e6:
@@ -120,6 +139,9 @@ func (o *compareOptions) check() error {
 		if err := o.target(path).check(); err != nil {
 			return err
 		}
+	}
+	if err := o.prompts.read(); err != nil {
+		return err
 	}
 	return o.x.check()
 }
@@ -185,6 +207,9 @@ func (o *compareOptions) plan(p diffusion.Path) (rows []*compareRow, cells []*ce
 	}
 	if path, spec, err = o.levels.on(p); err != nil {
 		return nil, nil, spec, nil, err
+	}
+	if !o.gridSet && path.Space() == diffusion.FlowSpace {
+		o.grids = "flow" // the others need finite noise
 	}
 	rules, specs := splitSpecs(o.grids), splitSpecs(o.samplers)
 	seen := map[string]bool{}
@@ -327,6 +352,11 @@ func runCompare(ctx context.Context, a *app, o *compareOptions) error {
 		return err
 	}
 	start := a.env.Now()
+	defer func() {
+		if r.model != nil {
+			r.model.done()
+		}
+	}()
 	if err := measure(ctx, a, entry); err != nil {
 		return err
 	}

@@ -168,8 +168,12 @@ func (r *comparison) measureError(ctx context.Context, a *app, entry *modelEntry
 		n := min(errorChunk, r.o.n-lo)
 		ref.draw = func(s sampler.Solver, g *diffusion.Grid) (*sampler.Result, error) {
 			before := done
-			return sampler.Run(ctx, m.den, s, g, sampler.Options{
-				Seed: r.o.seed, First: lo, N: n, Batch: n, Shape: m.shape, Double: true, Progress: func(d, _ int) {
+			den, err := r.denoiser(g)
+			if err != nil {
+				return nil, err
+			}
+			return sampler.Run(ctx, den, s, g, sampler.Options{
+				Seed: r.o.seed, First: lo, N: n, Batch: n, Shape: m.shape, Double: true, Cond: r.cond(lo, n), Progress: func(d, _ int) {
 					done = before + d
 					p.Set(done)
 				},

@@ -101,12 +101,17 @@ func (r *comparison) score(ctx context.Context, a *app, c *cell, e fid.Extractor
 	p := a.progress(name, "images", o.n*o.seeds)
 	for s := range o.seeds {
 		set := &pictureSet{name: name}
-		opt := sampler.Options{Seed: o.seed + uint64(s), N: o.n, Shape: r.model.shape, Each: func(first int, x *gpu.Tensor) error {
+		den, err := r.denoiser(c.grid)
+		if err != nil {
+			p.End()
+			return nil, err
+		}
+		opt := sampler.Options{Seed: o.seed + uint64(s), N: o.n, Shape: r.model.shape, Cond: r.cond(0, o.n), Each: func(first int, x *gpu.Tensor) error {
 			set.images = append(set.images, kind.batch(first, x).pictures...)
 			p.Set(s*o.n + len(set.images))
 			return nil
 		}}
-		res, err := sampler.Run(ctx, r.model.den, c.solver, c.grid, opt)
+		res, err := sampler.Run(ctx, den, c.solver, c.grid, opt)
 		if err != nil {
 			p.End()
 			return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/report"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/tensor"
@@ -57,8 +58,13 @@ type compareResult struct {
 	N           int                `json:"n"`
 	Seed        uint64             `json:"seed"`
 	Seeds       int                `json:"seeds"`
-	Reference   *referenceInfo     `json:"reference"` // of error
-	Ref         *string            `json:"ref"`       // of fid
+	Classes     []int              `json:"classes,omitempty"` // asked for in turn
+	Prompts     []string           `json:"prompts,omitempty"` // likewise
+	Negative    string             `json:"negative_prompt,omitempty"`
+	Guidance    string             `json:"guidance,omitempty"`
+	Inputs      []string           `json:"inputs,omitempty"` // NAME=FILE, as given
+	Reference   *referenceInfo     `json:"reference"`        // of error
+	Ref         *string            `json:"ref"`              // of fid
 	Extractor   *fid.ExtractorInfo `json:"extractor"`
 	CILevel     float64            `json:"ci_level"`
 	Rows        []compareRowJSON   `json:"rows"`
@@ -86,11 +92,22 @@ type compareRowJSON struct {
 
 // open opens the model and says what is to come.
 func (r *comparison) open(ctx context.Context, a *app, entry *modelEntry) (*model, error) {
-	m, err := entry.open(ctx, a, opening{model: r.o.model, n: r.o.n})
+	m, err := entry.open(ctx, a, opening{r.o.model, r.o.n, r.o.classes, r.o.net})
 	if err != nil {
 		return nil, err
 	}
 	r.model = m
+	if err := r.o.named.fit(m); err != nil {
+		return nil, err
+	}
+	if err := r.o.prompts.apply(m, r.o.n); err != nil {
+		return nil, err
+	}
+	for _, c := range r.cells { // what cannot be drawn is said before anything is
+		if _, err := r.denoiser(c.grid); err != nil {
+			return nil, err
+		}
+	}
 	a.say("%s: %d measurements of %d images each on %s", m.name, len(r.cells), r.o.n, r.device)
 	return m, nil
 }
@@ -100,6 +117,26 @@ func (r *comparison) nameOf(c *cell) string {
 	return fmt.Sprintf("%s, %d steps", r.row(c).name, len(c.grid.Steps))
 }
 
+// denoiser is the model as it is asked on a grid: a new one for each run.
+func (r *comparison) denoiser(g *diffusion.Grid) (sampler.Denoiser, error) {
+	return r.o.guide.wrap(r.model, &r.o.net, gpu.CPU(), len(r.o.classes) > 0, r.o.prompts.away, g)
+}
+
+// cond is what images lo to lo+n are asked for.
+func (r *comparison) cond(lo, n int) sampler.Cond {
+	var c sampler.Cond
+	if all := inTurn(r.o.classes, lo+n); all != nil {
+		c.Classes = all[lo:]
+	}
+	for name, t := range r.model.inputs {
+		if c.Inputs == nil {
+			c.Inputs = map[string]*gpu.Tensor{}
+		}
+		c.Inputs[name] = repeated(t, r.o.n).Rows(lo, lo+n)
+	}
+	return c
+}
+
 // row is the first row of a cell.
 func (r *comparison) row(c *cell) *compareRow {
 	return r.rows[slices.IndexFunc(r.rows, func(row *compareRow) bool { return row.cell == c })]
@@ -107,6 +144,12 @@ func (r *comparison) row(c *cell) *compareRow {
 
 // collectNotes adds what is to say of grids and of rows without a value.
 func (r *comparison) collectNotes() {
+	if n := len(r.o.classes); n > 0 {
+		r.note("classes asked for in turn: " + strings.Trim(strings.ReplaceAll(fmt.Sprint(r.o.classes), " ", ", "), "[]"))
+	}
+	if text := r.o.guide.text(); text != "" {
+		r.note("guided, or limited: " + text)
+	}
 	for _, row := range r.rows {
 		if row.cell == nil {
 			where := ""
@@ -212,6 +255,7 @@ func (r *comparison) result() *compareResult {
 	out := &compareResult{
 		Version: version, Model: r.model.name, ModelSHA256: r.model.sha256, Measure: o.measure, Path: r.path.Name(), N: o.n, Seed: o.seed, Seeds: 1,
 		Reference: r.reference, CILevel: o.ciLevel, Device: r.device, Precision: "fp64", Notes: r.notes, Seconds: r.seconds,
+		Classes: o.classes, Prompts: o.prompts.list, Negative: o.prompts.negative, Guidance: o.guide.text(), Inputs: o.net.inputs,
 	}
 	if o.measure == "fid" {
 		out.Seeds, out.Ref, out.Extractor, out.Precision = o.seeds, &o.ref, &r.extractor, "fp32"

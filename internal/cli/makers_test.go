@@ -15,6 +15,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ import (
 // makers are the commands that sessions make their inputs with.
 var makers = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits":       exits,
+	"samevalue":   sameValue,
 	"images":      makeImages,
 	"npz":         makeNPZ,
 	"npy":         makeNPY,
@@ -313,5 +315,26 @@ func holds(ts *testscript.TestScript, _ bool, args []string) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		ts.Fatalf("%s holds %q, want %q", args[0], got, want)
+	}
+}
+
+// firstValue is the first member "value" of a text in JSON.
+var firstValue = regexp.MustCompile(`"value":([-+0-9.eE]+)`)
+
+// sameValue FILE FILE compares the first "value" of two texts in JSON, digit by digit.
+func sameValue(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: samevalue FILE FILE")
+	}
+	var got [2]string
+	for i, name := range args {
+		m := firstValue.FindStringSubmatch(ts.ReadFile(name))
+		if m == nil {
+			ts.Fatalf("%s has no value", name)
+		}
+		got[i] = m[1]
+	}
+	if (got[0] == got[1]) == neg {
+		ts.Fatalf("values %s and %s", got[0], got[1])
 	}
 }

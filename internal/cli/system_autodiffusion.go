@@ -57,8 +57,9 @@ samples of one fixed noise, and their Fréchet distance decides. The best are
 ranked again on other noise. fidlab sample --plan follows the file.
 
 --arch also searches the layers that each step leaves out, within a budget of
-layers that run in all steps together; it needs a network of named layers, which
-gmm: has (--layers), and a network in an ONNX file has not.
+layers that run in all steps together; it needs a network of named layers: the
+blocks of a U-Net or a transformer in a checkpoint, or the layers that a gmm: is
+cut into (--layers). A network in an ONNX file has none.
 
 R is as for fidlab fid. Samples that are no pictures are their own features; R is
 then statistics (.npz) or an array (.npy, [n, ...]) of such values.`,

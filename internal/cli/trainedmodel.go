@@ -8,6 +8,9 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/models/dit"
+	"github.com/fidlab/fidlab/models/unet"
+	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/network"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/tensor"
@@ -106,6 +109,12 @@ func openCheckpointAt(a *app, o opening, path string) (*model, error) {
 			out.classes = append(out.classes, k)
 		}
 		out.classes, out.classNames = append(out.classes, -1), net.Names
+	}
+	switch net.Net.(type) {
+	case *unet.UNet, *dit.Net:
+		out.layers = func(int) (sampler.Layered, error) {
+			return network.NewLayered(net.Net, net.Path, net.Pred, network.Options{Batch: 32})
+		}
 	}
 	return out, nil
 }
