@@ -158,16 +158,13 @@ func (n *Network) Rule() string {
 	return "karras"
 }
 
-// fineSteps are those of Fine.
-const fineSteps = 40
-
-// Fine are the ends, as good as exact beside those of few steps, of the first
-// count noises of a seed along the path from its most noise: 40 steps of Heun's
-// method. What they are for is RMSE.
-func (n *Network) Fine(ctx context.Context, env *systems.Env, path diffusion.Path, rule string, seed uint64, count int) (*gpu.Tensor, error) {
-	key := fmt.Sprintf("fine %s %s %s %s %d %d", n.Name, n.Entry.SHA256, path.Name(), rule, seed, count)
+// Fine are the ends of the first count noises of a seed along the path from its
+// most noise, by Heun's method: with steps enough, as good as exact beside those of
+// few. What they are for is RMSE.
+func (n *Network) Fine(ctx context.Context, env *systems.Env, path diffusion.Path, rule string, steps int, seed uint64, count int) (*gpu.Tensor, error) {
+	key := fmt.Sprintf("fine %s %s %s %s %d %d %d", n.Name, n.Entry.SHA256, path.Name(), rule, steps, seed, count)
 	return systems.Memo(env, key, func() (*gpu.Tensor, error) {
-		g, err := diffusion.Build(path, diffusion.Spec{Rule: rule, Steps: fineSteps})
+		g, err := diffusion.Build(path, diffusion.Spec{Rule: rule, Steps: steps})
 		if err != nil {
 			return nil, err
 		}

@@ -90,7 +90,11 @@ func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.E
 	if tier == systems.Full {
 		list = append(list, s.diffusion("plain-denoiser", "a network without attention", d.by(func(at nn.Scope) models.Net { return newPlainNet(at, 128, 3) }), [2]float64{1e-3, 1e-4}, true)...)
 	}
-	return append(list, s.others(u)...), nil
+	list = append(list, s.others(u)...)
+	for _, r := range s.recipes() {
+		list = append(list, s.onRecipe(r))
+	}
+	return list, nil
 }
 
 // grid are the tuned settings of an optimiser: four rates and two decays, spaced evenly in
