@@ -26,6 +26,17 @@ type Net interface {
 	Forward(x, time *nn.Var, in Inputs) *nn.Var
 }
 
+// Layered is a network whose blocks can be left out one by one: the residual and attention blocks of a U-Net, the blocks of
+// a transformer.
+type Layered interface {
+	Net
+	// Layers names those blocks, in the order in which they run.
+	Layers() []string
+	// Without is the network without some of them, by their numbers among Layers. It has the same parameters, and takes turns with
+	// the network and whatever else was made of it.
+	Without(skip []int) Net
+}
+
 // Inputs is what a network may be told besides x and the time; the zero value is nothing.
 type Inputs struct {
 	Classes *gpu.Tensor        // Int32 [B] on the CPU; the number of classes stands for none

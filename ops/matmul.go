@@ -62,16 +62,16 @@ func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 // or nil. pre, like out, gets what f is applied to, which the gradient needs; it is
 // nil where that is not wanted or f is Identity. out is no operand.
 func Linear(out, pre, x, w, bias *gpu.Tensor, f Func) {
-	linear("Linear", out, pre, x, w, bias, f, false, false)
+	linearOf("Linear", out, pre, x, w, bias, f, false, false)
 }
 
 // LinearBF16 is Linear of float32 tensors with the elements of x and w rounded to bfloat16 before they are multiplied, as MatMulConfig.BF16
 // does; known says that w's are bfloat16s already. The bias and f are float32.
 func LinearBF16(out, pre, x, w, bias *gpu.Tensor, f Func, known bool) {
-	linear("LinearBF16", out, pre, x, w, bias, f, true, known)
+	linearOf("LinearBF16", out, pre, x, w, bias, f, true, known)
 }
 
-func linear(op string, out, pre, x, w, bias *gpu.Tensor, f Func, low, known bool) {
+func linearOf(op string, out, pre, x, w, bias *gpu.Tensor, f Func, low, known bool) {
 	s := streamOf(op, out, pre, x, w, bias)
 	ws := w.Shape()
 	if len(ws) != 2 {

@@ -9,90 +9,33 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models"
-	"github.com/fidlab/fidlab/models/dit"
-	"github.com/fidlab/fidlab/models/unet"
-	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/sampler"
 )
 
-// Layered is a network as a denoiser whose blocks can be left out one by one: the
-// residual and attention blocks of a U-Net, the blocks of a transformer. As every
+// Layered is a network as a denoiser whose blocks can be left out one by one. As every
 // denoiser of a network it serves one goroutine at a time, and all those that are
 // made of it share the network: they take turns.
 type Layered struct {
 	*sampler.Adapted
-	net   models.Net
+	net   models.Layered
 	path  diffusion.Path
 	pred  diffusion.Pred
 	o     Options
 	names []string
-	// without is the network that leaves out the blocks of those numbers.
-	without func(skip []int) models.Net
 }
 
 // NewLayered is net as such a denoiser, which predicts pred on path. It refuses
 // networks of other kinds, and those that have no block to leave out.
 func NewLayered(net models.Net, path diffusion.Path, pred diffusion.Pred, o Options) (*Layered, error) {
-	l := &Layered{Adapted: Denoiser(net, path, pred, o), net: net, path: path, pred: pred, o: o}
-	switch m := net.(type) {
-	case *unet.UNet:
-		var ids []int
-		for _, b := range m.Blocks() {
-			if b.Optional {
-				ids, l.names = append(ids, b.ID), append(l.names, b.Name)
-			}
-		}
-		l.without = func(skip []int) models.Net {
-			out := make([]bool, len(m.Blocks()))
-			for _, s := range skip {
-				out[ids[s]] = true
-			}
-			return &thinUNet{m, out}
-		}
-	case *dit.Net:
-		var at []int
-		for i, b := range m.Blocks {
-			if b.Kind != dit.Merge && b.Kind != dit.Recover {
-				at, l.names = append(at, i), append(l.names, fmt.Sprint("blocks.", i))
-			}
-		}
-		l.without = func(skip []int) models.Net {
-			out := make([]bool, len(m.Blocks))
-			for _, s := range skip {
-				out[at[s]] = true
-			}
-			return &thinDiT{m, out}
-		}
-	default:
+	n, ok := net.(models.Layered)
+	if !ok {
 		return nil, fmt.Errorf("network: NewLayered: a %T has no blocks that can be left out; U-Nets and transformers have", net)
 	}
+	l := &Layered{Adapted: Denoiser(net, path, pred, o), net: n, path: path, pred: pred, o: o, names: n.Layers()}
 	if len(l.names) == 0 {
 		return nil, fmt.Errorf("network: NewLayered: the network has no block that can be left out")
 	}
 	return l, nil
-}
-
-// thinUNet is a U-Net that leaves out blocks.
-type thinUNet struct {
-	*unet.UNet
-	out []bool // by ID
-}
-
-func (n *thinUNet) Forward(x, time *nn.Var, in models.Inputs) *nn.Var {
-	before := n.Out
-	n.Out = n.out
-	defer func() { n.Out = before }()
-	return n.UNet.Forward(x, time, in)
-}
-
-// thinDiT is a transformer that does.
-type thinDiT struct {
-	*dit.Net
-	out []bool
-}
-
-func (n *thinDiT) Forward(x, time *nn.Var, in models.Inputs) *nn.Var {
-	return n.ForwardWith(x, time, in, dit.Options{Skip: n.out})
 }
 
 // Layers implements sampler.Layered.
@@ -105,7 +48,7 @@ func (l *Layered) Without(skip []int, ran *atomic.Int64) (sampler.Denoiser, erro
 			return nil, fmt.Errorf("network: blocks %v left out; want rising numbers from 0 to %d", skip, len(l.names)-1)
 		}
 	}
-	return &thin{Denoiser(l.without(skip), l.path, l.pred, l.o), int64(len(l.names) - len(skip)), ran}, nil
+	return &thin{Denoiser(l.net.Without(skip), l.path, l.pred, l.o), int64(len(l.names) - len(skip)), ran}, nil
 }
 
 // thin counts the blocks that it runs, by image.

@@ -1,4 +1,4 @@
-package network
+package autodiffusion
 
 import (
 	"slices"
@@ -14,6 +14,7 @@ import (
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
+	"github.com/fidlab/fidlab/sampler/network"
 )
 
 // busy gives a network weights that leave no block without an effect.
@@ -53,7 +54,7 @@ func TestLayered(t *testing.T) {
 	}
 	for name, net := range layeredNets(t) {
 		t.Run(name, func(t *testing.T) {
-			l, err := NewLayered(net, diffusion.Flow{}, diffusion.PredFlow, Options{Batch: 4})
+			l, err := network.NewLayered(net, diffusion.Flow{}, diffusion.PredFlow, network.Options{Batch: 4})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +62,7 @@ func TestLayered(t *testing.T) {
 			if want := map[string]int{"unet": 12, "dit": 3}[name]; len(names) != want {
 				t.Fatalf("blocks %v, want %d", names, want)
 			}
-			whole := ask(t, Denoiser(net, diffusion.Flow{}, diffusion.PredFlow, Options{Batch: 4}))
+			whole := ask(t, network.Denoiser(net, diffusion.Flow{}, diffusion.PredFlow, network.Options{Batch: 4}))
 			var ran atomic.Int64
 			all, err := l.Without(nil, &ran)
 			if err != nil {
@@ -101,7 +102,10 @@ func TestLayered(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewLayered(newExact(t, gpu.Float32, diffusion.Flow{}, diffusion.PredFlow), diffusion.Flow{}, diffusion.PredFlow, Options{}); err == nil || !strings.Contains(err.Error(), "no blocks that can be left out") {
+	if _, err := network.NewLayered(plain{}, diffusion.Flow{}, diffusion.PredFlow, network.Options{}); err == nil || !strings.Contains(err.Error(), "no blocks that can be left out") {
 		t.Errorf("a network without blocks: %v", err)
 	}
 }
+
+// plain is a network of one piece.
+type plain struct{ models.Net }
