@@ -31,6 +31,14 @@ func EncoderNote(name string) string { return name + ": not Inception" }
 // pictureEncoders are the encoders of pictures and what they are for.
 var pictureEncoders = []struct{ name, summary string }{
 	{"shapes-enc", "64 features of scenes of coloured objects, built in: for the set shapes"},
+	{"shapes-enc-b", "as shapes-enc, trained apart: for who trains towards the other"},
+	{"shapes16-enc", "64 features of single coloured objects of 16x16, built in: for the set shapes16"},
+	{"digits-enc", "64 features of digits of 8x8, built in: for the set digits"},
+	{"city-enc", "64 features of footprints of buildings, built in: for the set city"},
+	{"city-enc-b", "as city-enc, trained apart: for who trains towards the other"},
+	{"street-enc", "64 features of each view of a street, built in: for the set street"},
+	{"street-enc-b", "as street-enc, trained apart: for who trains towards the other"},
+	{"facade-enc", "64 features of fronts of buildings, built in: for the set facades"},
 }
 
 // builtIn tells whether an encoder's file is embedded.
@@ -41,6 +49,9 @@ func builtIn(name string) bool {
 
 func init() {
 	for _, e := range pictureEncoders {
+		if !builtIn(e.name) {
+			continue
+		}
 		Register(Entry{
 			Name: e.name, Summary: e.summary, Source: "scripts/encoders, docs/encoders.md",
 			Open: func(o Options) (fid.Extractor, error) { return openPictureEncoder(e.name, o) },

@@ -16,7 +16,7 @@ func digitsTask(name string) *task {
 		net:   tower.EncoderConfig{Channels: 1, Height: digits.Side, Width: digits.Side, Widths: []int{32, 64, 64}, Steps: []int{1, 2, 2}, Dim: 64},
 		heads: []extract.Head{{Name: "digit", Kind: extract.Class, N: 10}},
 	}
-	t.recipe.Shift, t.recipe.Epochs = 1, 4
+	t.recipe.Shift, t.recipe.Epochs = 1, 2
 	t.open = func() (source, error) {
 		set, err := digits.New()
 		if err != nil {

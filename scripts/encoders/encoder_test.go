@@ -37,7 +37,13 @@ func howMuch() extent {
 // least are the shares of right answers that an encoder must give on test, of flags of single ones;
 // of numbers R².
 var least = map[string]map[string]float64{
-	"shapes-enc": {"count": 0.97, "colours": 0.97},
+	"shapes-enc":   {"count": 0.97, "colours": 0.97, "cells": 0.95, "background": 0.97, "level": 0.97},
+	"shapes-enc-b": {"count": 0.97, "colours": 0.97},
+	"shapes16-enc": {"colour": 0.97, "level": 0.97},
+	"digits-enc":   {"digit": 0.95},
+	"city-enc":     {"city": 0.8, "coverage": 0.85, "components": 0.8},
+	"street-enc":   {"light": 0.97, "camera": 0.9, "classes": 0.9},
+	"motion-enc":   {"action": 0.97, "direction": 0.97, "pace": 0.97, "path": 0.97, "turn": 0.97, "hand": 0.97, "cycles": 0.9},
 }
 
 func checkScores(t *testing.T, name string, scores []score) {
@@ -75,9 +81,16 @@ func checkFloors(t *testing.T, name string, test, ref vectors, err error) {
 	}
 }
 
+// fallsShort are the curves that rise only from a later level on, with its number: what comes before
+// is within the noise of 1,000 or 2,000 vectors. docs/encoders.md says so below their tables.
+var fallsShort = map[string]int{"motion-enc: noise": 1, "digits-enc: halves exchanged": 1}
+
 func checkCurve(t *testing.T, name string, c curve) {
 	t.Helper()
 	t.Logf("%s: %s %v: FID %.4g", name, c.name, c.levels, c.values)
+	if from := fallsShort[name+": "+c.name]; len(c.values) > 3 {
+		c.values = c.values[from:]
+	}
 	if !c.rises() {
 		t.Errorf("%s: %s %v: FID %.4g does not rise strictly", name, c.name, c.levels, c.values)
 	}
@@ -158,4 +171,4 @@ func TestMotionEncoder(t *testing.T) {
 }
 
 // leastR1 is the share of captions whose own motion must be the nearest of 32.
-const leastR1 = 0.5
+const leastR1 = 0.7

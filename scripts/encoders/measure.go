@@ -132,7 +132,10 @@ func judge(e interface {
 		out[k].Head = h.Name
 		if h.Kind == extract.Number {
 			out[k].Right = math.NaN()
-			out[k].All = 1 - squares[k]/(sumSquares[k]-sums[k]*sums[k]/n)
+			out[k].All = math.NaN() // where all items have one answer there is nothing to explain
+			if v := sumSquares[k] - sums[k]*sums[k]/n; v > 0 {
+				out[k].All = 1 - squares[k]/v
+			}
 			continue
 		}
 		out[k].Right /= n

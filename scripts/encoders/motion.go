@@ -30,7 +30,7 @@ var motionHeads = []extract.Head{
 	{Name: "times", Kind: extract.Class, N: 3}, {Name: "turn", Kind: extract.Class, N: 7}, {Name: "hand", Kind: extract.Class, N: 4}, {Name: "cycles", Kind: extract.Class, N: 6},
 }
 
-var motionRecipe = recipe{Seed: 1, Epochs: 24, Batch: 64, Rate: 2e-3, RateEnd: 1e-5, Decay: 1e-2, Contrast: 1}
+var motionRecipe = recipe{Seed: 1, Epochs: 10, Batch: 64, Rate: 2e-3, RateEnd: 1e-5, Decay: 1e-2, Contrast: 1}
 
 func motionSpec() extract.MotionSpec {
 	return extract.MotionSpec{

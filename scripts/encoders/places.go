@@ -23,6 +23,7 @@ func cityTask(name string) *task {
 			{Name: "coverage", Kind: extract.Number, N: 1}, {Name: "components", Kind: extract.Number, N: 1}, {Name: "land use", Kind: extract.Number, N: 5},
 		},
 	}
+	t.recipe.Epochs = 5
 	t.open = func() (source, error) {
 		set, err := city.New(data.DefaultSeed, 32)
 		if err != nil {
@@ -76,6 +77,7 @@ func streetTask(name string) *task {
 			{Name: "classes", Kind: extract.Number, N: int(street.Classes)}, {Name: "boxes", Kind: extract.Number, N: 3},
 		},
 	}
+	t.recipe.Epochs = 5
 	t.open = func() (source, error) {
 		set, err := street.New(data.DefaultSeed, street.Options{})
 		if err != nil {
@@ -132,6 +134,7 @@ func facadeTask(name string) *task {
 			{Name: "window", Kind: extract.Number, N: 2}, {Name: "kinds", Kind: extract.Number, N: 5}, {Name: "roof", Kind: extract.Number, N: 1}, {Name: "door", Kind: extract.Number, N: 2},
 		},
 	}
+	t.recipe.Epochs = 4
 	t.open = func() (source, error) {
 		set := facades.New(data.DefaultSeed)
 		s := source{len: set.Len, train: data.Enc, test: data.Test, ref: data.Ref}

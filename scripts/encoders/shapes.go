@@ -32,7 +32,7 @@ func shapes16Task(name string) *task {
 			{Name: "radius", Kind: extract.Class, N: 2}, {Name: "background", Kind: extract.Class, N: 4}, {Name: "level", Kind: extract.Class, N: 4},
 		},
 	}
-	t.net.Widths, t.net.Steps = []int{16, 32, 64}, []int{1, 2, 2}
+	t.net.Widths, t.net.Steps, t.recipe.Epochs = []int{16, 32, 64}, []int{1, 2, 2}, 3
 	t.open = func() (source, error) { return sceneSource(shapes.New16(data.DefaultSeed), 16, true), nil }
 	return t
 }

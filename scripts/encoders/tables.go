@@ -60,7 +60,11 @@ func printScores(w io.Writer, heads []extract.Head, scores []score) {
 		case extract.Flags:
 			fmt.Fprintf(w, "| %s | %d times yes or no | %.2f %% | %.2f %% |\n", c.Head, h.N, 100*c.Right, 100*c.All)
 		default:
-			fmt.Fprintf(w, "| %s | %d numbers | R² %.4f | |\n", c.Head, h.N, c.All)
+			what := "numbers"
+			if h.N == 1 {
+				what = "number"
+			}
+			fmt.Fprintf(w, "| %s | %d %s | R² %.4f | |\n", c.Head, h.N, what, c.All)
 		}
 	}
 	fmt.Fprintln(w)
@@ -85,7 +89,7 @@ func printCurve(w io.Writer, c curve) {
 	}
 	fmt.Fprintln(w)
 	if !c.rises() {
-		fmt.Fprintln(w, "\nNOT STRICTLY RISING")
+		fmt.Fprintln(w, "\nNot strictly rising.")
 	}
 	fmt.Fprintln(w)
 }
@@ -101,12 +105,21 @@ func (t *task) printRanks(w, log io.Writer) error {
 		return err
 	}
 	return ranks(t.name, t.recipe, w, log, func(r recipe) ([]string, []float64, error) {
-		e, _, err := t.trained(s, r, io.Discard)
+		e, err := t.seeded(s, r)
 		if err != nil {
 			return nil, nil, err
 		}
 		return s.corrupted(e, min(2048, s.len(s.test)))
 	})
+}
+
+// seeded is the encoder of a recipe: the built-in one where that is its own.
+func (t *task) seeded(s source, r recipe) (*extract.Encoder, error) {
+	if r.Seed == t.recipe.Seed {
+		return extract.OpenEncoder(t.name)
+	}
+	e, _, err := t.trained(s, r, io.Discard)
+	return e, err
 }
 
 // ranks prints what measure gives for each seed.

@@ -62,7 +62,7 @@ func body(channels, height, width int) tower.EncoderConfig {
 // second makes of an encoder one that knows nothing of the first: another seed, a wider and shorter
 // body and other cells, for who measures what was trained to please the first.
 func second(t *task) *task {
-	t.recipe.Seed = 101
+	t.recipe.Seed, t.recipe.Epochs = 101, 3
 	t.net.Widths, t.net.Steps, t.net.Cells = []int{24, 48, 96}, []int{2, 2, 2}, 2
 	return t
 }
