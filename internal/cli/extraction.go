@@ -133,7 +133,8 @@ func precisionOf(name string) (plan.Precision, error) {
 
 // ownFeatures are the extractors of sets, which compare their pictures by default.
 var ownFeatures = map[string]string{
-	"mnist": "mnist", "shapes": "shapes-enc",
+	"mnist": "mnist", "shapes": "shapes-enc", "shapes16": "shapes16-enc", "digits": "digits-enc",
+	"city": "city-enc", "street": "street-enc", "facades": "facade-enc",
 }
 
 // choose fills in the default extractor for these inputs, and says why it is that one.
@@ -153,7 +154,8 @@ func (x *extraction) choose(ins ...*input) (why string) {
 	}
 	for _, in := range ins {
 		set, _, ok := strings.Cut(in.arg, ":")
-		if own := ownFeatures[set]; ok && own != "" {
+		own := ownFeatures[set]
+		if _, known := extract.Find(own); ok && known {
 			x.features = own
 			return ", the default for " + set + ":*"
 		}

@@ -22,7 +22,8 @@ or tar.gz, - (a tar on standard input), images as .npy or .npz (uint8, NHWC),
 feature vectors (.npy, [n,d]), statistics (.npz with mu and sigma, or EDM2's
 .pkl), MNIST as mnist:train, mnist:test, mnist:test?class=3,
 mnist:train?from=1000&n=500, or a generated set as shapes:test?n=1000 (fidlab
-data list names the sets, their splits and options).`
+data list names the sets, their splits and options). Motions, for motion:test or
+with --features motion-enc: a folder, .npz or .npy of rows of 263 numbers.`
 
 // input is what an argument turned out to be: exactly one of the two is set.
 type input struct {
