@@ -38,7 +38,7 @@ func (z netSize) trials() int { return z.evaluations + 4*z.rank }
 
 var netSizes = map[systems.Tier]netSize{
 	systems.Tiny:  {samples: 16, evaluations: 6, rank: 1},
-	systems.Short: {samples: 64, evaluations: 8, rank: 1},
+	systems.Short: {samples: 32, evaluations: 8, rank: 1},
 	systems.Full:  {samples: 512, evaluations: 60, rank: 5},
 }
 

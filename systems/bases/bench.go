@@ -27,7 +27,7 @@ type Bench struct {
 // The numbers of the tiers. Tiny shows that everything runs; its distances mean nothing.
 var benches = map[systems.Tier]struct{ n, seeds, ends, fine, reference int }{
 	systems.Tiny:  {16, 2, 2, 6, 100},
-	systems.Short: {64, 3, 16, 40, 2000},
+	systems.Short: {48, 3, 16, 20, 2000},
 	systems.Full:  {1000, 3, 64, 40, 10000},
 }
 
@@ -52,7 +52,7 @@ func NetworkMeasures(rmse bool) []systems.Measure {
 		{Name: "floor", Text: "that of as many training digits"},
 	}
 	if rmse {
-		out = append(out, systems.Measure{Name: "rmse", Text: "root mean square from where 40 steps of Heun's method take the same noise (tiny: 6)"})
+		out = append(out, systems.Measure{Name: "rmse", Text: "root mean square from where 40 steps of Heun's method take the same noise (short: 20, tiny: 6)"})
 	}
 	return out
 }

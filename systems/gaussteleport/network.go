@@ -34,7 +34,7 @@ type netSize struct {
 
 var netSizes = map[systems.Tier]netSize{
 	systems.Tiny:  {images: 200, rank: 8, many: 3, skip: 1, few: 2, trials: 2, held: 4},
-	systems.Short: {images: 3000, rank: 128, many: 18, skip: 6, few: 5, trials: 3, held: 64},
+	systems.Short: {images: 3000, rank: 128, many: 9, skip: 3, few: 3, trials: 3, held: 32},
 	systems.Full:  {images: 60000, rank: 256, classes: true, many: 18, skip: 6, few: 5, trials: 6, held: 500},
 }
 
