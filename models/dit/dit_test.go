@@ -8,6 +8,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/network"
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
 )
@@ -279,35 +280,21 @@ func TestStepsAllocateNothing(t *testing.T) {
 	for name, c := range variants() {
 		n := build(c, gpu.Float32, true)
 		b := inputsOf(&c, gpu.Float32, 2)
-		tape := nn.NewTape(gpu.CPU(), gpu.Float32)
-		opt := nn.NewAdam(n.Params(), nn.AdamOptions{})
 		in := models.Inputs{Classes: b.classes, Tokens: map[string]models.Tokens{}, Vectors: map[string]*nn.Var{}}
-		body := func() {
-			for k, v := range b.tokens {
-				in.Tokens[k] = models.Tokens{States: tape.Input(v), Lens: b.lens}
-			}
-			for k, v := range b.vectors {
-				in.Vectors[k] = tape.Input(v)
-			}
-			if b.extra != nil {
-				in.Extra = tape.Input(b.extra)
-			}
-			y := n.ForwardWith(tape.Input(b.x), tape.Input(b.time), in, Options{Gates: tape.Input(b.gates)})
-			tape.Backward(y.Square().Mean())
-		}
-		step := func() {
-			tape.Run(body)
-			opt.Step(1e-3)
-		}
-		step()
-		step()
-		before := tape.Arena().Stats()
-		if n := oracle.Allocations(10, step); n >= 1 {
-			t.Errorf("%s: %v allocations a step", name, n)
-		}
-		if after := tape.Arena().Stats(); after.Fresh != before.Fresh || after.Peak != before.Peak {
-			t.Errorf("%s: the arena went from %+v to %+v", name, before, after)
-		}
+		t.Run(name, func(t *testing.T) {
+			network.StepsAllocateNothing(t, n.Params(), gpu.Float32, func(tape *nn.Tape) *nn.Var {
+				for k, v := range b.tokens {
+					in.Tokens[k] = models.Tokens{States: tape.Input(v), Lens: b.lens}
+				}
+				for k, v := range b.vectors {
+					in.Vectors[k] = tape.Input(v)
+				}
+				if b.extra != nil {
+					in.Extra = tape.Input(b.extra)
+				}
+				return n.ForwardWith(tape.Input(b.x), tape.Input(b.time), in, Options{Gates: tape.Input(b.gates)}).Square().Mean()
+			})
+		})
 	}
 }
 
