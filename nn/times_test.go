@@ -6,6 +6,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/network"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/ops"
 )
@@ -136,27 +137,12 @@ func TestTokensAllocateNothing(t *testing.T) {
 	c := opCase{shapes: [][]int{{n, 2, 8, 8}, {n}}}
 	leaves := c.leaves(gpu.Float32)
 	ids, dropped := gpu.CPU().FromInt32([]int32{0, 1, 2, 3, 0, 1}, n), gpu.CPU().FromInt32([]int32{0, 1, 0, 0, 1, 0}, n)
-	tape := nn.NewTape(gpu.CPU(), gpu.Float32)
-	opt := nn.NewAdam(net, nn.AdamOptions{})
-	body := func() {
+	network.StepsAllocateNothing(t, net, gpu.Float32, func(tape *nn.Tape) *nn.Var {
 		x := tape.Input(leaves[0])
 		c := times.Forward(tape.Input(leaves[1])).Add(labels.Forward(tape, ids, dropped))
 		h := embed.Forward(x).Add(c.Reshape(n, 1, 24))
 		h = h.Add(mlp.Forward(h))
 		h = h.Add(mlp2.Forward(h))
-		tape.Backward(nn.MSE(out.Forward(h).Unpatchify(2, 8, 8, nn.ChannelsLast).PixelUnshuffle(2).PixelShuffle(2), x, nil))
-	}
-	step := func() {
-		tape.Run(body)
-		opt.Step(1e-3)
-	}
-	step()
-	step()
-	before := tape.Arena().Stats()
-	if n := oracle.Allocations(10, step); n >= 1 {
-		t.Errorf("%v allocations a step", n)
-	}
-	if after := tape.Arena().Stats(); after.Fresh != before.Fresh || after.Peak != before.Peak {
-		t.Errorf("the arena went from %+v to %+v", before, after)
-	}
+		return nn.MSE(out.Forward(h).Unpatchify(2, 8, 8, nn.ChannelsLast).PixelUnshuffle(2).PixelShuffle(2), x, nil)
+	})
 }
