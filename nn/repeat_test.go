@@ -3,17 +3,13 @@ package nn_test
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
+	"encoding/hex"
 	"math"
-	"os"
-	"os/exec"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/network"
 	"github.com/fidlab/fidlab/nn"
 )
 
@@ -55,36 +51,8 @@ func bits() string {
 	for _, v := range floats(net.Value()) {
 		h.Write(binary.LittleEndian.AppendUint64(nil, math.Float64bits(v)))
 	}
-	return fmt.Sprintf("bits=%x", h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // A step has the same bits at any number of threads; each is a process of its own.
-func TestBitsAtAnyNumberOfThreads(t *testing.T) {
-	if n := os.Getenv("FIDLAB_TEST_NN_THREADS"); n != "" {
-		threads, err := strconv.Atoi(n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cpu.SetThreads(threads)
-		fmt.Println(bits(), cpu.Workers())
-		return
-	}
-	seen := map[string][]int{}
-	for _, n := range []int{1, 2, 3, 5} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestBitsAtAnyNumberOfThreads$")
-		cmd.Env = append(os.Environ(), fmt.Sprint("FIDLAB_TEST_NN_THREADS=", n))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%d threads: %v\n%s", n, err, out)
-		}
-		_, line, ok := strings.Cut(string(out), "bits=")
-		hash, rest, _ := strings.Cut(line, " ")
-		if got, _, _ := strings.Cut(rest, "\n"); !ok || got != fmt.Sprint(n) {
-			t.Fatalf("%d threads: the process says %q", n, out)
-		}
-		seen[hash] = append(seen[hash], n)
-	}
-	if len(seen) != 1 {
-		t.Errorf("the bits depend on the number of threads: %v", seen)
-	}
-}
+func TestBitsAtAnyNumberOfThreads(t *testing.T) { network.SameBits(t, []int{1, 2, 3, 5}, bits) }
