@@ -21,7 +21,6 @@ type linearCase struct {
 }
 
 var linearCases = []linearCase{
-	{b: 1, t: 1, h: 1, d: 1, e: 1},
 	{b: 2, t: 7, h: 3, d: 5, e: 3, chunk: 3, decay: "head", strength: 1, state: true},
 	{b: 2, t: 7, h: 3, d: 5, e: 3, chunk: 3, decay: "column", strength: 1, state: true},
 	{b: 1, t: 70, h: 2, d: 33, e: 40, decay: "column", strength: 0.3},
@@ -31,6 +30,7 @@ var linearCases = []linearCase{
 	{b: 1, t: 21, h: 1, d: 8, e: 4, chunk: 21, decay: "head", strength: 40},
 	{b: 2, t: 5, h: 2, d: 4, e: 4, chunk: 1, decay: "column", strength: 1, state: true},
 	{b: 1, t: 20, h: 1, d: 100, e: 128, chunk: 10, decay: "column", strength: 0.5, state: true},
+	{b: 1, t: 1, h: 1, d: 1, e: 1},
 	{b: 2, t: 0, h: 2, d: 3, e: 2, state: true},
 	{b: 0, t: 3, h: 2, d: 3, e: 2},
 }

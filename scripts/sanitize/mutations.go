@@ -247,7 +247,7 @@ var mutations = []mutation{
 	{
 		name: "linear-sums", kind: "missing __syncthreads", file: "linear_attention.h",
 		old: "        __syncthreads(); // sums are whole\n#pragma", new: "#pragma",
-		kernels: "linear_states_f(32|64)", detector: "tsan", test: "TestLinearAttentionOnDevices",
+		kernels: "linear_states_f(32|64)", detector: "order", test: "TestLinearAttentionOnDevices",
 	},
 	{
 		name: "linear-tail", kind: "missing bounds check", file: "linear_attention.h",
