@@ -4,6 +4,13 @@
 
 package kernels
 
-import "github.com/fidlab/fidlab/cuda"
+import (
+	_ "embed"
 
-func init() { cuda.Register("adafactor", "") }
+	"github.com/fidlab/fidlab/cuda"
+)
+
+//go:embed bin/adafactor.fatbin
+var fatbinAdafactor string
+
+func init() { cuda.Register("adafactor", fatbinAdafactor) }
