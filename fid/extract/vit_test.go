@@ -52,7 +52,7 @@ func testPictures(n int) []*imageio.Image {
 func TestDINOv2Independence(t *testing.T) {
 	s := published(t, "dinov2-vits14")
 	path := writeTensors(t, entriesOf(s, 0, "independence "))
-	ex, err := Open("dinov2-vits14:70", Options{})
+	_, err := Open("dinov2-vits14:70", Options{})
 	if err == nil || !strings.Contains(err.Error(), "no extractor") {
 		t.Fatalf("Open takes names without taps alone, got %v", err)
 	}
@@ -65,7 +65,7 @@ func TestDINOv2Independence(t *testing.T) {
 		}
 		return ex
 	}
-	ex = open(Options{Weights: path})
+	ex := open(Options{Weights: path})
 	info := ex.Info()
 	want := fid.ExtractorInfo{Name: "dinov2-vits14:70", SHA256: info.SHA256, Dim: 384, Preset: "dgm-eval", Precision: "fp32"}
 	if sha, _ := tensor.FileSHA256(path); info != want || sha != info.SHA256 {

@@ -32,9 +32,6 @@ type vectors struct {
 
 func (v vectors) n() int { return len(v.rows) / v.dim }
 
-// first are the first n of them.
-func (v vectors) first(n int) vectors { return vectors{v.dim, v.rows[:n*v.dim]} }
-
 // picked are those of the given numbers.
 func (v vectors) picked(which []int) vectors {
 	out := vectors{dim: v.dim}
