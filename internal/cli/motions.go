@@ -76,7 +76,7 @@ func openClips(arg string) (*clipSet, error) {
 	}
 	st, err := os.Stat(arg)
 	if err != nil {
-		return nil, &inputError{err}
+		return nil, inputf("%w; %s takes motions: motion:test, or a folder, .npz or .npy of rows of 263 numbers", err, extract.MotionName)
 	}
 	var lines []truthLine
 	switch ext := strings.ToLower(filepath.Ext(arg)); {
