@@ -252,7 +252,7 @@ func trainCommand(task systems.Task, saved *train.Saved, dir string) string {
 			add(v.flag, float(v.have))
 		}
 	}
-	for _, t := range []struct{ flag, have, base string }{{"schedule", s.Schedule, base.Schedule}, {"opt", s.Optimizer, base.Optimizer}} {
+	for _, t := range []struct{ flag, have, base string }{{"schedule", s.Schedule, base.Schedule}, {"opt", s.Optimizer, base.Optimizer}, {"precision", s.Precision, base.Precision}} {
 		if t.have != t.base {
 			add(t.flag, t.have)
 		}

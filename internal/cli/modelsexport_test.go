@@ -21,7 +21,7 @@ func TestTrainCommand(t *testing.T) {
 	task, _ := systems.FindTask("mnist-unet")
 	other := train.Settings{
 		Steps: 12345, Batch: 7, Accum: 3, Optimizer: "lion", Rate: 1.25e-4, Schedule: "one-cycle", Warmup: 11, Decay: 0.015, Clip: 0, EMA: []float64{0.9, 0.9995}, Skip: 2,
-		Betas: []float64{0.91, 0.985}, Seeds: train.Seeds{Init: 5, Data: 6, Noise: 7, Dropout: 7},
+		Betas: []float64{0.91, 0.985}, Precision: "bf16", Seeds: train.Seeds{Init: 5, Data: 6, Noise: 7, Dropout: 7},
 	}
 	few := task.Settings.Filled()
 	few.Seeds, few.Steps = train.SeedsOf(1<<64-1), 20000
@@ -46,6 +46,7 @@ func TestTrainCommand(t *testing.T) {
 			o.set.Clip, _ = get.GetFloat64("clip")
 			o.set.Optimizer, _ = get.GetString("opt")
 			o.set.Schedule, _ = get.GetString("schedule")
+			o.set.Precision, _ = get.GetString("precision")
 			o.set.EMA, _ = get.GetFloat64Slice("ema")
 			o.set.Betas, _ = get.GetFloat64Slice("betas")
 			o.seed, _ = get.GetUint64("seed")
