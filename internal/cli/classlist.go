@@ -6,12 +6,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // classList is the flag --class: numbers, or names of classes that the model's checkpoint has.
 type classList struct {
 	to    *[]int         // numbers; 0 stands in for a name until the model is open
 	named map[int]string // by place in to
+}
+
+// flag adds the flag to a command; numbers go to to.
+func (c *classList) flag(f *pflag.FlagSet, to *[]int) {
+	c.to = to
+	f.Var(c, "class", "ask for class `C`, or for several in turn (0,1,2); names where the model has them")
 }
 
 // Set takes in classes with commas between them.
@@ -62,6 +70,9 @@ func (c *classList) settle(m *model) error {
 
 // fit puts numbers in the place of names, and refuses classes that the model lacks.
 func (c *classList) fit(m *model) error {
+	if c.to == nil {
+		return nil // no flag
+	}
 	if err := c.settle(m); err != nil {
 		return err
 	}

@@ -79,8 +79,7 @@ All images are asked for in the same way: classes or captions in turn (--class,
 	f.StringVar(&o.grids, "grid", "karras", "place the noise levels by `RULE,RULE`, on flow paths by default flow: "+strings.Join(gridRules(), ", "))
 	o.levels.flags(cmd)
 	f.IntVarP(&o.n, "num", "n", 1000, "draw `K` images with each sampler and seed")
-	o.named.to = &o.classes
-	f.Var(&o.named, "class", "ask for class `C`, or for several in turn (0,1,2); names where the model has them")
+	o.named.flag(f, &o.classes)
 	o.prompts.flags(f)
 	o.guide.flags(f)
 	o.net.flags(f)

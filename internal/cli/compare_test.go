@@ -250,7 +250,7 @@ func TestPlanSolver(t *testing.T) {
 	rows, cells := planSolver("wandering", "karras", wandering{}, []int{3, 7}, build)
 	ddim, more := planSolver("ddim", "karras", sampler.DDIM{}, []int{3, 7}, build)
 	r := &comparison{
-		o:    &compareOptions{n: 9, ciLevel: 0.95, measure: "error", grids: "karras", model: mixtureFile(t, `{"weights":[1],"means":[[0.3]],"vars":[0.25]}`)},
+		o:    &compareOptions{n: 9, ciLevel: 0.95, measure: "error", grids: "karras", guide: guideOptions{weight: 1, rule: "cfg", negative: -1}, model: mixtureFile(t, `{"weights":[1],"means":[[0.3]],"vars":[0.25]}`)},
 		rows: append(ddim, rows...), cells: append(more, cells...), spec: diffusion.Spec{}, path: p, device: "cpu",
 	}
 	a := newApp(&Env{Stdout: new(bytes.Buffer), Stderr: new(bytes.Buffer), Now: time.Now})

@@ -91,8 +91,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	f.IntVar(&o.first, "first", 0, "start at sample number `I` of the seed")
 	f.Uint64Var(&o.seed, "seed", 0, "draw the noise of seed `S`")
 	f.IntVar(&o.batch, "batch", 64, "draw `N` samples at a time")
-	o.named.to = &o.classes
-	f.Var(&o.named, "class", "ask for class `C`, or for several in turn (0,1,2); names where the model has them")
+	o.named.flag(f, &o.classes)
 	f.StringVar(&o.classFile, "class-file", "", "ask for the classes in `F`, one a line, in turn")
 	o.prompts.flags(f)
 	f.StringVar(&o.grid, "grid", "karras", "place the noise levels by `RULE`; on flow paths the default is flow, of some checkpoints another")

@@ -32,6 +32,7 @@ type searchOptions struct {
 	steps, n, rank, rankN     int
 	heldSeed                  uint64
 	classes                   []int
+	named                     classList
 	around                    []int
 	radius                    int
 	arch, unitStart           bool
@@ -96,7 +97,7 @@ then statistics (.npz) or an array (.npy, [n, ...]) of such values.`,
 	f.IntVar(&o.maxLayers, "max-layers", 0, "let `N` layers run in all steps together (--arch)")
 	f.Float64Var(&o.maxSkip, "max-skip", 0.1, "let a step leave out the share `X` of the layers (--arch)")
 	f.IntVar(&o.layers, "layers", 8, "cut a gmm: model into `N` layers (--arch)")
-	f.IntSliceVar(&o.classes, "class", nil, "draw class `C`, or several in turn (0,1,2)")
+	o.named.flag(f, &o.classes)
 	o.guide.flags(f)
 	o.net.flags(f)
 	o.x.flags(cmd)
@@ -176,6 +177,9 @@ func runPlanSearch(ctx context.Context, a *app, o *searchOptions) error {
 		return err
 	}
 	defer m.done()
+	if err := o.named.fit(m); err != nil {
+		return err
+	}
 	p := &planSearch{o: o, m: m, set: search.Setting{
 		Path: pathName, Prediction: m.pred, Guidance: o.guide.text(), Sampler: solver.Name(), Model: m.name, ModelHash: m.sha256,
 	}}

@@ -77,7 +77,7 @@ and what --data-variance of fidlab sample takes.`,
 	f.IntSliceVar(&o.windows, "windows", []int{4, 10, 20, 40}, "try the windows `W,W`")
 	f.Float64SliceVar(&o.cutoffs, "cutoffs", []float64{200, 300, 400}, "try the cutoffs `T,T`")
 	f.Float64Var(&o.variance, "data-variance", 0, "mean variance `V` of a clean image's values; default: the mixture's own, or that of the pictures of --ref")
-	f.IntSliceVar(&o.classes, "class", nil, "ask for class `C`, or for several in turn (0,1,2)")
+	o.named.flag(f, &o.classes)
 	f.StringArrayVar(&o.net.inputs, "input", nil, "give a network its input `NAME=F.npy`, as fidlab sample does")
 	f.StringVar(&o.net.library, "onnxruntime", "", "open the onnxruntime of `LIB`, its file or folder")
 	f.IntVarP(&o.n, "num", "n", 1000, "draw `K` samples with each setting and seed")
