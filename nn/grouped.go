@@ -46,15 +46,7 @@ func (x *Var) GroupedLinear(w, b *Var, offsets *gpu.Tensor, f ops.Func) *Var {
 	if len(ws) != 3 || len(xs) == 0 || xs[len(xs)-1] != ws[2] {
 		panic(fmt.Sprintf("nn: GroupedLinear: x has shape %v, the weights %v, want [..., in] and [groups, out, in]", xs, ws))
 	}
-	t.shape = append(append(t.shape[:0], xs[:len(xs)-1]...), ws[1])
-	val := t.empty(t.shape...)
-	var bias, pre *gpu.Tensor
-	if b != nil {
-		bias = b.val
-	}
-	if f != ops.Identity && t.recording() && (x.needs || w.needs || b != nil && b.needs) {
-		pre = t.empty(t.shape...)
-	}
+	val, pre, bias := t.linearOut(x, w, b, ws[1], f)
 	ops.GroupedLinear(val, pre, x.val, w.val, bias, offsets, f)
 	y, n := t.result(val, groupedLinearBack, x, w, b, nil)
 	if n != nil {

@@ -117,6 +117,21 @@ func (t *Tape) productInto(v *Var, a, b *gpu.Tensor, ta, tb bool, alpha float64,
 	ops.MatMul(to, a, b, cfg)
 }
 
+// linearOut is room for a linear layer's result of so many columns, and for what f is applied to where the gradient needs it, else nil;
+// and b's values, or nil.
+func (t *Tape) linearOut(x, w, b *Var, columns int, f ops.Func) (val, pre, bias *gpu.Tensor) {
+	xs := x.Shape()
+	t.shape = append(append(t.shape[:0], xs[:len(xs)-1]...), columns)
+	val = t.empty(t.shape...)
+	if b != nil {
+		bias = b.val
+	}
+	if f != ops.Identity && t.recording() && (x.needs || w.needs || b != nil && b.needs) {
+		pre = t.empty(t.shape...)
+	}
+	return val, pre, bias
+}
+
 // linear is f(x·wᵀ + b); b may be nil.
 func linear(x, w, b *Var, f ops.Func) *Var {
 	t := x.tape
@@ -124,15 +139,7 @@ func linear(x, w, b *Var, f ops.Func) *Var {
 	if len(ws) != 2 || len(xs) == 0 || xs[len(xs)-1] != ws[1] {
 		panic(fmt.Sprintf("nn: Linear: x has shape %v, the weight %v, want [..., in] and [out, in]", xs, ws))
 	}
-	t.shape = append(append(t.shape[:0], xs[:len(xs)-1]...), ws[0])
-	val := t.empty(t.shape...)
-	var bias, pre *gpu.Tensor
-	if b != nil {
-		bias = b.val
-	}
-	if f != ops.Identity && t.recording() && (x.needs || w.needs || b != nil && b.needs) {
-		pre = t.empty(t.shape...)
-	}
+	val, pre, bias := t.linearOut(x, w, b, ws[0], f)
 	if t.bf16 {
 		wv, known := t.weight(w)
 		ops.LinearBF16(val, pre, x.val, wv, bias, f, known)

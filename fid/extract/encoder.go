@@ -310,38 +310,19 @@ func (e *Encoder) give(s *encoderScratch) {
 // when it shrinks); one channel is the luminance (299 R + 587 G + 114 B)/1000; then v/127.5 − 1.
 // 8-bit pictures of the right size arrive as data.FromPixels makes them.
 type scaledLoader struct {
-	c, h, w int
-	resize  *imageio.Resizer
-	pool    sync.Pool // of *[]float32, [3, h, w]
+	c int
+	scaledPixels
 }
 
 func newScaledLoader(c, h, w int) *scaledLoader {
-	return &scaledLoader{c: c, h: h, w: w, resize: imageio.NewResizer(imageio.PILFloat(imageio.Bilinear), w, h)}
+	return &scaledLoader{c: c, scaledPixels: newScaledPixels(h, w)}
 }
 
 func (l *scaledLoader) load(dst []float32, img *imageio.Image, s *imageio.Scratch) {
 	n := l.h * l.w
-	if img.Width == l.w && img.Height == l.h {
-		for i := range n {
-			p := img.Pix[3*i:][:3]
-			l.put(dst, n, i, float32(p[0]), float32(p[1]), float32(p[2]))
-		}
-		return
-	}
-	rgb, _ := l.pool.Get().(*[]float32)
-	if rgb == nil {
-		rgb = new([]float32)
-		*rgb = make([]float32, 3*n)
-	}
-	defer l.pool.Put(rgb)
-	v := *rgb
-	l.resize.Into(v, img, 1, 0, s)
-	for i := range n {
-		l.put(dst, n, i, v[i], v[n+i], v[2*n+i])
-	}
+	l.each(img, s, func(i int, r, g, b float32) { l.put(dst, n, i, r, g, b) })
 }
 
-// put writes pixel i of n.
 func (l *scaledLoader) put(dst []float32, n, i int, r, g, b float32) {
 	if l.c == 1 {
 		if r != g || g != b { // equal ones have no sum of weights to round

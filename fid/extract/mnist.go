@@ -138,35 +138,12 @@ func openMNIST(o Options) (fid.Extractor, error) {
 // with the reduction, so it averages when it shrinks); then the luminance
 // (299 R + 587 G + 114 B) / 1000 over 255. Grey pictures of 28x28 arrive
 // exactly as they are.
-type mnistLoader struct {
-	resize *imageio.Resizer
-	pool   sync.Pool // of *[]float32, [3,28,28]
-}
+type mnistLoader struct{ scaledPixels }
 
-func newMNISTLoader() *mnistLoader {
-	return &mnistLoader{resize: imageio.NewResizer(imageio.PILFloat(imageio.Bilinear), mnistSide, mnistSide)}
-}
+func newMNISTLoader() *mnistLoader { return &mnistLoader{newScaledPixels(mnistSide, mnistSide)} }
 
 func (l *mnistLoader) load(dst []float32, img *imageio.Image, s *imageio.Scratch) {
-	const n = mnistSide * mnistSide
-	if img.Width == mnistSide && img.Height == mnistSide {
-		for i := range n {
-			p := img.Pix[3*i:][:3]
-			dst[i] = luminance(float32(p[0]), float32(p[1]), float32(p[2]))
-		}
-		return
-	}
-	rgb, _ := l.pool.Get().(*[]float32)
-	if rgb == nil {
-		rgb = new([]float32)
-		*rgb = make([]float32, 3*n)
-	}
-	defer l.pool.Put(rgb)
-	v := *rgb
-	l.resize.Into(v, img, 1, 0, s)
-	for i := range n {
-		dst[i] = luminance(v[i], v[n+i], v[2*n+i])
-	}
+	l.each(img, s, func(i int, r, g, b float32) { dst[i] = luminance(r, g, b) })
 }
 
 // luminance is in [0,1]. Equal channels give exactly v/255: there is no sum of

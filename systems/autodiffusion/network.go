@@ -18,13 +18,7 @@ import (
 // path, the flow's.
 func parts() []systems.Part {
 	const text = "four steps of DDIM searched by FID (at most 0.7 of uniform steps), against random search and rules tuned as long; blocks left out of the network"
-	var out []systems.Part
-	for _, name := range []string{bases.MNISTUNet, bases.MNISTDiT} {
-		out = append(out, systems.Part{Fixture: name, Text: text, Plan: func(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
-			return planNetwork(ctx, env, name, tier)
-		}})
-	}
-	return out
+	return bases.NetworkParts(text, planNetwork)
 }
 
 // netSize is how much a tier searches on a network.

@@ -191,3 +191,14 @@ func (n *Network) Pictures(x *gpu.Tensor, count int) []*imageio.Image {
 	}
 	return out
 }
+
+// NetworkParts are a system's claims on mnist-unet and on mnist-dit, whose experiments plan makes of a network's name.
+func NetworkParts(text string, plan func(ctx context.Context, env *systems.Env, name string, tier systems.Tier) ([]systems.Experiment, error)) []systems.Part {
+	var out []systems.Part
+	for _, name := range []string{MNISTUNet, MNISTDiT} {
+		out = append(out, systems.Part{Fixture: name, Text: text, Plan: func(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
+			return plan(ctx, env, name, tier)
+		}})
+	}
+	return out
+}

@@ -13,13 +13,7 @@ import (
 // of 1000 linear betas, which the two-level grid needs.
 func parts() []systems.Part {
 	const text = "five steps of first order and eight of second by FID, against usual grids and curves tuned as long; guidance; stopping early in pixels"
-	var out []systems.Part
-	for _, name := range []string{bases.MNISTUNet, bases.MNISTDiT} {
-		out = append(out, systems.Part{Fixture: name, Text: text, Plan: func(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
-			return planNetwork(ctx, env, name, tier)
-		}})
-	}
-	return out
+	return bases.NetworkParts(text, planNetwork)
 }
 
 // netBench is a network on a path with a table.

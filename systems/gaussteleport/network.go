@@ -13,13 +13,7 @@ import (
 // parts are the claims on trained networks of 28×28 pictures.
 func parts() []systems.Part {
 	const text = "18 steps of Heun without their first six by FID (at most 1.10 of all); few evaluations against a tuned start; how much of its score is Gaussian"
-	var out []systems.Part
-	for _, name := range []string{bases.MNISTUNet, bases.MNISTDiT} {
-		out = append(out, systems.Part{Fixture: name, Text: text, Plan: func(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
-			return planNetwork(ctx, env, name, tier)
-		}})
-	}
-	return out
+	return bases.NetworkParts(text, planNetwork)
 }
 
 // netSize is what a tier does on a network.

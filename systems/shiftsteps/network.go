@@ -15,13 +15,7 @@ import (
 // needs states whose variance grows with the noise, which the flow's do not have.
 func parts() []systems.Part {
 	const text = "ten steps of DDIM with the shift by FID (at most 0.95 of DDIM), against a constant shift, scaled noise and other grids tuned as long; F-PNDM; ten steps against a hundred"
-	var out []systems.Part
-	for _, name := range []string{bases.MNISTUNet, bases.MNISTDiT} {
-		out = append(out, systems.Part{Fixture: name, Text: text, Plan: func(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
-			return planNetwork(ctx, env, name, tier)
-		}})
-	}
-	return out
+	return bases.NetworkParts(text, planNetwork)
 }
 
 // netSize is what a tier does on a network.
