@@ -20,6 +20,14 @@ func goalOf(dt string, goal float64) float64 {
 
 func init() {
 	n := size(1<<24, 5000)
+	register(Case{
+		Name: "roundbf16.f32", Kernel: "round_bf16_f32", Shape: shape(n), Peak: "memory", Goal: 0.8,
+		Bytes: 8 * float64(n),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			out, x := dev.New(gpu.Float32, n), normal(dev, gpu.Float32, n)
+			return func() { ops.RoundBF16(out, x) }, nil
+		},
+	})
 	for _, dt := range widths {
 		d := dtypes[dt]
 		bytes := float64(d.Size()) * float64(n)
