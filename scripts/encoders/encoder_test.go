@@ -1,3 +1,7 @@
+//go:build native
+
+// The tables are those of either flavour, whose features fid/extract compares; this one makes them in a tenth of the time.
+
 package main
 
 import (
