@@ -58,8 +58,7 @@ func (e *Examples) SHA256() string {
 // is number k of a run depends on the data's seed and k alone. Phases have Feeds of their own.
 type Feed struct {
 	e      *Examples
-	x      *gpu.Tensor // [batch, shape...]
-	cpu    []float32
+	x      *Staged // [batch, shape...]
 	labels []int32
 	order  *Order
 }
@@ -70,11 +69,7 @@ func NewFeed(e *Examples, dev *gpu.Device, dt gpu.DType, batch int) *Feed {
 	if n < 1 || len(e.X) != n*e.size() || e.Labels != nil && len(e.Labels) != n {
 		panic(fmt.Sprintf("train: NewFeed: %d values and %d labels for examples of shape %v; want whole examples, at least one, with a label each or none", len(e.X), len(e.Labels), e.Shape))
 	}
-	f := &Feed{e: e, x: dev.New(dt, append([]int{batch}, e.Shape...)...), labels: make([]int32, batch), order: NewOrder(n)}
-	if f.cpu = f.x.F32(); f.cpu == nil {
-		f.cpu = make([]float32, f.x.Len())
-	}
-	return f
+	return &Feed{e: e, x: NewStaged(dev, dt, append([]int{batch}, e.Shape...)...), labels: make([]int32, batch), order: NewOrder(n)}
 }
 
 // Next is the examples of a batch, and their labels, nil where there are none; they are valid until the next call.
@@ -85,18 +80,39 @@ func (f *Feed) Next(b *Batch) (x *gpu.Tensor, labels []int32) {
 	}
 	for i := range f.labels {
 		at := f.order.At(b.Seeds.Data, b.First+uint64(i))
-		copy(f.cpu[i*size:(i+1)*size], f.e.X[at*size:])
+		copy(f.x.Values[i*size:(i+1)*size], f.e.X[at*size:])
 		if f.e.Labels != nil {
 			f.labels[i] = f.e.Labels[at]
 		}
 	}
-	if f.x.F32() == nil {
-		f.x.Set(f.cpu)
-	}
+	x = f.x.Send()
 	if f.e.Labels == nil {
-		return f.x, nil
+		return x, nil
 	}
-	return f.x, f.labels
+	return x, f.labels
+}
+
+// Staged is a tensor that is filled on the CPU, batch after batch.
+type Staged struct {
+	Values []float32 // to be written; the tensor's own where it is float32 on the CPU
+	x      *gpu.Tensor
+}
+
+// NewStaged makes one on dev, of a float dtype.
+func NewStaged(dev *gpu.Device, dt gpu.DType, shape ...int) *Staged {
+	s := &Staged{x: dev.New(dt, shape...)}
+	if s.Values = s.x.F32(); s.Values == nil {
+		s.Values = make([]float32, s.x.Len())
+	}
+	return s
+}
+
+// Send is the tensor with the Values of now.
+func (s *Staged) Send() *gpu.Tensor {
+	if s.x.F32() == nil {
+		s.x.Set(s.Values)
+	}
+	return s.x
 }
 
 // Order is which example of n is number k of a run: all of them once an epoch, each epoch in an order of its own,

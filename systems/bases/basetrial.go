@@ -13,7 +13,6 @@ import (
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/network"
-	"github.com/fidlab/fidlab/train"
 )
 
 // The trials of networks that draw by captions.
@@ -84,25 +83,17 @@ func (t *baseTrial) names() []string {
 // evaluate is the loss on scenes of val, the same ones under the same noise each time, and the share of the objects of captions that
 // the reader finds in what the network draws by them.
 func (t *baseTrial) evaluate(ctx context.Context, step int) ([]float64, error) {
-	var sum float64
-	count := min(heldCount, (t.loss.feed.set.len()+heldBatch-1)/heldBatch*heldBatch)
-	for first := 0; first < count; first += heldBatch {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		t.tape.Run(func() {
-			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
-			t.tape.NoGrad(func() { sum += t.loss.of(b).Item() * heldBatch / float64(count) })
-		})
+	loss, err := heldLoss(ctx, t.tape, t.loss.feed.set.len(), t.loss.of)
+	if err != nil {
+		return nil, err
 	}
-	out := []float64{sum}
+	out := []float64{loss}
 	if len(t.captions) == 0 {
 		return out, nil
 	}
 	pictures := t.drawn
 	t.drawn = nil // the weights may change before the next call
 	if pictures == nil || t.drawnStep != step {
-		var err error
 		if pictures, err = t.draw(ctx, t.captions); err != nil {
 			return nil, err
 		}
@@ -156,12 +147,7 @@ func (t *baseTrial) draw(ctx context.Context, captions []string) ([]*imageio.Ima
 	if err != nil {
 		return nil, err
 	}
-	size := k.Channels * k.Height * k.Width
-	var out []*imageio.Image
-	for i := range n {
-		out = append(out, imageio.FromPlanar(v[i*size:(i+1)*size], k.Channels, k.Height, k.Width, 127.5, 127.5))
-	}
-	return out, nil
+	return picturesOf(v, o.Shape), nil
 }
 
 // sheet is a contact sheet of pictures drawn by the captions of the scores.

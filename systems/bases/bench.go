@@ -97,10 +97,7 @@ func (b *Bench) Draw(ctx context.Context, d systems.Draw, w Way) (*systems.Outco
 		Values: map[string]float64{"rmse": 0},
 		Cost:   systems.Cost{NFE: float64(r.NFE), FLOPs: float64(r.Network) * b.Net.FLOPs},
 	}
-	if out.Values["fid"], err = b.Judge.FID(ctx, r.X); err != nil {
-		return nil, err
-	}
-	if out.Values["floor"], err = b.Judge.Floor(ctx, d.Env, d.Seed, d.N); err != nil {
+	if err := b.Judge.Judge(ctx, out, d, b.Net, r.X); err != nil {
 		return nil, err
 	}
 	if ends := min(b.Ends, d.N); w.Path != nil && ends > 0 && d.Split == systems.Test { // tuning does not look at it
@@ -109,9 +106,6 @@ func (b *Bench) Draw(ctx context.Context, d systems.Draw, w Way) (*systems.Outco
 			return nil, err
 		}
 		out.Values["rmse"] = RMSE(r.X.Rows(0, ends), fine)
-	}
-	if d.First {
-		out.Pictures = b.Net.Pictures(r.X, 12)
 	}
 	return out, nil
 }
@@ -129,7 +123,7 @@ func (b *Bench) Gaussian(ctx context.Context, n, rank int, classes bool) (*fid.S
 	each := func(ctx context.Context, yield func(int, []float64) error) error {
 		for i := range min(n, set.train.Len()) {
 			for k, v := range x[i*size : (i+1)*size] {
-				row[k] = b.Net.Lo + (float64(v)+1)/2*(b.Net.Hi-b.Net.Lo)
+				row[k] = b.Net.value(v)
 			}
 			if err := yield(int(labels[i]), row); err != nil {
 				return err
@@ -152,7 +146,7 @@ func (b *Bench) TestDigits(seed uint64, n int) (*gpu.Tensor, error) {
 	}
 	x := subset(set.held, n, seed)
 	for i, v := range x {
-		x[i] = float32(b.Net.Lo + (float64(v)+1)/2*(b.Net.Hi-b.Net.Lo))
+		x[i] = float32(b.Net.value(v))
 	}
 	return b.Net.Device.From(x, append([]int{n}, b.Net.Shape...)...), nil
 }

@@ -15,9 +15,6 @@ import (
 	"github.com/fidlab/fidlab/train"
 )
 
-// scenesSeed is that of the published set.
-const scenesSeed = 1
-
 // captioned is scenes with their captions in memory. Pictures are kept as bytes.
 type captioned struct {
 	name   string
@@ -29,8 +26,8 @@ type captioned struct {
 
 // captionedScenes are the first n scenes of a split that pass keep, all of them for n 0; keep nil passes all.
 func captionedScenes(ctx context.Context, split data.Split, n int, keep func(i int, s *shapes.Scene) bool) (*captioned, error) {
-	set := shapes.New(scenesSeed)
-	out := &captioned{name: fmt.Sprintf("%s:%s?seed=%d", set.Name(), split, scenesSeed), side: set.Size()}
+	set := shapes.New(data.DefaultSeed)
+	out := &captioned{name: fmt.Sprintf("%s:%s?seed=%d", set.Name(), split, data.DefaultSeed), side: set.Size()}
 	for i := range set.Len(split) {
 		if n > 0 && out.len() == n {
 			break
@@ -92,21 +89,16 @@ type captionFeed struct {
 	set   *captioned
 	order *train.Order
 	most  int // pixels that a picture is moved, to all sides
-	x     *gpu.Tensor
-	cpu   []float32
+	x     *train.Staged
 	ids   *gpu.Tensor // Int32 [batch, shapes.Slots] on the CPU
 	at    []int       // numbers of the examples
 }
 
 func newCaptionFeed(set *captioned, dev *gpu.Device, batch, most int) *captionFeed {
-	f := &captionFeed{
-		set: set, order: train.NewOrder(set.len()), most: most, x: dev.New(gpu.Float32, batch, 3, set.side, set.side),
+	return &captionFeed{
+		set: set, order: train.NewOrder(set.len()), most: most, x: train.NewStaged(dev, gpu.Float32, batch, 3, set.side, set.side),
 		ids: gpu.CPU().New(gpu.Int32, batch, shapes.Slots), at: make([]int, batch),
 	}
-	if f.cpu = f.x.F32(); f.cpu == nil {
-		f.cpu = make([]float32, f.x.Len())
-	}
-	return f
 }
 
 // next is the pictures and the captions of a batch, valid until the next call. at has which examples they are.
@@ -120,7 +112,7 @@ func (f *captionFeed) next(b *train.Batch) (x, ids *gpu.Tensor) {
 		}
 		f.put(i, f.at[i], dx, dy)
 	}
-	return f.done()
+	return f.x.Send(), f.ids
 }
 
 // these is the examples of those numbers, as many as a batch has, in their places.
@@ -129,20 +121,13 @@ func (f *captionFeed) these(at []int) (x, ids *gpu.Tensor) {
 		f.at[i] = k
 		f.put(i, k, 0, 0)
 	}
-	return f.done()
+	return f.x.Send(), f.ids
 }
 
 func (f *captionFeed) put(i, k, dx, dy int) {
 	size := 3 * f.set.side * f.set.side
-	f.set.picture(f.cpu[i*size:][:size], k, dx, dy)
+	f.set.picture(f.x.Values[i*size:][:size], k, dx, dy)
 	f.set.tokens(f.ids.I32()[i*shapes.Slots:][:shapes.Slots], k)
-}
-
-func (f *captionFeed) done() (x, ids *gpu.Tensor) {
-	if f.x.F32() == nil {
-		f.x.Set(f.cpu)
-	}
-	return f.x, f.ids
 }
 
 // encode is the ids of captions, Int32 [n, shapes.Slots] on the CPU. words is how many ids the text tower has.

@@ -2,7 +2,6 @@ package bases
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"math"
 	"slices"
@@ -92,8 +91,8 @@ const (
 // weights themselves. The run must have come to its end, where the scale of the latents is measured.
 func OpenCodec(dev *gpu.Device, s *train.Saved) (*Codec, error) {
 	var r codecRecipe
-	if err := json.Unmarshal(s.Config, &r); err != nil {
-		return nil, data.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+	if err := configOf(s, &r); err != nil {
+		return nil, data.Errorf("%w", err)
 	}
 	c, err := newCodec(dev, s.Job, r)
 	if err != nil {

@@ -20,7 +20,7 @@ func TestShapesDistance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := &scenes{set: shapes.New(codecSeed)}
+	set := &scenes{set: shapes.New(data.DefaultSeed)}
 	for i := range 150 {
 		set.held = append(set.held, set.set.At(data.Val, i))
 	}
@@ -44,11 +44,11 @@ func TestShapesDistance(t *testing.T) {
 	before := -1.0
 	for _, by := range []float64{0, 8, 24} {
 		pictures := noisy(by)
-		got, err := trial.distance(pictures)
+		got, err := trial.distance(t.Context(), pictures)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := trial.features(pictures)
+		v, err := featuresOf(t.Context(), trial.encoder, len(pictures), func(i int) *imageio.Image { return pictures[i] })
 		if err != nil {
 			t.Fatal(err)
 		}

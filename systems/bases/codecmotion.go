@@ -61,7 +61,7 @@ type clips struct {
 }
 
 func (t *motionCodec) clips(ctx context.Context) (*clips, error) {
-	set, layout := motionset.New(codecSeed), motion.HumanML3D
+	set, layout := motionset.New(data.DefaultSeed), motion.HumanML3D
 	c, sums := &clips{from: []int{0}}, motion.NewSums(layout)
 	n, held := set.Len(data.Train), set.Len(data.Val)
 	if t.train > 0 {
@@ -107,16 +107,11 @@ func (c *clips) length(clip int) int {
 type motionFeed struct {
 	set   *clips
 	order *train.Order
-	x     *gpu.Tensor // [batch, motionWindow, width]
-	cpu   []float32
+	x     *train.Staged // [batch, motionWindow, width]
 }
 
 func newMotionFeed(set *clips, dev *gpu.Device, batch int) *motionFeed {
-	f := &motionFeed{set: set, order: train.NewOrder(set.len()), x: dev.New(gpu.Float32, batch, motionWindow, set.stats.Layout.Width)}
-	if f.cpu = f.x.F32(); f.cpu == nil {
-		f.cpu = make([]float32, f.x.Len())
-	}
-	return f
+	return &motionFeed{set: set, order: train.NewOrder(set.len()), x: train.NewStaged(dev, gpu.Float32, batch, motionWindow, set.stats.Layout.Width)}
 }
 
 // next is the windows of a batch, each of another clip and from a row of its own on; they are valid until the next call.
@@ -125,12 +120,9 @@ func (f *motionFeed) next(b *train.Batch) *gpu.Tensor {
 	for i := range b.Size {
 		clip := f.order.At(b.Seeds.Data, b.First+uint64(i))
 		at := b.Stream(b.Seeds.Noise, i, rng.Time).Intn(f.set.length(clip) - motionWindow + 1)
-		f.set.window(f.cpu[i*size:(i+1)*size], clip, at)
+		f.set.window(f.x.Values[i*size:(i+1)*size], clip, at)
 	}
-	if f.x.F32() == nil {
-		f.x.Set(f.cpu)
-	}
-	return f.x
+	return f.x.Send()
 }
 
 func (t *motionCodec) make(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error) {

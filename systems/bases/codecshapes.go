@@ -82,11 +82,8 @@ type scenes struct {
 	held  []*shapes.Item
 }
 
-// codecSeed is that of the published set.
-const codecSeed = 1
-
 func (t *shapesCodec) scenes(ctx context.Context) (*scenes, error) {
-	s := &scenes{set: shapes.New(codecSeed), train: &train.Examples{Shape: []int{3, 32, 32}}}
+	s := &scenes{set: shapes.New(data.DefaultSeed), train: &train.Examples{Shape: []int{3, 32, 32}}}
 	n := s.set.Len(data.Train)
 	if t.train > 0 {
 		n = min(n, t.train)
@@ -237,32 +234,15 @@ func (t *shapesTrial) names() []string {
 	return out
 }
 
-// features are those of pictures, [n, Dim].
-func (t *shapesTrial) features(pictures []*imageio.Image) ([]float32, error) {
-	d, most := t.encoder.Info().Dim, t.encoder.Batch()
-	out := make([]float32, len(pictures)*d)
-	for lo := 0; lo < len(pictures); lo += most {
-		hi := min(lo+most, len(pictures))
-		if err := t.encoder.Features(nil, pictures[lo:hi], out[lo*d:hi*d]); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
 // distance is the Fréchet distance of pictures from the scenes, by their features.
-func (t *shapesTrial) distance(pictures []*imageio.Image) (float64, error) {
+func (t *shapesTrial) distance(ctx context.Context, pictures []*imageio.Image) (float64, error) {
 	if t.real == nil {
-		var list []*imageio.Image
-		for _, it := range t.set.held {
-			list = append(list, it.Image())
-		}
 		var err error
-		if t.real, err = t.features(list); err != nil {
+		if t.real, err = featuresOf(ctx, t.encoder, len(t.set.held), func(i int) *imageio.Image { return t.set.held[i].Image() }); err != nil {
 			return 0, err
 		}
 	}
-	v, err := t.features(pictures)
+	v, err := featuresOf(ctx, t.encoder, len(pictures), func(i int) *imageio.Image { return pictures[i] })
 	if err != nil {
 		return 0, err
 	}
@@ -305,23 +285,23 @@ func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
+		made := picturesOf(y, t.set.train.Shape)
+		pictures = append(pictures, made...)
 		for i, it := range items {
 			x, _, _, _ := it.Tensor()
 			for k, v := range x {
 				d := float64(v) - float64(y[i*size+k])
 				squares += d * d
 			}
-			m := imageio.FromPlanar(y[i*size:(i+1)*size], 3, 32, 32, 127.5, 127.5)
-			pictures = append(pictures, m)
 			for k, v := range it.Pix {
-				d := float64(v) - float64(m.Pix[k])
+				d := float64(v) - float64(made[i].Pix[k])
 				levels += d * d
 			}
 			given, err := data.Give(it)
 			if err != nil {
 				return nil, err
 			}
-			given.Pictures[0].Image = m
+			given.Pictures[0].Image = made[i]
 			read, err := t.set.set.Check(given)
 			if err != nil {
 				return nil, err
@@ -334,7 +314,7 @@ func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	n := float64(len(t.set.held))
 	out := []float64{squares / (n * float64(size)), 10 * math.Log10(255*255*n*float64(size)/levels), float64(whole) / n}
 	if t.encoder != nil {
-		d, err := t.distance(pictures)
+		d, err := t.distance(ctx, pictures)
 		if err != nil {
 			return nil, err
 		}
@@ -354,14 +334,14 @@ func (t *shapesTrial) sheet(_ context.Context, _ int) (*imageio.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	made := picturesOf(y, t.set.train.Shape)
 	var list []*imageio.Image
-	const size = 3 * 32 * 32
 	for lo := 0; lo < len(items); lo += cols {
 		for _, it := range items[lo : lo+cols] {
 			list = append(list, enlarged(it.Image(), 2))
 		}
-		for i := lo; i < lo+cols; i++ {
-			list = append(list, enlarged(imageio.FromPlanar(y[i*size:(i+1)*size], 3, 32, 32, 127.5, 127.5), 2))
+		for _, m := range made[lo : lo+cols] {
+			list = append(list, enlarged(m, 2))
 		}
 	}
 	return imageio.Grid(list, cols, 2), nil

@@ -115,13 +115,28 @@ func (d *denoiser[C]) job(dev *gpu.Device, s train.Settings, set *pictureSet) (*
 
 // recipeOf is the part of a checkpoint that is a denoiser's, with what the network was trained on and predicts.
 func (d *denoiser[C]) recipeOf(s *train.Saved) (r recipe[C], path diffusion.Path, pred diffusion.Pred, err error) {
-	if err := json.Unmarshal(s.Config, &r); err != nil {
-		return r, nil, 0, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+	if err := configOf(s, &r); err != nil {
+		return r, nil, 0, err
 	}
-	if path, pred, err = r.Diffusion.Convention(); err != nil {
-		return r, nil, 0, fmt.Errorf("bases: %s: %w", s.Path, err)
+	path, pred, err = conventionOf(s, r.Diffusion)
+	return r, path, pred, err
+}
+
+// configOf reads a task's part of a checkpoint.
+func configOf(s *train.Saved, to any) error {
+	if err := json.Unmarshal(s.Config, to); err != nil {
+		return fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
 	}
-	return r, path, pred, nil
+	return nil
+}
+
+// conventionOf is what a checkpoint's network was trained on and predicts.
+func conventionOf(s *train.Saved, d train.Diffusion) (diffusion.Path, diffusion.Pred, error) {
+	path, pred, err := d.Convention()
+	if err != nil {
+		return nil, 0, fmt.Errorf("bases: %s: %w", s.Path, err)
+	}
+	return path, pred, nil
 }
 
 func (d *denoiser[C]) path(s *train.Saved) (diffusion.Path, error) {
@@ -189,21 +204,32 @@ func (d *denoiser[C]) newTrial(net models.Net, set *pictureSet) (*trial, error) 
 	return t, nil
 }
 
-// evaluate is the loss on pictures held out, the same ones under the same noise each time, and the score of drawn ones.
-func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
+// heldLoss is the mean loss of at most heldCount of n examples held out, the same ones under the same noise each time.
+func heldLoss(ctx context.Context, tape *nn.Tape, n int, loss func(b *train.Batch) *nn.Var) (float64, error) {
 	var sum float64
-	count := min(heldCount, (t.set.held.Len()+heldBatch-1)/heldBatch*heldBatch) // a few are seen several times, under other noise
+	count := min(heldCount, (n+heldBatch-1)/heldBatch*heldBatch) // a few are seen several times, under other noise
 	for first := 0; first < count; first += heldBatch {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return 0, err
 		}
-		t.tape.Run(func() {
-			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
-			x, labels := t.held.Next(b)
-			t.tape.NoGrad(func() { sum += t.loss.Loss(b, x, labels, models.Inputs{}).Item() * heldBatch / float64(count) })
+		tape.Run(func() {
+			b := &train.Batch{Tape: tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
+			tape.NoGrad(func() { sum += loss(b).Item() * heldBatch / float64(count) })
 		})
 	}
-	out := []float64{sum}
+	return sum, nil
+}
+
+// evaluate is the loss on pictures held out, the same ones under the same noise each time, and the score of drawn ones.
+func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
+	loss, err := heldLoss(ctx, t.tape, t.set.held.Len(), func(b *train.Batch) *nn.Var {
+		x, labels := t.held.Next(b)
+		return t.loss.Loss(b, x, labels, models.Inputs{})
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := []float64{loss}
 	if t.score == nil {
 		return out, nil
 	}
@@ -215,23 +241,45 @@ func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	return append(out, v), err
 }
 
+// usualRule is that of a path's grids.
+func usualRule(p diffusion.Path) string {
+	if p.Space() == diffusion.FlowSpace {
+		return "flow"
+	}
+	return "karras"
+}
+
+// inTurn asks n times for the classes in turn; without classes it is nothing.
+func inTurn(classes, n int) (c sampler.Cond) {
+	if classes == 0 {
+		return c
+	}
+	c.Classes = make([]int, n)
+	for i := range c.Classes {
+		c.Classes[i] = i % classes
+	}
+	return c
+}
+
+// picturesOf are pictures of a shape [C, H, W], of values from -1 to 1.
+func picturesOf(v []float32, shape []int) []*imageio.Image {
+	size := shape[0] * shape[1] * shape[2]
+	var out []*imageio.Image
+	for ; len(v) >= size; v = v[size:] {
+		out = append(out, imageio.FromPlanar(v[:size], shape[0], shape[1], shape[2], 127.5, 127.5))
+	}
+	return out
+}
+
 // draw draws n pictures, of the classes in turn, by Heun's method.
 func (t *trial) draw(ctx context.Context, n int) (*gpu.Tensor, error) {
-	rule := "karras"
-	if _, flow := t.path.(diffusion.Flow); flow {
-		rule = "flow"
-	}
-	g, err := diffusion.Build(t.path, diffusion.Spec{Rule: rule, Steps: previewSteps})
+	g, err := diffusion.Build(t.path, diffusion.Spec{Rule: usualRule(t.path), Steps: previewSteps})
 	if err != nil {
 		return nil, err
 	}
 	k := t.net.Takes()
 	o := sampler.Options{Seed: heldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device()}
-	if k.Classes > 0 {
-		for i := range n {
-			o.Cond.Classes = append(o.Cond.Classes, i%k.Classes)
-		}
-	}
+	o.Cond = inTurn(k.Classes, n)
 	r, err := sampler.Run(ctx, t.den, sampler.Heun{}, g, o)
 	if err != nil {
 		return nil, err
@@ -250,11 +298,9 @@ func (t *trial) sheet(ctx context.Context, _ int) (*imageio.Image, error) {
 		return nil, err
 	}
 	k := t.net.Takes()
-	size := k.Channels * k.Height * k.Width
-	var list []*imageio.Image
-	for i := range previewSide * previewSide {
-		m := imageio.FromPlanar(v[i*size:(i+1)*size], k.Channels, k.Height, k.Width, 127.5, 127.5)
-		list = append(list, enlarged(m, max(1, 32/k.Height)))
+	list := picturesOf(v, []int{k.Channels, k.Height, k.Width})
+	for i, m := range list {
+		list[i] = enlarged(m, max(1, 32/k.Height))
 	}
 	return imageio.Grid(list, previewSide, 2), nil
 }

@@ -64,8 +64,15 @@ func (j *Judge) Append(ctx context.Context, _ int, x *gpu.Tensor, dst []float32)
 // features of pictures [n, 1, 28, 28].
 func (j *Judge) features(ctx context.Context, x []float32) ([]float32, error) {
 	const side = mnistSide
-	n, batch := len(x)/(side*side), j.ex.Batch()
-	out := make([]float32, n*Features)
+	return featuresOf(ctx, j.ex, len(x)/(side*side), func(i int) *imageio.Image {
+		return imageio.FromPlanar(x[i*side*side:][:side*side], 1, side, side, 127.5, 127.5)
+	})
+}
+
+// featuresOf are those of n pictures, [n, Dim].
+func featuresOf(ctx context.Context, ex fid.Extractor, n int, picture func(i int) *imageio.Image) ([]float32, error) {
+	d, batch := ex.Info().Dim, ex.Batch()
+	out := make([]float32, n*d)
 	parts := (n + batch - 1) / batch
 	errs := make([]error, parts)
 	cpu.Each(parts, func(w *cpu.Worker, p int) {
@@ -75,9 +82,9 @@ func (j *Judge) features(ctx context.Context, x []float32) ([]float32, error) {
 		lo, hi := p*batch, min((p+1)*batch, n)
 		imgs := make([]*imageio.Image, hi-lo)
 		for i := range imgs {
-			imgs[i] = imageio.FromPlanar(x[(lo+i)*side*side:][:side*side], 1, side, side, 127.5, 127.5)
+			imgs[i] = picture(lo + i)
 		}
-		errs[p] = j.ex.Features(w, imgs, out[lo*Features:hi*Features])
+		errs[p] = ex.Features(w, imgs, out[lo*d:hi*d])
 	})
 	for _, err := range errs {
 		if err != nil {
@@ -110,6 +117,20 @@ func (j *Judge) FID(ctx context.Context, x *gpu.Tensor) (float64, error) {
 	}
 	d, err := j.ref.Frechet(s)
 	return d.Value, err
+}
+
+// Judge sets an outcome's fid and floor to those of the pictures x that a network drew, and keeps some of them where d is the first.
+func (j *Judge) Judge(ctx context.Context, out *systems.Outcome, d systems.Draw, net *Network, x *gpu.Tensor) (err error) {
+	if out.Values["fid"], err = j.FID(ctx, x); err != nil {
+		return err
+	}
+	if out.Values["floor"], err = j.Floor(ctx, d.Env, d.Seed, d.N); err != nil {
+		return err
+	}
+	if d.First {
+		out.Pictures = net.Pictures(x, 12)
+	}
+	return nil
 }
 
 // real are n training digits, drawn by a seed.

@@ -138,25 +138,10 @@ func (n *Network) Options(seed uint64, count int) sampler.Options {
 }
 
 // Cond asks for the classes in turn; without classes it is nothing.
-func (n *Network) Cond(count int) sampler.Cond {
-	k := n.Net.Takes().Classes
-	if k == 0 {
-		return sampler.Cond{}
-	}
-	c := sampler.Cond{Classes: make([]int, count)}
-	for i := range c.Classes {
-		c.Classes[i] = i % k
-	}
-	return c
-}
+func (n *Network) Cond(count int) sampler.Cond { return inTurn(n.Net.Takes().Classes, count) }
 
 // Rule is the usual rule of the path's grids.
-func (n *Network) Rule() string {
-	if n.Path.Space() == diffusion.FlowSpace {
-		return "flow"
-	}
-	return "karras"
-}
+func (n *Network) Rule() string { return usualRule(n.Path) }
 
 // Fine are the ends of the first count noises of a seed along the path from its
 // most noise, by Heun's method: with steps enough, as good as exact beside those of
@@ -175,6 +160,9 @@ func (n *Network) Fine(ctx context.Context, env *systems.Env, path diffusion.Pat
 		return r.X, nil
 	})
 }
+
+// value is v, from -1 to 1, among the network's values.
+func (n *Network) value(v float32) float64 { return n.Lo + (float64(v)+1)/2*(n.Hi-n.Lo) }
 
 // Pictures are the first count samples, enlarged.
 func (n *Network) Pictures(x *gpu.Tensor, count int) []*imageio.Image {

@@ -2,7 +2,6 @@ package bases
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/fidlab/fidlab/data"
@@ -193,13 +192,11 @@ func (l *captionLoss) of(b *train.Batch) *nn.Var {
 }
 
 func (b *shapesBase) recipeOf(s *train.Saved) (r baseRecipe, path diffusion.Path, pred diffusion.Pred, err error) {
-	if err := json.Unmarshal(s.Config, &r); err != nil {
-		return r, nil, 0, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+	if err := configOf(s, &r); err != nil {
+		return r, nil, 0, err
 	}
-	if path, pred, err = r.Diffusion.Convention(); err != nil {
-		return r, nil, 0, fmt.Errorf("bases: %s: %w", s.Path, err)
-	}
-	return r, path, pred, nil
+	path, pred, err = conventionOf(s, r.Diffusion)
+	return r, path, pred, err
 }
 
 func (b *shapesBase) path(s *train.Saved) (diffusion.Path, error) {

@@ -73,7 +73,7 @@ func TestShapesBases(t *testing.T) {
 		if n := net.Count(); n != want {
 			t.Errorf("%s has %d parameters, want %d", name, n, want)
 		}
-		keep, set := mixes[b.mix](), shapes.New(scenesSeed)
+		keep, set := mixes[b.mix](), shapes.New(data.DefaultSeed)
 		var counts [4]int
 		pairs := map[string]bool{}
 		for i := range 8000 {
@@ -330,7 +330,7 @@ func TestBaseTrial(t *testing.T) {
 
 // Scenes of the set score full marks by their own captions, and those of other captions do not.
 func TestGradesOfTruth(t *testing.T) {
-	set := shapes.New(scenesSeed)
+	set := shapes.New(data.DefaultSeed)
 	found, asked, wrong := 0, 0, 0
 	for i := range 20 {
 		it, other := set.At(data.Val, i), set.At(data.Val, i+20)

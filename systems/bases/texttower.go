@@ -1,7 +1,6 @@
 package bases
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/fidlab/fidlab/data"
@@ -34,8 +33,8 @@ func openText(dev *gpu.Device, s *train.Saved) (*textTower, error) {
 		c, part = r.Net.Text, "net.text_model"
 	} else {
 		var r baseRecipe
-		if err := json.Unmarshal(s.Config, &r); err != nil {
-			return nil, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+		if err := configOf(s, &r); err != nil {
+			return nil, err
 		}
 		if c = r.Text; c.Width == 0 {
 			return nil, data.Errorf("bases: %s is a checkpoint of %s, which has no text tower; want one of %s", s.Path, s.Job, TinyCLIP)

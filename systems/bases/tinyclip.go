@@ -2,7 +2,6 @@ package bases
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,8 +79,8 @@ func clipJob(ctx context.Context, dev *gpu.Device, s train.Settings, c tower.CLI
 
 // clipRecipeOf is the part of a checkpoint that is tiny-clip's.
 func clipRecipeOf(s *train.Saved) (r clipRecipe, err error) {
-	if err := json.Unmarshal(s.Config, &r); err != nil {
-		return r, fmt.Errorf("bases: %s: the configuration of %s: %w", s.Path, s.Job, err)
+	if err := configOf(s, &r); err != nil {
+		return r, err
 	}
 	if err := r.Net.Check(); err != nil {
 		return r, fmt.Errorf("bases: %s: %w", s.Path, err)

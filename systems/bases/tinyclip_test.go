@@ -171,7 +171,7 @@ func TestCaptionFeed(t *testing.T) {
 			t.Fatal("moved pictures have other captions")
 		}
 		for i := range batch {
-			truth, _, _, _ := shapes.New(scenesSeed).At(data.Enc, still.at[i]).Tensor()
+			truth, _, _, _ := shapes.New(data.DefaultSeed).At(data.Enc, still.at[i]).Tensor()
 			one := x.F32()[i*len(truth):][:len(truth)]
 			near(t, "a picture", one, truth)
 			var fits [][2]int

@@ -166,14 +166,10 @@ func (r *recipe) judge(ctx context.Context, d systems.Draw, net *bases.Network, 
 	if err != nil {
 		return err
 	}
-	if out.Values["fid"], err = j.FID(ctx, res.X); err != nil {
-		return err
-	}
-	if out.Values["floor"], err = j.Floor(ctx, d.Env, d.Seed, d.N); err != nil {
+	if err := j.Judge(ctx, out, d, net, res.X); err != nil {
 		return err
 	}
 	if d.First {
-		out.Pictures = net.Pictures(res.X, 12)
 		text, err := j.Bias(ctx, d.Env, d.N)
 		if err != nil {
 			return err
