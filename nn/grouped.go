@@ -57,15 +57,7 @@ func (x *Var) GroupedLinear(w, b *Var, offsets *gpu.Tensor, f ops.Func) *Var {
 
 func groupedLinearBack(t *Tape, n *node) {
 	x, w, b, offsets := n.in[0], n.in[1], n.in[2], n.save[1]
-	g, own := n.gradient(t)
-	if n.fun != ops.Identity {
-		d := g
-		if !own {
-			d = t.empty(g.Shape()...)
-		}
-		ops.MapBackward(d, n.save[0], g, n.fun, false)
-		g, own = d, true
-	}
+	g, own := n.gradientBefore(t)
 	if to, acc := t.into(w); to != nil {
 		ops.GroupedWeights(to, g, x.val, offsets, acc)
 	}
@@ -97,10 +89,5 @@ func groupedLinearAhead(t *Tape, n *node) *Var {
 		ops.GroupedLinear(rows, nil, t.Const(1, x.Shape()...).val, t.Const(0, ws...).val, db.val, offsets, ops.Identity)
 		d = plus(d, t.newVar(rows))
 	}
-	if n.fun == ops.Identity {
-		return d
-	}
-	e := t.empty(n.out.Shape()...)
-	ops.MapBackward(e, n.save[0], d.val, n.fun, false)
-	return t.newVar(e)
+	return n.pastFun(t, d)
 }

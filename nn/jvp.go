@@ -247,6 +247,16 @@ func matmulAhead(t *Tape, n *node) *Var {
 	return d
 }
 
+// pastFun is the direction d of what a linear layer's function is applied to, past it.
+func (n *node) pastFun(t *Tape, d *Var) *Var {
+	if n.fun == ops.Identity {
+		return d
+	}
+	e := t.empty(n.out.Shape()...)
+	ops.MapBackward(e, n.save[0], d.val, n.fun, false)
+	return t.newVar(e)
+}
+
 func linearAhead(t *Tape, n *node) *Var {
 	x, w := n.in[0], n.in[1]
 	var d *Var
@@ -256,13 +266,7 @@ func linearAhead(t *Tape, n *node) *Var {
 	if dw := t.dir(w); dw != nil {
 		d = plus(d, linear(x, dw, nil, ops.Identity))
 	}
-	d = plus(d, t.dir(n.in[2])).over(n.out)
-	if n.fun == ops.Identity {
-		return d
-	}
-	e := t.empty(n.out.Shape()...)
-	ops.MapBackward(e, n.save[0], d.val, n.fun, false)
-	return t.newVar(e)
+	return n.pastFun(t, plus(d, t.dir(n.in[2])).over(n.out))
 }
 
 func convAhead(t *Tape, n *node) *Var {

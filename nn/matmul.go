@@ -153,17 +153,23 @@ func linear(x, w, b *Var, f ops.Func) *Var {
 	return y
 }
 
+// gradientBefore is the gradient of what a linear layer's function was applied to, save[0]; own says that it may be changed.
+func (n *node) gradientBefore(t *Tape) (g *gpu.Tensor, own bool) {
+	g, own = n.gradient(t)
+	if n.fun == ops.Identity {
+		return g, own
+	}
+	d := g
+	if !own {
+		d = t.empty(g.Shape()...)
+	}
+	ops.MapBackward(d, n.save[0], g, n.fun, false)
+	return d, true
+}
+
 func linearBack(t *Tape, n *node) {
 	x, w, b := n.in[0], n.in[1], n.in[2]
-	g, own := n.gradient(t)
-	if n.fun != ops.Identity {
-		d := g
-		if !own {
-			d = t.empty(g.Shape()...)
-		}
-		ops.MapBackward(d, n.save[0], g, n.fun, false)
-		g, own = d, true
-	}
+	g, own := n.gradientBefore(t)
 	d, low := t.flat(g), n.n[0] == 1
 	if to, acc := t.into(w); to != nil {
 		ops.MatMul(to, d, t.flat(x.val), ops.MatMulConfig{TransA: true, Acc: acc, BF16: low})

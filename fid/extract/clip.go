@@ -152,11 +152,7 @@ func openCLIP(s *spec, c clipConfig, file string, ways []pictureWay, o Options) 
 	if err != nil {
 		return nil, err
 	}
-	path, err := findFile(o, file)
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.open(path)
+	l, err := s.find(o, file)
 	if err != nil {
 		return nil, err
 	}

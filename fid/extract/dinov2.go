@@ -159,11 +159,7 @@ func openDINO(s *spec, c dinoConfig, file string, o Options) (fid.Extractor, err
 	if err != nil {
 		return nil, err
 	}
-	path, err := findFile(o, file)
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.open(path, "dinov2.", "dinov2_with_registers.")
+	l, err := s.find(o, file, "dinov2.", "dinov2_with_registers.")
 	if err != nil {
 		return nil, err
 	}

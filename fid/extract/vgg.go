@@ -157,11 +157,7 @@ func openVGG(s *spec, o Options) (fid.Extractor, error) {
 	if o.Parts != nil {
 		return nil, fmt.Errorf("%s: this network has no such part; take inception", strings.Join(o.Parts, ", "))
 	}
-	path, err := findFile(o, vggFile)
-	if err != nil {
-		return nil, err
-	}
-	l, err := s.open(path)
+	l, err := s.find(o, vggFile)
 	if err != nil {
 		return nil, err
 	}

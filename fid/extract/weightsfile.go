@@ -275,7 +275,16 @@ type loaded struct {
 	err  error        // the first
 }
 
-// openSpec opens a weights file and checks that it is of the network.
+// find opens the weights file that the options name, or the one of that name in the usual places.
+func (s *spec) find(o Options, file string, prefixes ...string) (*loaded, error) {
+	path, err := findFile(o, file)
+	if err != nil {
+		return nil, err
+	}
+	return s.open(path, prefixes...)
+}
+
+// open opens a weights file and checks that it is of the network.
 func (s *spec) open(path string, prefixes ...string) (*loaded, error) {
 	f, err := openTensors(path)
 	if err != nil {
