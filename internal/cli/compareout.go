@@ -28,6 +28,7 @@ type comparison struct {
 	path      diffusion.Path
 	device    string
 	model     *model
+	classes   []int // of every image
 	notes     []string
 	reference *referenceInfo    // of error
 	ref       *fid.Stats        // of fid
@@ -103,6 +104,10 @@ func (r *comparison) open(ctx context.Context, a *app, entry *modelEntry) (*mode
 	if err := r.o.prompts.apply(m, r.o.n); err != nil {
 		return nil, err
 	}
+	r.classes = inTurn(r.o.classes, r.o.n)
+	for name, t := range m.inputs {
+		m.inputs[name] = repeated(t, r.o.n)
+	}
 	for _, c := range r.cells { // what cannot be drawn is said before anything is
 		if _, err := r.denoiser(c.grid); err != nil {
 			return nil, err
@@ -125,14 +130,14 @@ func (r *comparison) denoiser(g *diffusion.Grid) (sampler.Denoiser, error) {
 // cond is what images lo to lo+n are asked for.
 func (r *comparison) cond(lo, n int) sampler.Cond {
 	var c sampler.Cond
-	if all := inTurn(r.o.classes, lo+n); all != nil {
-		c.Classes = all[lo:]
+	if r.classes != nil {
+		c.Classes = r.classes[lo : lo+n]
 	}
 	for name, t := range r.model.inputs {
 		if c.Inputs == nil {
 			c.Inputs = map[string]*gpu.Tensor{}
 		}
-		c.Inputs[name] = repeated(t, r.o.n).Rows(lo, lo+n)
+		c.Inputs[name] = t.Rows(lo, lo+n)
 	}
 	return c
 }

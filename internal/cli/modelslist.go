@@ -197,6 +197,11 @@ func runModelsCheck(a *app, wanted []string) error {
 		}
 		all = append(all, c)
 	}
+	return a.checked(all, failed)
+}
+
+// checked ends a check of several things: with --json all of what was found is printed, and what failed is the error.
+func (a *app) checked(all any, failed []error) error {
 	if a.json {
 		if err := a.printJSON(all); err != nil {
 			return err
@@ -245,5 +250,5 @@ func checkAsset(e assets.Entry) (string, error) {
 			return path, fmt.Errorf("%s: its %s is %v, the index says %v", path, f.what, f.have, f.want)
 		}
 	}
-	return path, opens(task, path)
+	return path, opens(task, saved)
 }

@@ -88,16 +88,11 @@ func openAnySaved(path string) (*train.Saved, systems.Task, error) {
 }
 
 // opens tells why the network of a checkpoint cannot be made; one that draws nothing is not made.
-func opens(task systems.Task, path string) error {
+func opens(task systems.Task, s *train.Saved) error {
 	if task.Open == nil {
 		return nil
 	}
-	s, err := train.OpenSaved(path)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	_, err = task.Open(gpu.CPU(), s, s.Averages()[0])
+	_, err := task.Open(gpu.CPU(), s, s.Averages()[0])
 	return err
 }
 

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -139,15 +138,7 @@ func runWeightsVerify(a *app, files []string, force bool) error {
 			a.printf("%s\t%s\tgood\n", f, sha)
 		}
 	}
-	if a.json {
-		if err := a.printJSON(all); err != nil {
-			return err
-		}
-	}
-	if failed != nil {
-		return &inputError{errors.Join(failed...)}
-	}
-	return nil
+	return a.checked(all, failed)
 }
 
 func runWeightsImport(a *app, file, to string, force bool) error {
