@@ -98,18 +98,14 @@ func (m *motionJob) printRanks(w, log io.Writer) error {
 		if err != nil {
 			return nil, nil, err
 		}
+		var c corruptions
 		for _, d := range m.damages() {
 			level := d.levels[len(d.levels)/2]
 			v, err := clipFeatures(e, m.set.Len(data.Test), func(i int) []float32 { return d.worse(i, level) })
-			if err != nil {
+			if err := c.add(ref, v, err, d.name, level); err != nil {
 				return nil, nil, err
 			}
-			far, err := distance(ref, v)
-			if err != nil {
-				return nil, nil, err
-			}
-			names, values = append(names, fmt.Sprintf("%s %g", d.name, level)), append(values, far)
 		}
-		return names, values, nil
+		return c.names, c.values, nil
 	})
 }

@@ -154,19 +154,31 @@ func (s source) corrupted(e *extract.Encoder, n int) (names []string, values []f
 	if err != nil {
 		return nil, nil, err
 	}
+	var c corruptions
 	for _, d := range s.damages[:5] {
 		level := d.levels[len(d.levels)/2]
 		v, err := features(e, n, func(i int) *imageio.Image { return d.worse(s.test, i, level) })
-		if err != nil {
+		if err := c.add(ref, v, err, d.name, level); err != nil {
 			return nil, nil, err
 		}
-		far, err := distance(ref, v)
-		if err != nil {
-			return nil, nil, err
-		}
-		names, values = append(names, fmt.Sprintf("%s %g", d.name, level)), append(values, far)
 	}
-	return names, values, nil
+	return c.names, c.values, nil
+}
+
+// corruptions are the distances of damaged sets.
+type corruptions struct {
+	names  []string
+	values []float64
+}
+
+// add takes in the vectors v of a set, or why there are none, that lie so far from ref.
+func (c *corruptions) add(ref, v vectors, err error, name string, level float64) error {
+	if err != nil {
+		return err
+	}
+	far, err := distance(ref, v)
+	c.names, c.values = append(c.names, fmt.Sprintf("%s %g", name, level)), append(c.values, far)
+	return err
 }
 
 // ordered are the names from the smallest value to the largest.
