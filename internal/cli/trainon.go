@@ -36,18 +36,9 @@ func (o *trainOn) check(t systems.Task, given func(flag string) bool) error {
 
 // open opens the checkpoint; the caller closes it.
 func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
-	path := o.path
-	switch {
-	case path != "":
-	case o.resumed != "":
-		path = o.resumed
-	default:
-		path = filepath.Join("runs", t.On, train.CheckpointName)
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			if shipped, err := assets.Find(t.On); err == nil {
-				path = shipped
-			}
-		}
+	path, err := o.choose(t)
+	if err != nil {
+		return nil, err
 	}
 	s, err := train.OpenSaved(path)
 	switch {
@@ -57,4 +48,28 @@ func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
 		return nil, &inputError{err}
 	}
 	return s, nil
+}
+
+// choose is the checkpoint's path: the one that was given, that of the run that is resumed, that of runs, the one that ships.
+// Where none is there, it is that of runs.
+func (o *trainOn) choose(t systems.Task) (string, error) {
+	switch {
+	case o.path != "":
+		return o.path, nil
+	case o.resumed != "":
+		return o.resumed, nil
+	}
+	ran := filepath.Join("runs", t.On, train.CheckpointName)
+	if _, err := os.Stat(ran); !errors.Is(err, fs.ErrNotExist) {
+		return ran, nil // what is wrong with it, opening tells
+	}
+	shipped, err := assets.Find(t.On)
+	var unknown *assets.UnknownError
+	switch {
+	case err == nil:
+		return shipped, nil
+	case errors.As(err, &unknown), errors.Is(err, fs.ErrNotExist):
+		return ran, nil
+	}
+	return "", &inputError{err}
 }
