@@ -21,6 +21,7 @@ type Options struct {
 	NearestK int    // neighbours of pr and dc; 0 is 3 and 5
 	Splits   int    // parts of the Inception score; 0 is 10
 	InOrder  bool   // the Inception score's parts are not shuffled
+	Test     *Stats // vectors like the reference's that the generator was not trained on, for the metrics that need them; nil: none
 	Boundary string // whether a vector on a ball's boundary is in it: "inclusive" or "strict" for both; "" is as the papers' codes do, pr inclusive and dc strict
 }
 
@@ -39,6 +40,8 @@ type Metric struct {
 	Summary string // one line
 	// Features tells that it needs the vectors themselves, not their statistics alone.
 	Features bool
+	// Test tells that it needs a test set, see Options.
+	Test bool
 	// Parts are what else it needs to be extracted.
 	Parts   []string
 	compute func(ctx context.Context, c *comparison) (v Value, notes []string, err error)
@@ -46,19 +49,21 @@ type Metric struct {
 
 // metrics in the order in which they are listed.
 var metrics = []Metric{
-	{"fid", "Fréchet distance between the normal distributions fitted to both sets", false, nil, computeFID},
-	{"sfid", "Fréchet distance of a part of a map that keeps its places, of the Inception network (Nash et al. 2021, as ADM)", false, []string{PartSpatial}, func(_ context.Context, c *comparison) (Value, []string, error) { return computeSFID(c) }},
-	{"is", "Inception score of the generated set (Salimans et al. 2016), as torch-fidelity: 10 parts, shuffled", false, []string{PartLogits}, computeIS},
-	{"kid", "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³", true, nil, computeKID},
-	{"kid-full", "kernel inception distance of the whole sets: unbiased MMD², kernel (x·y/d+1)³, with its standard error", true, nil, computeMMD("kid-full", cubic)},
-	{"kid-rbf", "unbiased MMD² of the whole sets, kernel exp(-|x-y|²/200)", true, nil, computeMMD("kid-rbf", gaussian)},
-	{"cmmd", "1000·MMD² of vectors of length 1, kernel exp(-|x-y|²/200), as of CLIP (Jayasumana et al. 2024)", true, nil, computeCMMD},
-	{"mind", "sliced distance over 1000 directions, as torch-fidelity's MIND", true, nil, computeMIND},
-	{"fid-inf", "Fréchet distance extrapolated to infinitely many generated vectors (Chong and Forsyth 2020)", true, nil, computeInfinity},
-	{"pr", "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019)", true, nil, computePR},
-	{"dc", "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020)", true, nil, computeDC},
-	{"authpct", "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022)", true, nil, computeAuth},
-	{"vendi", "Vendi score: how many different vectors a set is worth (Friedman and Dieng 2023)", true, nil, computeVendi},
+	{Name: "fid", Summary: "Fréchet distance between the normal distributions fitted to both sets", compute: computeFID},
+	{Name: "fdr", Summary: "the distance over that of a test set from the reference: 1 is as near as real pictures are (Yang et al. 2026)", Test: true, compute: computeFDR},
+	{Name: "sfid", Summary: "Fréchet distance of a part of a map that keeps its places, of the Inception network (Nash et al. 2021, as ADM)", Parts: []string{PartSpatial}, compute: func(_ context.Context, c *comparison) (Value, []string, error) { return computeSFID(c) }},
+	{Name: "is", Summary: "Inception score of the generated set (Salimans et al. 2016), as torch-fidelity: 10 parts, shuffled", Parts: []string{PartLogits}, compute: computeIS},
+	{Name: "kid", Summary: "kernel inception distance: unbiased MMD² of 100 subsets of 1000, kernel (x·y/d+1)³", Features: true, compute: computeKID},
+	{Name: "kid-full", Summary: "kernel inception distance of the whole sets: unbiased MMD², kernel (x·y/d+1)³, with its standard error", Features: true, compute: computeMMD("kid-full", cubic)},
+	{Name: "kid-rbf", Summary: "unbiased MMD² of the whole sets, kernel exp(-|x-y|²/200)", Features: true, compute: computeMMD("kid-rbf", gaussian)},
+	{Name: "cmmd", Summary: "1000·MMD² of vectors of length 1, kernel exp(-|x-y|²/200), as of CLIP (Jayasumana et al. 2024)", Features: true, compute: computeCMMD},
+	{Name: "mind", Summary: "sliced distance over 1000 directions, as torch-fidelity's MIND", Features: true, compute: computeMIND},
+	{Name: "fid-inf", Summary: "Fréchet distance extrapolated to infinitely many generated vectors (Chong and Forsyth 2020)", Features: true, compute: computeInfinity},
+	{Name: "pr", Summary: "precision and recall by balls to the 3rd nearest neighbour (Kynkäänniemi et al. 2019)", Features: true, compute: computePR},
+	{Name: "dc", Summary: "density and coverage by balls to the 5th nearest neighbour (Naeem et al. 2020)", Features: true, compute: computeDC},
+	{Name: "authpct", Summary: "percentage of generated vectors that are no copies of their nearest reference vector (Alaa et al. 2022)", Features: true, compute: computeAuth},
+	{Name: "fld", Summary: "feature likelihood divergence and gap, by a test set (Jiralerspong et al. 2023)", Features: true, Test: true, compute: computeFLD},
+	{Name: "vendi", Summary: "Vendi score: how many different vectors a set is worth (Friedman and Dieng 2023)", Features: true, compute: computeVendi},
 }
 
 // Metrics lists what there is.
@@ -139,6 +144,9 @@ func Compare(ctx context.Context, ref, gen *Stats, opt Options) (*Result, error)
 	if opt.NearestK < 0 || opt.Boundary != "" && opt.Boundary != "strict" && opt.Boundary != "inclusive" {
 		return nil, fmt.Errorf("fid: %d neighbours with boundary %q; wanted 0 or more, and strict, inclusive or nothing", opt.NearestK, opt.Boundary)
 	}
+	if err := checkTest(ref, &opt); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	c := &comparison{ref: ref, gen: gen, opt: opt}
 	for _, name := range opt.Metrics {
@@ -154,6 +162,24 @@ func Compare(ctx context.Context, ref, gen *Stats, opt Options) (*Result, error)
 	}
 	res.Seconds.Metric = time.Since(start).Seconds()
 	return res, nil
+}
+
+// checkTest refuses a test set whose vectors are not like the reference's.
+func checkTest(ref *Stats, opt *Options) error {
+	test := opt.Test
+	if test == nil {
+		return nil
+	}
+	if test.Dim() != ref.Dim() {
+		return badInput("the reference has %d features, the test set %d; extract both with one extractor", ref.Dim(), test.Dim())
+	}
+	if opt.Force {
+		return nil
+	}
+	if err := CheckAlike(ref, test); err != nil {
+		return fmt.Errorf("reference and test set: %w", err)
+	}
+	return nil
 }
 
 // mixed marks a result whose two sides differ in a respect.
@@ -216,6 +242,17 @@ func either(a, b string) string {
 		return a
 	}
 	return mixed
+}
+
+// NeedTest lists those of the metrics that need a test set.
+func NeedTest(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if m := findMetric(n); m != nil && m.Test {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {

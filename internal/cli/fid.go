@@ -18,6 +18,7 @@ const wide = 1024
 
 type fidOptions struct {
 	ref, gen string
+	test     string
 	metrics  []string
 	nearest  int
 	boundary string
@@ -52,7 +53,8 @@ extracted in the same way; sets that were not made alike are refused.`,
 		Example: `  fidlab fid real/ fake/
   fidlab fid real.npz fake.zip --json | jq .metrics.fid.value
   fidlab fid mnist:train digits/ --report digits.html
-  fidlab fid real.npy a/ b/ c/`,
+  fidlab fid real.npy a/ b/ c/
+  fidlab fid mnist:train digits/ --metrics fid,fdr,fld --test mnist:test`,
 		Args: nargs("a reference and a generated set", 2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref, o.gen = args[0], args[1]
@@ -67,6 +69,7 @@ extracted in the same way; sets that were not made alike are refused.`,
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.metrics, "metrics", []string{"fid"}, "compute `M,M`: "+strings.Join(metricNames(), ", "))
+	f.StringVar(&o.test, "test", "", "fdr and fld: the `SET` of real pictures that the generator was not trained on, where REF is what it was")
 	o.x.flags(cmd)
 	f.IntVar(&o.nearest, "nearest-k", 0, "balls of pr and dc reach to the `K`-th nearest neighbour; 0 is 3 and 5, as the papers have it")
 	f.StringVar(&o.boundary, "boundary", "", "whether a ball's boundary counts as in it: `RULE` inclusive or strict; default: pr inclusive, dc strict")
@@ -100,6 +103,12 @@ func (o *fidOptions) check() error {
 			return unknown("metric", m, metricNames())
 		}
 	}
+	switch need := fid.NeedTest(o.metrics); {
+	case len(need) > 0 && o.test == "":
+		return usagef("--metrics %s needs --test SET, real pictures that the generator was not trained on", need[0])
+	case len(need) == 0 && o.test != "":
+		return usagef("--test is for the metrics fdr and fld, and --metrics names none of them")
+	}
 	if o.nearest < 0 {
 		return usagef("--nearest-k %d: want 1 or more, or 0 for the papers' numbers", o.nearest)
 	}
@@ -112,8 +121,8 @@ func (o *fidOptions) check() error {
 	if !(o.ciLevel > 0 && o.ciLevel < 1) {
 		return usagef("--ci-level %g: want a number between 0 and 1, such as 0.95", o.ciLevel)
 	}
-	if o.ref == "-" && o.gen == "-" {
-		return usagef("both sets are -, but there is one standard input")
+	if dashes := slices.DeleteFunc([]string{o.ref, o.gen, o.test}, func(s string) bool { return s != "-" }); len(dashes) > 1 {
+		return usagef("%d sets are -, but there is one standard input", len(dashes))
 	}
 	if o.report.path != "" {
 		if err := o.report.check(); err != nil {
@@ -127,28 +136,26 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	ref, err := a.openSet(ctx, &o.x, o.ref, o.gen)
+	ins, closeAll, err := a.openSets(ctx, o, o.ref, o.gen)
 	if err != nil {
 		return err
 	}
-	defer ref.close()
-	gen, err := a.openSet(ctx, &o.x, o.gen, o.ref)
-	if err != nil {
-		return err
-	}
-	defer gen.close()
+	defer closeAll()
+	ref, gen := ins[0], ins[1]
 	o.x.parts = fid.NeedParts(o.metrics)
 	if slices.Equal(o.metrics, []string{"cmmd"}) {
 		o.x.usual = fid.CMMDExtractor
 	}
-	read, err := a.collectAll(ctx, o, ref, gen)
+	read, err := a.collectAll(ctx, o, ins...)
 	if err != nil {
 		return err
 	}
 	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
 		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
 	}
-	res, err := fid.Compare(ctx, ref.stats, gen.stats, o.compare())
+	opt := o.compare()
+	opt.Test = testOf(ins[2:])
+	res, err := fid.Compare(ctx, ref.stats, gen.stats, opt)
 	if err != nil {
 		return err
 	}
@@ -175,6 +182,35 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 		}
 	}
 	return nil
+}
+
+// openSets opens the sets of the arguments, and after them the test set where there is one.
+func (a *app) openSets(ctx context.Context, o *fidOptions, args ...string) (ins []*input, closeAll func(), err error) {
+	if o.test != "" {
+		args = append(args, o.test)
+	}
+	closeAll = func() {
+		for _, in := range ins {
+			in.close()
+		}
+	}
+	for _, arg := range args {
+		in, err := a.openSet(ctx, &o.x, arg, args...)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		ins = append(ins, in)
+	}
+	return ins, closeAll, nil
+}
+
+// testOf is the test set's vectors; nil where there is none.
+func testOf(ins []*input) *fid.Stats {
+	if len(ins) == 0 {
+		return nil
+	}
+	return ins[0].stats
 }
 
 // addReading adds to a result what reading its sets took and left out.
@@ -255,9 +291,9 @@ func extractorNote(ins ...*input) string {
 	return ""
 }
 
-// valueText has at least four decimals, and six digits of a small value.
+// valueText has at least four decimals, and six digits of a small or a huge value.
 func valueText(v float64) string {
-	if a := math.Abs(v); a >= 0.01 || a == 0 {
+	if a := math.Abs(v); a >= 0.01 && a < 1e9 || a == 0 {
 		return fmt.Sprintf("%.4f", v)
 	}
 	return fmt.Sprintf("%.6g", v)
@@ -287,6 +323,10 @@ func (a *app) sayResult(o *fidOptions, r *fid.Result) {
 			a.say("density %s, coverage %s: balls to neighbour %d, %s", valueText(v.Density), valueText(v.Coverage), v.K, v.Rule)
 		case fid.AuthValue:
 			a.say("%s %s %%; %s %% of the generated are copies of a reference to the last bit", m, valueText(v.Percent), valueText(100*v.Copies))
+		case fid.FDRValue:
+			a.say("%s %s: %s over the test set's %s", m, valueText(v.Value), valueText(v.FD), valueText(v.Floor))
+		case fid.FLDValue:
+			a.say("fld %s, gap %s: %s nats a dimension over the %s of half of the reference, %d centres, %d epochs", valueText(v.Value), valueText(v.Gap), valueText(v.NLL), valueText(v.Baseline), v.Centres, v.Epochs)
 		case fid.VendiValue:
 			a.say("%s %s generated, %s reference", m, valueText(v.Gen), valueText(v.Ref))
 		}

@@ -26,29 +26,27 @@ func runRank(ctx context.Context, a *app, o *fidOptions, gens []string) error {
 		return usagef("--report is of one generated set, and there are %d", len(gens))
 	case !slices.Contains(o.metrics, "fid"):
 		return usagef("--metrics without fid: several sets are ranked by it")
-	case o.ref == "-" || slices.Contains(gens, "-"):
+	case o.ref == "-" || o.test == "-" || slices.Contains(gens, "-"):
 		return usagef("- is read once, and several sets are compared with one reference; write it to a file first")
 	}
 	o.x.parts = fid.NeedParts(o.metrics)
-	var ins []*input // the reference first
-	for _, name := range append([]string{o.ref}, gens...) {
-		in, err := a.openSet(ctx, &o.x, name, slices.Concat(gens, []string{o.ref})...)
-		if err != nil {
-			return err
-		}
-		defer in.close()
-		ins = append(ins, in)
+	ins, closeAll, err := a.openSets(ctx, o, append([]string{o.ref}, gens...)...) // the reference first
+	if err != nil {
+		return err
 	}
+	defer closeAll()
 	read, err := a.collectAll(ctx, o, ins...)
 	if err != nil {
 		return err
 	}
 	ref := ins[0].stats
+	opt := o.compare()
+	opt.Test = testOf(ins[len(gens)+1:])
 	var sets []*fid.Stats
 	var results []*fid.Result
 	for i, name := range gens {
 		gen := ins[i+1].stats
-		res, err := fid.Compare(ctx, ref, gen, o.compare())
+		res, err := fid.Compare(ctx, ref, gen, opt)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
