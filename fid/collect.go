@@ -2,6 +2,7 @@ package fid
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type CollectOptions struct {
 	// confidence intervals and some metrics need.
 	Keep         bool
 	FeatureBytes int64 // what may be kept; DefaultFeatureBytes
+	Members      bool  // list what each row of features is of
 
 	Version, Device string // for the provenance; the device is "cpu" by default
 }
@@ -33,6 +35,15 @@ type Collected struct {
 	Summary imageio.Summary
 	Seconds Seconds
 	Skipped []Skipped // never nil
+	Members []Member  // of each row, where CollectOptions ask for them
+}
+
+// Member is what a row of features is of.
+type Member struct {
+	Name  string // of the picture, as imageio has it
+	Index int    // of the picture in its source
+	Label int    // class, -1 without one
+	Piece int    // of the pieces that the extractor cuts the picture into
 }
 
 // EachFeatures decodes src, extracts the features of every picture and calls
@@ -50,6 +61,7 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 	start := time.Now()
 	var mu sync.Mutex
 	var busy time.Duration
+	members := map[int][]Member{} // by batch
 	var err error
 	out.Summary, err = imageio.Batches(ctx, src, imageio.BatchOptions{
 		Size: opt.Batch, Limit: opt.Limit, SkipBad: opt.SkipBad, Progress: opt.Progress,
@@ -66,16 +78,33 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 		spent := time.Since(begin)
 		mu.Lock()
 		busy += spent
+		if opt.Members {
+			members[b.Seq] = membersOf(b, len(imgs))
+		}
 		mu.Unlock()
 		return q.deliver(w, b.Seq, rows)
 	})
 	for _, b := range out.Summary.Bad {
 		out.Skipped = append(out.Skipped, Skipped{b.Path, b.Reason})
 	}
+	for _, seq := range slices.Sorted(maps.Keys(members)) {
+		out.Members = append(out.Members, members[seq]...)
+	}
 	wall := time.Since(start).Seconds()
 	out.Seconds.Features = min(wall, busy.Seconds()/float64(cpu.Workers()))
 	out.Seconds.Read = wall - out.Seconds.Features
 	return out, err
+}
+
+// membersOf lists the rows of a batch whose pictures were cut into so many pieces together.
+func membersOf(b *imageio.Batch, pieces int) []Member {
+	var out []Member
+	for i, name := range b.Names {
+		for k := range pieces / len(b.Names) {
+			out = append(out, Member{name, b.Index[i], b.Labels[i], k})
+		}
+	}
+	return out
 }
 
 // piecesOf are the pictures, or the pieces that a Cutter cuts them into.

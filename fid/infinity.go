@@ -59,17 +59,9 @@ func computeInfinity(ctx context.Context, c *comparison) (Value, []string, error
 		part := gen
 		if size < n {
 			rows := subset(rng.New(c.opt.Interval.Seed, infinityStream+uint64(i)), n, size)
-			x := make([]float32, size*d)
-			for r, from := range rows {
-				copy(x[r*d:(r+1)*d], gen.Features[from*d:(from+1)*d])
-			}
-			offset := gen.offset()
 			var err error
-			if part, err = FromFeatures(x, size, d); err != nil {
+			if part, err = gen.part(rows); err != nil {
 				return nil, nil, err
-			}
-			for j, o := range offset {
-				part.Mu[j] += o
 			}
 		}
 		dist, err := Frechet(c.ref, part)

@@ -70,6 +70,24 @@ func FromFeatures(features []float32, n, d int) (*Stats, error) {
 	return s, nil
 }
 
+// part is the statistics of some of the rows.
+func (s *Stats) part(rows []int) (*Stats, error) {
+	d := s.Dim()
+	x := make([]float32, 0, len(rows)*d)
+	for _, i := range rows {
+		x = append(x, s.Features[i*d:(i+1)*d]...)
+	}
+	offset := s.offset()
+	out, err := FromFeatures(x, len(rows), d)
+	if err != nil {
+		return nil, err
+	}
+	for j, o := range offset {
+		out.Mu[j] += o
+	}
+	return out, nil
+}
+
 // Check returns a NumericError when the statistics are meaningless: a value
 // that is not finite, a negative variance, a covariance that is not symmetric
 // or fewer than two vectors. It panics when the lengths disagree.
