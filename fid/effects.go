@@ -93,21 +93,38 @@ func rootsWithout(p []float64, n, r int, share float64) (root float64, lost []fl
 	}
 	nodes, weights := logNodes(math.Sqrt(values[0]), math.Sqrt(values[k-1]))
 	m := len(nodes)
-	resolvent := make([]float64, k*m)
+	// zᵀ(A + s²)⁻¹z keeps its digits where s is large; where it is near 1, 1 less it does as what it is at s = 0 and a rise
+	// that is never below 0.
+	falls, rises := make([]float64, k*m), make([]float64, k*m)
 	for i, l := range values {
 		for j, s := range nodes {
-			resolvent[i*m+j] = share / (l + s*s)
+			falls[i*m+j] = share / (l + s*s)
+			rises[i*m+j] = share * s * s / (l * (l + s*s))
 		}
 	}
+	independent := k == n-1 // then it is 0: nothing else reaches where the vector does
 	const chunk = 128
 	cpu.Each((n+chunk-1)/chunk, func(w *cpu.Worker, c int) {
 		from := c * chunk
 		rows := min(chunk, n-from)
-		phi := make([]float64, rows*m)
-		cpu.Gemm64(w, false, false, rows, m, k, 1, z[from*k:], k, resolvent, m, 0, phi, m)
+		fall, rise := make([]float64, rows*m), make([]float64, rows*m)
+		cpu.Gemm64(w, false, false, rows, m, k, 1, z[from*k:], k, falls, m, 0, fall, m)
+		cpu.Gemm64(w, false, false, rows, m, k, 1, z[from*k:], k, rises, m, 0, rise, m)
 		for i := range rows {
-			for j, v := range phi[i*m : (i+1)*m] {
-				lost[from+i] -= weights[j] * math.Log(max(1-v, 0x1p-60)) / math.Pi // where rounding could decide it counts for nothing
+			start := 0.0
+			if !independent {
+				leverage := 0.0
+				for j, v := range z[(from+i)*k : (from+i+1)*k] {
+					leverage += v / values[j]
+				}
+				start = max(0, 1-share*leverage)
+			}
+			for j, v := range fall[i*m : (i+1)*m] {
+				l := math.Log1p(-v)
+				if v > 0.5 {
+					l = math.Log(start + rise[i*m+j])
+				}
+				lost[from+i] -= weights[j] * l / math.Pi
 			}
 		}
 	})
@@ -134,12 +151,18 @@ func inEigenvectors(p []float64, n, r int) (values, squares []float64, err error
 	} else {
 		cpu.SyrkT64(nil, r, n, 1, p, r, 0, gram, r)
 	}
-	all, err := cpu.SymEig64(nil, order, gram, order, true) // a row is a vector
+	var all []float64
+	cpu.Each(1, func(w *cpu.Worker, _ int) { // with more threads its bits depend on their number
+		all, err = cpu.SymEig64(w, order, gram, order, true) // a row is a vector
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	first := 0
-	for first < order && all[first] <= float64(max(n, r))*eps*all[order-1] {
+	cut, first := max(8*float64(max(n, r))*eps*all[order-1], -all[0]), 0
+	if n <= r {
+		first = 1 // the rows have mean 0
+	}
+	for first < order && all[first] <= cut {
 		first++
 	}
 	values, gram = all[first:], gram[first*order:]

@@ -48,7 +48,7 @@ func TestEffectsAreThoseOfLeavingOut(t *testing.T) {
 			want[i] = whole.Value - part.Value
 		}
 		for i, w := range want {
-			if math.Abs(got[i]-w) > 2e-8*whole.Value {
+			if math.Abs(got[i]-w) > 2e-9*whole.Value {
 				t.Errorf("%s: vector %d: %.9g, want %.9g; the distance is %g", c.name, i, got[i], w, whole.Value)
 			}
 		}

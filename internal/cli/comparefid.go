@@ -43,7 +43,7 @@ func (s *pictureSet) Each(ctx context.Context, yield func(imageio.Item) error) e
 // set: the mean over the seeds, with Student's t.
 func (r *comparison) measureFID(ctx context.Context, a *app, entry *modelEntry) error {
 	o := r.o
-	ref, err := a.openInput(ctx, o.ref, o.x.skipBad)
+	ref, err := a.openInput(ctx, o.ref, &o.x)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type extraction struct {
 	max       int
 	skipBad   bool
 	force     bool
+	labels    bool     // pictures' classes are wanted
 	parts     []string // what metrics need beside the features
 	usual     string   // the extractor that the metrics are published with, "" for inception
 }

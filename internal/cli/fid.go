@@ -241,7 +241,7 @@ func (a *app) collectAll(ctx context.Context, o *fidOptions, ins ...*input) ([]*
 				return nil, err
 			}
 		}
-		c, err := a.collect(ctx, in, e, &o.x, keeping{o.ci && !o.noCI, fid.NeedFeatures(o.metrics)})
+		c, err := a.collect(ctx, in, e, &o.x, keeping{interval: o.ci && !o.noCI, metric: fid.NeedFeatures(o.metrics)})
 		if err != nil {
 			return nil, err
 		}

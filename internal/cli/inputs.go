@@ -37,7 +37,7 @@ type input struct {
 
 // openInput tells the kinds of input apart: by content, and by name only where
 // content cannot (a missing file). Errors are of the input.
-func (a *app) openInput(ctx context.Context, arg string, skipBad bool) (*input, error) {
+func (a *app) openInput(ctx context.Context, arg string, x *extraction) (*input, error) {
 	switch strings.ToLower(filepath.Ext(arg)) {
 	case ".npz":
 		if is, err := hasStats(arg); err != nil {
@@ -60,7 +60,7 @@ func (a *app) openInput(ctx context.Context, arg string, skipBad bool) (*input, 
 	if arg == "-" {
 		a.say("reading a tar from standard input")
 	}
-	src, err := imageio.OpenContext(ctx, arg, imageio.Options{SkipBad: skipBad, Stdin: a.env.Stdin})
+	src, err := imageio.OpenContext(ctx, arg, imageio.Options{SkipBad: x.skipBad, Labels: x.labels, Stdin: a.env.Stdin})
 	if err != nil {
 		return nil, err
 	}

@@ -40,23 +40,23 @@ func (x *extraction) motions(args ...string) bool {
 // become feature vectors at once.
 func (a *app) openSet(ctx context.Context, x *extraction, arg string, beside ...string) (*input, error) {
 	if !x.motions(append(beside, arg)...) {
-		return a.openInput(ctx, arg, x.skipBad)
+		return a.openInput(ctx, arg, x)
 	}
 	switch strings.ToLower(filepath.Ext(arg)) {
 	case ".npz":
 		if is, err := hasStats(arg); err != nil {
 			return nil, &inputError{err}
 		} else if is {
-			return a.openInput(ctx, arg, x.skipBad)
+			return a.openInput(ctx, arg, x)
 		}
 	case ".npy":
 		if is, err := hasFeatures(arg); err != nil {
 			return nil, &inputError{err}
 		} else if is {
-			return a.openInput(ctx, arg, x.skipBad)
+			return a.openInput(ctx, arg, x)
 		}
 	case ".pkl":
-		return a.openInput(ctx, arg, x.skipBad)
+		return a.openInput(ctx, arg, x)
 	}
 	set, err := openClips(arg)
 	if err != nil {

@@ -112,7 +112,7 @@ func (p *planSearch) reference(ctx context.Context, a *app) error {
 		p.images.Ref, err = fid.NewReference(stats)
 		return err
 	}
-	ref, err := a.openInput(ctx, o.ref, o.x.skipBad)
+	ref, err := a.openInput(ctx, o.ref, &o.x)
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func runScore(ctx context.Context, a *app, o *scoreOptions) error {
 	if err != nil {
 		return err
 	}
-	in, err := a.openInput(ctx, o.input, o.x.skipBad)
+	in, err := a.openInput(ctx, o.input, &o.x)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 }
 
 // keeping says what feature vectors are wanted for.
-type keeping struct{ interval, metric bool }
+type keeping struct{ interval, metric, members bool }
 
 // metricBytes is what the vectors may take that a metric cannot do without:
 // 250,000 of 2048 features.
@@ -89,7 +89,7 @@ func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extrac
 	p := a.progress("features of "+in.src.Describe(), "images", lengthOf(in.src, x.max))
 	defer p.End()
 	o := x.collect(p)
-	o.Keep = keep.interval || keep.metric
+	o.Keep, o.Members = keep.interval || keep.metric, keep.members
 	if keep.metric {
 		o.FeatureBytes = metricBytes
 	}

@@ -181,7 +181,7 @@ func runShiftTune(ctx context.Context, a *app, o *shiftTune) error {
 	if o.n > maxPictures/t.kind.pixelBytes() {
 		return usagef("-n %d: that many images of %s would not fit in memory; draw fewer, on more seeds", o.n, describe(m.shape))
 	}
-	in, err := a.openInput(ctx, o.ref, o.x.skipBad)
+	in, err := a.openInput(ctx, o.ref, &o.x)
 	if err != nil {
 		return err
 	}
