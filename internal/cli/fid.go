@@ -54,12 +54,19 @@ extracted in the same way; sets that were not made alike are refused.`,
   fidlab fid real.npz fake.zip --json | jq .metrics.fid.value
   fidlab fid mnist:train digits/ --report digits.html
   fidlab fid real.npy a/ b/ c/
-  fidlab fid mnist:train digits/ --metrics fid,fdr,fld --test mnist:test`,
+  fidlab fid mnist:train digits/ --metrics fid,fdr,fld --test mnist:test
+  fidlab fid train/ fake/ --metrics fdr --test val/ --features inception,dinov2-vitl14,clip-vit-l14`,
 		Args: nargs("a reference and a generated set", 2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref, o.gen = args[0], args[1]
 			if cmd.Flags().Changed("ci") && o.noCI {
 				return usagef("--ci and --no-ci exclude each other")
+			}
+			if len(args) > 2 && len(o.x.spaces()) > 1 {
+				return usagef("--features %s: several sets are ranked by one extractor", o.x.features)
+			}
+			if len(o.x.spaces()) > 1 {
+				return runSpaces(cmd.Context(), a, &o)
 			}
 			if len(args) > 2 {
 				return runRank(cmd.Context(), a, &o, args[1:])
@@ -71,6 +78,7 @@ extracted in the same way; sets that were not made alike are refused.`,
 	f.StringSliceVar(&o.metrics, "metrics", []string{"fid"}, "compute `M,M`: "+strings.Join(metricNames(), ", "))
 	f.StringVar(&o.test, "test", "", "fdr and fld: the `SET` of real pictures that the generator was not trained on, where REF is what it was")
 	o.x.flags(cmd)
+	f.Lookup("features").Usage += "; several with commas between them are compared one after another, with the mean of fdr"
 	f.IntVar(&o.nearest, "nearest-k", 0, "balls of pr and dc reach to the `K`-th nearest neighbour; 0 is 3 and 5, as the papers have it")
 	f.StringVar(&o.boundary, "boundary", "", "whether a ball's boundary counts as in it: `RULE` inclusive or strict; default: pr inclusive, dc strict")
 	f.IntVar(&o.splits, "is-splits", 10, "the Inception score is the mean over `N` parts")
@@ -136,30 +144,10 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	ins, closeAll, err := a.openSets(ctx, o, o.ref, o.gen)
+	res, note, err := a.compareTwo(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	ref, gen := ins[0], ins[1]
-	o.x.parts = fid.NeedParts(o.metrics)
-	if slices.Equal(o.metrics, []string{"cmmd"}) {
-		o.x.usual = fid.CMMDExtractor
-	}
-	read, err := a.collectAll(ctx, o, ins...)
-	if err != nil {
-		return err
-	}
-	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
-		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
-	}
-	opt := o.compare()
-	opt.Test = testOf(ins[2:])
-	res, err := fid.Compare(ctx, ref.stats, gen.stats, opt)
-	if err != nil {
-		return err
-	}
-	addReading(res, read...)
 	if o.report.path != "" {
 		if err := writeReport(&o.report, o, res); err != nil {
 			return err
@@ -170,7 +158,6 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 		return a.printJSON(res)
 	}
 	a.sayResult(o, res)
-	note := inBrackets(extractorNote(ref, gen))
 	for _, m := range o.metrics {
 		figures := figuresOf(m, res.Metrics[m])
 		for _, f := range figures {
@@ -182,6 +169,34 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 		}
 	}
 	return nil
+}
+
+// compareTwo reads both sets, and the test set where there is one, and compares them; note is what every line of the result must carry.
+func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, note string, err error) {
+	ins, closeAll, err := a.openSets(ctx, o, o.ref, o.gen)
+	if err != nil {
+		return nil, "", err
+	}
+	defer closeAll()
+	ref, gen := ins[0], ins[1]
+	o.x.parts = fid.NeedParts(o.metrics)
+	if slices.Equal(o.metrics, []string{"cmmd"}) {
+		o.x.usual = fid.CMMDExtractor
+	}
+	read, err := a.collectAll(ctx, o, ins...)
+	if err != nil {
+		return nil, "", err
+	}
+	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
+		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
+	}
+	opt := o.compare()
+	opt.Test = testOf(ins[2:])
+	if res, err = fid.Compare(ctx, ref.stats, gen.stats, opt); err != nil {
+		return nil, "", err
+	}
+	addReading(res, read...)
+	return res, inBrackets(extractorNote(ref, gen)), nil
 }
 
 // openSets opens the sets of the arguments, and after them the test set where there is one.
