@@ -35,7 +35,7 @@ type extraction struct {
 
 func (x *extraction) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them); default: its own for a set such as mnist:* or shapes:*, else inception")
+	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them), or by onnx:net.onnx; default: its own for a set such as mnist:* or shapes:*, else inception")
 	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception; other networks have their own, see fidlab extractors")
 	f.StringVar(&x.weights, "weights", "", "take the network's weights from `FILE` (default: searched, see fidlab weights list)")
 	f.StringVar(&x.precision, "precision", "fp32", "compute the network in `P`: fp32, bf16 or bf16x3")

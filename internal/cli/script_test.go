@@ -39,6 +39,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("FIDLAB_MNIST", dir)
 			env.Setenv(onnx.LibraryEnv, onnxEnv(onnx.LibraryEnv))
 			env.Setenv("ONNX", filepath.Dir(oracle.Golden(t, "onnx", "unet.onnx")))
+			env.Setenv("ENCODERS", filepath.Dir(oracle.Golden(t, "onnxencoder", "plain.onnx")))
 			shipped, absErr := filepath.Abs("../../assets") // sessions are outside the checkout
 			env.Setenv("ASSETS", shipped)
 			env.Setenv("FIDLAB_CACHE", filepath.Join(env.WorkDir, ".tmp", "cache"))
