@@ -18,11 +18,15 @@ type Options struct {
 	Force    bool   // compare sets that were not made alike and mark the result "mixed"
 	Version  string // of fidlab, for the result
 
-	NearestK int    // neighbours of pr and dc; 0 is 3 and 5
-	Splits   int    // parts of the Inception score; 0 is 10
-	InOrder  bool   // the Inception score's parts are not shuffled
-	Test     *Stats // vectors like the reference's that the generator was not trained on, for the metrics that need them; nil: none
-	Boundary string // whether a vector on a ball's boundary is in it: "inclusive" or "strict" for both; "" is as the papers' codes do, pr inclusive and dc strict
+	NearestK int // neighbours of pr and dc; 0 is 3 and 5
+	Splits   int // parts of the Inception score; 0 is 10
+	// SplitSize, where it is above 0, makes parts of so many vectors, the last of what is left, as ADM does.
+	SplitSize int
+	// Population takes covariances with ddof 0 for "fid" and "fdr", as StyleGAN does.
+	Population bool
+	InOrder    bool   // the Inception score's parts are not shuffled
+	Test       *Stats // vectors like the reference's that the generator was not trained on, for the metrics that need them; nil: none
+	Boundary   string // whether a vector on a ball's boundary is in it: "inclusive" or "strict" for both; "" is as the papers' codes do, pr inclusive and dc strict
 }
 
 func (o *Options) wants(metric string) bool { return slices.Contains(o.Metrics, metric) }
@@ -138,8 +142,8 @@ func Compare(ctx context.Context, ref, gen *Stats, opt Options) (*Result, error)
 	if err := res.describe(ref, gen, opt.Force); err != nil {
 		return nil, err
 	}
-	if opt.Splits < 0 {
-		return nil, fmt.Errorf("fid: %d parts; wanted 0 or more", opt.Splits)
+	if opt.Splits < 0 || opt.SplitSize < 0 {
+		return nil, fmt.Errorf("fid: %d parts of %d; wanted 0 or more", opt.Splits, opt.SplitSize)
 	}
 	if opt.NearestK < 0 || opt.Boundary != "" && opt.Boundary != "strict" && opt.Boundary != "inclusive" {
 		return nil, fmt.Errorf("fid: %d neighbours with boundary %q; wanted 0 or more, and strict, inclusive or nothing", opt.NearestK, opt.Boundary)
@@ -257,7 +261,7 @@ func NeedTest(names []string) []string {
 
 func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 	ref, gen, opt := c.ref, c.gen, c.opt
-	d, err := Frechet(ref, gen)
+	d, err := opt.frechet(ref, gen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -275,6 +279,13 @@ func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 	case err != nil:
 		return nil, nil, err
 	}
+	if opt.Population { // of ddof 1; the two differ by a number that hardly varies
+		sample, err := Frechet(ref, gen)
+		if err != nil {
+			return nil, nil, err
+		}
+		ci.Lo, ci.Hi = max(0, ci.Lo+d.Value-sample.Value), max(0, ci.Hi+d.Value-sample.Value)
+	}
 	v.CI = &[2]float64{ci.Lo, ci.Hi}
 	note := "confidence interval by " + ci.Method
 	switch {
@@ -287,6 +298,18 @@ func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 		note += fmt.Sprintf(" for the distance of the distributions; this many images raise the value by about %.3g", max(ci.Bias, 0))
 	}
 	return v, append(notes, note), nil
+}
+
+// frechet is the distance with the covariances that are asked for.
+func (o *Options) frechet(ref, gen *Stats) (Distance, error) {
+	d, err := Frechet(ref, gen)
+	if err != nil || !o.Population {
+		return d, err
+	}
+	if ref.N < 2 || gen.N < 2 {
+		return d, badInput("a covariance with ddof 0 needs the number of vectors, which a file of statistics does not tell")
+	}
+	return d.population(ref.N, gen.N), nil
 }
 
 // lossyDecoders are those of p's decoders whose pixels depend on the decoder:

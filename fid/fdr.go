@@ -21,11 +21,11 @@ func computeFDR(_ context.Context, c *comparison) (Value, []string, error) {
 	if c.opt.Test == nil {
 		return nil, nil, badInput("fdr: there is no test set: pictures like the reference's that the generator was not trained on")
 	}
-	gen, err := Frechet(c.ref, c.gen)
+	gen, err := c.opt.frechet(c.ref, c.gen)
 	if err != nil {
 		return nil, nil, err
 	}
-	test, err := Frechet(c.ref, c.opt.Test)
+	test, err := c.opt.frechet(c.ref, c.opt.Test)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the test set, as generated: %w", err)
 	}

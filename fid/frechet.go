@@ -16,8 +16,10 @@ type Distance struct {
 	// ("features", "cholesky", "pivoted", "clipped") and what was taken of the
 	// product ("singular values", "eigenvalues").
 	Route   string
-	Ranks   [2]int  // of the covariances, as far as rounding lets see
-	Clamped float64 // the negative covariance term that rounding gave, set to zero; else 0
+	Ranks   [2]int     // of the covariances, as far as rounding lets see
+	Traces  [2]float64 // of the covariances
+	Root    float64    // tr (Σ₁Σ₂)^½
+	Clamped float64    // the negative covariance term that rounding gave, set to zero; else 0
 	Notes   []string
 }
 
@@ -94,12 +96,14 @@ func frechet(w *cpu.Worker, a, b *Stats, f *factor) (Distance, error) {
 // finish sums up: the covariance term from the traces and the roots, the value and the notes.
 func (out Distance) finish(roots []float64, a, b *Stats, f, g *factor) (Distance, error) {
 	traceA, traceB := a.trace(f), b.trace(g)
-	sum := cpu.Sum{}
+	var sum, root cpu.Sum
 	sum.Add(traceA)
 	sum.Add(traceB)
 	for _, s := range roots {
 		sum.Add(-2 * s)
+		root.Add(s)
 	}
+	out.Traces, out.Root = [2]float64{traceA, traceB}, root.Value()
 	out.CovTerm = sum.Value()
 	if out.CovTerm < 0 {
 		out.Clamped = out.CovTerm
@@ -114,6 +118,22 @@ func (out Distance) finish(roots []float64, a, b *Stats, f, g *factor) (Distance
 		out.Notes = append(out.Notes, rankNotes(sides[i], s, []*factor{f, g}[i])...)
 	}
 	return out, nil
+}
+
+// population is the distance of the same vectors with covariances of ddof 0: both are smaller by (n-1)/n.
+func (d Distance) population(n, m int) Distance {
+	a, b := float64(n-1)/float64(n), float64(m-1)/float64(m)
+	if d.Route == "identical" {
+		return d
+	}
+	d.Traces[0] *= a
+	d.Traces[1] *= b
+	// What stays of the term after the common factor is taken out is small, so that nothing cancels that did not before.
+	both := math.Sqrt(a * b)
+	d.CovTerm = max(0, both*d.CovTerm+(a-both)/a*d.Traces[0]+(b-both)/b*d.Traces[1])
+	d.Root *= both
+	d.Value = d.MeanTerm + d.CovTerm
+	return d
 }
 
 var sides = [2]string{"reference", "generated"}

@@ -44,6 +44,17 @@ func computeIS(ctx context.Context, c *comparison) (Value, []string, error) {
 	if splits == 0 {
 		splits = isSplits
 	}
+	ends := make([]int, splits) // of the parts
+	for i := range ends {
+		ends[i] = (i + 1) * p.N / splits
+	}
+	if size := c.opt.SplitSize; size > 0 {
+		ends = ends[:0]
+		for end := size; end < p.N+size; end += size {
+			ends = append(ends, min(end, p.N))
+		}
+		splits = len(ends)
+	}
 	if p.N < splits {
 		return nil, nil, numeric("%s: is needs at least as many pictures as the %d parts, there %s", sides[1], splits, isAre(p.N))
 	}
@@ -59,7 +70,11 @@ func computeIS(ctx context.Context, c *comparison) (Value, []string, error) {
 	scores := make([]float64, splits)
 	cpu.Each(splits, func(_ *cpu.Worker, i int) {
 		if ctx.Err() == nil {
-			scores[i] = inceptionScore(p.Features, p.Dim(), order[i*p.N/splits:(i+1)*p.N/splits])
+			first := 0
+			if i > 0 {
+				first = ends[i-1]
+			}
+			scores[i] = inceptionScore(p.Features, p.Dim(), order[first:ends[i]])
 		}
 	})
 	if err := ctx.Err(); err != nil {

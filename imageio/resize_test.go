@@ -294,7 +294,7 @@ func TestResizeOnePixel(t *testing.T) {
 	img := &imageio.Image{Width: 1, Height: 1, Pix: []uint8{7, 100, 255}}
 	for _, kind := range []imageio.ResizeKind{
 		imageio.PILFloat(imageio.Lanczos), imageio.PILU8(imageio.Bicubic), imageio.TorchBilinear,
-		imageio.TorchBilinearAA, imageio.TorchBicubic, imageio.TF1Bilinear,
+		imageio.TorchBilinearAA, imageio.TorchBicubic, imageio.TorchBicubicAA, imageio.TF1Bilinear,
 	} {
 		dst := make([]float32, 3*5*4)
 		imageio.NewResizer(kind, 5, 4).Into(dst, img, 1, 0, nil)

@@ -74,6 +74,7 @@ const (
 	torchBilinearAA
 	torchBicubic
 	tf1Bilinear
+	torchBicubicAA
 )
 
 // ResizeKind names a way of resizing, to the last rounding. Compare with ==.
@@ -100,6 +101,9 @@ var (
 	// TorchBicubic has half-pixel centres, a = -0.75 and no antialias; it
 	// overshoots and is not clipped.
 	TorchBicubic = ResizeKind{method: torchBicubic, filter: Bicubic}
+	// TorchBicubicAA has half-pixel centres, a = -0.5 and antialias; it overshoots
+	// and is not clipped: the way of EDM2 for DINOv2.
+	TorchBicubicAA = ResizeKind{method: torchBicubicAA, filter: Bicubic}
 	// TF1Bilinear has no half-pixel shift and no antialias, as TensorFlow 1:
 	// the way of torch-fidelity and of the networks of TTUR and ADM.
 	TF1Bilinear = ResizeKind{method: tf1Bilinear, filter: Bilinear}
@@ -120,7 +124,7 @@ func (k ResizeKind) Pillow13() ResizeKind {
 func (k ResizeKind) String() string {
 	s := [...]string{
 		"pil-float-", "pil-u8-", "torch-bilinear", "torch-bilinear-antialias", "torch-bicubic",
-		"tf1-bilinear",
+		"tf1-bilinear", "torch-bicubic-antialias",
 	}[k.method]
 	if k.method <= pilU8 {
 		s += k.filter.String()
@@ -137,7 +141,7 @@ func (k ResizeKind) verticalFirst(inW, inH, outW, outH int) bool {
 
 // ResizeKinds are all ways of resizing.
 func ResizeKinds() []ResizeKind {
-	kinds := []ResizeKind{TorchBilinear, TorchBilinearAA, TorchBicubic, TF1Bilinear}
+	kinds := []ResizeKind{TorchBilinear, TorchBilinearAA, TorchBicubic, TorchBicubicAA, TF1Bilinear}
 	for f := Nearest; f <= Lanczos; f++ {
 		for _, k := range []ResizeKind{PILFloat(f), PILU8(f)} {
 			kinds = append(kinds, k, k.Pillow13())

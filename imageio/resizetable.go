@@ -27,7 +27,7 @@ func (k ResizeKind) table(in, out int) *table {
 			// Pillow adds up the position, so its rounding is repeated here.
 			start[o], windows[o] = min(int(pos), in-1), []float64{1}
 			pos += scale
-		case k.method <= pilU8 || k.method == torchBilinearAA:
+		case k.method <= pilU8 || k.method == torchBilinearAA || k.method == torchBicubicAA:
 			start[o], windows[o] = k.filter.window(o, in, scale)
 		case k.method == torchBicubic:
 			src := scale32*(float32(o)+0.5) - 0.5

@@ -54,7 +54,7 @@ func init() {
 				Summary: fmt.Sprintf("DINOv2 %s/14%s: the class token's %d features; NAME:SIZE takes pictures of other sizes than %d", strings.TrimSuffix(s.name, "14"), what, c.width, dinoSize),
 				Source:  "Oquab et al. 2023, arXiv 2304.07193; FD-DINOv2: Stein et al. 2023, arXiv 2306.04675",
 				Needs:   file,
-				Presets: []string{waySquash.name, wayTF1.name},
+				Presets: []string{waySquash.name, wayTF1.name, wayEDM2.name},
 				CheckTap: func(tap string) error {
 					_, err := dinoInput(tap)
 					return err
@@ -152,7 +152,7 @@ func openDINO(s *spec, c dinoConfig, file string, o Options) (fid.Extractor, err
 	if err != nil {
 		return nil, err
 	}
-	way, err := pickWay(o.Preset, waySquash, wayTF1)
+	way, err := pickWay(o.Preset, waySquash, wayTF1, wayEDM2)
 	if err == nil {
 		err = towerOnly(o)
 	}

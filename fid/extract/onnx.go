@@ -24,7 +24,7 @@ import (
 )
 
 // onnxWays are what a sidecar's preset may be.
-var onnxWays = []pictureWay{waySquash, wayShorter, waySquare, wayTF1, wayTorchvision}
+var onnxWays = []pictureWay{waySquash, wayShorter, waySquare, wayTF1, wayTorchvision, wayEDM2}
 
 func init() {
 	Register(Entry{

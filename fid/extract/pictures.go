@@ -51,23 +51,32 @@ var (
 	}}
 	// wayTF1 is torch-fidelity's, for all its networks: TensorFlow 1's bilinear on float32, no cut.
 	wayTF1 = pictureWay{"torch-fidelity", "torch-fidelity", func(size int, mean, std [3]float64) pictureLoader {
-		r := imageio.NewResizer(imageio.TF1Bilinear, size, size)
-		return func(dst []float32, img *imageio.Image, s *imageio.Scratch) {
-			r.Into(dst, img, 1, 0, s)
-			n := len(dst) / 3
-			for c := range 3 {
-				m, d := float32(255*mean[c]), float32(255*std[c])
-				for i, v := range dst[c*n : (c+1)*n] {
-					dst[c*n+i] = (v - m) / d
-				}
-			}
-		}
+		return unrounded(imageio.TF1Bilinear, size, mean, std)
+	}}
+	// wayEDM2 is EDM2's for DINOv2: torch's antialiased bicubic on float32, neither rounded nor clipped.
+	wayEDM2 = pictureWay{"edm2", "EDM2's fd_dinov2", func(size int, mean, std [3]float64) pictureLoader {
+		return unrounded(imageio.TorchBicubicAA, size, mean, std)
 	}}
 	// wayTorchvision is the transform of torchvision's classifiers: Pillow's bilinear until the shorter side is 256 (of 224), then the middle.
 	wayTorchvision = pictureWay{"torchvision", "torchvision's weights", func(size int, mean, std [3]float64) pictureLoader {
 		return middleOf(imageio.Bilinear, (size*256+112)/224, size, levels(mean, std))
 	}}
 )
+
+// unrounded resizes on float32, without rounding to levels, and then scales.
+func unrounded(kind imageio.ResizeKind, size int, mean, std [3]float64) pictureLoader {
+	r := imageio.NewResizer(kind, size, size)
+	return func(dst []float32, img *imageio.Image, s *imageio.Scratch) {
+		r.Into(dst, img, 1, 0, s)
+		n := len(dst) / 3
+		for c := range 3 {
+			m, d := float32(255*mean[c]), float32(255*std[c])
+			for i, v := range dst[c*n : (c+1)*n] {
+				dst[c*n+i] = (v - m) / d
+			}
+		}
+	}
+}
 
 func newShorter(size int, mean, std [3]float64) pictureLoader {
 	return middleOf(imageio.Bicubic, size, size, levels(mean, std))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/imageio"
 )
 
@@ -24,9 +25,13 @@ var Presets = []Preset{
 	{"torchmetrics", imageio.TorchBilinearAA, 1.0 / 128, -1, "torchmetrics since 1.8"},
 }
 
+// preset is the way of that name, or the way of a tool of that name.
 func preset(name string) (Preset, error) {
 	if name == "" {
 		return Presets[0], nil
+	}
+	if t, ok := fid.FindTool(name); ok {
+		name = t.Inception
 	}
 	var names []string
 	for _, p := range Presets {

@@ -36,7 +36,7 @@ type extraction struct {
 func (x *extraction) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&x.features, "features", "", "extract features by `NAME` or NAME:TAP (fidlab extractors lists them), or by onnx:net.onnx; default: its own for a set such as mnist:* or shapes:*, else inception")
-	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+"; default: pytorch-fid for inception; other networks have their own, see fidlab extractors")
+	f.StringVar(&x.preset, "preset", "", "resize and scale as `TOOL` does: "+strings.Join(presetNames(), ", ")+", or the recipe of one of "+strings.Join(toolNames(), ", ")+"; default: pytorch-fid for inception; other networks have their own, see fidlab extractors")
 	f.StringVar(&x.weights, "weights", "", "take the network's weights from `FILE` (default: searched, see fidlab weights list)")
 	f.StringVar(&x.precision, "precision", "fp32", "compute the network in `P`: fp32, bf16 or bf16x3")
 	f.IntVar(&x.batch, "batch", 0, "hand `N` images at a time to a worker; the features do not depend on it")
@@ -44,7 +44,7 @@ func (x *extraction) flags(cmd *cobra.Command) {
 	f.BoolVar(&x.skipBad, "skip-bad", false, "leave out images that cannot be read, and list them")
 	f.BoolVar(&x.force, "force", false, "accept what would be refused: weights of an unknown hash, sets not made alike")
 	completes(cmd, "features", extractorNames()...)
-	completes(cmd, "preset", allPresets()...)
+	completes(cmd, "preset", slices.Concat(allPresets(), toolNames())...)
 	completes(cmd, "precision", precisionNames()...)
 }
 
@@ -74,6 +74,15 @@ func presetNames() []string {
 	return names
 }
 
+// toolNames are the tools whose recipes fidlab knows.
+func toolNames() []string {
+	var names []string
+	for _, t := range fid.Tools {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
 // allPresets are those of every network, each once.
 func allPresets() []string {
 	names := presetNames()
@@ -92,7 +101,8 @@ func (x *extraction) check() error {
 	if x.batch < 0 || x.max < 0 {
 		return usagef("--batch %d, --max-n %d: want 0 or more", x.batch, x.max)
 	}
-	if x.preset != "" && x.preset != "native" && !slices.Contains(allPresets(), x.preset) {
+	_, tool := fid.FindTool(x.preset)
+	if x.preset != "" && x.preset != "native" && !tool && !slices.Contains(allPresets(), x.preset) {
 		return unknown("preset", x.preset, append(allPresets(), "native"))
 	}
 	if _, err := precisionOf(x.precision); err != nil {

@@ -24,6 +24,7 @@ type fidOptions struct {
 	boundary string
 	splits   int
 	inOrder  bool
+	tool     fid.Options // constants of the tool that --preset names
 	x        extraction
 	ci, noCI bool
 	ciLevel  float64
@@ -59,6 +60,7 @@ extracted in the same way; sets that were not made alike are refused.`,
 		Args: nargs("a reference and a generated set", 2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ref, o.gen = args[0], args[1]
+			o.useTool(a, cmd.Flags().Changed)
 			if cmd.Flags().Changed("ci") && o.noCI {
 				return usagef("--ci and --no-ci exclude each other")
 			}
@@ -92,6 +94,30 @@ extracted in the same way; sets that were not made alike are refused.`,
 	completes(cmd, "metrics", metricNames()...)
 	completes(cmd, "boundary", "inclusive", "strict")
 	return cmd
+}
+
+// useTool takes the constants of the tool that --preset names, but for those that were given.
+func (o *fidOptions) useTool(a *app, given func(flag string) bool) {
+	t, ok := fid.FindTool(o.x.preset)
+	if !ok {
+		return
+	}
+	if t.Options.NearestK > 0 && !given("nearest-k") {
+		o.nearest = t.Options.NearestK
+	}
+	if t.Options.Boundary != "" && !given("boundary") {
+		o.boundary = t.Options.Boundary
+	}
+	if !given("is-in-order") {
+		o.inOrder = t.Options.InOrder
+	}
+	if !given("is-splits") {
+		o.tool.SplitSize = t.Options.SplitSize
+	}
+	o.tool.Population = t.Options.Population
+	if t.About != "" {
+		a.say("%s: %s", t.Name, t.About)
+	}
 }
 
 func metricNames() []string {

@@ -73,7 +73,7 @@ func (o *fidOptions) compare() fid.Options {
 	return fid.Options{
 		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,
 		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed}, NearestK: o.nearest, Boundary: o.boundary,
-		Splits: o.splits, InOrder: o.inOrder,
+		Splits: o.splits, InOrder: o.inOrder, SplitSize: o.tool.SplitSize, Population: o.tool.Population,
 	}
 }
 

@@ -176,6 +176,9 @@ def ways():
         x = interpolate_bilinear_2d_like_tensorflow1x(x, size=(size, size), align_corners=False)[0]
         mean, std = (255 * torch.tensor(v).view(3, 1, 1) for v in norms["imagenet"])
         cases.append({"from": "torch-fidelity", "file": file, "preset": "torch-fidelity", "size": size, "norm": "imagenet", "features": rows(((x - mean) / std).flatten(1))})
+        x = torch.from_numpy(np.asarray(img).astype(np.float32).transpose(2, 0, 1))[None]
+        x = torch.nn.functional.interpolate(x, size=(size, size), mode="bicubic", antialias=True)[0]
+        cases.append({"from": "torch", "file": file, "preset": "edm2", "size": size, "norm": "imagenet", "features": rows(((x - mean) / std).flatten(1))})
     write("ways.json", cases)
 
 
