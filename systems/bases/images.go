@@ -10,6 +10,7 @@ import (
 	"github.com/fidlab/fidlab/models/dit"
 	"github.com/fidlab/fidlab/models/unet"
 	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
 )
@@ -40,11 +41,17 @@ func (d denoiser[C]) registerImages(fit func(base C, size, classes int) (C, erro
 	systems.RegisterTask(d.Task)
 }
 
-// imageUNet is mnistUNet's network and training on coloured pictures of any size that it halves.
+// imageUNet is mnist-unet's preset of pixels on EDM's path, for coloured pictures of any size that it halves. Its times are
+// logarithms between -1.6 and 1.1, which the factor spreads over the waves.
 func imageUNet() denoiser[unet.Config] {
 	d := mnistUNet()
+	d.net = pixelUNet()
+	d.net.Waves = ops.WaveConfig{Width: d.net.Base, CosFirst: true, Scale: 100}
+	d.diffusion = train.Diffusion{Path: "edm", Pred: "edm", Draw: "lognormal:-1.2,1.2", Weight: "one", Drop: 0.1}
 	d.Name, d.Text = "image-unet", "pictures of one's own (--data), by class where they have some, a U-Net, EDM's loss"
-	d.Settings.Steps = 5000
+	d.Source = "Karras et al. 2022; Dhariwal and Nichol 2021 (network)"
+	d.Settings = train.Settings{Steps: 5000, Batch: 64, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.995, 0.999}}
+	d.LogEvery, d.SaveEvery, d.SampleEvery, d.EvalEvery = 25, 100, 500, 500
 	d.data = nil
 	return d
 }

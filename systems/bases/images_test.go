@@ -72,7 +72,7 @@ func TestOwnPictures(t *testing.T) {
 // Networks fit the size, and sizes that they cannot halve or cut are refused with one that fits.
 func TestImageSizes(t *testing.T) {
 	for _, size := range []int{4, 8, 28, 32, 64, 128, 256} {
-		c, err := unetFor(mnistUNet().net, size, 2)
+		c, err := unetFor(pixelUNet(), size, 2)
 		if err == nil {
 			err = c.Check()
 		}
@@ -89,7 +89,7 @@ func TestImageSizes(t *testing.T) {
 			t.Errorf("dit of %d: %+v, %v", size, c, err)
 		}
 	}
-	if _, err := unetFor(mnistUNet().net, 66, 0); err == nil || !strings.Contains(err.Error(), "want a multiple of 16, such as 80") {
+	if _, err := unetFor(pixelUNet(), 66, 0); err == nil || !strings.Contains(err.Error(), "want a multiple of 16, such as 80") {
 		t.Errorf("%v", err)
 	}
 	if _, err := ditFor(mnistDiT().net, 20, 0); err == nil || !strings.Contains(err.Error(), "want a multiple of 8, such as 24") {

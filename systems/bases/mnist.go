@@ -26,10 +26,7 @@ var straight = train.Diffusion{Path: "flow", Pred: "flow", Draw: "logit-normal:0
 // mnistUNet sees squares of 2×2 pixels, which costs half as much a step as pixels do and learns faster; the straight path takes half
 // of the steps of EDM's to the same distance (docs/training.md has the figures).
 func mnistUNet() denoiser[unet.Config] {
-	c, err := unet.Preset("mnist-unet")
-	if err != nil {
-		panic(err) // it is one of the package's
-	}
+	c := pixelUNet()
 	c.Patch, c.Mult, c.AttnAt = 2, []int{1, 2}, []int{2}
 	c.Waves = ops.WaveConfig{Width: c.Base, CosFirst: true, Scale: 1000} // the times are from 0 to 1
 	return denoiser[unet.Config]{
@@ -50,6 +47,15 @@ func mnistUNet() denoiser[unet.Config] {
 		diffusion: straight,
 		data:      mnistPictures,
 	}
+}
+
+// pixelUNet is the preset mnist-unet.
+func pixelUNet() unet.Config {
+	c, err := unet.Preset("mnist-unet")
+	if err != nil {
+		panic(err) // it is one of the package's
+	}
+	return c
 }
 
 // mnistDiT takes the straight path and learns the velocity towards noise.
