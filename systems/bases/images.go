@@ -9,8 +9,8 @@ import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models/dit"
 	"github.com/fidlab/fidlab/models/unet"
-	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/ops"
+	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
 )
