@@ -9,7 +9,7 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
-	"github.com/fidlab/fidlab/models/dit"
+	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/network"
@@ -23,7 +23,7 @@ const (
 
 // baseTrial tries a network while it is trained: its loss on scenes of val, and what it draws by their captions.
 type baseTrial struct {
-	net      *dit.Net
+	net      models.Net
 	words    *textTower
 	loss     *captionLoss
 	tape     *nn.Tape
@@ -37,7 +37,7 @@ type baseTrial struct {
 	drawnStep int
 }
 
-func (b *shapesBase) newTrial(ctx context.Context, net *dit.Net, words *textTower) (*baseTrial, error) {
+func (b *shapesBase) newTrial(ctx context.Context, net models.Net, words *textTower) (*baseTrial, error) {
 	n := 2048
 	if b.limit > 0 {
 		n = b.limit

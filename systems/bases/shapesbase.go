@@ -9,9 +9,10 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models"
-	"github.com/fidlab/fidlab/models/dit"
+	"github.com/fidlab/fidlab/models/unet"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/nn/tower"
+	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
@@ -39,39 +40,41 @@ func init() {
 // shapesBase is a task of a network that draws scenes by their captions.
 type shapesBase struct {
 	systems.Task
-	net       dit.Config
+	net       unet.Config
 	diffusion train.Diffusion
 	mix       string // of mixes
 	limit     int    // scenes of train and val that are read; 0: all
 	scored    [3]int // captions of one, two and three objects that the score is of
 }
 
-// shapesBaseFull is the network of 64 patches. It predicts v, which is as defined in pure noise, where eps is not.
+// shapesBaseFull is a U-Net of squares of 2×2 pixels whose 8×8 level and middle attend to the caption. Shapes lie anywhere between pixels,
+// which convolutions learn once and a transformer of patches anew for every place in a patch (docs/training.md has the figures).
 func shapesBaseFull() shapesBase {
 	return shapesBase{
 		Task: systems.Task{
-			Name: ShapesBase, Text: "scenes of 1 to 3 shapes of 32×32 by caption, a transformer of 64 patches and 1.1 M parameters, v-prediction",
-			Source:   "Peebles and Xie 2023; Chen et al. 2024 (cross-attention); Salimans and Ho 2022 (v)",
-			Settings: train.Settings{Steps: 24000, Batch: 32, Rate: 1e-3, Schedule: "cosine", Warmup: 300, Clip: 1, EMA: []float64{0.999, 0.9995}},
-			LogEvery: 100, SaveEvery: 500, SampleEvery: 4000, EvalEvery: 2000,
-			Grid: "trailing",
+			Name: ShapesBase, Text: "scenes of 1 to 3 shapes of 32×32 by caption, a U-Net of squares of 2×2 and 1.06 M parameters, flow matching",
+			Source:   "Dhariwal and Nichol 2021; Rombach et al. 2022 (cross-attention); Lipman et al. 2023; Esser et al. 2024 (times)",
+			Settings: train.Settings{Steps: 10000, Batch: 32, Rate: 2e-3, Schedule: "cosine", Warmup: 200, Clip: 1, EMA: []float64{0.999, 0.9995}},
+			LogEvery: 100, SaveEvery: 500, SampleEvery: 2500, EvalEvery: 2000,
+			Grid: "flow",
 		},
-		net: dit.Config{
-			Height: 32, Width: 32, Channels: 3, Patch: 4, Dim: 96, Depth: 6, Heads: 4, Ratio: 3,
-			Norm: dit.RMS, MLP: dit.SwiGLU, QKNorm: nn.QKRMS, Rotary: true, FinalConv: true, Tokens: map[string]int{TextInput: 64},
+		net: unet.Config{
+			Channels: 3, Height: 32, Width: 32, Patch: 2, Base: 32, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{2}, HeadWidth: 32,
+			Transformer: true, Contexts: []unet.Context{{Name: TextInput, Width: 64}},
+			Embed: 128, Groups: 8, ScaleShift: true, Waves: ops.WaveConfig{Width: 32, CosFirst: true, Scale: 1000},
 		},
-		diffusion: train.Diffusion{Path: "vp-cosine", Pred: "v", Draw: "uniform", Weight: "one"},
+		diffusion: train.Diffusion{Path: "flow", Pred: "flow", Draw: "logit-normal:0,1", Weight: "one"},
 		mix:       "all", scored: [3]int{24, 40, 0},
 	}
 }
 
-// shapesBaseSmall is trained in minutes: fewer and narrower blocks, no scenes of three.
+// shapesBaseSmall is trained in minutes: half as wide, no scenes of three.
 func shapesBaseSmall() shapesBase {
 	b := shapesBaseFull()
-	b.Name, b.Text = ShapesBaseSmall, "scenes of 1 or 2 shapes by caption, the network of shapes-base of width 64 with 4 blocks"
+	b.Name, b.Text = ShapesBaseSmall, "scenes of 1 or 2 shapes by caption, the network of shapes-base half as wide"
 	b.Settings.Steps, b.Settings.Batch, b.Settings.EMA = 4000, 16, []float64{0.998, 0.999}
 	b.SampleEvery, b.EvalEvery = 2000, 1000
-	b.net.Dim, b.net.Depth = 64, 4
+	b.net.Base, b.net.HeadWidth, b.net.Waves.Width = 16, 16, 16
 	b.mix = "two"
 	return b
 }
@@ -107,7 +110,7 @@ var mixes = map[string]func() func(s *shapes.Scene) bool{
 
 // baseRecipe is the task's part of a checkpoint.
 type baseRecipe struct {
-	Net       dit.Config       `json:"net"`
+	Net       unet.Config      `json:"net"`
 	Text      tower.TextConfig `json:"text"`
 	TextOf    string           `json:"text_sha256"` // of the text tower's weights
 	Diffusion train.Diffusion  `json:"diffusion"`
@@ -139,7 +142,7 @@ func (b *shapesBase) makeOn(ctx context.Context, dev *gpu.Device, s train.Settin
 		return nil, err
 	}
 	params := nn.NewParams(dev, gpu.Float32)
-	net := dit.New(params.At(""), b.net)
+	net := unet.New(params.At(""), b.net)
 	params.Init(s.Seeds.Init)
 	loss, err := newCaptionLoss(net, words, b.diffusion, set, s.Batch, captionDrop)
 	if err != nil {
@@ -213,7 +216,7 @@ func (b *shapesBase) open(dev *gpu.Device, s *train.Saved, decay float64) (*syst
 		return nil, fmt.Errorf("bases: %s: %w", s.Path, err)
 	}
 	params := nn.NewParams(dev, gpu.Float32)
-	net := dit.New(params.At(""), r.Net)
+	net := unet.New(params.At(""), r.Net)
 	params.Init(0)
 	if err := s.Load(params, "net", decay); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/fidlab/fidlab/data/shapes"
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/models/dit"
+	"github.com/fidlab/fidlab/models/unet"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/network"
@@ -46,7 +46,7 @@ func openedRun(t *testing.T, dir string) *train.Saved {
 // tinyBase is shapes-base with a network that learns in seconds.
 func tinyBase() shapesBase {
 	b := shapesBaseFull()
-	b.net.Dim, b.net.Depth, b.net.Heads = 32, 2, 2
+	b.net.Base, b.net.HeadWidth, b.net.Embed, b.net.Groups, b.net.Waves.Width = 8, 8, 32, 4, 8
 	b.limit, b.scored = 96, [3]int{2, 2, 1}
 	return b
 }
@@ -59,7 +59,7 @@ func baseSettings(steps, batch int) train.Settings {
 
 // The variants are networks of the size that they say, and their data is the mix that they name.
 func TestShapesBases(t *testing.T) {
-	for name, want := range map[string]int{ShapesBase: 1_143_588, ShapesBaseSmall: 368_516, ShapesBaseSingle: 1_143_588} {
+	for name, want := range map[string]int{ShapesBase: 1_060_108, ShapesBaseSmall: 317_452, ShapesBaseSingle: 1_060_108} {
 		task, ok := systems.FindTask(name)
 		if !ok || task.On != TinyCLIP || task.Settings.Check() != nil {
 			t.Fatalf("%s: %+v", name, task)
@@ -69,7 +69,7 @@ func TestShapesBases(t *testing.T) {
 			t.Fatal(err)
 		}
 		net := nn.NewParams(gpu.CPU(), gpu.Float32)
-		dit.New(net.At(""), b.net)
+		unet.New(net.At(""), b.net)
 		if n := net.Count(); n != want {
 			t.Errorf("%s has %d parameters, want %d", name, n, want)
 		}
@@ -194,7 +194,7 @@ func predict(t *testing.T, net *systems.Trained, n int, inputs map[string]*gpu.T
 	t.Helper()
 	x := gpu.CPU().From(noise(n*3*32*32), n, 3, 32, 32)
 	out := x.Like()
-	times := slices.Repeat([]float64{500}, n)
+	times := slices.Repeat([]float64{0.5}, n)
 	if err := network.New(net.Net, network.Options{Batch: 4}).Forward(t.Context(), out, x, times, sampler.Cond{Inputs: inputs}); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestGuidanceByCaptions(t *testing.T) {
 	text := inputs[TextInput]
 	den := network.Denoiser(net.Net, net.Path, net.Pred, network.Options{Batch: 4})
 	x := gpu.CPU().From(noise(3*32*32), 1, 3, 32, 32)
-	at := []diffusion.Point{diffusion.At(net.Path, 500)}
+	at := []diffusion.Point{diffusion.At(net.Path, 0.5)}
 	ask := func(d sampler.PointDenoiser, rows *gpu.Tensor) []float32 {
 		out := x.Like()
 		if err := d.DenoiseAt(t.Context(), out, x, at, sampler.Cond{Inputs: map[string]*gpu.Tensor{TextInput: rows}}); err != nil {
@@ -296,7 +296,7 @@ func TestBaseTrial(t *testing.T) {
 	}
 	b := tinyBase()
 	params := nn.NewParams(gpu.CPU(), gpu.Float32)
-	net := dit.New(params.At(""), b.net)
+	net := unet.New(params.At(""), b.net)
 	params.Init(3)
 	trial, err := b.newTrial(t.Context(), net, words)
 	if err != nil {
