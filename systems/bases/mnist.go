@@ -33,7 +33,7 @@ func mnistUNet() denoiser[unet.Config] {
 		Task: systems.Task{
 			Name: "mnist-unet", Text: "digits of 28×28 by class, a U-Net of squares of 2×2 and 0.76 M parameters, flow matching",
 			Source:   "Dhariwal and Nichol 2021 (network); Lipman et al. 2023; Esser et al. 2024 (times)",
-			Settings: train.Settings{Steps: 5000, Batch: 32, Rate: 2e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.9995}},
+			Settings: train.Settings{Steps: 4500, Batch: 32, Rate: 2e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.9995}},
 			LogEvery: 50, SaveEvery: 250, SampleEvery: 2500, EvalEvery: 1000,
 		},
 		net: c,
