@@ -135,6 +135,7 @@ type Config struct {
 
 	LongSkips bool        // U-ViT: blocks of the second half also get what one of the first half gave, by its names
 	FinalConv bool        // a convolution of 3×3 at the end
+	Stem      int         // > 0: pictures pass convolutions of 3×3 of so many channels before they are cut and after
 	Blocks    []BlockKind // Depth of them; nil: all are Dense
 	Grid      int         // height and width of the tokens' grid after Merge, unless Options say otherwise
 }
@@ -164,7 +165,15 @@ func (c *Config) eps() float64 {
 	return 1e-6
 }
 
-// out is the channels that the last layer makes.
+// cut is the channels of what is cut into patches, and made of them again.
+func (c *Config) cut() (in, out int) {
+	if c.Stem > 0 {
+		return c.Stem, c.Stem
+	}
+	return c.Channels + c.Extra, c.out()
+}
+
+// out is the channels that the network makes.
 func (c *Config) out() int {
 	if c.Sigma != NoSigma {
 		return 2 * c.Channels
@@ -233,6 +242,8 @@ func (c *Config) Check() error {
 		return errors.New("dit: Config: ClassToken without Classes")
 	case len(c.Vectors) > 0 && c.Modulation == NoModulation && !c.TimeToken:
 		return errors.New("dit: Config: nothing sees the Vectors; want a Modulation or TimeToken")
+	case c.Stem < 0 || c.Stem > 0 && (c.LongSkips || c.FinalConv):
+		return fmt.Errorf("dit: Config: Stem %d with LongSkips %v and FinalConv %v, want at least 0, and neither of those", c.Stem, c.LongSkips, c.FinalConv)
 	case c.LongSkips && c.Depth%2 == 0:
 		return fmt.Errorf("dit: Config: Depth %d with LongSkips, want an odd one: half, a middle, half", c.Depth)
 	}

@@ -36,8 +36,8 @@ func (n *Net) Costs(tokens int, o Options) (blocks []float64, rest float64) {
 		rest += weights(n.Time.First, n.Time.Second)
 	}
 	rest += weights(n.vectors...) + weights(n.mod)
-	if n.conv != nil {
-		rest += float64(count(n.conv.W) * n.c.Height * n.c.Width)
+	for _, c := range n.convs() {
+		rest += float64(count(c.W) * n.c.Height * n.c.Width)
 	}
 	return blocks, rest
 }

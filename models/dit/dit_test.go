@@ -38,6 +38,7 @@ func variants() map[string]Config {
 		c.Depth, c.Norm, c.MLP, c.Modulation, c.Places, c.NoQKVBias = 3, Layer, GELU, NoModulation, Learned, true
 		c.TimeToken, c.ClassToken, c.LongSkips, c.FinalConv = true, true, true, true
 	})
+	add("stem", func(c *Config) { c.Stem, c.Extra, c.Sigma = 3, 1, DropSigma })
 	add("skips", func(c *Config) { c.Depth, c.LongSkips = 3, true })
 	add("ramp", func(c *Config) {
 		c.Norm, c.Modulation, c.ClassToken, c.TimeRamp, c.FinalConv = TimeRMS, NoModulation, true, [2]float64{2, -1}, true

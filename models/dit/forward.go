@@ -29,6 +29,9 @@ func (n *Net) ForwardWith(x, time *nn.Var, in models.Inputs, o Options) *nn.Var 
 		x = nn.Concat(1, x, in.Extra)
 	}
 	batch := x.Shape()[0]
+	if n.stem != nil {
+		x = n.stem.before(x)
+	}
 	h := n.Patch.Forward(x)
 	if o.Places != nil {
 		h = h.Add(o.Places)
@@ -58,8 +61,11 @@ func (n *Net) ForwardWith(x, time *nn.Var, in models.Inputs, o Options) *nn.Var 
 		shift, scale = m.Slice(1, 0, c.Dim), m.Slice(1, c.Dim, c.Dim)
 	}
 	y := n.Last.Forward(n.norm.forward(h, scale, shift, at.Time)).Unpatchify(c.Patch, c.Height, c.Width, nn.ChannelsLast)
-	if n.conv != nil {
+	switch {
+	case n.conv != nil:
 		y = n.conv.Forward(y)
+	case n.stem != nil:
+		y = n.stem.after(y, x)
 	}
 	if c.Sigma == DropSigma {
 		y = y.Slice(1, 0, c.Channels)

@@ -30,6 +30,7 @@ type Net struct {
 	norm    *norm
 	mod     *nn.Linear // of the last layer
 	conv    *nn.Conv2D
+	stem    *stem
 	tokens  int // of the picture
 	before  int // time and class
 
@@ -70,7 +71,11 @@ func New(s nn.Scope, c Config) *Net {
 // register makes the parts by the names of DiT.
 func (n *Net) register(s nn.Scope) {
 	c := &n.c
-	n.Patch = nn.NewPatchEmbed(s.At("x_embedder.proj"), c.Channels+c.Extra, c.Dim, c.Patch)
+	in, out := c.cut()
+	if c.Stem > 0 {
+		n.stem = newStem(s, c)
+	}
+	n.Patch = nn.NewPatchEmbed(s.At("x_embedder.proj"), in, c.Dim, c.Patch)
 	waves := ops.WaveConfig{Width: 256, CosFirst: true, Scale: c.TimeFactor, Shift: c.TimeShift}
 	if c.PlainTime {
 		waves.Width = c.Dim
@@ -87,7 +92,7 @@ func (n *Net) register(s nn.Scope) {
 	}
 	last := s.At("final_layer")
 	n.norm = newNorm(last.At("norm_final"), c)
-	n.Last = nn.NewLinear(last.At("linear"), c.Dim, c.Patch*c.Patch*c.out())
+	n.Last = nn.NewLinear(last.At("linear"), c.Dim, c.Patch*c.Patch*out)
 	if c.Modulation != NoModulation {
 		n.mod = nn.NewLinear(last.At("adaLN_modulation.1"), c.Dim, 2*c.Dim)
 	}
@@ -166,7 +171,7 @@ func (n *Net) start(list []*nn.Param) {
 	}
 	for _, p := range list {
 		switch {
-		case n.Class != nil && p == n.Class.W || n.conv != nil && (p == n.conv.W || p == n.conv.B):
+		case n.Class != nil && p == n.Class.W || n.isConv(p):
 		case len(p.Shape()) == 2:
 			p.Start = weights
 		case len(p.Shape()) == 1 && p.Name[len(p.Name)-5:] == ".bias":
@@ -183,8 +188,28 @@ func (n *Net) start(list []*nn.Param) {
 	}
 	if n.mod != nil {
 		n.mod.Zero()
-		n.Last.Zero()
+		if n.stem != nil {
+			n.stem.last.Zero()
+		} else {
+			n.Last.Zero()
+		}
 	}
+}
+
+// isConv tells whether p is of a convolution at the size of the pictures, which starts as such layers do.
+func (n *Net) isConv(p *nn.Param) bool {
+	return slices.ContainsFunc(n.convs(), func(c *nn.Conv2D) bool { return p == c.W || p == c.B })
+}
+
+// convs are the convolutions at the size of the pictures.
+func (n *Net) convs() []*nn.Conv2D {
+	switch {
+	case n.conv != nil:
+		return []*nn.Conv2D{n.conv}
+	case n.stem != nil:
+		return n.stem.convs()
+	}
+	return nil
 }
 
 // Params is the models.Net's.

@@ -40,6 +40,8 @@ func TestBadConfigs(t *testing.T) {
 			c.Modulation, c.Norm, c.TimeRamp, c.Classes, c.Vectors = NoModulation, TimeRMS, [2]float64{2, -1}, 0, map[string]int{"size": 1}
 		},
 		"Depth 2 with LongSkips":       func(c *Config) { c.LongSkips = true },
+		"Stem 4 with LongSkips false":  func(c *Config) { c.Stem, c.FinalConv = 4, true },
+		"Stem -1 with":                 func(c *Config) { c.Stem = -1 },
 		`Tokens or Vectors "text" h`:   func(c *Config) { c.Tokens = map[string]int{"text": 0} },
 		"TokenUse 9 is none":           func(c *Config) { c.TokenUse = 9 },
 		"JoinTokens with 0 Tokens":     func(c *Config) { c.TokenUse = JoinTokens },
