@@ -74,16 +74,17 @@ func planNetwork(ctx context.Context, env *systems.Env, name string, tier system
 }
 
 // netWay is how an arm on a network places its levels: by the path's usual rule,
-// from "max" or with the flow's "shift" where these are set, the first "skip"
+// or along the curve of the paper's sampler, from "max" or with the flow's "shift" where these are set, the first "skip"
 // steps taken by the law; or along Karras' curve from "jump", to which the law leads.
 type netWay struct {
 	solver sampler.Solver
 	law    sampler.Law
 	steps  int
+	edm    bool
 }
 
-// lowest is the last level above zero of a curve on a path that ends without noise.
-const lowest = 0.002
+// The curve's ends on a path that begins with pure noise and ends without any: those of the paper's sampler, EDM's.
+const highest, lowest = 80, 0.002
 
 func (b *netBench) grid(w netWay, p systems.Params) (g *diffusion.Grid, skip int, err error) {
 	spec := diffusion.Spec{Rule: b.Net.Rule(), Steps: w.steps}
@@ -94,6 +95,9 @@ func (b *netBench) grid(w netWay, p systems.Params) (g *diffusion.Grid, skip int
 		}
 		g, err = sampler.TeleportGrid(b.Net.Path, spec, p.Num("jump"))
 		return g, 1, err
+	}
+	if w.edm && b.Net.Path.Space() == diffusion.FlowSpace {
+		spec.Rule, spec.SigmaMax, spec.SigmaMin = "karras", highest, lowest
 	}
 	if p.Has("max") {
 		spec.SigmaMax = p.Num("max")
@@ -149,8 +153,9 @@ func merged(a, b systems.Params) systems.Params {
 
 // skipped is the pass line of a third of the steps, and what as many evaluations do otherwise.
 func (b *netBench) skipped() (systems.Experiment, error) {
-	heun := netWay{solver: sampler.Heun{}, steps: b.many}
-	less := netWay{solver: sampler.Heun{}, steps: b.many - b.skip}
+	heun := netWay{solver: sampler.Heun{}, steps: b.many, edm: true}
+	less := netWay{solver: sampler.Heun{}, steps: b.many - b.skip, edm: true}
+	own := netWay{solver: sampler.Heun{}, steps: b.many - b.skip}
 	all, some := fmt.Sprintf("%d steps", b.many), fmt.Sprintf("%d of them skipped", b.skip)
 	e := systems.Experiment{
 		Name: "skip-" + b.Net.Name, Question: fmt.Sprintf("Are %d steps of Heun as good without their first %d?", b.many, b.skip),
@@ -163,14 +168,14 @@ func (b *netBench) skipped() (systems.Experiment, error) {
 		tune       []systems.Params
 	}
 	list := []one{
-		{all, "from the path's most noise", heun, nil, nil},
+		{all, "along EDM's curve, from sigma 80", heun, nil, nil},
 		{some, "the flow of all digits' Gaussian takes them", heun, systems.Params{"skip": b.skip}, nil},
-		{fmt.Sprintf("%d steps", less.steps), "as many evaluations on a grid from the path's most noise", less, nil, nil},
-		{"best start", "as many evaluations, where its grid starts is tuned", less, nil, b.starts()},
-		{"best jump", "as many evaluations, where the flow leads to is tuned", less, nil, b.jumps()},
+		{fmt.Sprintf("%d steps", less.steps), "as many evaluations along that curve", less, nil, nil},
+		{"best start", "as many evaluations, where its grid starts is tuned", own, nil, b.starts()},
+		{"best jump", "as many evaluations, where the flow leads to is tuned", own, nil, b.jumps()},
 	}
 	if b.classes != nil {
-		list = append(list, one{some + ", by class", "the flow of each class's Gaussian takes them", netWay{sampler.Heun{}, b.classes, b.many}, systems.Params{"skip": b.skip}, nil})
+		list = append(list, one{some + ", by class", "the flow of each class's Gaussian takes them", netWay{sampler.Heun{}, b.classes, b.many, true}, systems.Params{"skip": b.skip}, nil})
 	}
 	for _, o := range list {
 		a, err := b.arm(o.name, o.text, o.w, o.set, o.tune...)
@@ -182,7 +187,7 @@ func (b *netBench) skipped() (systems.Experiment, error) {
 	e.Criteria = []systems.Criterion{
 		{Name: "same distance", Claim: "a third of the steps skipped costs at most a tenth of the FID", Measure: "fid", Arm: some, Against: []string{all}, Bound: 1.1, Unequal: fewer},
 		{Name: "same ends", Claim: "and leads each noise nearly where all steps lead it", Measure: "rmse", Arm: some, Against: []string{all}, Bound: 1.1, Unequal: fewer, Shown: true},
-		{Name: "beats a coarser grid", Claim: "it is better than as many evaluations from the most noise", Measure: "fid", Arm: some, Against: []string{list[2].name}, Bound: 1, Shown: true},
+		{Name: "beats a coarser grid", Claim: "it is better than as many evaluations along the whole curve", Measure: "fid", Arm: some, Against: []string{list[2].name}, Bound: 1, Shown: true},
 		{Name: "beats a tuned start", Claim: "the best jump is no worse than the best start", Measure: "fid", Arm: "best jump", Against: []string{"best start"}, Bound: 1, Shown: true},
 	}
 	return e, nil
