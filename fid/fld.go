@@ -14,12 +14,12 @@ const (
 	fldCentres = 10000 // generated vectors that stand for the set
 	fldBatch   = 10000 // training vectors of a step
 	fldEpochs  = 50
-	fldRate    = 0.5   // of Adam
-	fldFlat    = 5e-4  // the last losses differ by no more: it is over
-	fldClamp   = 40.0  // of logarithms of variances
-	fldOrigin  = 0.81  // factor of squared distances to the training mean while fitting
-	fldLeast   = 1e-3  // added to the least squared distances at the beginning
-	fldLowest  = 4.0e1 // logarithms of shares that are smaller count for nothing in float64
+	fldRate    = 0.5  // of Adam
+	fldFlat    = 5e-4 // the last losses differ by no more: it is over
+	fldClamp   = 40.0 // of logarithms of variances
+	fldOrigin  = 0.81 // factor of squared distances to the training mean while fitting
+	fldLeast   = 1e-3 // added to the least squared distances at the beginning
+	fldLowest  = 40.0 // logarithms of shares that are smaller count for nothing in float64
 )
 
 // Streams of the subset of centres, of the order of training vectors and of the halves, apart from all others.
