@@ -28,6 +28,11 @@ func ByClass(ctx context.Context, ref, gen *Stats, refLabels, genLabels []int) (
 	if err != nil {
 		return nil, err
 	}
+	f, err := factorOf(nil, ref, sides[0]) // of all the distances from the whole reference
+	if err != nil {
+		return nil, err
+	}
+	refOffset, genOffset := ref.offset(), gen.offset()
 	labels := slices.Concat(refLabels, genLabels)
 	slices.Sort(labels)
 	var out []ClassDistance
@@ -38,13 +43,18 @@ func ByClass(ctx context.Context, ref, gen *Stats, refLabels, genLabels []int) (
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		parts := [3]*Stats{} // of the class in ref and in gen, of the others in gen
-		for i, rows := range [][]int{rowsWhere(refLabels, l, true), rowsWhere(genLabels, l, true), rowsWhere(genLabels, l, false)} {
-			if parts[i], err = []*Stats{ref, gen, gen}[i].part(rows); err != nil {
-				return nil, err
-			}
+		a, err := ref.part(rowsWhere(refLabels, l, true), refOffset)
+		if err != nil {
+			return nil, err
 		}
-		a, b, rest := parts[0], parts[1], parts[2]
+		b, err := gen.part(rowsWhere(genLabels, l, true), genOffset)
+		if err != nil {
+			return nil, err
+		}
+		rest, err := gen.part(rowsWhere(genLabels, l, false), genOffset)
+		if err != nil {
+			return nil, err
+		}
 		c := ClassDistance{l, a.N, b.N, math.NaN(), math.NaN()}
 		if a.N >= 2 && b.N >= 2 {
 			d, err := Frechet(a, b)
@@ -54,7 +64,7 @@ func ByClass(ctx context.Context, ref, gen *Stats, refLabels, genLabels []int) (
 			c.Value = d.Value
 		}
 		if rest.N >= 2 && b.N > 0 {
-			d, err := Frechet(ref, rest)
+			d, err := frechet(nil, ref, rest, f)
 			if err != nil {
 				return nil, err
 			}

@@ -261,7 +261,11 @@ func NeedTest(names []string) []string {
 
 func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 	ref, gen, opt := c.ref, c.gen, c.opt
-	d, err := opt.frechet(ref, gen)
+	sample, err := Frechet(ref, gen)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := opt.covariances(sample, ref, gen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -280,10 +284,6 @@ func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 		return nil, nil, err
 	}
 	if opt.Population { // of ddof 1; the two differ by a number that hardly varies
-		sample, err := Frechet(ref, gen)
-		if err != nil {
-			return nil, nil, err
-		}
 		ci.Lo, ci.Hi = max(0, ci.Lo+d.Value-sample.Value), max(0, ci.Hi+d.Value-sample.Value)
 	}
 	v.CI = &[2]float64{ci.Lo, ci.Hi}
@@ -303,8 +303,16 @@ func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 // frechet is the distance with the covariances that are asked for.
 func (o *Options) frechet(ref, gen *Stats) (Distance, error) {
 	d, err := Frechet(ref, gen)
-	if err != nil || !o.Population {
+	if err != nil {
 		return d, err
+	}
+	return o.covariances(d, ref, gen)
+}
+
+// covariances is a distance with the covariances that are asked for in place of those of ddof 1.
+func (o *Options) covariances(d Distance, ref, gen *Stats) (Distance, error) {
+	if !o.Population {
+		return d, nil
 	}
 	if ref.N < 2 || gen.N < 2 {
 		return d, badInput("a covariance with ddof 0 needs the number of vectors, which a file of statistics does not tell")

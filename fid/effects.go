@@ -16,7 +16,7 @@ import (
 //
 // is gone, which in the eigenvectors of A is one sum over them for each s and vector.
 func Effects(ref, gen *Stats) ([]float64, error) {
-	if err := needFeatures("effects", gen, gen, 3); err != nil {
+	if err := needVectors(sides[1], "effects", gen, 3); err != nil {
 		return nil, err
 	}
 	d, n := gen.Dim(), gen.N

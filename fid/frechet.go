@@ -18,7 +18,6 @@ type Distance struct {
 	Route   string
 	Ranks   [2]int     // of the covariances, as far as rounding lets see
 	Traces  [2]float64 // of the covariances
-	Root    float64    // tr (Σ₁Σ₂)^½
 	Clamped float64    // the negative covariance term that rounding gave, set to zero; else 0
 	Notes   []string
 }
@@ -96,14 +95,13 @@ func frechet(w *cpu.Worker, a, b *Stats, f *factor) (Distance, error) {
 // finish sums up: the covariance term from the traces and the roots, the value and the notes.
 func (out Distance) finish(roots []float64, a, b *Stats, f, g *factor) (Distance, error) {
 	traceA, traceB := a.trace(f), b.trace(g)
-	var sum, root cpu.Sum
+	sum := cpu.Sum{}
 	sum.Add(traceA)
 	sum.Add(traceB)
 	for _, s := range roots {
 		sum.Add(-2 * s)
-		root.Add(s)
 	}
-	out.Traces, out.Root = [2]float64{traceA, traceB}, root.Value()
+	out.Traces = [2]float64{traceA, traceB}
 	out.CovTerm = sum.Value()
 	if out.CovTerm < 0 {
 		out.Clamped = out.CovTerm
@@ -131,7 +129,6 @@ func (d Distance) population(n, m int) Distance {
 	// What stays of the term after the common factor is taken out is small, so that nothing cancels that did not before.
 	both := math.Sqrt(a * b)
 	d.CovTerm = max(0, both*d.CovTerm+(a-both)/a*d.Traces[0]+(b-both)/b*d.Traces[1])
-	d.Root *= both
 	d.Value = d.MeanTerm + d.CovTerm
 	return d
 }

@@ -46,7 +46,7 @@ func computeInfinity(ctx context.Context, c *comparison) (Value, []string, error
 	if first < 2 || n < first+infinitySizes {
 		return nil, nil, numeric("%s: fid-inf needs more vectors than %d", sides[1], n)
 	}
-	v := InfinityValue{}
+	v, offset := InfinityValue{}, gen.offset()
 	var notes []string
 	if first <= d {
 		notes = append(notes, fmt.Sprintf("fid-inf: its smallest parts have %d vectors of %d features, where the distance is no line over 1/N any more", first, d))
@@ -60,7 +60,7 @@ func computeInfinity(ctx context.Context, c *comparison) (Value, []string, error
 		if size < n {
 			rows := subset(rng.New(c.opt.Interval.Seed, infinityStream+uint64(i)), n, size)
 			var err error
-			if part, err = gen.part(rows); err != nil {
+			if part, err = gen.part(rows, offset); err != nil {
 				return nil, nil, err
 			}
 		}

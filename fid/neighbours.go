@@ -361,15 +361,22 @@ func needFeatures(metric string, ref, gen *Stats, least int) error {
 		return badInput("the reference has %d features, the generated set %d; extract both with one extractor", ref.Dim(), gen.Dim())
 	}
 	for i, s := range []*Stats{ref, gen} {
-		if s.Features == nil {
-			return badInput("%s: %s needs the feature vectors, and there are only statistics; give the images or an .npy of features", sides[i], metric)
+		if err := needVectors(sides[i], metric, s, least); err != nil {
+			return err
 		}
-		if s.N < least {
-			return numeric("%s: %s needs at least %d vectors, there %s", sides[i], metric, least, isAre(s.N))
-		}
-		if !cpu.Finite32(s.Features) {
-			return numeric("%s: a feature is not finite", sides[i])
-		}
+	}
+	return nil
+}
+
+// needVectors is needFeatures of one side.
+func needVectors(side, metric string, s *Stats, least int) error {
+	switch {
+	case s.Features == nil:
+		return badInput("%s: %s needs the feature vectors, and there are only statistics; give the images or an .npy of features", side, metric)
+	case s.N < least:
+		return numeric("%s: %s needs at least %d vectors, there %s", side, metric, least, isAre(s.N))
+	case !cpu.Finite32(s.Features):
+		return numeric("%s: a feature is not finite", side)
 	}
 	return nil
 }

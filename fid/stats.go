@@ -70,14 +70,13 @@ func FromFeatures(features []float32, n, d int) (*Stats, error) {
 	return s, nil
 }
 
-// part is the statistics of some of the rows.
-func (s *Stats) part(rows []int) (*Stats, error) {
+// part is the statistics of some of the rows; offset is s.offset(), which takes all rows.
+func (s *Stats) part(rows []int, offset []float64) (*Stats, error) {
 	d := s.Dim()
 	x := make([]float32, 0, len(rows)*d)
 	for _, i := range rows {
 		x = append(x, s.Features[i*d:(i+1)*d]...)
 	}
-	offset := s.offset()
 	out, err := FromFeatures(x, len(rows), d)
 	if err != nil {
 		return nil, err

@@ -209,7 +209,7 @@ func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, n
 	if slices.Equal(o.metrics, []string{"cmmd"}) {
 		o.x.usual = fid.CMMDExtractor
 	}
-	read, err := a.collectAll(ctx, o, ins...)
+	read, err := a.collectAll(ctx, &o.x, o.keeping(), ins...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -266,10 +266,15 @@ func addReading(res *fid.Result, read ...*fid.Collected) {
 	}
 }
 
+// keeping is what the vectors are wanted for.
+func (o *fidOptions) keeping() keeping {
+	return keeping{interval: o.ci && !o.noCI, metric: fid.NeedFeatures(o.metrics)}
+}
+
 // collectAll extracts what is still pictures, all sets in one way, and says of
 // each what reading it came to, nil where its vectors were there. What cannot be
 // compared is refused before the first picture is decoded.
-func (a *app) collectAll(ctx context.Context, o *fidOptions, ins ...*input) ([]*fid.Collected, error) {
+func (a *app) collectAll(ctx context.Context, x *extraction, keep keeping, ins ...*input) ([]*fid.Collected, error) {
 	read := make([]*fid.Collected, len(ins))
 	var e fid.Extractor
 	for i, in := range ins {
@@ -278,11 +283,11 @@ func (a *app) collectAll(ctx context.Context, o *fidOptions, ins ...*input) ([]*
 		}
 		if e == nil {
 			var err error
-			if e, err = a.openFitting(ctx, &o.x, in.src, ins...); err != nil {
+			if e, err = a.openFitting(ctx, x, in.src, ins...); err != nil {
 				return nil, err
 			}
 		}
-		c, err := a.collect(ctx, in, e, &o.x, keeping{interval: o.ci && !o.noCI, metric: fid.NeedFeatures(o.metrics)})
+		c, err := a.collect(ctx, in, e, x, keep)
 		if err != nil {
 			return nil, err
 		}

@@ -35,7 +35,7 @@ func runRank(ctx context.Context, a *app, o *fidOptions, gens []string) error {
 		return err
 	}
 	defer closeAll()
-	read, err := a.collectAll(ctx, o, ins...)
+	read, err := a.collectAll(ctx, &o.x, o.keeping(), ins...)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,12 @@ func countText(n int) string {
 
 // command is a line that computes the same result.
 func (o *fidOptions) command(r *fid.Result) string {
-	args := []string{"fidlab", "fid", quote(o.ref), quote(o.gen)}
+	return strings.Join(append([]string{"fidlab", "fid"}, o.arguments(r)...), " ") + fmt.Sprint(" --seed ", o.seed)
+}
+
+// arguments are those of a command that extracts and compares as this one did.
+func (o *fidOptions) arguments(r *fid.Result) []string {
+	args := []string{quote(o.ref), quote(o.gen)}
 	if len(o.metrics) > 1 || o.metrics[0] != "fid" {
 		args = append(args, "--metrics", strings.Join(o.metrics, ","))
 	}
@@ -88,7 +93,7 @@ func (o *fidOptions) command(r *fid.Result) string {
 	if o.x.skipBad {
 		args = append(args, "--skip-bad")
 	}
-	return strings.Join(append(args, "--seed", fmt.Sprint(o.seed)), " ")
+	return args
 }
 
 // quote makes an argument safe to paste into a shell.

@@ -192,25 +192,16 @@ func runInspect(ctx context.Context, a *app, o *inspectOptions) error {
 
 // collectRows extracts what is still pictures, with all rows kept and named.
 func (a *app) collectRows(ctx context.Context, o *inspectOptions, ins []*input) ([]*inspectedSet, []*fid.Collected, error) {
-	sets, read := make([]*inspectedSet, len(ins)), make([]*fid.Collected, len(ins))
-	var e fid.Extractor
+	read, err := a.collectAll(ctx, &o.x, keeping{metric: true, members: true}, ins...)
+	if err != nil {
+		return nil, nil, err
+	}
+	sets := make([]*inspectedSet, len(ins))
 	for i, in := range ins {
 		sets[i] = &inspectedSet{input: in}
-		if in.src == nil {
-			continue
+		if read[i] != nil {
+			sets[i].members, sets[i].summary = read[i].Members, read[i].Summary
 		}
-		if e == nil {
-			var err error
-			if e, err = a.openFitting(ctx, &o.x, in.src, ins...); err != nil {
-				return nil, nil, err
-			}
-		}
-		c, err := a.collect(ctx, in, e, &o.x, keeping{metric: true, members: true})
-		if err != nil {
-			return nil, nil, err
-		}
-		a.saySkipped(c.Summary.Bad)
-		read[i], sets[i].members, sets[i].summary = c, c.Members, c.Summary
 		if c, ok := in.src.(imageio.Classed); ok {
 			sets[i].classes = c.Classes()
 		}
@@ -365,7 +356,5 @@ func (f *inspection) writeEach(t *target) error {
 
 // command is a line that finds the same.
 func (o *inspectOptions) command(r *fid.Result) string {
-	line := o.fidOptions.command(r)
-	line, _ = strings.CutSuffix(line, " --seed 0")
-	return strings.Replace(line, "fidlab fid ", "fidlab inspect ", 1)
+	return strings.Join(append([]string{"fidlab", "inspect"}, o.arguments(r)...), " ")
 }

@@ -89,13 +89,8 @@ func (o *watchOptions) check() error {
 		return inputf("%s: a file; want the folder that the sets appear in", o.dir)
 	}
 	o.report.overwrite = true // it is written again and again
-	o.ci = true
-	page := o.report
-	o.gen = o.dir
-	o.report.path = ""
-	err = o.fidOptions.check()
-	o.report = page
-	return err
+	o.ci, o.gen = true, o.dir
+	return o.fidOptions.check()
 }
 
 // watchedSet is a set that was looked at.

@@ -1,14 +1,10 @@
 package autodiffusion
 
 import (
-	"os"
 	"testing"
 
-	"github.com/fidlab/fidlab/assets"
+	"github.com/fidlab/fidlab/internal/oracle"
 )
 
-// The parts on trained networks are tried in package systems/all, on small ones; the one that ships would take minutes in pure Go.
-func TestMain(m *testing.M) {
-	assets.SetDefault(assets.Finder{Index: &assets.Index{}})
-	os.Exit(m.Run())
-}
+// The parts on trained networks are tried in package systems/all, on small ones.
+func TestMain(m *testing.M) { oracle.MainWithoutAssets(m) }
