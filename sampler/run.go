@@ -28,6 +28,13 @@ type Options struct {
 	Image *gpu.Tensor // clean images x0: the start is A·x0 + B·n, n from the seed; A·x0 where the grid rises
 	State *gpu.Tensor // the starting states themselves
 
+	// Kernel is the noise that runs start with and images are noised by; nil is the Gaussian. With another one (diffusion.PFGMPP) solvers
+	// that draw noise on the way are refused: theirs is Gaussian.
+	Kernel diffusion.Noise
+	// Disturb adds Disturb·B·z, z standard normal, to a state before each step from a level (A, B), and tells the denoiser nothing of it:
+	// how gently errors of a model end (Xu et al. 2023, section 5).
+	Disturb float64
+
 	// UnitStart begins with the unit noise n itself in place of B·n, as tools do
 	// that start any grid from unit noise. Below pure noise that is more than the
 	// path has there, which makes up for the data that a low start lacks. Only a
@@ -167,6 +174,14 @@ func (o *Options) check() (*gpu.Tensor, error) {
 	if err := o.Cond.check(o.N); err != nil {
 		return nil, err
 	}
+	if o.Kernel != nil {
+		if err := o.Kernel.Check(size); err != nil {
+			return nil, err
+		}
+	}
+	if !(o.Disturb >= 0) || math.IsInf(o.Disturb, 1) {
+		return nil, fmt.Errorf("sampler: disturbed by %g; wanted a finite number, 0 (not at all) or above", o.Disturb)
+	}
 	var given *gpu.Tensor
 	for _, t := range []*gpu.Tensor{o.Noise, o.Image, o.State} {
 		if t == nil {
@@ -215,6 +230,8 @@ type walk struct {
 	own     *gpu.Tensor // the batch's states when there is no result to keep them in
 	kept    *gpu.Tensor // the present step's start, for Rescue
 	noise   ops.Noise   // of the steps, each image's next normal
+	drawn   bool        // a step has drawn noise
+	z       *gpu.Tensor // of Disturb, or of a start of other than Gaussian noise
 	done    int
 	total   int
 }
@@ -268,8 +285,18 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		if w.o.Rescue != nil {
 			w.kept.Copy(x)
 		}
+		if w.o.Disturb > 0 {
+			w.z = likeOf(w.z, x)
+			w.stepNoise(i, w.z)
+			ops.LinComb(x, []float64{1, w.o.Disturb * w.g.Steps[i].From.B}, x, w.z)
+		}
+		w.drawn = false
 		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
 			return w.rescue(err, i, lo)
+		}
+		if w.drawn && !diffusion.IsGaussian(w.o.Kernel) {
+			return fmt.Errorf("sampler: %s draws Gaussian noise on the way, and the kernel is %s; wanted a solver that draws none (heun, dpm++2m)",
+				w.s.Name(), diffusion.NoiseName(w.o.Kernel))
 		}
 		if err := w.o.Device.Err(); err != nil {
 			return err
@@ -317,13 +344,26 @@ func (w *walk) start(x *gpu.Tensor, lo int) {
 		ops.LinComb(x, []float64{scale}, rows(w.given, lo, n))
 		return
 	}
-	z := ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Init)
-	if w.given == nil {
-		ops.Normals(x, z)
+	first := uint64(w.o.First + lo)
+	switch {
+	case w.given == nil:
+		diffusion.UnitNoise(x, w.o.Kernel, w.o.Seed, first, rng.Init)
 		ops.LinComb(x, []float64{w.startScale(p)}, x)
-		return
+	case diffusion.IsGaussian(w.o.Kernel):
+		ops.AddNoise(x, rows(w.given, lo, n), []float64{p.A, p.B}, ops.ImageNoise(w.o.Seed, first, rng.Init))
+	default:
+		w.z = likeOf(w.z, x)
+		diffusion.UnitNoise(w.z, w.o.Kernel, w.o.Seed, first, rng.Init)
+		ops.LinComb(x, []float64{p.A, p.B}, rows(w.given, lo, n), w.z)
 	}
-	ops.AddNoise(x, rows(w.given, lo, n), []float64{p.A, p.B}, z)
+}
+
+// likeOf is t where it is like x, else a tensor like x.
+func likeOf(t, x *gpu.Tensor) *gpu.Tensor {
+	if t != nil && t.Len() == x.Len() {
+		return t
+	}
+	return x.Like()
 }
 
 // startScale is the factor of unit noise at the start p.
@@ -342,6 +382,7 @@ func (w *walk) tell(step int, at diffusion.Point, x *gpu.Tensor, lo int) error {
 }
 
 func (w *walk) stepNoise(step int, z *gpu.Tensor) {
+	w.drawn = true
 	if w.o.StepNoise != nil {
 		w.o.StepNoise(w.eval.first, step, z)
 		return

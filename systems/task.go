@@ -36,6 +36,8 @@ type Task struct {
 	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
 	// Grid is the rule by which its samplers place their levels, where none is asked for; "": the path's usual one.
 	Grid string
+	// Kernels says that it learns to remove noise of any kernel (train.Settings.Kernel).
+	Kernels bool
 }
 
 // Trained is a network that draws pictures.
@@ -43,8 +45,9 @@ type Trained struct {
 	Net    models.Net
 	Path   diffusion.Path
 	Pred   diffusion.Pred
-	Shape  []int   // of a picture, [C, H, W]
-	Lo, Hi float64 // the values of black and white
+	Shape  []int           // of a picture, [C, H, W]
+	Lo, Hi float64         // the values of black and white
+	Kernel diffusion.Noise // of the noise that it has learnt to remove; nil: Gaussian
 	// Names of the classes; nil where they are numbers alone.
 	Names []string
 	// Prompt is what the network is told of captions, [n, ...] by name; of the empty caption it is what stands for none. It says

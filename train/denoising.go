@@ -15,12 +15,13 @@ import (
 // Diffusion is how a network is trained to remove noise, in names that a checkpoint keeps; the sampler of the
 // network follows from the first two.
 type Diffusion struct {
-	Path   string  `json:"path"`            // of diffusion.PathByName
-	Pred   string  `json:"pred"`            // of diffusion.PredByName
-	Draw   string  `json:"draw"`            // of diffusion.DrawByName
-	Weight string  `json:"weight"`          // of diffusion.WeightByName
-	Huber  float64 `json:"huber,omitempty"` // c of the pseudo-Huber distance; 0: the squared error
-	Drop   float64 `json:"drop,omitempty"`  // share of examples that are told no class, for guidance
+	Path   string  `json:"path"`             // of diffusion.PathByName
+	Pred   string  `json:"pred"`             // of diffusion.PredByName
+	Draw   string  `json:"draw"`             // of diffusion.DrawByName
+	Weight string  `json:"weight"`           // of diffusion.WeightByName
+	Huber  float64 `json:"huber,omitempty"`  // c of the pseudo-Huber distance; 0: the squared error
+	Drop   float64 `json:"drop,omitempty"`   // share of examples that are told no class, for guidance
+	Kernel string  `json:"kernel,omitempty"` // of diffusion.NoiseByName; "": Gaussian noise
 }
 
 // Denoising is the loss of a network that removes noise, on any path and for any prediction:
@@ -28,12 +29,14 @@ type Diffusion struct {
 //	w·mean (net(a·x0 + b·n, t) - f)²
 //
 // with f = c0·x0 + cn·n what the prediction is of, a and b the path's Input at the level that is drawn and w the
-// weight. With Huber = c it is w·(√(|net - f|² + c²) - c) in place of the mean of squares (Song and Dhariwal 2024,
+// weight, and n the kernel's noise. With Huber = c it is w·(√(|net - f|² + c²) - c) in place of the mean of squares (Song and Dhariwal 2024,
 // arXiv 2310.14189; c about 0.00054·√(values of an example) there).
 type Denoising struct {
 	Net  models.Net
 	Path diffusion.Path
 	Pred diffusion.Pred
+	// Kernel is that of the noise.
+	Kernel diffusion.Noise
 
 	draw   diffusion.Draw
 	weight diffusion.Weight
@@ -63,6 +66,9 @@ func (d Diffusion) NewDenoising(net models.Net, batch int) (*Denoising, error) {
 		return nil, fmt.Errorf("train: weight: %w", err)
 	}
 	k := net.Takes()
+	if l.Kernel, err = diffusion.NoiseByName(d.Kernel, k.Channels*k.Height*k.Width); err != nil {
+		return nil, fmt.Errorf("train: kernel: %w", err)
+	}
 	switch {
 	case !(d.Huber >= 0) || math.IsInf(d.Huber, 0):
 		return nil, fmt.Errorf("train: huber %v, want a finite number, 0 or more", d.Huber)
@@ -131,7 +137,7 @@ func (l *Denoising) Each(b *Batch, x0 *gpu.Tensor, classes []int32, in models.In
 		l.noise, l.x, l.target = x0.Like(), x0.Like(), x0.Like()
 	}
 	l.levels(b)
-	ops.Normals(l.noise, ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising))
+	diffusion.UnitNoise(l.noise, l.Kernel, b.Seeds.Noise, b.First, rng.Noising)
 	ops.LinCombRows(l.x, l.state, x0, l.noise)
 	ops.LinCombRows(l.target, l.aim, x0, l.noise)
 	in.Classes = l.told(b, classes)

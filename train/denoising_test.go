@@ -62,13 +62,17 @@ func pictures64(n int) *gpu.Tensor {
 }
 
 // drawn is what the loss draws for example k under a seed.
-func drawn(t *testing.T, spec string, p diffusion.Path, seed, k uint64) (sigma float64, noise []float64) {
-	d, err := diffusion.DrawByName(spec)
+func drawn(t *testing.T, c Diffusion, p diffusion.Path, seed, k uint64) (sigma float64, noise []float64) {
+	d, err := diffusion.DrawByName(c.Draw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := diffusion.NoiseByName(c.Kernel, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
 	noise = make([]float64, 6)
-	rng.ForImage(seed, k, rng.Noising).FillNormal64(noise)
+	kernel.Prior(noise, 1, rng.ForImage(seed, k, rng.Noising))
 	return d.Sigma(p, rng.ForImage(seed, k, rng.Time)), noise
 }
 
@@ -90,6 +94,8 @@ func TestDenoisingIsItsFormula(t *testing.T) {
 		{Path: "flow-reversed", Pred: "flow-reversed", Draw: "uniform", Weight: "one"},
 		{Path: "ve", Pred: "eps", Draw: "loguniform", Weight: "one", Huber: 0.03},
 		{Path: "edm", Pred: "edm", Draw: "lognormal", Weight: "edm", Huber: 0.1},
+		{Path: "edm", Pred: "edm", Draw: "lognormal", Weight: "one", Kernel: "pfgmpp:8"},
+		{Path: "flow", Pred: "x0", Draw: "logit-normal", Weight: "edm:1", Kernel: "pfgmpp:128,0.001"},
 	} {
 		cases++
 		net := newAffine(gpu.Float64, 0)
@@ -104,7 +110,7 @@ func TestDenoisingIsItsFormula(t *testing.T) {
 		}
 		want := 0.0
 		for i := range n {
-			sigma, noise := drawn(t, c.Draw, l.Path, 9, first+uint64(i))
+			sigma, noise := drawn(t, c, l.Path, 9, first+uint64(i))
 			a, b := l.Path.Input(sigma)
 			cx, cx0, err := l.Pred.FromX0(a, b)
 			if err != nil {
@@ -130,7 +136,7 @@ func TestDenoisingIsItsFormula(t *testing.T) {
 			t.Errorf("%+v: %v, want %v", c, got, want)
 		}
 	}
-	if cases != 12 {
+	if cases != 14 {
 		t.Errorf("%d cases", cases)
 	}
 }

@@ -12,19 +12,20 @@ import (
 // Settings are what all jobs can be told about how they are trained. They are kept in a
 // checkpoint, and a run goes on under the same ones only.
 type Settings struct {
-	Steps     int       `json:"steps"`           // updates; the schedule is laid over them
-	Batch     int       `json:"batch"`           // examples that are computed at a time
-	Accum     int       `json:"accum"`           // such batches in a step; 0 is 1
-	Optimizer string    `json:"optimizer"`       // one of Optimizers; "" is adamw
-	Rate      float64   `json:"rate"`            // learning rate
-	Schedule  string    `json:"schedule"`        // one of Schedules; "" is constant
-	Warmup    int       `json:"warmup"`          // steps in which the rate rises to the schedule's
-	Decay     float64   `json:"decay"`           // of weights; of adam and sgd it is added to gradients
-	Clip      float64   `json:"clip"`            // greatest norm of a step's gradient; 0 clips nothing
-	EMA       []float64 `json:"ema,omitempty"`   // decays of averages of the weights; samples are drawn with the first
-	Skip      int       `json:"skip"`            // steps that may be left out because a gradient is not finite
-	Betas     []float64 `json:"betas,omitempty"` // of adam, adamw, radam and lion, where they are not the usual ones
-	Precision string    `json:"precision"`       // one of Precisions; "" is float32
+	Steps     int       `json:"steps"`            // updates; the schedule is laid over them
+	Batch     int       `json:"batch"`            // examples that are computed at a time
+	Accum     int       `json:"accum"`            // such batches in a step; 0 is 1
+	Optimizer string    `json:"optimizer"`        // one of Optimizers; "" is adamw
+	Rate      float64   `json:"rate"`             // learning rate
+	Schedule  string    `json:"schedule"`         // one of Schedules; "" is constant
+	Warmup    int       `json:"warmup"`           // steps in which the rate rises to the schedule's
+	Decay     float64   `json:"decay"`            // of weights; of adam and sgd it is added to gradients
+	Clip      float64   `json:"clip"`             // greatest norm of a step's gradient; 0 clips nothing
+	EMA       []float64 `json:"ema,omitempty"`    // decays of averages of the weights; samples are drawn with the first
+	Skip      int       `json:"skip"`             // steps that may be left out because a gradient is not finite
+	Betas     []float64 `json:"betas,omitempty"`  // of adam, adamw, radam and lion, where they are not the usual ones
+	Precision string    `json:"precision"`        // one of Precisions; "" is float32
+	Kernel    string    `json:"kernel,omitempty"` // of the noise of jobs that learn to remove it (diffusion.NoiseByName); "": the job's own
 	Seeds     Seeds     `json:"seeds"`
 }
 

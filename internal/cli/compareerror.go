@@ -173,7 +173,7 @@ func (r *comparison) measureError(ctx context.Context, a *app, entry *modelEntry
 				return nil, err
 			}
 			return sampler.Run(ctx, den, s, g, sampler.Options{
-				Seed: r.o.seed, First: lo, N: n, Batch: n, Shape: m.shape, Double: true, Cond: r.cond(lo, n), Progress: func(d, _ int) {
+				Seed: r.o.seed, First: lo, N: n, Batch: n, Shape: m.shape, Kernel: m.kernel, Double: true, Cond: r.cond(lo, n), Progress: func(d, _ int) {
 					done = before + d
 					p.Set(done)
 				},

@@ -106,7 +106,7 @@ func (r *comparison) score(ctx context.Context, a *app, c *cell, e fid.Extractor
 			p.End()
 			return nil, err
 		}
-		opt := sampler.Options{Seed: o.seed + uint64(s), N: o.n, Shape: r.model.shape, Cond: r.cond(0, o.n), Each: func(first int, x *gpu.Tensor) error {
+		opt := sampler.Options{Seed: o.seed + uint64(s), N: o.n, Shape: r.model.shape, Kernel: r.model.kernel, Cond: r.cond(0, o.n), Each: func(first int, x *gpu.Tensor) error {
 			set.images = append(set.images, kind.batch(first, x).pictures...)
 			p.Set(s*o.n + len(set.images))
 			return nil

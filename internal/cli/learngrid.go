@@ -79,7 +79,7 @@ func runLearnGrid(ctx context.Context, a *app, o *sampleOptions, steps, fine int
 	defer m.done()
 	p := a.progress("reference of "+m.name, "evaluations", -1)
 	learned, cost, err := sampler.LearnGrid(ctx, m.den, g, steps, sampler.Options{
-		N: o.n, Seed: o.seed, Shape: m.shape, Progress: func(done, total int) {
+		N: o.n, Seed: o.seed, Shape: m.shape, Kernel: m.kernel, Progress: func(done, total int) {
 			p.SetTotal(total)
 			p.Set(done)
 		},

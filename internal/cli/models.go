@@ -31,6 +31,7 @@ type model struct {
 	sidecar string       // SHA-256 of the file beside it, "" without
 	close   func() error // nil where there is nothing to close
 
+	kernel diffusion.Noise                      // of the noise that it has learnt to remove; nil where nobody says
 	pred   string                               // what the network predicts
 	layers func(n int) (sampler.Layered, error) // the denoiser in n layers that can be left out; nil where it has none
 

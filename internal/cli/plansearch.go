@@ -64,7 +64,7 @@ func (p *planSearch) prepare(ctx context.Context, a *app, solver sampler.Solver,
 	}
 	p.images = &search.Images{
 		Den: den, Solver: solver, Levels: levels,
-		Run: sampler.Options{N: o.n, Seed: o.s.Seed, Shape: m.shape, UnitStart: o.unitStart},
+		Run: sampler.Options{N: o.n, Seed: o.s.Seed, Shape: m.shape, Kernel: m.kernel, UnitStart: o.unitStart},
 		Cond: func(n int) sampler.Cond {
 			c := sampler.Cond{Classes: inTurn(o.classes, n)}
 			for name, t := range m.inputs {

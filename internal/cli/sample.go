@@ -43,6 +43,7 @@ type sampleOptions struct {
 	five  fiveStepOptions
 	plan  planOptions
 
+	kernel   sampleKernel
 	teleport teleportOptions
 	prompts  promptOptions
 }
@@ -99,6 +100,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	o.five.flags(f)
 	o.plan.flags(cmd)
 	f.Float64Var(&o.eta, "eta", 0, "noise of the samplers that have an option eta")
+	o.kernel.flags(f)
 	f.StringVar(&o.init, "init", "", "start from the unit noise in `F.npy`, [n, shape of a sample] or [n,d]")
 	f.StringVar(&o.trajectory.path, "trajectory", "", "write all states to `F.npz`: states [steps+1, n, shape], sigmas, a, b, times")
 	f.StringVar(&o.film.path, "film", "", "write a film strip to `F.png`: a row a sample, noise to the left")
@@ -202,6 +204,8 @@ type sampleRun struct {
 	Classes     []int     `json:"classes"`           // asked for in turn
 	Prompts     []string  `json:"prompts,omitempty"` // likewise
 	Negative    string    `json:"negative_prompt,omitempty"`
+	Kernel      string    `json:"kernel,omitempty"`  // of the noise, where it is not Gaussian
+	Disturb     float64   `json:"disturb,omitempty"` // of states before each step, by so much of the noise level
 	Init        string    `json:"init,omitempty"`
 	InitSHA256  string    `json:"init_sha256,omitempty"`
 	Image       string    `json:"image,omitempty"`
@@ -378,6 +382,9 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 		d.opt.Cond.Inputs[name] = repeated(t, o.n).To(dev)
 	}
 	if d.den, err = o.guide.wrap(m, &o.net, dev, k.classes != nil, o.prompts.away, g); err != nil {
+		return nil, err
+	}
+	if err := o.kernel.apply(m, d, run); err != nil {
 		return nil, err
 	}
 	if o.init != "" {

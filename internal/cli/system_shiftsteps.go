@@ -313,7 +313,7 @@ func (t *shiftTuner) distance(ctx context.Context, r *shiftTrial, seed int) (flo
 	for name, in := range t.m.inputs {
 		cond.Inputs[name] = repeated(in, t.n)
 	}
-	opt := sampler.Options{Seed: t.seed + uint64(seed), N: t.n, Shape: t.m.shape, Cond: cond, Levels: levels, Each: func(first int, x *gpu.Tensor) error {
+	opt := sampler.Options{Seed: t.seed + uint64(seed), N: t.n, Shape: t.m.shape, Kernel: t.m.kernel, Cond: cond, Levels: levels, Each: func(first int, x *gpu.Tensor) error {
 		set.images = append(set.images, t.kind.batch(first, x).pictures...)
 		return nil
 	}}

@@ -90,6 +90,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.StringVar(&o.set.Precision, "precision", "", "multiply in linear layers and convolutions what `P` says: float32, or bf16 with sums in float32")
 	f.Float64SliceVar(&o.set.EMA, "ema", nil, "keep averages of the weights with the decays `D,…`; samples are drawn with the first")
 	f.IntVar(&o.set.Skip, "skip", 0, "leave out up to `N` steps whose gradient is not finite")
+	f.StringVar(&o.set.Kernel, "kernel", "", "learn to remove noise of the `KERNEL`: gaussian, or pfgmpp:D with D added dimensions (PFGM++)")
 	f.Uint64Var(&o.seed, "seed", 0, "draw everything by seed `S`: weights, order, noise, dropout")
 	f.Uint64Var(&o.data, "data-seed", 0, "draw the order of the examples by another seed `S`")
 	f.Uint64Var(&o.noise, "noise-seed", 0, "draw noise and dropout by another seed `S`")
@@ -148,7 +149,7 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 		"steps": func() { s.Steps = o.set.Steps }, "lr": func() { s.Rate = o.set.Rate }, "schedule": func() { s.Schedule = o.set.Schedule },
 		"warmup": func() { s.Warmup = o.set.Warmup }, "opt": func() { s.Optimizer = o.set.Optimizer }, "betas": func() { s.Betas = o.set.Betas },
 		"decay": func() { s.Decay = o.set.Decay }, "clip": func() { s.Clip = o.set.Clip }, "batch": func() { s.Batch = o.set.Batch },
-		"accum": func() { s.Accum = o.set.Accum }, "ema": func() { s.EMA = o.set.EMA }, "skip": func() { s.Skip = o.set.Skip }, "precision": func() { s.Precision = o.set.Precision },
+		"accum": func() { s.Accum = o.set.Accum }, "ema": func() { s.EMA = o.set.EMA }, "skip": func() { s.Skip = o.set.Skip }, "precision": func() { s.Precision = o.set.Precision }, "kernel": func() { s.Kernel = o.set.Kernel },
 	} {
 		if given(flag) {
 			set()
@@ -163,7 +164,7 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 	if given("noise-seed") {
 		s.Seeds.Noise, s.Seeds.Dropout = o.noise, o.noise
 	}
-	for flag, empty := range map[string]bool{"opt": s.Optimizer == "", "schedule": s.Schedule == "", "accum": s.Accum == 0, "precision": s.Precision == ""} {
+	for flag, empty := range map[string]bool{"kernel": s.Kernel == "", "opt": s.Optimizer == "", "schedule": s.Schedule == "", "accum": s.Accum == 0, "precision": s.Precision == ""} {
 		if given(flag) && empty {
 			return s, usagef("--%s: want a value that is not empty", flag)
 		}
@@ -231,6 +232,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	base := task.Settings
 	if err := o.own.check(task, flags.Changed); err != nil {
 		return err
+	}
+	if flags.Changed("kernel") && !task.Kernels {
+		return usagef("--kernel: %s learns from no noise, or from Gaussian noise alone", name)
 	}
 	if o.resume {
 		saved, err := train.OpenSaved(filepath.Join(o.dir, train.CheckpointName))

@@ -102,7 +102,7 @@ func openCheckpointAt(a *app, o opening, path string) (*model, error) {
 	a.detail("%s: %s at step %d", path, saved.Job, saved.Step)
 	out := &model{
 		name: o.model, sha256: sum, den: network.Denoiser(net.Net, net.Path, net.Pred, network.Options{Batch: 32}),
-		shape: net.Shape, lo: net.Lo, hi: net.Hi, chw: true, pred: net.Pred.String(), prompt: net.Prompt,
+		shape: net.Shape, lo: net.Lo, hi: net.Hi, chw: true, pred: net.Pred.String(), prompt: net.Prompt, kernel: net.Kernel,
 	}
 	if n := net.Net.Takes().Classes; n > 0 {
 		for k := range n {

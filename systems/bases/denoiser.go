@@ -69,7 +69,7 @@ func (s *pictureSet) config() dataConfig {
 
 // register adds the task.
 func (d denoiser[C]) register() {
-	d.Make, d.Path, d.Open = d.make, d.path, d.open
+	d.Make, d.Path, d.Open, d.Kernels = d.make, d.path, d.open, true
 	systems.RegisterTask(d.Task)
 }
 
@@ -89,6 +89,11 @@ func (d *denoiser[C]) job(dev *gpu.Device, s train.Settings, set *pictureSet) (*
 		return nil, err
 	}
 	params.Init(s.Seeds.Init)
+	if s.Kernel != "" {
+		other := *d
+		other.diffusion.Kernel = s.Kernel
+		d = &other
+	}
 	loss, err := d.diffusion.NewDenoising(net, s.Batch)
 	if err != nil {
 		return nil, err
@@ -159,7 +164,13 @@ func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*sys
 		return nil, err
 	}
 	k := net.Takes()
-	return &systems.Trained{Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1, Names: r.Data.Classes}, nil
+	kernel, err := diffusion.NoiseByName(r.Diffusion.Kernel, k.Channels*k.Height*k.Width)
+	if err != nil {
+		return nil, fmt.Errorf("bases: %s: %w", s.Path, err)
+	}
+	return &systems.Trained{
+		Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1, Names: r.Data.Classes, Kernel: kernel,
+	}, nil
 }
 
 // The trials of networks on their way.
@@ -278,7 +289,7 @@ func (t *trial) draw(ctx context.Context, n int) (*gpu.Tensor, error) {
 		return nil, err
 	}
 	k := t.net.Takes()
-	o := sampler.Options{Seed: heldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device()}
+	o := sampler.Options{Seed: heldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device(), Kernel: t.loss.Kernel}
 	o.Cond = inTurn(k.Classes, n)
 	r, err := sampler.Run(ctx, t.den, sampler.Heun{}, g, o)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/fidlab/fidlab/systems"
 )
 
-// Judge measures pictures of digits [n, 1, 28, 28], values from -1 to 1, by the
+// Judge measures pictures of digits [n, 1, 28, 28] or [n, 1, 8, 8], values from -1 to 1, by the
 // Fréchet distance of their features to those of MNIST's test digits. The features
-// are the built-in encoder's (fidlab fid --features mnist). Pictures are rounded to
+// are a built-in encoder's (fidlab fid --features mnist). Pictures are rounded to
 // 8 bits first, as files are, so that the distances are those of fidlab sample and
 // fidlab fid.
 //
@@ -31,13 +31,22 @@ const Features = 64
 
 // OpenJudge makes the Judge whose reference is the first n test digits, at most all 10000, once in an Env.
 func OpenJudge(ctx context.Context, env *systems.Env, n int) (*Judge, error) {
-	return systems.Memo(env, fmt.Sprintf("judge %d", n), func() (*Judge, error) {
-		set, err := mnistPictures()
+	return openJudge(ctx, env, n, "mnist", mnistPictures)
+}
+
+// OpenSmallJudge is OpenJudge of the digits of 8×8, in the features of digits-enc.
+func OpenSmallJudge(ctx context.Context, env *systems.Env, n int) (*Judge, error) {
+	return openJudge(ctx, env, n, "digits-enc", digitPictures)
+}
+
+func openJudge(ctx context.Context, env *systems.Env, n int, encoder string, pictures func() (*pictureSet, error)) (*Judge, error) {
+	return systems.Memo(env, fmt.Sprintf("judge %s %d", encoder, n), func() (*Judge, error) {
+		set, err := pictures()
 		if err != nil {
 			return nil, err
 		}
 		j := &Judge{set: set}
-		if j.ex, err = extract.Open("mnist", extract.Options{}); err != nil {
+		if j.ex, err = extract.Open(encoder, extract.Options{}); err != nil {
 			return nil, err
 		}
 		size := len(set.held.X) / set.held.Len()
@@ -61,9 +70,9 @@ func (j *Judge) Append(ctx context.Context, _ int, x *gpu.Tensor, dst []float32)
 	return append(dst, f...), err
 }
 
-// features of pictures [n, 1, 28, 28].
+// features of pictures [n, 1, side, side].
 func (j *Judge) features(ctx context.Context, x []float32) ([]float32, error) {
-	const side = mnistSide
+	side := j.set.train.Shape[1]
 	return featuresOf(ctx, j.ex, len(x)/(side*side), func(i int) *imageio.Image {
 		return imageio.FromPlanar(x[i*side*side:][:side*side], 1, side, side, 127.5, 127.5)
 	})
@@ -170,7 +179,6 @@ func (j *Judge) Bias(ctx context.Context, env *systems.Env, n int) (string, erro
 }
 
 const (
-	mnistSide      = 28
 	biasSeed       = 1 << 41 // no run's
 	biasReplicates = 50
 )

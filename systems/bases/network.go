@@ -21,8 +21,8 @@ import (
 )
 
 // The fixtures of trained networks that ship beside the program, by their names
-// among the assets: digits of 28×28 by class, a U-Net on EDM's path and a
-// transformer on the flow's. Their values are a *Network. One that is not here is
+// among the assets: digits of 28×28 by class, a U-Net and a
+// transformer on the flow's path. Their values are a *Network. One that is not here is
 // a *systems.AbsentError, a file of another hash the error of package assets.
 const (
 	MNISTUNet = "mnist-unet"
@@ -31,7 +31,7 @@ const (
 
 func init() {
 	for name, text := range map[string]string{
-		MNISTUNet: "a trained U-Net that draws digits, EDM's path",
+		MNISTUNet: "a trained U-Net that draws digits, the flow's path",
 		MNISTDiT:  "a trained transformer that draws digits, the flow's path",
 	} {
 		systems.RegisterFixture(systems.Fixture{Name: name, Text: text, Open: func(_ context.Context, env *systems.Env) (any, string, error) {
@@ -134,7 +134,7 @@ func (n *Network) Denoiser() *sampler.Adapted {
 
 // Options draw count pictures from a seed's noise, of the classes in turn.
 func (n *Network) Options(seed uint64, count int) sampler.Options {
-	return sampler.Options{Seed: seed, N: count, Batch: 16 * evaluated, Shape: n.Shape, Device: n.Device, Cond: n.Cond(count)}
+	return sampler.Options{Seed: seed, N: count, Batch: 16 * evaluated, Shape: n.Shape, Device: n.Device, Cond: n.Cond(count), Kernel: n.Kernel}
 }
 
 // Cond asks for the classes in turn; without classes it is nothing.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/fidlab/fidlab/diffusion"
-	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
@@ -71,20 +69,7 @@ func (r *recipe) train(ctx context.Context, optimizer string, rate, decay float6
 	k := task.Settings
 	k.Optimizer, k.Rate, k.Decay, k.Seeds = optimizer, rate, decay, training.SeedsOf(seed)
 	k.Steps, k.Batch, k.Warmup, k.EMA, k.Skip = r.steps, r.batch, r.steps/20, []float64{recipeEMA}, mostSkips
-	job, err := task.Make(ctx, gpu.CPU(), k)
-	if err != nil {
-		return nil, err
-	}
-	job.Sample = nil
-	if r.quick {
-		job.Evaluate, job.Scores = nil, nil
-	}
-	dir, err := os.MkdirTemp("", "fidlab-lion-") // networks are opened from checkpoints
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	res, err := training.Run(ctx, job, training.Config{Settings: k, Dir: dir})
+	net, res, err := bases.TrainHere(ctx, r.name, k, !r.quick)
 	var fault *training.FaultError
 	if errors.As(err, &fault) {
 		return &recipeResult{loss: worstLoss}, nil
@@ -92,24 +77,13 @@ func (r *recipe) train(ctx context.Context, optimizer string, rate, decay float6
 	if err != nil {
 		return nil, err
 	}
-	out := &recipeResult{loss: res.Loss, skipped: res.Skipped}
+	out := &recipeResult{loss: res.Loss, skipped: res.Skipped, net: net}
 	if !r.quick {
 		out.loss = res.Scores[0]
 	}
 	if !(out.loss < worstLoss) {
-		out.loss = worstLoss
-		return out, nil
+		out.loss, out.net = worstLoss, nil
 	}
-	saved, err := training.OpenSaved(res.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer saved.Close()
-	net, err := task.Open(gpu.CPU(), saved, recipeEMA)
-	if err != nil {
-		return nil, err
-	}
-	out.net = &bases.Network{Trained: net, Name: r.name, Device: gpu.CPU(), Average: recipeEMA}
 	return out, nil
 }
 

@@ -1,0 +1,46 @@
+package bases
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
+)
+
+// TrainHere trains the network of a task of fidlab train from nothing, within a proof, and opens the first average of its weights. Of
+// what the task does beside its steps nothing is done, but for the evaluation at the end where evaluate is set. The error of a step
+// that was not finite is a *train.FaultError.
+func TrainHere(ctx context.Context, name string, s train.Settings, evaluate bool) (*Network, *train.Result, error) {
+	task, ok := systems.FindTask(name)
+	if !ok || task.Make == nil || task.Open == nil {
+		return nil, nil, fmt.Errorf("bases: %s is no network that is trained here and draws pictures", name)
+	}
+	job, err := task.Make(ctx, gpu.CPU(), s)
+	if err != nil {
+		return nil, nil, err
+	}
+	job.Sample = nil
+	if !evaluate {
+		job.Evaluate, job.Scores = nil, nil
+	}
+	dir, err := os.MkdirTemp("", "fidlab-train-") // networks are opened from checkpoints
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	res, err := train.Run(ctx, job, train.Config{Settings: s, Dir: dir})
+	if err != nil {
+		return nil, nil, err
+	}
+	saved, err := train.OpenSaved(res.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer saved.Close()
+	n := &Network{Name: name, Device: gpu.CPU(), Average: saved.Averages()[0]}
+	n.Trained, err = task.Open(n.Device, saved, n.Average)
+	return n, res, err
+}
