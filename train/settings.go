@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/nn"
 )
 
@@ -106,6 +107,9 @@ func (s Settings) Check() error {
 		return bad("skip", s.Skip, "0 or more")
 	case len(s.Betas) != 0 && len(s.Betas) != 2 || len(s.Betas) == 2 && s.Optimizer == "sgd":
 		return bad("betas", s.Betas, "two numbers, for adam, adamw, radam or lion")
+	}
+	if _, err := diffusion.NoiseByName(s.Kernel, 1); err != nil {
+		return fmt.Errorf("train: kernel: %w", err)
 	}
 	for _, b := range s.Betas {
 		if !(b > 0 && b < 1) {
