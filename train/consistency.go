@@ -27,10 +27,19 @@ type Consistency struct {
 	// Mean and Dev are those of the draw of ln sigma; both 0: -1.1 and 2.0, those of the source.
 	Mean, Dev float64
 
+	// What the method was before, to compare with (Song et al. 2023): the squared error, summed over an example, in place of the
+	// pseudo-Huber distance; every pair alike; the weight 1; a teacher with weights of its own, an average of the network's.
+	Squares, Uniform, Plain bool
+	Teacher                 models.Net
+	// Flow, a denoiser of EDM's form that is trained already, makes it consistency distillation: the lower state is one step of
+	// Heun's method along its flow from the upper one, and not the same noise at the lower level.
+	Flow models.Net
+
 	levels []float64
 	cum    []float64 // probabilities of the pairs, summed up
 	noise  *gpu.Tensor
 	lo, hi side
+	step   *flowStep // of Flow
 	weigh  *gpu.Tensor
 	of     []float64
 }
@@ -99,7 +108,11 @@ func (l *Consistency) SetLevels(levels []float64) {
 		if !(levels[i+1] > levels[i]) {
 			panic(fmt.Sprintf("train: Consistency: level %d is %g after %g; want rising levels", i+1, levels[i+1], levels[i]))
 		}
-		sum += at(levels[i+1]) - at(levels[i])
+		if l.Uniform {
+			sum++
+		} else {
+			sum += at(levels[i+1]) - at(levels[i])
+		}
 		l.cum = append(l.cum, sum)
 	}
 }
@@ -127,15 +140,35 @@ func (l *Consistency) Loss(b *Batch, x0 *gpu.Tensor, in models.Inputs) *nn.Var {
 	}
 	for i := range b.Size {
 		k := l.pair(b.Stream(b.Seeds.Noise, i, rng.Time))
-		l.of[i] = 1 / (l.levels[k+1] - l.levels[k])
+		if l.of[i] = 1; !l.Plain {
+			l.of[i] = 1 / (l.levels[k+1] - l.levels[k])
+		}
 		l.lo.at(l.Path, i, l.levels[k])
 		l.hi.at(l.Path, i, l.levels[k+1])
 	}
 	ops.LinCombRows(l.weigh, l.of, l.lo.ones)
 	ops.Normals(l.noise, ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising))
+	ops.LinCombRows(l.lo.x, l.lo.state, x0, l.noise)
+	ops.LinCombRows(l.hi.x, l.hi.state, x0, l.noise)
+	who := l.Net
+	if l.Teacher != nil {
+		who = l.Teacher
+	}
 	var teacher *nn.Var
-	b.Tape.NoGrad(func() { teacher = l.lo.model(b.Tape, l.Net, x0, l.noise, in) })
-	student := l.hi.model(b.Tape, l.Net, x0, l.noise, in)
+	b.Tape.NoGrad(func() {
+		if l.Flow != nil {
+			if l.step == nil || l.step.d.Len() != x0.Len() {
+				l.step = &flowStep{d: x0.Like(), d2: x0.Like(), mid: newSide(x0), c: make([]float64, 3*b.Size)}
+			}
+			l.step.heun(b.Tape, l.Path, l.Flow, &l.hi, &l.lo, in)
+		}
+		teacher = l.lo.model(b.Tape, who, in)
+	})
+	student := l.hi.model(b.Tape, l.Net, in)
+	if l.Squares {
+		each := nn.SquaredError(student, teacher).Scale(float64(x0.Len() / b.Size))
+		return each.Mul(b.Tape.Input(l.weigh)).Mean()
+	}
 	c := l.Huber
 	if c == 0 {
 		c = 0.00054 * math.Sqrt(float64(x0.Len()/b.Size))
@@ -144,19 +177,107 @@ func (l *Consistency) Loss(b *Batch, x0 *gpu.Tensor, in models.Inputs) *nn.Var {
 }
 
 func (s *side) at(p diffusion.EDM, i int, sigma float64) {
-	a, _ := p.Input(sigma)
 	skip, out := p.Boundary(sigma)
+	s.set(p, i, sigma, skip, out)
+}
+
+// set is at with the coefficients of another model.
+func (s *side) set(p diffusion.EDM, i int, sigma, skip, out float64) {
+	a, _ := p.Input(sigma)
 	s.state[2*i], s.state[2*i+1], s.input[i] = 1, sigma, a
 	s.t[i], s.s[i], s.o[i] = p.Time(sigma), skip, out
 }
 
-// model is skip·x + out·F(c_in·x, c_noise).
-func (s *side) model(t *nn.Tape, net models.Net, x0, noise *gpu.Tensor, in models.Inputs) *nn.Var {
-	ops.LinCombRows(s.x, s.state, x0, noise)
+// model is skip·x + out·F(c_in·x, c_noise) of the state x.
+func (s *side) model(t *nn.Tape, net models.Net, in models.Inputs) *nn.Var {
 	ops.LinCombRows(s.in, s.input, s.x)
 	ops.LinCombRows(s.times, s.t, s.ones)
 	ops.LinCombRows(s.skip.View(len(s.s)), s.s, s.ones)
 	ops.LinCombRows(s.out.View(len(s.o)), s.o, s.ones)
 	f := net.Forward(t.Input(s.in), t.Input(s.times), in)
 	return t.Input(s.x).Mul(t.Input(s.skip)).AddMul(f, t.Input(s.out))
+}
+
+// flowStep is the memory of a step along a trained denoiser's flow.
+type flowStep struct {
+	d, d2 *gpu.Tensor
+	mid   side
+	c     []float64 // [B, 3]
+}
+
+// heun sets lo's state to a step of Heun's method from hi's, dx/dsigma = (x - D)/sigma with D = c_skip·x + c_out·F.
+func (w *flowStep) heun(t *nn.Tape, p diffusion.EDM, net models.Net, hi, lo *side, in models.Inputs) {
+	denoise := func(d, x *gpu.Tensor, of *side) {
+		ops.LinComb(w.mid.x, []float64{1}, x)
+		for i := range of.t {
+			sigma := of.state[2*i+1]
+			q := sigma*sigma + p.Data*p.Data
+			w.mid.set(p, i, sigma, p.Data*p.Data/q, sigma*p.Data/math.Sqrt(q))
+		}
+		d.Copy(w.mid.model(t, net, in).Value())
+	}
+	denoise(w.d, hi.x, hi)
+	for i := range hi.t { // Euler: r·x + (1 - r)·D
+		r := lo.state[2*i+1] / hi.state[2*i+1]
+		w.c[2*i], w.c[2*i+1] = r, 1-r
+	}
+	ops.LinCombRows(lo.x, w.c[:2*len(hi.t)], hi.x, w.d)
+	denoise(w.d2, lo.x, lo)
+	for i := range hi.t { // and (1 - r)/(2r)·(D2 - D)
+		r := lo.state[2*i+1] / hi.state[2*i+1]
+		half := (1 - r) / (2 * r)
+		w.c[3*i], w.c[3*i+1], w.c[3*i+2] = 1, -half, half
+	}
+	ops.LinCombRows(lo.x, w.c, lo.x, w.d, w.d2)
+}
+
+// Bounded is a consistency model as samplers ask networks: of a network F on EDM's path, it says x0 = skip·x + out·F with the
+// coefficients of EDM.Boundary, so that at the least level it is the identity.
+type Bounded struct {
+	Net  models.Net
+	Path diffusion.EDM
+}
+
+// Params implements models.Net.
+func (m Bounded) Params() *nn.Params { return m.Net.Params() }
+
+// Takes implements models.Net.
+func (m Bounded) Takes() models.Takes { return m.Net.Takes() }
+
+// Forward implements models.Net: x is c_in·(x0 + sigma·n), as EDM's networks are given it. It reads the times, for which it waits on a
+// GPU.
+func (m Bounded) Forward(x, time *nn.Var, in models.Inputs) *nn.Var {
+	v := time.Value()
+	n := v.Len()
+	times := make([]float32, n)
+	if err := v.Read(times); err != nil {
+		panic(fmt.Sprintf("train: Bounded: the times: %v", err))
+	}
+	shape := make([]int, len(x.Shape()))
+	for i := range shape {
+		shape[i] = 1
+	}
+	shape[0] = n
+	skips, outs := make([]float64, n), make([]float64, n)
+	for i, t := range times {
+		sigma := math.Min(math.Max(m.Path.Sigma(float64(t)), m.Path.Min), m.Path.Max) // a float32's rounding must not lead below the least
+		a, _ := m.Path.Input(sigma)
+		skips[i], outs[i] = m.Path.Boundary(sigma)
+		skips[i] /= a // x comes scaled
+	}
+	ones := v.Like()
+	ops.Fill(ones, 1)
+	skip, out := v.Device().New(v.DType(), shape...), v.Device().New(v.DType(), shape...)
+	ops.LinCombRows(skip.View(n), skips, ones)
+	ops.LinCombRows(out.View(n), outs, ones)
+	tape := x.Tape()
+	return x.Mul(tape.Input(skip)).AddMul(m.Net.Forward(x, time, in), tape.Input(out))
+}
+
+// ConsistencyCountFirst is the curriculum of the method's first form (Song et al. 2023, appendix C): the number of levels at a step of so
+// many, ⌈√(step/steps·((last+1)² - first²) + first²) - 1⌉ + 1, and the decay of its teacher's average, exp(first·ln decay/levels).
+func ConsistencyCountFirst(step, steps, first, last int, decay float64) (levels int, average float64) {
+	s0, s1 := float64(first), float64(last)
+	levels = int(math.Ceil(math.Sqrt(float64(step)/float64(steps)*((s1+1)*(s1+1)-s0*s0)+s0*s0)-1)) + 1
+	return levels, math.Exp(s0 * math.Log(decay) / float64(levels))
 }

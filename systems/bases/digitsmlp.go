@@ -2,10 +2,12 @@ package bases
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/fidlab/fidlab/data"
 	digitset "github.com/fidlab/fidlab/data/digits"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/models/mlp"
 	"github.com/fidlab/fidlab/nn"
@@ -37,8 +39,8 @@ func digitsMLP() denoiser[mlp.Config] {
 	}
 }
 
-// digitPictures are the digits of 8×8.
-func digitPictures() (*pictureSet, error) {
+// digitPictures are the digits of 8×8. They are read once.
+var digitPictures = sync.OnceValues(func() (*pictureSet, error) {
 	s, err := digitset.New()
 	if err != nil {
 		return nil, err
@@ -53,16 +55,12 @@ func digitPictures() (*pictureSet, error) {
 		return e
 	}
 	return &pictureSet{name: s.Name(), train: of(data.Train), held: of(data.Test), classes: 10}, nil
-}
+})
 
 // digitDistance is the Fréchet distance of drawn digits to the test digits, of their 64 pixels. That of as many training
 // digits is 0.16.
 func digitDistance(set *pictureSet, x *gpu.Tensor) (float64, error) {
-	v, err := x.Floats()
-	if err != nil {
-		return 0, err
-	}
-	return pixelDistance(v, set.held.X, digitset.Side*digitset.Side)
+	return SmallDistance(x, set.held)
 }
 
 // pixelDistance is the Fréchet distance of two sets of vectors of d values, pixels or features, by their own moments.
@@ -87,4 +85,31 @@ func pixelDistance(a, b []float32, d int) (float64, error) {
 		return 0, err
 	}
 	return dist.F64()[0], nil
+}
+
+// SmallDigits are the digits of 8×8 that are learnt and those that are not, with values from -1 to 1.
+func SmallDigits() (learn, held *train.Examples, err error) {
+	s, err := digitPictures()
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.train, s.held, nil
+}
+
+// SmallDistance is the Fréchet distance of drawn digits of 8×8 to others, of their 64 pixels.
+func SmallDistance(x *gpu.Tensor, to *train.Examples) (float64, error) {
+	v, err := x.Floats()
+	if err != nil {
+		return 0, err
+	}
+	return pixelDistance(v, to.X, digitset.Side*digitset.Side)
+}
+
+// SmallPictures are digits of 8×8, enlarged.
+func SmallPictures(v []float32) []*imageio.Image {
+	list := picturesOf(v, []int{1, digitset.Side, digitset.Side})
+	for i, m := range list {
+		list[i] = enlarged(m, 4)
+	}
+	return list
 }

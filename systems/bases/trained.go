@@ -22,6 +22,11 @@ func TrainHere(ctx context.Context, name string, s train.Settings, evaluate bool
 	if err != nil {
 		return nil, nil, err
 	}
+	return TrainJob(ctx, task, job, s, evaluate)
+}
+
+// TrainJob is TrainHere of a job, whose checkpoints the task opens.
+func TrainJob(ctx context.Context, task systems.Task, job *train.Job, s train.Settings, evaluate bool) (*Network, *train.Result, error) {
 	job.Sample = nil
 	if !evaluate {
 		job.Evaluate, job.Scores = nil, nil
@@ -40,7 +45,7 @@ func TrainHere(ctx context.Context, name string, s train.Settings, evaluate bool
 		return nil, nil, err
 	}
 	defer saved.Close()
-	n := &Network{Name: name, Device: gpu.CPU(), Average: saved.Averages()[0]}
+	n := &Network{Name: task.Name, Device: gpu.CPU(), Average: saved.Averages()[0]}
 	n.Trained, err = task.Open(n.Device, saved, n.Average)
 	return n, res, err
 }

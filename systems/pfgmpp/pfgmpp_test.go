@@ -1,8 +1,6 @@
 package pfgmpp
 
 import (
-	"context"
-	"encoding/json"
 	"math"
 	"testing"
 
@@ -10,6 +8,7 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
@@ -17,41 +16,7 @@ import (
 )
 
 // The proof runs through in its tiny tier, and twice to the same bits.
-func TestTiny(t *testing.T) {
-	r, err := systems.Find("40")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var first string
-	for range 2 {
-		p, err := systems.Prove(context.Background(), &systems.Env{}, r, systems.Tiny)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Record.Seconds = 0
-		for i := range p.Record.Experiments {
-			for j := range p.Record.Experiments[i].Arms {
-				for k := range p.Record.Experiments[i].Arms[j].Points {
-					p.Record.Experiments[i].Arms[j].Points[k].Cost.Seconds = 0
-				}
-			}
-		}
-		b, err := json.Marshal(p.Record)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first == "" {
-			first = string(b)
-		} else if first != string(b) {
-			t.Error("two runs of one proof differ")
-		}
-		for _, f := range r.Figures {
-			if _, err := p.Record.Draw(f); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-}
+func TestTiny(t *testing.T) { proof.Tiny(t, "40") }
 
 // A Gaussian that is scaled by the radius, without being made a unit vector first, has a spread of its own on top: the kernel's radius
 // follows the Beta law, that one's does not, by far more than draws differ.
