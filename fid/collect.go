@@ -23,6 +23,8 @@ type CollectOptions struct {
 	Keep         bool
 	FeatureBytes int64 // what may be kept; DefaultFeatureBytes
 	Members      bool  // list what each row of features is of
+	// Look sees every batch of decoded pictures, on several goroutines at once; it keeps none of their memory.
+	Look func(b *imageio.Batch)
 
 	Version, Device string // for the provenance; the device is "cpu" by default
 }
@@ -66,6 +68,9 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 	out.Summary, err = imageio.Batches(ctx, src, imageio.BatchOptions{
 		Size: opt.Batch, Limit: opt.Limit, SkipBad: opt.SkipBad, Progress: opt.Progress,
 	}, func(w *cpu.Worker, b *imageio.Batch) error {
+		if opt.Look != nil {
+			opt.Look(b)
+		}
 		begin := time.Now()
 		imgs := piecesOf(ex, b.Images)
 		rows := q.buffer(len(imgs) * d)

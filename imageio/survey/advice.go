@@ -79,13 +79,13 @@ func Advise(ref, gen *Report, shared []Shared) []Advice {
 		n                func(r *Report) int
 	}{
 		{"transparency", "raises the distance: what lies below transparent pixels is seen, and is often black or noise", "composite both on one background before", func(r *Report) int { return r.Alpha }},
-		{"16-bit files", "small: the low byte is cut off", "store 8 bits, rounded", func(r *Report) int { return r.Deep }},
+		{"16-bit files", "shifts the distance little: the low byte is cut off", "store 8 bits, rounded", func(r *Report) int { return r.Deep }},
 		{"CMYK or palettes", "raises the distance: colours are converted or were reduced", "store RGB", func(r *Report) int { return modesWith(r, "CMYK") + modesWith(r, "palette") }},
 		{"EXIF orientations", "raises the distance: the files are read as they lie, some on their side", "turn the pixels once", func(r *Report) int { return sum(r.Turned) }},
-		{"colour profiles", "small: profiles are ignored, so colours of a wide gamut look pale", "convert to sRGB", func(r *Report) int { return r.ICC }},
+		{"colour profiles", "shifts the distance little: profiles are ignored, so colours of a wide gamut look pale", "convert to sRGB", func(r *Report) int { return r.ICC }},
 	} {
 		if a, b := k.n(ref), k.n(gen); a+b > 0 && (differ(share(a, ref.Images), share(b, gen.Images)) || k.name == "EXIF orientations") {
-			add(strings.HasPrefix(k.effect, "small"), both(k.name, k.n), k.effect, k.do)
+			add(strings.HasPrefix(k.effect, "shifts the distance little"), both(k.name, k.n), k.effect, k.do)
 		}
 	}
 	for i, r := range []*Report{ref, gen} {
@@ -99,7 +99,7 @@ func Advise(ref, gen *Report, shared []Shared) []Advice {
 		}
 	}
 	if a, b := top(ref.Decoders), top(gen.Decoders); ref.Lossy > 0 && gen.Lossy > 0 && a != b {
-		add(true, fmt.Sprintf("decoders: %s and %s", a, b), "small: they differ by up to 3 levels", "read both sets on one machine")
+		add(true, fmt.Sprintf("decoders: %s and %s", a, b), "shifts the distance little: they differ by up to 3 levels", "read both sets on one machine")
 	}
 	strong := func(a Advice) bool { return !a.Weak }
 	return append(filter(out, strong), filter(out, func(a Advice) bool { return a.Weak })...)
