@@ -15,9 +15,9 @@ import (
 
 // The page's pictures: their size where they are larger, and how many classes and images of each are shown.
 const (
-	thumbnail    = 96
-	classRows = 12
-	inClassRow      = 6 // half of the greatest effect, half of the lowest
+	thumbnail  = 96
+	classRows  = 12
+	inClassRow = 6 // half of the greatest effect, half of the lowest
 )
 
 // writeInspection writes the page, with the pictures that its tables name.

@@ -85,7 +85,7 @@ func planeSection(ref, gen *fid.Stats) (report.Section, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Text = fmt.Sprintf("The first two principal components of both sets together, each set weighing the same; they hold %.0f %% and %.0f %% of the variance, so most of what FID sees is on other axes.", 100*p.Share[0], 100*p.Share[1])
+	s.Text = fmt.Sprintf("The first two principal components of both sets together, each set weighing the same; they hold %.0f %% and %.0f %% of the variance, and FID sees the rest too.", 100*p.Share[0], 100*p.Share[1])
 	g := report.Graph{
 		Caption: "Features in the plane of their principal components; ellipses at two standard deviations", Equal: true,
 		X: fmt.Sprintf("first component, %.0f %%", 100*p.Share[0]), Y: fmt.Sprintf("second component, %.0f %%", 100*p.Share[1]),
@@ -103,7 +103,7 @@ func planeSection(ref, gen *fid.Stats) (report.Section, error) {
 			c.Points = append(c.Points, report.Point{X: points[k][0], Y: points[k][1]})
 		}
 		if step > 1 {
-			c.Name += fmt.Sprintf(" (each %dth)", step)
+			c.Name += fmt.Sprintf(" (1 of %d)", step)
 		}
 		g.Curves = append(g.Curves, c)
 		g.Ellipses = append(g.Ellipses, report.EllipseOf(set.Mean, set.Cov, 2, i))

@@ -93,6 +93,9 @@ func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extrac
 	p := a.progress("features of "+in.src.Describe(), "images", lengthOf(in.src, x.max))
 	defer p.End()
 	o := x.collect(p)
+	cache := a.featureCache(x, e)
+	defer cache.close()
+	o.Cache = cache.of()
 	o.Keep, o.Members = keep.interval || keep.metric, keep.members
 	if s := keep.surveys[in]; s != nil {
 		o.Look = s.Look
@@ -105,6 +108,7 @@ func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extrac
 		return nil, ofImages(e, err)
 	}
 	in.stats = s
+	a.sayCached(&got)
 	return &got, nil
 }
 
