@@ -10,7 +10,7 @@ CROSS   := darwin/arm64 linux/arm64 windows/amd64
 export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include -I$(CURDIR)/.cuda/nvidia/cu13/include -I/usr/local/cuda/include
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
-.PHONY: all help setup build sanitize kernels kernels-check generate test golden-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
+.PHONY: all help setup build sanitize kernels kernels-check generate test golden-test browser-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
 all: build
 
 help: ## list the targets
@@ -39,6 +39,9 @@ demo: build ## the main job on real data: FID of sampled digits, a grid, a page
 
 bench: build ## the speed rows against the peers, measured in one run
 	scripts/bench/run.sh
+
+browser-test: build ## pages in headless Chromium: offline, both themes, printed, by keyboard; skipped where there is none
+	scripts/browser/run.sh
 
 generate: ## write the generated files anew
 	CGO_ENABLED=0 $(GO) run ./scripts/clidoc > docs/cli.md
@@ -111,4 +114,4 @@ dist: .setup ## archives of the binary for release, in dist/
 	scripts/dist.sh "$(VERSION)"
 
 clean: ## remove what the targets made
-	rm -rf bin dist demo-out bench-out gpu-out profile-out .lines .setup
+	rm -rf bin dist browser-out demo-out bench-out gpu-out profile-out .lines .setup

@@ -2,6 +2,8 @@ package fid
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"sync"
@@ -23,6 +25,11 @@ type CollectOptions struct {
 	Keep         bool
 	FeatureBytes int64 // what may be kept; DefaultFeatureBytes
 	Members      bool  // list what each row of features is of
+	// Look sees every batch of decoded pictures, on several goroutines at once; it keeps none of their memory.
+	Look func(b *imageio.Batch)
+
+	// Cache keeps the rows of pictures beyond this call; nil for none.
+	Cache FeatureCache
 
 	Version, Device string // for the provenance; the device is "cpu" by default
 }
@@ -36,6 +43,15 @@ type Collected struct {
 	Seconds Seconds
 	Skipped []Skipped // never nil
 	Members []Member  // of each row, where CollectOptions ask for them
+	Cached  int       // pictures whose features the cache had
+}
+
+// FeatureCache keeps what an extractor made of pictures, by their content: size and pixels. A picture's row has the same bits whatever
+// others it is extracted with, so that sets read from a cache in part are the same to the last bit. Its methods may be called from any
+// goroutine.
+type FeatureCache interface {
+	Lookup(picture [sha256.Size]byte, row []float32) bool // fills row where it has one of that length
+	Store(picture [sha256.Size]byte, row []float32)
 }
 
 // Member is what a row of features is of.
@@ -66,18 +82,20 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 	out.Summary, err = imageio.Batches(ctx, src, imageio.BatchOptions{
 		Size: opt.Batch, Limit: opt.Limit, SkipBad: opt.SkipBad, Progress: opt.Progress,
 	}, func(w *cpu.Worker, b *imageio.Batch) error {
+		if opt.Look != nil {
+			opt.Look(b)
+		}
 		begin := time.Now()
 		imgs := piecesOf(ex, b.Images)
 		rows := q.buffer(len(imgs) * d)
-		for at := 0; at < len(imgs); at += ex.Batch() {
-			end := min(at+ex.Batch(), len(imgs))
-			if err := ex.Features(w, imgs[at:end], rows[at*d:end*d]); err != nil {
-				return err
-			}
+		cached, err := fillRows(w, ex, opt.Cache, b.Images, imgs, rows)
+		if err != nil {
+			return err
 		}
 		spent := time.Since(begin)
 		mu.Lock()
 		busy += spent
+		out.Cached += cached
 		if opt.Members {
 			members[b.Seq] = membersOf(b, len(imgs))
 		}
@@ -94,6 +112,57 @@ func EachFeatures(ctx context.Context, src imageio.Source, ex Extractor, opt Col
 	out.Seconds.Features = min(wall, busy.Seconds()/float64(cpu.Workers()))
 	out.Seconds.Read = wall - out.Seconds.Features
 	return out, err
+}
+
+// fillRows extracts the pieces of pictures, those that the cache has from there; it returns how many pictures these were.
+func fillRows(w *cpu.Worker, ex Extractor, cache FeatureCache, pictures, pieces []*imageio.Image, rows []float32) (cached int, err error) {
+	if cache == nil || len(pictures) == 0 {
+		return 0, extractRows(w, ex, pieces, rows)
+	}
+	per, values := len(pieces)/len(pictures), len(rows)/len(pictures)
+	var missing []int
+	var todo []*imageio.Image
+	keys := make([][sha256.Size]byte, len(pictures))
+	for i, m := range pictures {
+		keys[i] = contentOf(m)
+		if !cache.Lookup(keys[i], rows[i*values:(i+1)*values]) {
+			missing = append(missing, i)
+			todo = append(todo, pieces[i*per:(i+1)*per]...)
+		}
+	}
+	made := make([]float32, len(missing)*values)
+	if err := extractRows(w, ex, todo, made); err != nil {
+		return 0, err
+	}
+	for k, i := range missing {
+		row := rows[i*values : (i+1)*values]
+		copy(row, made[k*values:])
+		cache.Store(keys[i], row)
+	}
+	return len(pictures) - len(missing), nil
+}
+
+func extractRows(w *cpu.Worker, ex Extractor, imgs []*imageio.Image, rows []float32) error {
+	d := rowOf(ex)
+	for at := 0; at < len(imgs); at += ex.Batch() {
+		end := min(at+ex.Batch(), len(imgs))
+		if err := ex.Features(w, imgs[at:end], rows[at*d:end*d]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contentOf is the hash of a picture's size and pixels.
+func contentOf(m *imageio.Image) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	var size [16]byte
+	binary.LittleEndian.PutUint64(size[:], uint64(m.Width))
+	binary.LittleEndian.PutUint64(size[8:], uint64(m.Height))
+	h.Write(size[:])
+	h.Write(m.Pix)
+	h.Sum(sum[:0])
+	return sum
 }
 
 // membersOf lists the rows of a batch whose pictures were cut into so many pieces together.

@@ -49,7 +49,12 @@ func DecodeOn(w *cpu.Worker, b []byte, o DecodeOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.Facts.Bytes, m.Facts.ICC = len(b), hasProfile(format, b)
+	if format == "jpeg" {
+		m.Facts.readJPEG(b)
+	}
 	if turn := orientation(format, b); turn > 1 {
+		m.Facts.Orientation = turn
 		m.Facts.Rotated = format != "tiff"
 		if o.Orient || format == "tiff" { // the tag is part of TIFF itself; Pillow obeys it
 			m = oriented(m, turn)

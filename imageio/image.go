@@ -25,6 +25,14 @@ type Facts struct {
 	CMYK    bool
 	Rotated bool // EXIF asks for a rotation, which is ignored by default
 	Lossy   bool // JPEG or lossy WebP
+
+	Bytes       int    // of the encoded file; 0 where there is none
+	Orientation int    // what EXIF asks for, 2 to 8; 1 or 0 for nothing
+	ICC         bool   // an embedded colour profile, which is ignored
+	Quality     int    // of a JPEG, 1 to 100 on the scale of libjpeg, from its tables; 0 where unknown
+	OwnTables   bool   // its tables are not libjpeg's: Quality is the nearest
+	Sampling    string // of a JPEG's colours: "4:4:4", "4:2:2", "4:2:0", "gray", ...
+	Progressive bool   // a progressive JPEG
 }
 
 // Item is one picture of a Source, not yet read or decoded.

@@ -2,7 +2,8 @@
 // page, aligned text tables, and JSON.
 //
 // A Page is a plain value made of Sections, which are made of Blocks: Figures
-// (large numbers with their intervals), Table, Chart, Image, Commands, Note.
+// (large numbers with their intervals), Table, Chart, Graph, Image, Gallery,
+// Commands, Note.
 // Nothing here computes or formats by guesswork: numbers that need a rule are
 // written by Number and Range, which both keep as many digits as the interval
 // allows.

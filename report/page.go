@@ -27,7 +27,7 @@ type Section struct {
 	Blocks []Block
 }
 
-// Block is one of Figures, Table, Chart, Image, Commands and Note.
+// Block is one of Figures, Table, Chart, Graph, Image, Gallery, Commands and Note.
 type Block interface {
 	kind() string
 	check() error
@@ -87,7 +87,11 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"style": func() template.CSS { return template.CSS(pageStyle) },
 	"kind":  func(b Block) string { return b.kind() },
 	"plot":  func(c Chart) *plot { return c.layout() },
+	"graph": func(g Graph) *graphPlot { return g.layout() },
 	"data":  func(i Image) template.URL { return dataURI(i.PNG) },
+	"png":   dataURI,
+	"part":  func(i int) string { return fmt.Sprintf("part-%d", i+1) },
+	"long":  func(p *Page) bool { return len(p.Sections) > 3 }, // a table of contents helps
 }).Parse(pageSource))
 
 // WriteHTML writes the page as one HTML file. It fails, before it writes

@@ -29,6 +29,7 @@ type extraction struct {
 	skipBad   bool
 	force     bool
 	labels    bool     // pictures' classes are wanted
+	cache     string   // auto, on or off
 	parts     []string // what metrics need beside the features
 	usual     string   // the extractor that the metrics are published with, "" for inception
 }
@@ -42,6 +43,8 @@ func (x *extraction) flags(cmd *cobra.Command) {
 	f.IntVar(&x.batch, "batch", 0, "hand `N` images at a time to a worker; the features do not depend on it")
 	f.IntVar(&x.max, "max-n", 0, "use the first `N` images only; 0 uses all")
 	f.BoolVar(&x.skipBad, "skip-bad", false, "leave out images that cannot be read, and list them")
+	f.StringVar(&x.cache, "cache", "auto", "keep features of pictures by their content, so that an interrupted run goes on: `WHEN` auto (networks that take their time), on or off")
+	completes(cmd, "cache", "auto", "on", "off")
 	f.BoolVar(&x.force, "force", false, "accept what would be refused: weights of an unknown hash, sets not made alike")
 	completes(cmd, "features", extractorNames()...)
 	completes(cmd, "preset", slices.Concat(allPresets(), toolNames())...)
@@ -107,6 +110,9 @@ func (x *extraction) check() error {
 	}
 	if _, err := precisionOf(x.precision); err != nil {
 		return err
+	}
+	if !slices.Contains([]string{"auto", "on", "off"}, x.cache) {
+		return unknown("--cache", x.cache, []string{"auto", "on", "off"})
 	}
 	if x.features == "" {
 		return nil

@@ -125,10 +125,17 @@ func (a *app) extract(ctx context.Context, src imageio.Source, e fid.Extractor, 
 	p := a.progress("features of "+src.Describe(), "images", lengthOf(src, x.max))
 	defer p.End()
 	var rows []float32
-	got, err := fid.EachFeatures(ctx, src, e, x.collect(p), func(_ *cpu.Worker, r []float32) error {
+	cache := a.featureCache(x, e)
+	defer cache.close()
+	o := x.collect(p)
+	o.Cache = cache.of()
+	got, err := fid.EachFeatures(ctx, src, e, o, func(_ *cpu.Worker, r []float32) error {
 		rows = append(rows, r...)
 		return nil
 	})
+	if err == nil {
+		a.sayCached(&got)
+	}
 	return rows, got, ofImages(e, err)
 }
 

@@ -170,12 +170,12 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	res, note, err := a.compareTwo(ctx, o)
+	res, sets, note, err := a.compareTwo(ctx, o)
 	if err != nil {
 		return err
 	}
 	if o.report.path != "" {
-		if err := writeReport(&o.report, o, res); err != nil {
+		if err := writeReport(ctx, &o.report, o, res, sets); err != nil {
 			return err
 		}
 		a.say("report: %s", o.report.path)
@@ -197,11 +197,11 @@ func runFID(ctx context.Context, a *app, o *fidOptions) error {
 	return nil
 }
 
-// compareTwo reads both sets, and the test set where there is one, and compares them; note is what every line of the result must carry.
-func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, note string, err error) {
+// compareTwo reads both sets, and the test set where there is one, and compares them; sets are their statistics, note is what every line of the result must carry.
+func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, sets [2]*fid.Stats, note string, err error) {
 	ins, closeAll, err := a.openSets(ctx, o, o.ref, o.gen)
 	if err != nil {
-		return nil, "", err
+		return nil, sets, "", err
 	}
 	defer closeAll()
 	ref, gen := ins[0], ins[1]
@@ -211,7 +211,7 @@ func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, n
 	}
 	read, err := a.collectAll(ctx, &o.x, o.keeping(), ins...)
 	if err != nil {
-		return nil, "", err
+		return nil, sets, "", err
 	}
 	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
 		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
@@ -219,10 +219,10 @@ func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, n
 	opt := o.compare()
 	opt.Test = testOf(ins[2:])
 	if res, err = fid.Compare(ctx, ref.stats, gen.stats, opt); err != nil {
-		return nil, "", err
+		return nil, sets, "", err
 	}
 	addReading(res, read...)
-	return res, inBrackets(extractorNote(ref, gen)), nil
+	return res, [2]*fid.Stats{ref.stats, gen.stats}, inBrackets(extractorNote(ref, gen)), nil
 }
 
 // openSets opens the sets of the arguments, and after them the test set where there is one.

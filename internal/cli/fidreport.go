@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/fidlab/fidlab/fid"
@@ -11,12 +13,18 @@ import (
 )
 
 // writeReport writes the page of one comparison.
-func writeReport(t *target, o *fidOptions, r *fid.Result) error {
-	page := fidPage(o, r)
+func writeReport(ctx context.Context, t *target, o *fidOptions, r *fid.Result, sets [2]*fid.Stats) error {
+	page := fidPage(o, r, sets)
+	figures, err := setFigures(ctx, sets[0], sets[1], nil, nil)
+	if err != nil {
+		return err
+	}
+	last := len(page.Sections) - 1 // how to do it again
+	page.Sections = slices.Concat(page.Sections[:last], figures, page.Sections[last:])
 	return tensor.WriteAtomic(t.path, page.WriteHTML, t.options()...)
 }
 
-func fidPage(o *fidOptions, r *fid.Result) *report.Page {
+func fidPage(o *fidOptions, r *fid.Result, sets [2]*fid.Stats) *report.Page {
 	var figures report.Figures
 	terms := report.Table{Columns: report.Columns("Term", "Value>")}
 	for _, m := range o.metrics {
@@ -53,7 +61,7 @@ func fidPage(o *fidOptions, r *fid.Result) *report.Page {
 		Title:    fmt.Sprintf("%s against %s", o.gen, o.ref),
 		Lead:     fmt.Sprintf("%s generated images against %s of the reference.", countText(r.N.Gen), countText(r.N.Ref)),
 		Sections: sections,
-		Facts: []report.Fact{
+		Facts: append([]report.Fact{
 			{Name: "reference", Value: o.ref},
 			{Name: "generated", Value: o.gen},
 			{Name: "extractor", Value: fmt.Sprintf("%s, %d features", r.Extractor.Name, r.Extractor.Dim)},
@@ -61,9 +69,30 @@ func fidPage(o *fidOptions, r *fid.Result) *report.Page {
 			{Name: "preset", Value: r.Preset},
 			{Name: "precision", Value: r.Precision},
 			{Name: "device", Value: r.Device},
-		},
+		}, provenanceFacts(sets)...),
 		Footer: "fidlab " + version,
 	}
+}
+
+// provenanceFacts say how each side was made, where that is known.
+func provenanceFacts(sets [2]*fid.Stats) []report.Fact {
+	var out []report.Fact
+	for i, s := range sets {
+		p := s.Provenance
+		if p == nil {
+			continue
+		}
+		side := [2]string{"reference", "generated"}[i]
+		text := []string{p.Input, "fidlab " + p.Version}
+		if len(p.Decoders) > 0 {
+			text = append(text, "decoded by "+strings.Join(p.Decoders, ", "))
+		}
+		if p.Skipped > 0 {
+			text = append(text, fmt.Sprintf("%d left out", p.Skipped))
+		}
+		out = append(out, report.Fact{Name: side + ", as made", Value: strings.Join(append(text, p.Notes...), "; ")})
+	}
+	return out
 }
 
 func countText(n int) string {

@@ -46,7 +46,7 @@ func runSpaces(ctx context.Context, a *app, o *fidOptions) error {
 	for _, name := range names {
 		one := *o
 		one.x.features = name
-		res, note, err := a.compareTwo(ctx, &one)
+		res, _, note, err := a.compareTwo(ctx, &one)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -15,26 +15,30 @@ import (
 
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/imageio/survey"
 	"github.com/fidlab/fidlab/report"
 	"github.com/fidlab/fidlab/tensor"
 )
 
 type inspectOptions struct {
 	fidOptions
-	top  int
-	each target
+	top      int
+	each     target
+	clusters int
+	hygiene  bool
 }
 
 func newInspect(a *app) *cobra.Command {
 	var o inspectOptions
 	cmd := &cobra.Command{
 		Use:   "inspect REF GEN",
-		Short: "Find the images and classes that make FID bad, and copies of the reference",
+		Short: "Find the images, clusters and classes that make FID bad, copies of the reference, and files that differ",
 		Long: `Say of every generated image by how much FID would fall without it (its effect),
-and which reference image is nearest to it. Three tables go to standard output:
-the images of the greatest effect; those nearest to being copies; and, where
-both sets have classes (sub-folders, digits), the distance of each class and
-what FID would lose without the generated images of that class.
+and which reference image is nearest to it. Tables go to standard output: the
+images of the greatest effect; those nearest to being copies; clusters of both
+sets, with what the generated set lacks or has too much of; and, where both sets
+have classes (sub-folders, digits), the distance of each class and what FID would
+lose without the generated images of that class.
 
 Effects are those of leaving one image out, computed together and exactly. Of a
 group they do not add up: every image of a mode that the reference lacks has an
@@ -44,12 +48,27 @@ nearest/own is the distance to the nearest reference image over the distance of
 that one from its own nearest neighbour: below 1 the image is nearer to a real
 one than that is to any other; a copy has 0.
 
+What the files are (formats, sizes, JPEG quality, copies, enlarged pictures) and
+what of it shifts FID goes to standard error in short, and into the page. With
+--hygiene only that is looked at, without any network, of one set or of two.
+
 ` + inputHelp,
 		Example: `  fidlab inspect mnist:train digits/ --report digits.html
-  fidlab inspect real/ fake/ --top 30
+  fidlab inspect real/ fake/ --top 30 --clusters 20
+  fidlab inspect --hygiene real/ fake/
   fidlab inspect real/ fake/ --each effects.jsonl && jq -s 'sort_by(-.effect)[:20][].image' effects.jsonl`,
-		Args: nargs("a reference and a generated set", 2, 2),
+		Args: nargs("a reference and a generated set", 1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && !o.hygiene {
+				return usagef("want a reference and a generated set, got 1 argument; --hygiene looks at the files of one set")
+			}
+			if o.hygiene {
+				o.ref, o.gen, o.metrics, o.splits, o.ciLevel = args[0], args[len(args)-1], []string{"fid"}, 10, 0.95
+				if err := o.checkHygiene(args, cmd.Flags().Changed); err != nil {
+					return err
+				}
+				return runHygiene(cmd.Context(), a, &o, args)
+			}
 			o.ref, o.gen, o.metrics, o.splits, o.ciLevel = args[0], args[1], []string{"fid"}, 10, 0.95
 			o.x.labels = true
 			return runInspect(cmd.Context(), a, &o)
@@ -58,6 +77,8 @@ one than that is to any other; a copy has 0.
 	o.x.flags(cmd)
 	f := cmd.Flags()
 	f.IntVar(&o.top, "top", 10, "list `N` images in a table; the page shows as many")
+	f.IntVar(&o.clusters, "clusters", 8, "part the images of both sets into `K` clusters by their features; 0 makes none")
+	f.BoolVar(&o.hygiene, "hygiene", false, "look at the files alone, of one set or two: no features, no network")
 	f.StringVar(&o.each.path, "each", "", "write what was found of every image to `FILE.jsonl`")
 	f.StringVar(&o.report.path, "report", "", "write a page with the images to `FILE.html`")
 	f.BoolVar(&o.report.overwrite, "overwrite", false, "replace files that exist")
@@ -69,6 +90,9 @@ func (o *inspectOptions) check() error {
 	if o.top < 1 {
 		return usagef("--top %d: want 1 or more", o.top)
 	}
+	if o.clusters < 0 || o.clusters == 1 {
+		return usagef("--clusters %d: want 2 or more, or 0 for none", o.clusters)
+	}
 	if o.each.path != "" {
 		if err := o.each.check(); err != nil {
 			return err
@@ -78,6 +102,19 @@ func (o *inspectOptions) check() error {
 		return usagef("--report shows images, and - is read once; unpack it, or leave the page out")
 	}
 	return o.fidOptions.check()
+}
+
+// checkHygiene refuses what --hygiene has no use for.
+func (o *inspectOptions) checkHygiene(args []string, given func(flag string) bool) error {
+	for _, flag := range []string{"features", "preset", "weights", "precision", "clusters", "each", "force"} {
+		if given(flag) {
+			return usagef("--%s is of features, and --hygiene looks at files alone", flag)
+		}
+	}
+	if len(args) == 1 {
+		o.gen = "" // - may be there once
+	}
+	return o.check()
 }
 
 // inspectedSet is a set with what its rows are of.
@@ -141,8 +178,13 @@ type inspection struct {
 	*fid.Result
 	Images  []inspected      `json:"images"` // by falling effect
 	Classes []inspectedClass `json:"classes"`
+	// Clusters and Hygiene are null where they were not asked for, or could not be had.
+	Clusters []inspectedCluster `json:"clusters"`
+	Hygiene  *hygiene           `json:"hygiene"`
 
 	ref, gen *inspectedSet
+	effects  []float64
+	nearest  []fid.Nearest
 }
 
 func runInspect(ctx context.Context, a *app, o *inspectOptions) error {
@@ -154,13 +196,24 @@ func runInspect(ctx context.Context, a *app, o *inspectOptions) error {
 		return err
 	}
 	defer closeAll()
-	sets, read, err := a.collectRows(ctx, o, ins)
+	surveys := map[*input]*survey.Survey{}
+	for _, in := range ins {
+		if in.src != nil {
+			surveys[in] = survey.New()
+		}
+	}
+	sets, read, err := a.collectRows(ctx, o, surveys, ins)
 	if err != nil {
 		return err
 	}
 	found, err := inspect(ctx, o, sets[0], sets[1])
 	if err != nil {
 		return err
+	}
+	if len(surveys) == 2 {
+		if found.Hygiene, err = hygieneOf(ctx, []string{o.ref, o.gen}, []*survey.Survey{surveys[ins[0]], surveys[ins[1]]}); err != nil {
+			return err
+		}
 	}
 	addReading(found.Result, read...)
 	if o.each.path != "" {
@@ -179,20 +232,17 @@ func runInspect(ctx context.Context, a *app, o *inspectOptions) error {
 		return a.printJSON(found)
 	}
 	a.sayResult(&o.fidOptions, found.Result)
-	for i, t := range found.tables(o.top) {
-		if i > 0 {
-			a.printf("\n")
-		}
-		if err := t.WriteText(a.stdout); err != nil {
-			return err
+	if found.Hygiene != nil {
+		for _, v := range found.Hygiene.Advice {
+			a.say("files: %s; it %s", v.What, v.Effect)
 		}
 	}
-	return nil
+	return a.printTables(found.tables(o.top))
 }
 
 // collectRows extracts what is still pictures, with all rows kept and named.
-func (a *app) collectRows(ctx context.Context, o *inspectOptions, ins []*input) ([]*inspectedSet, []*fid.Collected, error) {
-	read, err := a.collectAll(ctx, &o.x, keeping{metric: true, members: true}, ins...)
+func (a *app) collectRows(ctx context.Context, o *inspectOptions, surveys map[*input]*survey.Survey, ins []*input) ([]*inspectedSet, []*fid.Collected, error) {
+	read, err := a.collectAll(ctx, &o.x, keeping{metric: true, members: true, surveys: surveys}, ins...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -224,7 +274,7 @@ func inspect(ctx context.Context, o *inspectOptions, ref, gen *inspectedSet) (*i
 	if err != nil {
 		return nil, err
 	}
-	found := &inspection{Result: result, ref: ref, gen: gen, Classes: []inspectedClass{}}
+	found := &inspection{Result: result, ref: ref, gen: gen, Classes: []inspectedClass{}, effects: effects, nearest: nearest}
 	for i, e := range effects {
 		n := nearest[i]
 		found.Images = append(found.Images, inspected{
@@ -233,6 +283,9 @@ func inspect(ctx context.Context, o *inspectOptions, ref, gen *inspectedSet) (*i
 		})
 	}
 	slices.SortStableFunc(found.Images, func(p, q inspected) int { return cmp.Compare(q.Effect, p.Effect) })
+	if err := found.cluster(ctx, o); err != nil {
+		return nil, err
+	}
 	return found, found.compareClasses(ctx)
 }
 
@@ -309,6 +362,9 @@ func (f *inspection) tables(top int) []report.Table {
 		near.Rows = append(near.Rows, []string{fmt.Sprint(i + 1), m.Image, m.Class, ratioText(m.ratio), valueText(m.Distance), m.Nearest})
 	}
 	out := []report.Table{raise, near}
+	if len(f.Clusters) > 0 {
+		out = append(out, f.clusterTable())
+	}
 	if len(f.Classes) == 0 {
 		return out
 	}

@@ -6,17 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/report"
 	"github.com/fidlab/fidlab/tensor"
 )
 
-// The page's pictures: how many in a row, and their size where they are larger.
+// The page's pictures: their size where they are larger, and how many classes and images of each are shown.
 const (
-	galleryColumns = 10
-	thumbnail      = 96
+	thumbnail  = 96
+	classRows  = 12
+	inClassRow = 6 // half of the greatest effect, half of the lowest
 )
 
 // writeInspection writes the page, with the pictures that its tables name.
@@ -30,47 +31,48 @@ func writeInspection(ctx context.Context, o *inspectOptions, f *inspection) erro
 
 func inspectionPage(ctx context.Context, o *inspectOptions, f *inspection) (*report.Page, error) {
 	top := min(o.top, len(f.Images))
-	groups := []gallery{
-		{"Images that raise FID most", "Above the generated image, below the nearest of the reference.", f.Images[:top]},
-		{"Images that lower FID most", "FID would rise without them.", f.lowest(top)},
-		{"Nearest to copies", "Above the generated image, below the reference image that it is nearest to.", f.nearCopies()[:top]},
-	}
-	shown, err := f.pictures(ctx, groups)
-	if err != nil {
-		return nil, err
-	}
-	page := fidPage(&o.fidOptions, f.Result)
+	stats := [2]*fid.Stats{f.ref.stats, f.gen.stats}
+	page := fidPage(&o.fidOptions, f.Result, stats)
 	page.Title = "What makes " + page.Title
-	result := page.Sections[0]
 	again := report.Section{Title: "Do it again", Blocks: []report.Block{report.Commands{Lines: []string{o.command(f.Result)}}}}
 	tables := f.tables(o.top)
-	sections := []report.Section{result}
-	for i, g := range groups {
-		s := report.Section{Title: g.title, Text: g.text}
-		if img, err := g.draw(f, shown); err != nil {
-			return nil, err
-		} else if img != nil {
-			s.Blocks = append(s.Blocks, *img)
+	sections := []report.Section{page.Sections[0]}
+	w := &wall{f: f}
+	sections = append(sections,
+		report.Section{Title: "Images that raise FID most", Text: "Above the generated image, below the nearest of the reference.", Blocks: []report.Block{w.pairs(f.Images[:top]), tables[0]}},
+		report.Section{Title: "Images that lower FID most", Text: "FID would rise without them.", Blocks: []report.Block{w.pairs(f.lowest(top))}},
+		report.Section{Title: "Nearest to copies", Text: "Above the generated image, below the reference image that it is nearest to.", Blocks: []report.Block{w.pairs(f.nearCopies()[:top]), tables[1]}})
+	tables = tables[2:]
+	if len(f.Clusters) > 0 {
+		s := report.Section{
+			Title: "Clusters", Blocks: []report.Block{tables[0]},
+			Text: "Both sets parted together by k-means over their features. What the generated set lacks or has too much of shows by the shares; the images are those nearest to the middle of each cluster.",
 		}
-		switch i {
-		case 0:
-			s.Blocks = append(s.Blocks, tables[0])
-		case 2:
-			s.Blocks = append(s.Blocks, tables[1])
+		for i, c := range f.Clusters {
+			s.Blocks = append(s.Blocks, w.cluster(i, &c))
 		}
-		if len(s.Blocks) > 0 {
-			sections = append(sections, s)
-		}
+		sections, tables = append(sections, s), tables[1:]
 	}
-	if len(tables) > 2 {
-		s := report.Section{Title: "Classes", Blocks: []report.Block{tables[2]}}
+	if len(tables) > 0 {
+		s := report.Section{Title: "Classes", Text: "Of each class the images that raise FID most, then those that lower it most.", Blocks: []report.Block{tables[0]}}
 		if c := f.classChart(); len(c.Rows) > 0 {
 			s.Blocks = append([]report.Block{c}, s.Blocks...)
 		}
+		for _, c := range f.Classes[:min(classRows, len(f.Classes))] {
+			s.Blocks = append(s.Blocks, w.class(c.Class))
+		}
 		sections = append(sections, s)
 	}
-	if t := f.files(); len(t.Rows) > 0 {
-		sections = append(sections, report.Section{Title: "Files", Text: "What the images of both sets are; what differs can move FID by itself.", Blocks: []report.Block{t}})
+	figures, err := setFigures(ctx, f.ref.stats, f.gen.stats, f.effects, f.nearest)
+	if err != nil {
+		return nil, err
+	}
+	sections = append(sections, figures...)
+	if f.Hygiene != nil {
+		sections = append(sections, f.Hygiene.sections(o.top)...)
+	}
+	if err := w.hang(ctx, sections); err != nil {
+		return nil, err
 	}
 	page.Sections = append(sections, again)
 	return page, nil
@@ -94,75 +96,125 @@ func (f *inspection) classChart() report.Chart {
 	return c
 }
 
-// files says what the images of both sides are.
-func (f *inspection) files() report.Table {
-	t := report.Table{Columns: report.Columns("", "reference>", "generated>")}
-	r, g := f.ref.summary, f.gen.summary
-	if r.Images == 0 || g.Images == 0 {
-		return t
-	}
-	add := func(name string, of func(s imageio.Summary) string) {
-		if a, b := of(r), of(g); a != "0" || b != "0" {
-			t.Rows = append(t.Rows, []string{name, a, b})
-		}
-	}
-	number := func(of func(s imageio.Summary) int) func(imageio.Summary) string {
-		return func(s imageio.Summary) string { return fmt.Sprint(of(s)) }
-	}
-	add("images", number(func(s imageio.Summary) int { return s.Images }))
-	add("left out", number(func(s imageio.Summary) int { return len(s.Bad) }))
-	add("size", func(s imageio.Summary) string {
-		if s.MinWidth == s.MaxWidth && s.MinHeight == s.MaxHeight {
-			return fmt.Sprintf("%d×%d", s.MinWidth, s.MinHeight)
-		}
-		return fmt.Sprintf("%d×%d to %d×%d", s.MinWidth, s.MinHeight, s.MaxWidth, s.MaxHeight)
-	})
-	add("format", func(s imageio.Summary) string {
-		var names []string
-		for name, n := range s.Formats {
-			names = append(names, fmt.Sprintf("%s %d", name, n))
-		}
-		slices.Sort(names)
-		return strings.Join(names, ", ")
-	})
-	add("gray", number(func(s imageio.Summary) int { return s.Gray }))
-	add("alpha, dropped", number(func(s imageio.Summary) int { return s.Alpha }))
-	add("palette", number(func(s imageio.Summary) int { return s.Palette }))
-	add("more than 8 bits", number(func(s imageio.Summary) int { return s.Deep }))
-	add("CMYK", number(func(s imageio.Summary) int { return s.CMYK }))
-	add("turned by EXIF, ignored", number(func(s imageio.Summary) int { return s.Rotated }))
-	add("lossy", number(func(s imageio.Summary) int { return s.Lossy }))
-	return t
+// wall is the galleries of a page before their pictures are there: they are decoded once, together.
+type wall struct {
+	f     *inspection
+	shown []*hung
 }
 
-// gallery is a row of images with their neighbours.
-type gallery struct {
-	title, text string
-	images      []inspected
+// hung is a gallery with the rows that it shows: of each item the generated or reference one above, and below it another or -1.
+type hung struct {
+	report.Gallery
+	above []place
+	below []place
 }
 
-// pictures are those that the galleries show, of both sides by their number in the source.
-func (f *inspection) pictures(ctx context.Context, groups []gallery) ([2]map[int]*imageio.Image, error) {
-	var out [2]map[int]*imageio.Image
-	for side, s := range []*inspectedSet{f.ref, f.gen} {
+// place is a row of a side, 0 for the reference; row -1 for none.
+type place struct{ side, row int }
+
+// pairs shows generated images, each above the nearest of the reference.
+func (w *wall) pairs(images []inspected) *hung {
+	h := &hung{}
+	for _, m := range images {
+		h.add(place{1, m.row}, place{0, m.ref}, "generated: "+m.Image, "nearest of the reference: "+m.Nearest, m.Image, "effect "+valueText(m.Effect), "nearest/own "+ratioText(m.ratio))
+	}
+	return w.keep(h)
+}
+
+// cluster shows reference images of a cluster and generated ones.
+func (w *wall) cluster(i int, c *inspectedCluster) *hung {
+	h := &hung{Gallery: report.Gallery{Caption: fmt.Sprintf("Cluster %d, %s: %.1f %% of the reference, %.1f %% of the generated", i+1, c.State, 100*c.RefShare, 100*c.GenShare)}}
+	for side, names := range [][]string{c.RefImages, c.GenImages} {
+		rows, word := c.cluster.Ref, "reference"
+		if side == 1 {
+			rows, word = c.cluster.Gen, "generated"
+		}
+		for k, name := range names {
+			h.add(place{side, rows[k]}, place{row: -1}, word+": "+name, "", word, name)
+		}
+	}
+	return w.keep(h)
+}
+
+// class shows the images of a class with the greatest effects, and with the lowest.
+func (w *wall) class(name string) *hung {
+	var of []inspected
+	for _, m := range w.f.Images {
+		if m.Class == name {
+			of = append(of, m)
+		}
+	}
+	if len(of) > inClassRow {
+		of = slices.Concat(of[:inClassRow/2], of[len(of)-inClassRow/2:])
+	}
+	h := w.pairs(of)
+	h.Caption = "Class " + name
+	return h
+}
+
+func (h *hung) add(above, below place, alt, belowAlt string, lines ...string) {
+	h.above, h.below = append(h.above, above), append(h.below, below)
+	h.Items = append(h.Items, report.GalleryItem{Alt: alt, BelowAlt: belowAlt, Lines: lines})
+}
+
+func (w *wall) keep(h *hung) *hung {
+	w.shown = append(w.shown, h)
+	return h
+}
+
+// hang decodes what the galleries show and puts them, with their pictures, into the sections; those without any are left out.
+func (w *wall) hang(ctx context.Context, sections []report.Section) error {
+	var pictures [2]map[int][]byte
+	for side, s := range []*inspectedSet{w.f.ref, w.f.gen} {
 		want := map[int]bool{}
-		for _, g := range groups {
-			for _, m := range g.images {
-				row := m.ref
-				if side == 1 {
-					row = m.row
-				}
-				if s.members != nil {
-					want[s.members[row].Index] = true
+		for _, h := range w.shown {
+			for _, p := range slices.Concat(h.above, h.below) {
+				if p.side == side && p.row >= 0 && s.members != nil {
+					want[s.members[p.row].Index] = true
 				}
 			}
 		}
-		var err error
-		if out[side], err = pick(ctx, s.src, want); err != nil {
-			return out, err
+		found, err := pick(ctx, s.src, want)
+		if err != nil {
+			return err
+		}
+		pictures[side] = map[int][]byte{}
+		for i, m := range found {
+			var b bytes.Buffer
+			if err := imageio.EncodePNG(&b, m); err != nil {
+				return err
+			}
+			pictures[side][i] = b.Bytes()
 		}
 	}
-	return out, nil
+	of := func(p place) []byte {
+		s := []*inspectedSet{w.f.ref, w.f.gen}[p.side]
+		if p.row < 0 || s.members == nil {
+			return nil
+		}
+		return pictures[p.side][s.members[p.row].Index]
+	}
+	for i := range sections {
+		var blocks []report.Block
+		for _, b := range sections[i].Blocks {
+			h, ok := b.(*hung)
+			if !ok {
+				blocks = append(blocks, b)
+				continue
+			}
+			g := report.Gallery{Caption: h.Caption}
+			for k, it := range h.Items {
+				if it.PNG, it.Below = of(h.above[k]), of(h.below[k]); it.PNG != nil {
+					g.Items = append(g.Items, it)
+				}
+			}
+			if len(g.Items) > 0 {
+				blocks = append(blocks, g)
+			}
+		}
+		sections[i].Blocks = blocks
+	}
+	return nil
 }
 
 // pick decodes some pictures of a source again, small.
@@ -205,42 +257,3 @@ func small(m *imageio.Image) *imageio.Image {
 	w, h := max(1, m.Width*thumbnail/long), max(1, m.Height*thumbnail/long)
 	return imageio.NewResizer(imageio.PILU8(imageio.Lanczos), w, h).U8(m)
 }
-
-// draw lays the images out, each above its neighbour; nil where the set has no pictures.
-func (g *gallery) draw(f *inspection, shown [2]map[int]*imageio.Image) (*report.Image, error) {
-	if f.gen.members == nil || len(g.images) == 0 {
-		return nil, nil
-	}
-	var all []*imageio.Image
-	cols := min(galleryColumns, len(g.images))
-	for row := 0; row < len(g.images); row += cols {
-		part := g.images[row:min(row+cols, len(g.images))]
-		for _, m := range part {
-			all = append(all, shown[1][f.gen.members[m.row].Index])
-		}
-		for range cols - len(part) {
-			all = append(all, blank())
-		}
-		if f.ref.members == nil {
-			continue
-		}
-		for _, m := range part {
-			all = append(all, shown[0][f.ref.members[m.ref].Index])
-		}
-		for range cols - len(part) {
-			all = append(all, blank())
-		}
-	}
-	var png bytes.Buffer
-	if err := imageio.EncodePNG(&png, imageio.Grid(all, cols, 2)); err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, m := range g.images {
-		names = append(names, m.Image)
-	}
-	return &report.Image{PNG: png.Bytes(), Alt: g.title + ": " + strings.Join(names, ", "), Caption: strings.Join(names, ", "), Crisp: true}, nil
-}
-
-// blank is a white pixel, which fills a row.
-func blank() *imageio.Image { return &imageio.Image{Width: 1, Height: 1, Pix: []uint8{255, 255, 255}} }

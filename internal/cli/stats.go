@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/imageio/survey"
 )
 
 type statsOptions struct {
@@ -78,7 +79,10 @@ func runStats(ctx context.Context, a *app, o *statsOptions) error {
 }
 
 // keeping says what feature vectors are wanted for.
-type keeping struct{ interval, metric, members bool }
+type keeping struct {
+	interval, metric, members bool
+	surveys                   map[*input]*survey.Survey // of the files, beside; nil for none
+}
 
 // metricBytes is what the vectors may take that a metric cannot do without:
 // 250,000 of 2048 features.
@@ -89,7 +93,13 @@ func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extrac
 	p := a.progress("features of "+in.src.Describe(), "images", lengthOf(in.src, x.max))
 	defer p.End()
 	o := x.collect(p)
+	cache := a.featureCache(x, e)
+	defer cache.close()
+	o.Cache = cache.of()
 	o.Keep, o.Members = keep.interval || keep.metric, keep.members
+	if s := keep.surveys[in]; s != nil {
+		o.Look = s.Look
+	}
 	if keep.metric {
 		o.FeatureBytes = metricBytes
 	}
@@ -98,6 +108,7 @@ func (a *app) collect(ctx context.Context, in *input, e fid.Extractor, x *extrac
 		return nil, ofImages(e, err)
 	}
 	in.stats = s
+	a.sayCached(&got)
 	return &got, nil
 }
 
