@@ -10,7 +10,7 @@ CROSS   := darwin/arm64 linux/arm64 windows/amd64
 export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include -I$(CURDIR)/.cuda/nvidia/cu13/include -I/usr/local/cuda/include
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
-.PHONY: all help setup build sanitize kernels kernels-check generate test golden-test browser-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
+.PHONY: all help setup build beam sanitize kernels kernels-check generate test golden-test browser-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
 all: build
 
 help: ## list the targets
@@ -27,6 +27,14 @@ build: .setup ## bin/fidlab, with the native libraries where their headers are
 		CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/fidlab ./cmd/fidlab; \
 	fi
 	@echo "built bin/fidlab ($(VERSION), $$(cat .setup))"
+
+beam: .setup ## bin/fidlab-beam, the comparison on Apache Beam; a module of its own, whose first build takes minutes
+	@cd beam && if grep -q 'native: yes' ../.setup; then \
+		CGO_ENABLED=1 $(GO) build -tags native -ldflags "-X main.version=$(VERSION) -extldflags '-static-libgcc -static-libstdc++'" -o ../bin/fidlab-beam ./cmd/fidlab-beam; \
+	else \
+		CGO_ENABLED=0 $(GO) build -ldflags "-X main.version=$(VERSION)" -o ../bin/fidlab-beam ./cmd/fidlab-beam; \
+	fi
+	@echo "built bin/fidlab-beam ($(VERSION))"
 
 test: .setup ## everything that CI runs
 	$(GO) run ./scripts/testall
@@ -62,6 +70,7 @@ fmt: ## format Go (gofumpt) and, where clang-format is, C
 check: ## what a reviewer runs: formats, generated files, go.mod, lint, tests in random order
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) mod tidy -diff
+	cd beam && $(GO) mod tidy -diff
 	$(MAKE) lint test
 
 fuzz: .setup ## every fuzz target, FUZZTIME each (default 20s)
