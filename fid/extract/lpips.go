@@ -137,12 +137,19 @@ func openLPIPS(o LPIPSOptions) (*LPIPS, error) {
 		return nil, l.w.err
 	}
 	l.w.file = nil
-	if o.Linear == "" && l.w.how.what == "torchvision" {
-		return nil, fmt.Errorf("%s has the network %s without LPIPS' linear layers; name their file too: lpips/weights/v0.1/%s.pth in the package lpips, with --linear",
-			path, l.trunk.spec.name, o.Net)
-	}
-	if o.Linear == "" {
+	switch {
+	case o.Linear != "":
+	case l.w.how.what != "torchvision":
 		o.Linear = path
+	default: // names of pyiqa's and torch-fidelity's releases
+		published := []string{fmt.Sprintf("LPIPS_v0.1_%s-%s.pth", o.Net, lpipsLinear[o.Net])}
+		if o.Net == "vgg" {
+			published = append(published, "weights-vgg16-lpips.pth")
+		}
+		if o.Linear, err = findFile(Options{Getenv: o.Getenv}, published...); err != nil {
+			return nil, fmt.Errorf("%s has the network %s without LPIPS' linear layers; name their file too, lpips/weights/v0.1/%s.pth of the package lpips, with --linear: %w",
+				path, l.trunk.spec.name, o.Net, err)
+		}
 	}
 	return l, l.readLinear(o.Linear)
 }

@@ -185,6 +185,7 @@ func TestLPIPSSizes(t *testing.T) {
 func TestLPIPSRefuses(t *testing.T) {
 	trunk, linear := lpipsWeights("alex", 1)
 	vggTrunk, vggLinear := lpipsWeights("vgg", 1)
+	nowhere := func(string) string { return t.TempDir() }
 	good, lin := writeTensors(t, trunk), writeTensors(t, linear)
 	change := func(of []tensor.SafetensorsEntry, f func(e []tensor.SafetensorsEntry) []tensor.SafetensorsEntry) string {
 		return writeTensors(t, f(slices.Clone(of)))
@@ -206,14 +207,14 @@ func TestLPIPSRefuses(t *testing.T) {
 		o    LPIPSOptions
 		want []string
 	}{
-		"no linear layers": {LPIPSOptions{Net: "alex", Weights: good}, []string{"without LPIPS' linear layers", "--linear", "v0.1/alex.pth"}},
+		"no linear layers": {LPIPSOptions{Net: "alex", Weights: good, Getenv: nowhere}, []string{"without LPIPS' linear layers", "--linear", "v0.1/alex.pth"}},
 		"missing":          {LPIPSOptions{Net: "alex", Weights: short, Linear: lin}, []string{"features.10.bias [256] is missing", "tensors 9 fit, 1 are missing"}},
 		"another trunk":    {LPIPSOptions{Net: "alex", Weights: writeTensors(t, vggTrunk), Linear: lin}, []string{"it looks like vgg16's convolutions"}},
 		"other linear":     {LPIPSOptions{Net: "alex", Weights: good, Linear: writeTensors(t, vggLinear)}, []string{"lin1.model.1.weight is [1 128 1 1], want [1 192 1 1]"}},
 		"negative":         {LPIPSOptions{Net: "alex", Weights: good, Linear: negative}, []string{"lin1.model.1.weight has -0.5 at place 3", "never negative"}},
 		"not finite":       {LPIPSOptions{Net: "alex", Weights: nan, Linear: lin}, []string{"features.0.bias has NaN at place 0"}},
 		"no file":          {LPIPSOptions{Net: "alex", Weights: filepath.Join(t.TempDir(), "no.pth")}, []string{"no.pth"}},
-		"nowhere":          {LPIPSOptions{Net: "vgg", Getenv: func(string) string { return t.TempDir() }}, []string{"vgg16-397923af.pth is not in"}},
+		"nowhere":          {LPIPSOptions{Net: "vgg", Getenv: nowhere}, []string{"vgg16-397923af.pth is not in"}},
 		"net":              {LPIPSOptions{Net: "resnet"}, []string{`no network "resnet"; there are alex, vgg, squeeze`}},
 		"rule":             {LPIPSOptions{Rule: "mine"}, []string{`no rule "mine"`, "torchmetrics"}},
 	} {
