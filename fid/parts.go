@@ -103,7 +103,7 @@ func (s *splitter) stats() *Stats {
 }
 
 // computeSFID is sFID (Nash et al. 2021, in ADM's form): the Fréchet distance of
-// the first 7 channels of the block Mixed_6d, at all 17×17 places.
+// the first 7 channels of the block Mixed_6d, at all 17×17 places; in pyiqa's form of the block Mixed_6a.
 func computeSFID(c *comparison) (Value, []string, error) {
 	p, q := c.ref.Parts[PartSpatial], c.gen.Parts[PartSpatial]
 	for i, s := range []*Stats{p, q} {

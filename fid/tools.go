@@ -23,6 +23,8 @@ var Tools = []Tool{
 	{Name: "edm2", Inception: "tf"},
 	{Name: "dgm-eval", Inception: "pytorch-fid", Options: Options{NearestK: 5, Boundary: "strict"},
 		About: "its own networks are DINOv2 and others: --features dinov2-vitl14"},
+	{Name: "pyiqa", Inception: "pyiqa", Options: Options{InOrder: true},
+		About: "its sfid is of the block Mixed_6a; its is resizes as --preset stylegan; its subsets of kid are drawn without a seed"},
 	{Name: "torch-fidelity", Inception: "tf", About: "its precision and recall are of VGG16: pr with --features vgg16"},
 }
 

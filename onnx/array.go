@@ -27,6 +27,7 @@ type array struct {
 	f16   []uint16
 	i64   []int64
 	i32   []int32
+	u8    []uint8 // outputs only
 
 	own struct { // the kept buffers
 		f32 []float32
@@ -34,6 +35,7 @@ type array struct {
 		f16 []uint16
 		i64 []int64
 		i32 []int32
+		u8  []uint8
 	}
 }
 
@@ -67,6 +69,8 @@ func (a *array) buffer(n int) {
 		a.i64 = grown(&a.own.i64, n)
 	case "int32":
 		a.i32 = grown(&a.own.i32, n)
+	case "uint8":
+		a.u8 = grown(&a.own.u8, n)
 	}
 }
 
@@ -108,6 +112,8 @@ func (a *array) at(i int) float64 {
 		return float64(a.f32[i])
 	case "float64":
 		return a.f64[i]
+	case "uint8":
+		return float64(a.u8[i])
 	}
 	return float64(gpu.F16ToFloat(a.f16[i]))
 }

@@ -11,15 +11,19 @@ type EncoderSpec struct {
 	Input, Output string // names; "" for the only input, and for the first output
 	In, Out       []int  // of one picture; nil for what the file says
 	Rows          int    // pictures at a time; 0 for what the file says, or any number
+	// Generator says that the network goes the other way: its inputs are latents of any shape, and its outputs,
+	// pictures or other latents, may be 8-bit levels.
+	Generator bool
 }
 
-// Encoder is an open network that makes features of pictures: one input, and an output with a row for each picture. Calls of
-// several goroutines wait for each other.
+// Encoder is an open network that makes features of pictures: one input, and an output with a row for each picture; or pictures
+// of latents. Calls of several goroutines wait for each other.
 type Encoder struct {
 	Input, Output Port
 	In, Out       []int // of one picture
 	Rows          int   // the number of pictures that the network always gets; 0: any
 
+	what    string // a row is
 	mu      sync.Mutex
 	run     runner
 	in, out array
@@ -41,19 +45,26 @@ func OpenEncoder(path string, spec EncoderSpec, o Options) (*Encoder, error) {
 
 func newEncoder(run runner, spec EncoderSpec) (*Encoder, error) {
 	ins, outs := run.ports()
-	e := &Encoder{run: run, Rows: spec.Rows}
+	e := &Encoder{run: run, Rows: spec.Rows, what: "picture"}
+	dtypes, axes := []string{"float32", "float64", "float16"}, 4
+	if spec.Generator {
+		e.what, axes = "sample", 0
+	}
 	err := func() error {
 		if len(ins) != 1 {
-			return fmt.Errorf("want one input, the pictures, and there are %d", len(ins))
+			return fmt.Errorf("want one input, the %ss, and there are %d", map[bool]string{false: "picture", true: "latent"}[spec.Generator], len(ins))
 		}
 		var err error
-		if e.Input, err = portOf(ins, "input", spec.Input); err != nil {
+		if e.Input, err = portOf(ins, "input", spec.Input, dtypes); err != nil {
 			return err
 		}
-		if e.Output, err = portOf(outs, "output", spec.Output); err != nil {
+		if spec.Generator {
+			dtypes = append(dtypes, "uint8")
+		}
+		if e.Output, err = portOf(outs, "output", spec.Output, dtypes); err != nil {
 			return err
 		}
-		if e.In, err = e.settle("input", e.Input, spec.In, 4); err != nil {
+		if e.In, err = e.settle("input", e.Input, spec.In, axes); err != nil {
 			return err
 		}
 		e.Out, err = e.settle("output", e.Output, spec.Out, 2)
@@ -67,7 +78,7 @@ func newEncoder(run runner, spec EncoderSpec) (*Encoder, error) {
 }
 
 // portOf is the port of that name, the first for none.
-func portOf(ports []Port, what, name string) (Port, error) {
+func portOf(ports []Port, what, name string, dtypes []string) (Port, error) {
 	i := 0
 	if name != "" {
 		i = slices.IndexFunc(ports, func(p Port) bool { return p.Name == name })
@@ -75,7 +86,7 @@ func portOf(ports []Port, what, name string) (Port, error) {
 	if i < 0 || i >= len(ports) {
 		return Port{}, fmt.Errorf("no %s %q", what, name)
 	}
-	if p := ports[i]; !slices.Contains([]string{"float32", "float64", "float16"}, p.DType) {
+	if p := ports[i]; !slices.Contains(dtypes, p.DType) {
 		return p, fmt.Errorf("the %s %s is %s; want floating-point numbers", what, p.Name, p.DType)
 	}
 	return ports[i], nil
@@ -83,25 +94,25 @@ func portOf(ports []Port, what, name string) (Port, error) {
 
 // settle is the shape of one picture's part of a port, whose first axis is of pictures.
 func (e *Encoder) settle(what string, p Port, given []int, axes int) ([]int, error) {
-	if len(p.Shape) < axes || what == "input" && len(p.Shape) != axes {
-		return nil, fmt.Errorf("the %s %s has %d axes; want %d, the first of pictures", what, p.Name, len(p.Shape), axes)
+	if len(p.Shape) < max(axes, 2) || what == "input" && axes > 0 && len(p.Shape) != axes {
+		return nil, fmt.Errorf("the %s %s has %d axes; want %d, the first of %ss", what, p.Name, len(p.Shape), max(axes, 2), e.what)
 	}
 	if rows := p.Shape[0]; rows > 0 {
 		if e.Rows > 0 && e.Rows != rows {
-			return nil, fmt.Errorf("the %s %s is of %d pictures, and %d are to be given", what, p.Name, rows, e.Rows)
+			return nil, fmt.Errorf("the %s %s is of %d %ss, and %d are to be given", what, p.Name, rows, e.what, e.Rows)
 		}
 		e.Rows = rows
 	}
 	shape := slices.Clone(p.Shape[1:])
 	if given != nil {
 		if len(given) != len(shape) || !fits(shape, given) {
-			return nil, fmt.Errorf("the %s %s of a picture is %v, and %v was asked for", what, p.Name, shape, given)
+			return nil, fmt.Errorf("the %s %s of a %s is %v, and %v was asked for", what, p.Name, e.what, shape, given)
 		}
 		shape = slices.Clone(given)
 	}
 	for _, d := range shape {
 		if d < 1 {
-			return nil, fmt.Errorf("the file leaves open what the %s %s of a picture is, %v; it has to be given", what, p.Name, shape)
+			return nil, fmt.Errorf("the file leaves open what the %s %s of a %s is, %v; it has to be given", what, p.Name, e.what, shape)
 		}
 	}
 	return shape, nil

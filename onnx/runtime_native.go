@@ -121,6 +121,7 @@ func names(ports []Port) []string {
 var dtypes = map[ort.TensorElementDataType]string{
 	ort.TensorElementDataTypeFloat: "float32", ort.TensorElementDataTypeDouble: "float64", ort.TensorElementDataTypeFloat16: "float16",
 	ort.TensorElementDataTypeInt64: "int64", ort.TensorElementDataTypeInt32: "int32",
+	ort.TensorElementDataTypeUint8: "uint8",
 }
 
 func portsOf(infos []ort.InputOutputInfo) ([]Port, error) {
@@ -198,6 +199,8 @@ func bindable(a *array, pin *runtime.Pinner) (ort.Value, error) {
 		return tensorOf(a, a.i64, pin)
 	case "int32":
 		return tensorOf(a, a.i32, pin)
+	case "uint8":
+		return tensorOf(a, a.u8, pin)
 	}
 	pin.Pin(&a.f16[0])
 	shape := a.shape

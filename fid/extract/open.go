@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,17 +57,19 @@ const (
 	spatialNode     = "Mixed_6d.branch1x1"
 	spatialChannels = 7
 	spatialSide     = 17
-	spatialAll      = 192
 )
 
-// inceptionPart is a further output and the node that it is of.
-func inceptionPart(name string) (networkPart, string, error) {
+// spatialAll is how many channels the first branch of a block has.
+var spatialAll = map[string]int{spatialNode: 192, "Mixed_6a.branch3x3": 384}
+
+// inceptionPart is a further output of the network and the node that it is of; spatial is sFID's.
+func inceptionPart(name, spatial string) (networkPart, string, error) {
 	const places = spatialSide * spatialSide
 	switch name {
 	case fid.PartLogits:
 		return networkPart{fid.Part{Name: name, Dim: Taps["logits_unbiased"]}, Taps["logits_unbiased"]}, "logits_unbiased", nil
 	case fid.PartSpatial:
-		return networkPart{fid.Part{Name: name, Dim: spatialChannels * places}, spatialAll * places}, spatialNode, nil
+		return networkPart{fid.Part{Name: name, Dim: spatialChannels * places}, spatialAll[spatial] * places}, spatial, nil
 	}
 	return networkPart{}, "", fmt.Errorf("the Inception network has no part %q; there are %s and %s", name, fid.PartLogits, fid.PartSpatial)
 }
@@ -91,7 +94,7 @@ func newInception(name, note, sha string, weights map[string]*tensor.Array, o Op
 	taps := []string{tap}
 	var parts []networkPart
 	for _, name := range o.Parts {
-		part, node, err := inceptionPart(name)
+		part, node, err := inceptionPart(name, cmp.Or(how.spatial, spatialNode))
 		if err != nil {
 			return nil, err
 		}

@@ -143,3 +143,40 @@ func TestPartsRefuse(t *testing.T) {
 		}
 	}
 }
+
+// pyiqa's sFID has the first seven channels of another block, whose means over the places are known by another way.
+func TestSpatialOfPyiqa(t *testing.T) {
+	imgs := somePictures(1, 64)
+	e, err := Open("random", Options{Preset: "pyiqa", Tap: "64", Parts: []string{fid.PartSpatial}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const places = 17 * 17
+	got := rows(t, e, imgs, 64+7*places)[64:]
+	g := graph{weights: recipeWeights("")}
+	g.build()
+	g.average("whole", "Mixed_6a")
+	p, err := plan.Compile(&plan.Net{Name: "whole", C: 3, H: inceptionSize, W: inceptionSize, Nodes: needed(g.nodes, []string{"whole"}), Outputs: []string{"whole"}}, plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := e.(*network)
+	input, means := make([]float32, n.input), make([]float32, 768)
+	var scratch imageio.Scratch
+	n.load(input, imgs[0], &scratch)
+	if err := p.Run(nil, input, means); err != nil {
+		t.Fatal(err)
+	}
+	for c := range 7 {
+		mean := 0.0
+		for _, v := range got[c*places:][:places] {
+			mean += float64(v) / places
+		}
+		if want := float64(means[c]); math.Abs(mean-want) > 1e-5*math.Max(1, want) {
+			t.Errorf("channel %d has mean %g, the whole block's %g", c, mean, want)
+		}
+	}
+	if d, err := Open("random", Options{Preset: "clean", Tap: "64"}); err != nil || d.Info().Preset == e.Info().Preset {
+		t.Errorf("%v: sets of the two presets would be compared", err)
+	}
+}

@@ -15,14 +15,16 @@ type Preset struct {
 	Resize        imageio.ResizeKind
 	Scale, Offset float32
 	Used          string // by which tools
+	spatial       string // the node of sFID's map, whose first branch's first channels are taken; "" for ADM's
 }
 
 // Presets lists the ways that results have been published with; the first is the default.
 var Presets = []Preset{
-	{"pytorch-fid", imageio.TorchBilinear, 2.0 / 255, -1, "pytorch-fid, clean-fid's legacy_pytorch, dgm-eval"},
-	{"clean", imageio.PILFloat(imageio.Bicubic), 1.0 / 128, -1, "clean-fid"},
-	{"tf", imageio.TF1Bilinear, 1.0 / 128, -1, "TTUR, ADM's evaluator, torch-fidelity, EDM"},
-	{"torchmetrics", imageio.TorchBilinearAA, 1.0 / 128, -1, "torchmetrics since 1.8"},
+	{"pytorch-fid", imageio.TorchBilinear, 2.0 / 255, -1, "pytorch-fid, clean-fid's legacy_pytorch, dgm-eval", ""},
+	{"clean", imageio.PILFloat(imageio.Bicubic), 1.0 / 128, -1, "clean-fid", ""},
+	{"tf", imageio.TF1Bilinear, 1.0 / 128, -1, "TTUR, ADM's evaluator, torch-fidelity, EDM", ""},
+	{"torchmetrics", imageio.TorchBilinearAA, 1.0 / 128, -1, "torchmetrics since 1.8", ""},
+	{"pyiqa", imageio.PILFloat(imageio.Bicubic), 1.0 / 128, -1, "pyiqa: clean-fid's, with sFID of the block Mixed_6a", "Mixed_6a.branch3x3"},
 }
 
 // preset is the way of that name, or the way of a tool of that name.

@@ -37,6 +37,7 @@ var makers = map[string]func(ts *testscript.TestScript, neg bool, args []string)
 	"spoil":       spoilFile,
 	"holds":       holds,
 	"recipe":      makeWeights,
+	"lpips":       makeLPIPS,
 	"tiny":        tiny,
 	"interrupted": interrupted,
 	"killed":      killed,

@@ -52,7 +52,7 @@ func newRoot(a *app) *cobra.Command {
 		return flagError(cmd, err)
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
-	root.AddCommand(newCache(a), newCompare(a), newData(a), newDoctor(a), newExtractors(a), newFeatures(a), newFID(a), newInspect(a), newLearnGrid(a), newMerge(a), newModels(a), newProve(a), newResize(a), newSample(a), newSamplers(a), newScore(a), newStats(a), newSystem(a), newSystems(a), newTrain(a), newVersion(a), newWatch(a), newWeights(a))
+	root.AddCommand(newCache(a), newCompare(a), newData(a), newDoctor(a), newExtractors(a), newFeatures(a), newFID(a), newInspect(a), newLearnGrid(a), newLPIPS(a), newMerge(a), newModels(a), newPPL(a), newProve(a), newResize(a), newSample(a), newSamplers(a), newScore(a), newStats(a), newSystem(a), newSystems(a), newTrain(a), newVersion(a), newWatch(a), newWeights(a))
 	return root
 }
 

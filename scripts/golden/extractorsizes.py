@@ -5,12 +5,13 @@ a built fidlab:
     python scripts/golden/extractorsizes.py DINOV2 CLIP bin/fidlab WORKDIR NAME...
 
 Prints, for each name, the largest difference of a picture's features over the largest feature, and how far the pictures'
-own features are apart; of a CLIP also the cosines of two pictures and their texts, and how far they are from torch's.
+own features are apart, and the seconds and the peak memory of the command; of a CLIP also the cosines of two pictures and their texts, and how far they are from torch's.
 """
 import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 
 os.environ["XFORMERS_DISABLED"] = "1"
@@ -57,7 +58,14 @@ def published(name):
 
 
 def fidlab(*args):
-    return subprocess.run([FIDLAB, *args], check=True, capture_output=True, text=True).stdout
+    """Runs a command and returns its seconds and its peak memory in GiB."""
+    start = time.time()
+    p = subprocess.Popen([FIDLAB, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = p.stderr.read()
+    _, status, usage = os.wait4(p.pid, 0)
+    if status:
+        sys.exit(f"{FIDLAB} {' '.join(args)}: status {status}: {said}")
+    return time.time() - start, usage.ru_maxrss / 2**20
 
 
 def clipscore(net, images, name, folder, path):
@@ -101,12 +109,12 @@ def main():
         scores = clipscore(net, want, name, folder, path) if name in CLIP else ""
         del net, features
         preset = {"d": "dgm-eval", "v": "torchvision", "c": "cmmd" if name.endswith("336") else "openai"}[name[0]]
-        fidlab("features", folder, "--features", name, "--weights", path, "--preset", preset, "-o", out, "--overwrite")
+        seconds, memory = fidlab("features", folder, "--features", name, "--weights", path, "--preset", preset, "-o", out, "--overwrite")
         os.remove(path)
         got = np.load(out)
         off = (np.abs(got - want).max(1) / np.abs(want).max(1)).max()
         spread = np.abs(want[0] - want[1]).max() / np.abs(want).max()
-        print(f"| {name} | {want.shape[1]} | {off:.1e} | {spread:.2f} | {scores}", flush=True)
+        print(f"| {name} | {want.shape[1]} | {off:.1e} | {spread:.2f} | {seconds:.0f} s, {memory:.1f} GiB | {scores}", flush=True)
 
 
 main()

@@ -89,8 +89,11 @@ func (g *graph) infer(n *Node, in []int) (Dims, error) {
 		if x.H+2*n.PadH < n.KH || x.W+2*n.PadW < n.KW {
 			return Dims{}, fmt.Errorf("kernel %dx%d is larger than the padded map %v", n.KH, n.KW, x)
 		}
-		y := Dims{x.C, (x.H+2*n.PadH-n.KH)/n.StrideH + 1, (x.W+2*n.PadW-n.KW)/n.StrideW + 1}
+		y := Dims{x.C, n.places(x.H, n.KH, n.StrideH, n.PadH), n.places(x.W, n.KW, n.StrideW, n.PadW)}
 		if n.Kind == Conv {
+			if n.Ceil {
+				return Dims{}, fmt.Errorf("a convolution cannot end in a cut window; Ceil is for pools")
+			}
 			y.C = n.Out
 			return y, n.weights(x.C * n.KH * n.KW)
 		}
@@ -116,6 +119,15 @@ func (g *graph) infer(n *Node, in []int) (Dims, error) {
 	return Dims{}, fmt.Errorf("unknown kind %d", n.Kind)
 }
 
+// places is how many windows of k values lie in size ones with padding on both sides.
+func (n *Node) places(size, k, stride, pad int) int {
+	room := size + 2*pad - k
+	if !n.Ceil || room%stride == 0 || (room/stride+1)*stride >= size+pad {
+		return room/stride + 1
+	}
+	return room/stride + 2
+}
+
 // weights checks the parameters of a Conv or Linear with fanIn inputs for each output channel.
 func (n *Node) weights(fanIn int) error {
 	if n.Out < 1 || n.Out > 1<<20 {
@@ -128,4 +140,17 @@ func (n *Node) weights(fanIn int) error {
 		return fmt.Errorf("%d biases; want %d or none", len(n.Bias), n.Out)
 	}
 	return nil
+}
+
+// Shapes are the sizes of the net's outputs.
+func Shapes(net *Net) ([]Dims, error) {
+	g, err := resolve(net)
+	if err != nil {
+		return nil, err
+	}
+	var out []Dims
+	for _, t := range g.outputs {
+		out = append(out, g.shape[t])
+	}
+	return out, nil
 }

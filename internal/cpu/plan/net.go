@@ -33,6 +33,7 @@ type Node struct {
 	StrideH    int       // 0 means 1
 	StrideW    int       // 0 means 1
 	PadH, PadW int       // zeros on both sides
+	Ceil       bool      // of pools: a window that the far edge cuts counts too, where it begins inside (torch's ceil_mode)
 	ReLU       bool      // fused after Conv or Linear
 	Weight     []float32 // [Out,In,KH,KW] or [Out,C*H*W]
 	Bias       []float32 // [Out] or nil

@@ -20,6 +20,10 @@ func randomNet(seed uint64) *Net {
 		n := Node{Name: name, In: []string{in}, KH: pick(1, 1, 3, 5), KW: pick(1, 1, 3, 7), StrideH: pick(1, 1, 2), StrideW: pick(1, 1, 2)}
 		n.PadH, n.PadW = n.KH/2, n.KW/2
 		switch n.Kind = []Kind{Conv, Conv, Conv, MaxPool, AvgPool, Concat, Concat, GlobalAvg, Linear}[r.IntN(9)]; n.Kind {
+		case MaxPool, AvgPool:
+			if r.IntN(2) == 0 {
+				n.Ceil, n.PadH, n.PadW = true, r.IntN(n.KH/2+1), r.IntN(n.KW/2+1)
+			}
 		case Conv:
 			n.Out = pick(5, 16, 16, 32, 48)
 			n.Weight = b.values(n.Out*x.C*n.KH*n.KW, 1/float64(1+x.C))
