@@ -12,10 +12,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"
 
@@ -54,9 +56,9 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 type options struct {
 	job     pipeline.Job
-	out     string
 	metrics string
 	keep    string
+	log     string
 	json    bool
 	version bool
 }
@@ -76,6 +78,7 @@ func (o *options) register(f *flag.FlagSet) {
 	f.BoolVar(&o.job.NoCI, "no-ci", false, "estimate no confidence interval")
 	f.Float64Var(&o.job.Level, "ci-level", 0.95, "confidence `LEVEL` of the interval")
 	f.Uint64Var(&o.job.Seed, "seed", 0, "seed `S` of the interval's resamples")
+	f.StringVar(&o.log, "log", "warn", "show the SDK's messages from `LEVEL` on: debug, info, warn or error")
 	f.BoolVar(&o.json, "json", false, "print result.json instead of the value")
 	f.BoolVar(&o.version, "version", false, "print the version")
 }
@@ -100,6 +103,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "fidlab-beam", version)
 		return 0
 	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, o.log) {
+		return report(stderr, usageError{fmt.Errorf("--log %q: want debug, info, warn or error", o.log)})
+	}
+	log.LogLevel = o.log
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	beam.Init() // a worker of a remote runner does its work in here and never returns
@@ -136,7 +143,7 @@ func (o *options) compare(ctx context.Context, args []string, stdout, stderr io.
 		return err
 	}
 	j := &o.job
-	fmt.Fprintf(stderr, "%d shards of ref, %d of gen; features %s\n", len(j.Ref), len(j.Gen), j.Read.Features)
+	fmt.Fprintf(stderr, "%d shards of ref, %d of gen; features of images by %s\n", len(j.Ref), len(j.Gen), j.Read.Features)
 	p, s := beam.NewPipelineWithRoot()
 	pipeline.Build(s, *j)
 	if err := beamx.Run(ctx, p); err != nil {

@@ -93,6 +93,10 @@ func TestProgram(t *testing.T) {
 		t.Errorf("no %q in\n%s", interval, stderr)
 	}
 
+	if strings.Contains(stderr, "level=") {
+		t.Errorf("the SDK's messages are shown though all went well:\n%s", stderr)
+	}
+
 	// The statistics that it wrote are a reference; KID needs the vectors of both sides, which a file of more vectors than features does not have.
 	stdout, stderr, code = program(t, "-o", out, "--json", "--metrics", "fid", out+"/ref.npz", dir+"/gen-*.npy")
 	var again struct{ Metrics struct{ FID fid.FIDValue } }
@@ -134,6 +138,7 @@ func TestProgramBad(t *testing.T) {
 		{[]string{"-o", out, "--metrics", "is", set, set}, 2, "use fidlab fid"},
 		{[]string{"-o", out, "--features", "pixel", set, set}, 2, "no extractor"},
 		{[]string{"--nonsense"}, 2, "nonsense"},
+		{[]string{"--log", "loud", "-o", out, set, set}, 2, "--log"},
 		{[]string{"-o", out, dir + "/none-*.tar", set}, 3, "nothing matches"},
 		{[]string{"-o", out, set, dir + "/broken.tar"}, 3, "broken.tar"},
 	} {
