@@ -20,12 +20,14 @@ import (
 type Finish struct{ Job Job }
 
 // ProcessElement takes the statistics of all sets.
-func (f *Finish) ProcessElement(ctx context.Context, _ []byte, sets func(*string, *Gathered) bool) error {
+func (f *Finish) ProcessElement(ctx context.Context, _ string, sets func(*Named) bool) error {
 	got := map[string]*partial.Partial{}
-	var name string
-	var g Gathered
-	for sets(&name, &g) {
-		got[name] = g.P
+	var set Named
+	for sets(&set) {
+		if got[set.Set] != nil {
+			return fmt.Errorf("pipeline: the statistics of %s came twice", set.Set)
+		}
+		got[set.Set] = set.P
 	}
 	return Mark(f.Job.finish(ctx, got))
 }

@@ -117,7 +117,7 @@ func ofVectors(t *testing.T, x []float32, d int) *fid.Stats {
 func job(t *testing.T, ref, gen []string, keep int64) Job {
 	t.Helper()
 	return Job{
-		Ref: ref, Gen: gen, Out: t.TempDir(), Keep: keep, Metrics: []string{"fid"},
+		Ref: ref, Gen: gen, Out: t.TempDir(), Keep: keep, Lanes: 3, Metrics: []string{"fid"},
 		Read: shard.Config{Features: "pixels", Version: "test"},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -34,6 +35,9 @@ type Job struct {
 	RefStats string   // a file of statistics in place of Ref
 	Out      string   // folder or prefix of a store for the files
 	Keep     int64    // bytes of feature vectors kept of each set
+	// Lanes are the steps among which the shards are dealt out, 1 where it is 0. Prism makes one bundle of all shards of a
+	// step, and takes steps side by side; other runners spread the shards of one step.
+	Lanes    int
 	Read     shard.Config
 	Metrics  []string
 	NearestK int
@@ -59,8 +63,8 @@ func (j *Job) Check() error {
 	if j.Out == "" {
 		return errors.New("pipeline: no place for the results")
 	}
-	if j.Keep < 0 || j.NearestK < 0 || j.Level < 0 || j.Level >= 1 {
-		return fmt.Errorf("pipeline: keep %d, nearest-k %d, level %g: want 0 or more, the level below 1", j.Keep, j.NearestK, j.Level)
+	if j.Keep < 0 || j.Lanes < 0 || j.NearestK < 0 || j.Level < 0 || j.Level >= 1 {
+		return fmt.Errorf("pipeline: keep %d, lanes %d, nearest-k %d, level %g: want 0 or more, the level below 1", j.Keep, j.Lanes, j.NearestK, j.Level)
 	}
 	if err := j.checkMetrics(); err != nil {
 		return err
@@ -95,27 +99,57 @@ func Build(s beam.Scope, j Job) {
 			shards = append(shards, shard.Shard{Set: set.name, Index: i, Path: path})
 		}
 	}
-	paths := beam.Reshuffle(s.Scope("Shards"), beam.CreateList(s, shards))
-	pieces := beam.ParDo(s.Scope("Features"), &Extract{Read: j.Read}, paths)
-	sets := beam.CombinePerKey(s.Scope("Statistics"), &Gather{Keep: j.Keep}, pieces)
-	beam.ParDo0(s.Scope("Metrics"), &Finish{Job: j}, beam.Impulse(s), beam.SideInput{Input: sets})
+	lanes := max(1, min(j.Lanes, len(shards)))
+	pieces := make([]beam.PCollection, lanes)
+	for k := range lanes {
+		var own []shard.Shard
+		for i := k; i < len(shards); i += lanes {
+			own = append(own, shards[i])
+		}
+		lane := s.Scope(fmt.Sprintf("Lane %d", k+1))
+		paths := beam.Reshuffle(lane.Scope("Shards"), beam.CreateList(lane, own))
+		pieces[k] = beam.ParDo(lane.Scope("Features"), &Extract{Read: j.Read}, paths)
+	}
+	all := pieces[0]
+	if lanes > 1 {
+		all = beam.Flatten(s, pieces...)
+	}
+	sets := beam.CombinePerKey(s.Scope("Statistics"), &Gather{Keep: j.Keep}, all)
+	// All sets under one key, and not as a side input: for that the SDK opens one more connection, within 15 seconds or never.
+	one := beam.GroupByKey(s, beam.ParDo(s.Scope("Sets"), nameSet, sets))
+	beam.ParDo0(s.Scope("Metrics"), &Finish{Job: j}, one)
 }
 
-// onShard is for tests: it is called before a shard is read and after each piece.
-var onShard = func(context.Context, shard.Shard, int) error { return nil }
+// Named is the statistics of a set with its name.
+type Named struct {
+	Set string
+	P   *partial.Partial
+}
+
+func nameSet(set string, g Gathered) (string, Named) { return "", Named{set, g.P} }
+
+// onShard is for tests: where it is set, it is called before a shard is read, with 0, and after each piece, with their number.
+var onShard atomic.Pointer[func(context.Context, shard.Shard, int) error]
+
+func atShard(ctx context.Context, s shard.Shard, pieces int) error {
+	if f := onShard.Load(); f != nil {
+		return (*f)(ctx, s, pieces)
+	}
+	return nil
+}
 
 // Extract reads shards: its elements are their pieces by set.
 type Extract struct{ Read shard.Config }
 
 // ProcessElement reads one shard.
 func (f *Extract) ProcessElement(ctx context.Context, s shard.Shard, emit func(string, partial.Piece)) error {
-	err := onShard(ctx, s, 0)
+	err := atShard(ctx, s, 0)
 	if err == nil {
 		n := 0
 		err = shard.Read(ctx, s, f.Read, func(p partial.Piece) error {
 			emit(s.Set, p)
 			n++
-			return onShard(ctx, s, n)
+			return atShard(ctx, s, n)
 		})
 	}
 	if err != nil {

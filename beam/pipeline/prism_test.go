@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -41,12 +42,12 @@ func onPrism(j Job) error {
 // hook replaces onShard while a test runs.
 func hook(t *testing.T, f func(ctx context.Context, s shard.Shard, pieces int) error) {
 	t.Helper()
-	before := onShard
-	t.Cleanup(func() { onShard = before })
-	onShard = f
+	before := onShard.Swap(&f) // bundles of a job that failed may still run when the test is over
+	t.Cleanup(func() { onShard.Store(before) })
 }
 
-// together holds the first n shards back until n of them are in work at once, so that a run has n bundles side by side or never ends.
+// together holds the first n shards back until n of them are in work at once, so that a run has n bundles, of n lanes, side by side or
+// never ends.
 func together(t *testing.T, n int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -145,10 +146,9 @@ func TestPrismFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := job(t, ref, gen, 1<<20)
-	failed := false
+	var failed atomic.Bool
 	hook(t, func(_ context.Context, s shard.Shard, pieces int) error {
-		if s.Path == gen[1] && pieces == 1 && !failed { // its rows are already in the bundle's accumulator
-			failed = true
+		if s.Path == gen[1] && pieces == 1 && failed.CompareAndSwap(false, true) { // its rows are already in the bundle's accumulator
 			return errors.New("the worker stumbled")
 		}
 		return nil
@@ -275,6 +275,7 @@ func TestJobCheck(t *testing.T) {
 		"nothing to compute":   func(j *Job) { j.Ref, j.Gen, j.RefStats = nil, nil, "s.npz" },
 		"no place":             func(j *Job) { j.Out = "" },
 		"want 0 or more":       func(j *Job) { j.Keep = -1 },
+		"lanes -2":             func(j *Job) { j.Lanes = -2 },
 		"unknown metric":       func(j *Job) { j.Metrics = []string{"fdi"} },
 		"needs spatial":        func(j *Job) { j.Metrics = []string{"sfid"} },
 		"metric fdr needs":     func(j *Job) { j.Metrics = []string{"fdr"} },

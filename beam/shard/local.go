@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
@@ -72,7 +73,7 @@ func Put(ctx context.Context, local, name string) error {
 	defer r.Close()
 	to := name
 	if !remote(name) { // a store commits when it is closed
-		to = fmt.Sprintf("%s.%d.tmp", name, os.Getpid())
+		to = fmt.Sprintf("%s.%x.tmp", name, rand.Uint64()) // another try may be under way
 	}
 	w, err := store.OpenWrite(ctx, to)
 	if err != nil {

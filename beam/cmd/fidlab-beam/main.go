@@ -74,6 +74,7 @@ func (o *options) register(f *flag.FlagSet) {
 	f.BoolVar(&o.job.Read.SkipBad, "skip-bad", false, "leave out images that cannot be read")
 	f.BoolVar(&o.job.Read.Force, "force", false, "accept weights of an unknown hash, and sets not made alike")
 	f.StringVar(&o.keep, "keep", "96M", "keep the feature vectors of a set while they take no more than `SIZE` (K, M, G), which the interval and most metrics need")
+	f.IntVar(&o.job.Lanes, "lanes", 1, "read `N` shards side by side on Prism, each with all processors; other runners do so by themselves")
 	f.IntVar(&o.job.NearestK, "nearest-k", 0, "balls of pr and dc reach to the `K`-th nearest neighbour; 0 is 3 and 5")
 	f.BoolVar(&o.job.NoCI, "no-ci", false, "estimate no confidence interval")
 	f.Float64Var(&o.job.Level, "ci-level", 0.95, "confidence `LEVEL` of the interval")
