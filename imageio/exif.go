@@ -6,18 +6,22 @@ import "encoding/binary"
 func orientation(format string, b []byte) int {
 	switch format {
 	case "jpeg":
-		return jpegOrientation(b)
+		o := 0
+		jpegSegments(b, func(kind byte, body []byte) {
+			if o == 0 && kind == 0xe1 && len(body) > 6 && string(body[:6]) == "Exif\x00\x00" {
+				o = tiffOrientation(body[6:])
+			}
+		})
+		return max(o, 1)
 	case "png":
-		for pos := 8; pos+12 <= len(b); {
-			n := int(binary.BigEndian.Uint32(b[pos:]))
-			if n < 0 || n > len(b)-pos-12 {
-				break
+		o := 1
+		pngChunks(b, func(kind string, body []byte) bool {
+			if kind == "eXIf" {
+				o = tiffOrientation(body)
 			}
-			if string(b[pos+4:pos+8]) == "eXIf" {
-				return tiffOrientation(b[pos+8 : pos+8+n])
-			}
-			pos += 12 + n
-		}
+			return kind != "eXIf"
+		})
+		return o
 	case "webp":
 		for pos := 12; pos+8 <= len(b); {
 			n := int(binary.LittleEndian.Uint32(b[pos+4:]))
@@ -34,24 +38,6 @@ func orientation(format string, b []byte) int {
 		}
 	case "tiff":
 		return tiffOrientation(b)
-	}
-	return 1
-}
-
-func jpegOrientation(b []byte) int {
-	for pos := 2; pos+4 <= len(b) && b[pos] == 0xff; {
-		kind, n := b[pos+1], int(binary.BigEndian.Uint16(b[pos+2:]))
-		if kind == 0xff {
-			pos++
-			continue
-		}
-		if kind == 0xda || kind == 0xd9 || n < 2 || n > len(b)-pos-2 {
-			break
-		}
-		if body := b[pos+4 : pos+2+n]; kind == 0xe1 && len(body) > 6 && string(body[:6]) == "Exif\x00\x00" {
-			return tiffOrientation(body[6:])
-		}
-		pos += 2 + n
 	}
 	return 1
 }

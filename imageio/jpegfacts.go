@@ -3,6 +3,8 @@ package imageio
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"sync"
 )
 
 // The tables of quality 50, in rows: tables K.1 and K.2 of ITU-T T.81.
@@ -48,36 +50,43 @@ func zigzagOrder() (order [64]int) {
 	return order
 }
 
-// scaledTable is the table of a quality, as libjpeg scales it (jpeg_set_quality).
-func scaledTable(base *[64]int, quality int) (t [64]int) {
-	scale := 200 - 2*quality
-	if quality < 50 {
-		scale = 5000 / quality
+// scaledTables are the tables of every quality from 1 on, as libjpeg scales them (jpeg_set_quality).
+func scaledTables(base *[64]int) (all [101][64]int) {
+	for q := 1; q < len(all); q++ {
+		scale := 200 - 2*q
+		if q < 50 {
+			scale = 5000 / q
+		}
+		for i, v := range base {
+			all[q][i] = min(max((v*scale+50)/100, 1), 255)
+		}
 	}
-	for i, v := range base {
-		t[i] = min(max((v*scale+50)/100, 1), 255)
-	}
-	return t
+	return all
 }
+
+// ofQuality are both tables of every quality. Every JPEG that is decoded is compared with them.
+var ofQuality = sync.OnceValue(func() *[2][101][64]int {
+	return &[2][101][64]int{scaledTables(&lumaTable), scaledTables(&chromaTable)}
+})
 
 // qualityOf is the quality whose tables are nearest to these, by the sum of the
 // differences; of equals the highest. chroma may be nil.
 func qualityOf(luma, chroma *[64]int) (quality int, exact bool) {
-	least := -1
-	for q := 100; q >= 1; q-- {
-		off := tableDistance(luma, &lumaTable, q)
+	all, least := ofQuality(), math.MaxInt
+	for q := 100; q >= 1 && least > 0; q-- {
+		off := tableDistance(luma, &all[0][q])
 		if chroma != nil {
-			off += tableDistance(chroma, &chromaTable, q)
+			off += tableDistance(chroma, &all[1][q])
 		}
-		if least < 0 || off < least {
+		if off < least {
 			quality, least = q, off
 		}
 	}
 	return quality, least == 0
 }
 
-func tableDistance(t, base *[64]int, quality int) (sum int) {
-	for i, v := range scaledTable(base, quality) {
+func tableDistance(t, of *[64]int) (sum int) {
+	for i, v := range of {
 		sum += max(t[i]-v, v-t[i])
 	}
 	return sum
@@ -108,6 +117,9 @@ func (f *Facts) readJPEG(b []byte) {
 	f.Quality, f.OwnTables = q, !exact
 }
 
+// samplings are the usual names by how many pixels, across and down, share a chroma value.
+var samplings = map[[2]int]string{{1, 1}: "4:4:4", {2, 1}: "4:2:2", {2, 2}: "4:2:0", {1, 2}: "4:4:0", {4, 1}: "4:1:1", {4, 2}: "4:1:0"}
+
 // readFrame reads the sampling of a frame header; it returns the number of the chroma's table, -1 for none.
 func (f *Facts) readFrame(body []byte) int {
 	if len(body) < 9 || len(body) < 6+3*int(body[5]) {
@@ -124,10 +136,9 @@ func (f *Facts) readFrame(body []byte) int {
 	part := func(i int) (h, v int) { return int(body[6+3*i+1] >> 4), int(body[6+3*i+1] & 15) }
 	h, v := part(0)
 	ch, cv := part(1)
-	names := map[[2]int]string{{1, 1}: "4:4:4", {2, 1}: "4:2:2", {2, 2}: "4:2:0", {1, 2}: "4:4:0", {4, 1}: "4:1:1", {4, 2}: "4:1:0"}
 	f.Sampling = fmt.Sprintf("%dx%d to %dx%d", h, v, ch, cv)
 	if ch > 0 && cv > 0 && h%ch == 0 && v%cv == 0 {
-		if name := names[[2]int{h / ch, v / cv}]; name != "" {
+		if name := samplings[[2]int{h / ch, v / cv}]; name != "" {
 			f.Sampling = name
 		}
 	}
@@ -174,6 +185,17 @@ func jpegSegments(b []byte, f func(kind byte, body []byte)) {
 	}
 }
 
+// pngChunks calls f with every chunk as long as it asks for more.
+func pngChunks(b []byte, f func(kind string, body []byte) (more bool)) {
+	for pos := 8; pos+12 <= len(b); {
+		n := int(binary.BigEndian.Uint32(b[pos:]))
+		if n < 0 || n > len(b)-pos-12 || !f(string(b[pos+4:pos+8]), b[pos+8:pos+8+n]) {
+			return
+		}
+		pos += 12 + n
+	}
+}
+
 // hasProfile tells whether a picture carries an ICC profile.
 func hasProfile(format string, b []byte) (has bool) {
 	switch format {
@@ -182,16 +204,10 @@ func hasProfile(format string, b []byte) (has bool) {
 			has = has || kind == 0xe2 && len(body) > 12 && string(body[:12]) == "ICC_PROFILE\x00"
 		})
 	case "png":
-		for pos := 8; pos+12 <= len(b); {
-			n := int(binary.BigEndian.Uint32(b[pos:]))
-			switch kind := string(b[pos+4 : pos+8]); {
-			case n < 0 || n > len(b)-pos-12 || kind == "IDAT": // a profile comes before the data
-				return false
-			case kind == "iCCP":
-				return true
-			}
-			pos += 12 + n
-		}
+		pngChunks(b, func(kind string, _ []byte) bool {
+			has = kind == "iCCP"
+			return !has && kind != "IDAT" // a profile comes before the data
+		})
 	case "webp":
 		return len(b) > 20 && string(b[12:16]) == "VP8X" && b[20]&0x20 != 0
 	}
