@@ -17,7 +17,7 @@ func NoiseByName(name string, n int) (Noise, error) {
 	switch {
 	case name == "" || name == (GaussianNoise{}).Name():
 		return GaussianNoise{}, nil
-	case kind != (PFGMPP{}).Name():
+	case kind != pfgmpp:
 		return nil, fmt.Errorf("diffusion: no kernel %q; there are gaussian and pfgmpp:D (pfgmpp:128)", name)
 	}
 	k := PFGMPP{N: n}
@@ -30,18 +30,6 @@ func NoiseByName(name string, n int) (Noise, error) {
 		return nil, fmt.Errorf("diffusion: %q: wanted pfgmpp:D or pfgmpp:D,clip (pfgmpp:128, pfgmpp:128,0.001)", name)
 	}
 	return k, k.Check(n)
-}
-
-// NoiseName is the name by which NoiseByName finds k.
-func NoiseName(k Noise) string {
-	p, ok := k.(PFGMPP)
-	switch {
-	case !ok:
-		return k.Name()
-	case p.Clip > 0:
-		return p.Name() + ":" + number(p.D) + "," + number(p.Clip)
-	}
-	return p.Name() + ":" + number(p.D)
 }
 
 // IsGaussian tells whether k draws Gaussian noise: nil, GaussianNoise, or PFGM++'s with infinitely many added dimensions.

@@ -23,8 +23,8 @@ func TestNoiseByName(t *testing.T) {
 			t.Errorf("%q is %+v, %v; want %+v", name, k, err, want)
 			continue
 		}
-		if again, err := diffusion.NoiseByName(diffusion.NoiseName(k), 6); err != nil || again != want {
-			t.Errorf("%q is named %q, which is %+v, %v", name, diffusion.NoiseName(k), again, err)
+		if again, err := diffusion.NoiseByName(k.Name(), 6); err != nil || again != want {
+			t.Errorf("%q is named %q, which is %+v, %v", name, k.Name(), again, err)
 		}
 		if is := diffusion.IsGaussian(k); is == strings.HasPrefix(name, "pfgmpp:") != (name == "pfgmpp:inf") {
 			t.Errorf("%q: Gaussian is %t", name, is)

@@ -67,8 +67,15 @@ type PFGMPP struct {
 	Clip float64 // B is kept in [Clip, 1-Clip]: 0, as in the formula, or 1e-3, as the authors' code has it for training
 }
 
-// Name is "pfgmpp".
-func (PFGMPP) Name() string { return "pfgmpp" }
+// Name is "pfgmpp:D", or "pfgmpp:D,clip": by it NoiseByName finds the kernel.
+func (k PFGMPP) Name() string {
+	if k.Clip > 0 {
+		return pfgmpp + ":" + number(k.D) + "," + number(k.Clip)
+	}
+	return pfgmpp + ":" + number(k.D)
+}
+
+const pfgmpp = "pfgmpp"
 
 // Check refuses D <= 0, clips outside [0, 0.5) and another N.
 func (k PFGMPP) Check(n int) error {

@@ -3,7 +3,6 @@ package fid
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"maps"
 	"slices"
 	"sync"
@@ -124,7 +123,7 @@ func fillRows(w *cpu.Worker, ex Extractor, cache FeatureCache, pictures, pieces 
 	var todo []*imageio.Image
 	keys := make([][sha256.Size]byte, len(pictures))
 	for i, m := range pictures {
-		keys[i] = contentOf(m)
+		keys[i] = m.Sum()
 		if !cache.Lookup(keys[i], rows[i*values:(i+1)*values]) {
 			missing = append(missing, i)
 			todo = append(todo, pieces[i*per:(i+1)*per]...)
@@ -151,18 +150,6 @@ func extractRows(w *cpu.Worker, ex Extractor, imgs []*imageio.Image, rows []floa
 		}
 	}
 	return nil
-}
-
-// contentOf is the hash of a picture's size and pixels.
-func contentOf(m *imageio.Image) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	var size [16]byte
-	binary.LittleEndian.PutUint64(size[:], uint64(m.Width))
-	binary.LittleEndian.PutUint64(size[8:], uint64(m.Height))
-	h.Write(size[:])
-	h.Write(m.Pix)
-	h.Sum(sum[:0])
-	return sum
 }
 
 // membersOf lists the rows of a batch whose pictures were cut into so many pieces together.

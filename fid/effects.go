@@ -151,10 +151,7 @@ func inEigenvectors(p []float64, n, r int) (values, squares []float64, err error
 	} else {
 		cpu.SyrkT64(nil, r, n, 1, p, r, 0, gram, r)
 	}
-	var all []float64
-	cpu.Each(1, func(w *cpu.Worker, _ int) { // with more threads its bits depend on their number
-		all, err = cpu.SymEig64(w, order, gram, order, true) // a row is a vector
-	})
+	all, err := oneThread(order, gram, true) // a row is a vector
 	if err != nil {
 		return nil, nil, err
 	}

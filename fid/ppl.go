@@ -27,12 +27,17 @@ func MeanOf(metric string, values []float64, opt IntervalOptions) (MeanValue, er
 		return MeanValue{}, err
 	}
 	n := len(values)
-	v := MeanValue{Value: sum(values) / float64(n), N: n, Level: opt.withDefaults().Level}
+	return meanValue(values, sorted, func(int) (int, int) { return 0, n - 1 }, opt), nil
+}
+
+// meanValue is the mean of those values that are kept, of all of which sorted has the order; bounds says which are.
+func meanValue(kept, sorted []float64, bounds func(n int) (lo, hi int), opt IntervalOptions) MeanValue {
+	n := float64(len(kept))
+	v := MeanValue{Value: sum(kept) / n, N: len(sorted), Level: opt.withDefaults().Level, CI: meanInterval(sorted, bounds, opt)}
 	if n > 1 {
-		v.StdErr = deviation(values, v.Value) / math.Sqrt(float64(n-1))
+		v.StdErr = deviation(kept, v.Value) / math.Sqrt(n-1)
 	}
-	v.CI = meanInterval(sorted, func(int) (int, int) { return 0, n - 1 }, opt)
-	return v, nil
+	return v
 }
 
 func sortedPairs(metric string, values []float64) ([]float64, error) {
@@ -104,19 +109,14 @@ func PPL(distances []float64, rule PPLRule, opt IntervalOptions) (PPLValue, erro
 		return PPLValue{}, err
 	}
 	lo, hi := rule.bounds(len(sorted))
-	v := PPLValue{MeanValue: MeanValue{N: len(sorted), Level: opt.withDefaults().Level}, Low: sorted[lo], High: sorted[hi], Rule: rule.Name}
+	v := PPLValue{Low: sorted[lo], High: sorted[hi], Rule: rule.Name}
 	var kept []float64
 	for _, d := range distances {
 		if v.Low <= d && d <= v.High {
 			kept = append(kept, d)
 		}
 	}
-	v.Kept = len(kept)
-	v.Value = sum(kept) / float64(v.Kept)
-	if v.Kept > 1 {
-		v.StdErr = deviation(kept, v.Value) / math.Sqrt(float64(v.Kept-1))
-	}
-	v.CI = meanInterval(sorted, rule.bounds, opt)
+	v.MeanValue, v.Kept = meanValue(kept, sorted, rule.bounds, opt), len(kept)
 	return v, nil
 }
 

@@ -66,9 +66,15 @@ func SpectrumOf(s *Stats) (*Spectra, error) {
 	return out, nil
 }
 
-// symmetricValues are the eigenvalues of a matrix, rising; with vectors, its rows become theirs. One thread, so that the bits are the same at any number.
-func symmetricValues(n int, a []float64, vectors bool) (values []float64, err error) {
+// oneThread is cpu.SymEig64 of a matrix [n, n] on one thread: with more its bits depend on their number.
+func oneThread(n int, a []float64, vectors bool) (values []float64, err error) {
 	cpu.Each(1, func(w *cpu.Worker, _ int) { values, err = cpu.SymEig64(w, n, a, n, vectors) })
+	return values, err
+}
+
+// symmetricValues are the eigenvalues of a matrix, rising; with vectors, its rows become theirs.
+func symmetricValues(n int, a []float64, vectors bool) ([]float64, error) {
+	values, err := oneThread(n, a, vectors)
 	if err != nil {
 		return nil, numeric("the covariance gives no eigenvalues: %w", err)
 	}

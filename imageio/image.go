@@ -2,6 +2,8 @@ package imageio
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 
 	"github.com/fidlab/fidlab/internal/cpu"
 )
@@ -12,6 +14,18 @@ type Image struct {
 	Pix           []uint8 // [Height, Width, 3]
 	Facts         Facts
 	pooled        bool // Pix is of newImage, so recycle may take it
+}
+
+// Sum is the SHA-256 of a picture's size and pixels: what tells equal pictures, however they were stored.
+func (m *Image) Sum() (sum [sha256.Size]byte) {
+	h := sha256.New()
+	var size [16]byte
+	binary.LittleEndian.PutUint64(size[:], uint64(m.Width))
+	binary.LittleEndian.PutUint64(size[8:], uint64(m.Height))
+	h.Write(size[:])
+	h.Write(m.Pix)
+	h.Sum(sum[:0])
+	return sum
 }
 
 // Facts are what decoding had to decide; the pipeline counts them.

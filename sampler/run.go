@@ -296,7 +296,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		}
 		if w.drawn && !diffusion.IsGaussian(w.o.Kernel) {
 			return fmt.Errorf("sampler: %s draws Gaussian noise on the way, and the kernel is %s; wanted a solver that draws none (heun, dpm++2m)",
-				w.s.Name(), diffusion.NoiseName(w.o.Kernel))
+				w.s.Name(), w.o.Kernel.Name())
 		}
 		if err := w.o.Device.Err(); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/fidlab/fidlab/fid"
@@ -57,14 +58,10 @@ func (o *PathOptions) Settle(g *Generator) error {
 	if o.Interpolate == "" {
 		o.Interpolate = map[bool]string{true: "lerp", false: o.Rule.Interpolate}[o.Space == "w"]
 	}
-	known := false
-	for _, i := range Interpolations {
-		known = known || i == o.Interpolate
-	}
 	switch {
 	case o.Space != "z" && o.Space != "w":
 		return fmt.Errorf("extract: ppl: no space %q; there are z and w", o.Space)
-	case !known:
+	case !slices.Contains(Interpolations, o.Interpolate):
 		return fmt.Errorf("extract: ppl: no interpolation %q; there are %s", o.Interpolate, strings.Join(Interpolations, ", "))
 	case o.N < 1 || !(o.Epsilon > 0 && o.Epsilon <= 1):
 		return fmt.Errorf("extract: ppl: %d paths with a step of %g; want one at least, and a step of more than 0 and at most 1", o.N, o.Epsilon)

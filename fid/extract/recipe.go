@@ -19,11 +19,7 @@ func RecipeWeights(salt string) map[string]*tensor.Array { return recipeWeights(
 func recipeWeights(salt string) map[string]*tensor.Array {
 	weights := map[string]*tensor.Array{}
 	for _, p := range inceptionParams() {
-		n := 1
-		for _, d := range p.shape {
-			n *= d
-		}
-		v := make([]float32, n)
+		v := make([]float32, product(p.shape))
 		key := fnv1a(salt + p.name)
 		low, high := recipeRange(p)
 		for i := range v {

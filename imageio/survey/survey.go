@@ -18,7 +18,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,14 +67,7 @@ func (s *Survey) Look(b *imageio.Batch) {
 }
 
 func (s *Survey) picture(m *imageio.Image) picture {
-	p := picture{facts: m.Facts, width: m.Width, height: m.Height}
-	h := sha256.New()
-	var size [16]byte
-	binary.LittleEndian.PutUint64(size[:], uint64(m.Width))
-	binary.LittleEndian.PutUint64(size[8:], uint64(m.Height))
-	h.Write(size[:])
-	h.Write(m.Pix)
-	h.Sum(p.sum[:0])
+	p := picture{facts: m.Facts, width: m.Width, height: m.Height, sum: m.Sum()}
 	gray := luma(m)
 	p.tone = toneOf(gray.pix)
 	p.hash, p.thumb = s.perceptual(gray)

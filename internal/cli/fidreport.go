@@ -82,7 +82,7 @@ func provenanceFacts(sets [2]*fid.Stats) []report.Fact {
 		if p == nil {
 			continue
 		}
-		side := [2]string{"reference", "generated"}[i]
+		side := sideNames[i]
 		text := []string{p.Input, "fidlab " + p.Version}
 		if len(p.Decoders) > 0 {
 			text = append(text, "decoded by "+strings.Join(p.Decoders, ", "))

@@ -123,7 +123,7 @@ func (h *hygiene) decoders() []string {
 // sides are the columns' heads.
 func (h *hygiene) sides() []string {
 	if len(h.Sets) == 2 {
-		return []string{"reference", "generated"}
+		return sideNames
 	}
 	return []string{h.Sets[0].Name}
 }

@@ -62,14 +62,13 @@ what of it shifts FID goes to standard error in short, and into the page. With
 			if len(args) == 1 && !o.hygiene {
 				return usagef("want a reference and a generated set, got 1 argument; --hygiene looks at the files of one set")
 			}
+			o.ref, o.gen, o.metrics, o.splits, o.ciLevel = args[0], args[len(args)-1], []string{"fid"}, 10, 0.95
 			if o.hygiene {
-				o.ref, o.gen, o.metrics, o.splits, o.ciLevel = args[0], args[len(args)-1], []string{"fid"}, 10, 0.95
 				if err := o.checkHygiene(args, cmd.Flags().Changed); err != nil {
 					return err
 				}
 				return runHygiene(cmd.Context(), a, &o, args)
 			}
-			o.ref, o.gen, o.metrics, o.splits, o.ciLevel = args[0], args[1], []string{"fid"}, 10, 0.95
 			o.x.labels = true
 			return runInspect(cmd.Context(), a, &o)
 		},

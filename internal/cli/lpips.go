@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -142,7 +141,11 @@ func runLPIPS(ctx context.Context, a *app, o *lpipsOptions, args []string) error
 		return unknown("--pair", o.pair, []string{"name", "order"})
 	}
 	if _, err := extract.FindLPIPSRule(o.rule); err != nil {
-		return unknown("rule", o.rule, []string{"lpips", "torchmetrics"})
+		var names []string
+		for _, r := range extract.LPIPSRules {
+			names = append(names, r.Name)
+		}
+		return unknown("rule", o.rule, names)
 	}
 	o.o.Rule = o.rule
 	var sets [2][]imageio.Item
@@ -268,12 +271,7 @@ func pairUp(args []string, sets [2][]imageio.Item, byName bool) ([][2]imageio.It
 		}
 	}
 	if len(alone) > 0 {
-		const shown = 5
-		text := strings.Join(alone[:min(shown, len(alone))], ", ")
-		if len(alone) > shown {
-			text += fmt.Sprintf(" and %d more", len(alone)-shown)
-		}
-		return nil, &inputError{errors.New("pictures without a partner of their name: " + text + "; give both sets the same names, or take --pair order")}
+		return nil, inputf("pictures without a partner of their name: %s; give both sets the same names, or take --pair order", shortList(alone, 5))
 	}
 	return pairs, nil
 }

@@ -19,18 +19,14 @@ func (o *sampleKernel) flags(f *pflag.FlagSet) {
 
 // apply sets the kernel of a run on m.
 func (o *sampleKernel) apply(m *model, d *drawing, run *sampleRun) error {
-	size := 1
-	for _, n := range m.shape {
-		size *= n
-	}
 	k := m.kernel
 	if o.name != "" {
-		given, err := diffusion.NoiseByName(o.name, size)
+		given, err := diffusion.NoiseByName(o.name, size(m.shape))
 		if err != nil {
 			return usagef("--kernel: %w", err)
 		}
-		if k != nil && diffusion.NoiseName(given) != diffusion.NoiseName(k) {
-			return usagef("--kernel %s: %s was trained on %s; leave --kernel out", o.name, m.name, diffusion.NoiseName(k))
+		if k != nil && given.Name() != k.Name() {
+			return usagef("--kernel %s: %s was trained on %s; leave --kernel out", o.name, m.name, k.Name())
 		}
 		k = given
 	}
@@ -39,7 +35,7 @@ func (o *sampleKernel) apply(m *model, d *drawing, run *sampleRun) error {
 	}
 	d.opt.Kernel, d.opt.Disturb, run.Disturb = k, o.disturb, o.disturb
 	if !diffusion.IsGaussian(k) {
-		run.Kernel = diffusion.NoiseName(k)
+		run.Kernel = k.Name()
 	}
 	return nil
 }

@@ -16,6 +16,9 @@ const (
 	histogramBins = 40
 )
 
+// sideNames are what the two sets of a comparison are called.
+var sideNames = []string{"reference", "generated"}
+
 // setFigures are the sections of a page that need no pixels: the spectra of both covariances, both sets in a plane and, where the vectors of
 // both are there, what single images do. effects and nearest are computed where they are nil.
 func setFigures(ctx context.Context, ref, gen *fid.Stats, effects []float64, nearest []fid.Nearest) ([]report.Section, error) {
@@ -59,7 +62,7 @@ func spectraSection(ref, gen *fid.Stats) (report.Section, error) {
 		if err != nil {
 			return s, err
 		}
-		c := report.Curve{Name: [2]string{"reference", "generated"}[i], Color: i}
+		c := report.Curve{Name: sideNames[i], Color: i}
 		sum := 0.0
 		for k, e := range v.Values {
 			sum += e
@@ -91,7 +94,7 @@ func planeSection(ref, gen *fid.Stats) (report.Section, error) {
 		X: fmt.Sprintf("first component, %.0f %%", 100*p.Share[0]), Y: fmt.Sprintf("second component, %.0f %%", 100*p.Share[1]),
 	}
 	for i, set := range p.Sets {
-		name := [2]string{"reference", "generated"}[i]
+		name := sideNames[i]
 		c := report.Curve{Name: name, Kind: report.DotCurve, Color: i}
 		points := set.Points
 		if points == nil {
