@@ -2,13 +2,13 @@ package autodiffusion
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"slices"
 	"testing"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/search"
 	"github.com/fidlab/fidlab/systems"
@@ -30,45 +30,13 @@ func testbed(t testing.TB, env *systems.Env, tier systems.Tier) *study {
 
 // The tiny tier runs through, and twice to the same numbers.
 func TestTinyProof(t *testing.T) {
-	r, err := systems.Find("autodiffusion")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var records [2]string
-	for i := range records {
-		p, err := systems.Prove(context.Background(), &systems.Env{}, r, systems.Tiny)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var values []any
-		for _, e := range p.Record.Experiments {
-			for _, a := range e.Arms {
-				for _, pt := range a.Points {
-					for name, v := range pt.Values {
-						for _, x := range v {
-							if math.IsNaN(x) || math.IsInf(x, 0) {
-								t.Errorf("%s, %s: %s is %v", e.Name, a.Name, name, x)
-							}
-						}
-					}
-					values = append(values, a.Name, pt.At, pt.Values)
-				}
+	proof.Tiny(t, "autodiffusion", func(p *systems.Proof) {
+		proof.Values(p.Record, func(experiment, arm, measure string, v float64) {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				t.Errorf("%s, %s: %s is %v", experiment, arm, measure, v)
 			}
-		}
-		b, err := json.Marshal(values)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records[i] = string(b)
-		for _, f := range r.Figures {
-			if _, err := p.Record.Draw(f); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	if records[0] != records[1] {
-		t.Error("two runs of the tiny tier differ")
-	}
+		})
+	})
 }
 
 // Known good steps, found by such a search on a similar mixture, are good here: started

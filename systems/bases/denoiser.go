@@ -260,8 +260,8 @@ func usualRule(p diffusion.Path) string {
 	return "karras"
 }
 
-// inTurn asks n times for the classes in turn; without classes it is nothing.
-func inTurn(classes, n int) (c sampler.Cond) {
+// InTurn asks n times for the classes in turn; without classes it is nothing.
+func InTurn(classes, n int) (c sampler.Cond) {
 	if classes == 0 {
 		return c
 	}
@@ -290,7 +290,7 @@ func (t *trial) draw(ctx context.Context, n int) (*gpu.Tensor, error) {
 	}
 	k := t.net.Takes()
 	o := sampler.Options{Seed: heldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device(), Kernel: t.loss.Kernel}
-	o.Cond = inTurn(k.Classes, n)
+	o.Cond = InTurn(k.Classes, n)
 	r, err := sampler.Run(ctx, t.den, sampler.Heun{}, g, o)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/models/mlp"
 	"github.com/fidlab/fidlab/nn"
-	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/train"
 )
@@ -65,26 +64,11 @@ func digitDistance(set *pictureSet, x *gpu.Tensor) (float64, error) {
 
 // pixelDistance is the Fréchet distance of two sets of vectors of d values, pixels or features, by their own moments.
 func pixelDistance(a, b []float32, d int) (float64, error) {
-	dev := gpu.CPU()
-	moments := func(v []float32) (mean, cov *gpu.Tensor) {
-		x := dev.Empty64(1, len(v)/d, d)
-		for i, e := range v {
-			x.F64()[i] = float64(e)
-		}
-		mean, cov = dev.Empty64(1, d), dev.Empty64(1, d, d)
-		ops.Covariance(cov, mean, x, 1)
-		return mean, cov
-	}
 	if len(a) <= d*d || len(b) <= d*d {
 		return 0, fmt.Errorf("bases: %d and %d vectors of %d values; want more than values", len(a)/d, len(b)/d, d)
 	}
-	ma, ca := moments(a)
-	mb, cb := moments(b)
-	dist := dev.Empty64(1)
-	if err := ops.Frechet(dist, ma, ca, mb, cb); err != nil {
-		return 0, err
-	}
-	return dist.F64()[0], nil
+	mean, cov := MomentsOf(gpu.CPU().From(a, len(a)/d, d))
+	return FrechetTo(mean, cov, gpu.CPU().From(b, len(b)/d, d))
 }
 
 // SmallDigits are the digits of 8×8 that are learnt and those that are not, with values from -1 to 1.

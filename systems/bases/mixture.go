@@ -138,11 +138,23 @@ func (m *Mixture) Frechet(x *gpu.Tensor) (float64, error) {
 	if n <= d {
 		return 0, fmt.Errorf("bases: Frechet: %d samples of %d dimensions; wanted more than dimensions", n, d)
 	}
-	dev := gpu.CPU()
-	set := dev.From64(values(x), 1, n, d)
-	mean, cov, dist := dev.Empty64(1, d), dev.Empty64(1, d, d), dev.Empty64(1)
-	ops.Covariance(cov, mean, set, 1)
-	if err := ops.Frechet(dist, m.mean, m.cov, mean, cov); err != nil {
+	return FrechetTo(m.mean, m.cov, x)
+}
+
+// MomentsOf are the mean [1, D] and the covariance [1, D, D], over n-1, of samples x [n, ...], in float64.
+func MomentsOf(x *gpu.Tensor) (mean, cov *gpu.Tensor) {
+	n := x.Shape()[0]
+	d := x.Len() / n
+	mean, cov = gpu.CPU().Empty64(1, d), gpu.CPU().Empty64(1, d, d)
+	ops.Covariance(cov, mean, gpu.CPU().From64(values(x), 1, n, d), 1)
+	return mean, cov
+}
+
+// FrechetTo is the Fréchet distance of samples x [n, ...], by MomentsOf, to moments.
+func FrechetTo(mean, cov, x *gpu.Tensor) (float64, error) {
+	m, c := MomentsOf(x)
+	dist := gpu.CPU().Empty64(1)
+	if err := ops.Frechet(dist, mean, cov, m, c); err != nil {
 		return 0, err
 	}
 	return dist.F64()[0], nil

@@ -138,7 +138,7 @@ func (n *Network) Options(seed uint64, count int) sampler.Options {
 }
 
 // Cond asks for the classes in turn; without classes it is nothing.
-func (n *Network) Cond(count int) sampler.Cond { return inTurn(n.Net.Takes().Classes, count) }
+func (n *Network) Cond(count int) sampler.Cond { return InTurn(n.Net.Takes().Classes, count) }
 
 // Rule is the usual rule of the path's grids.
 func (n *Network) Rule() string { return usualRule(n.Path) }
@@ -149,16 +149,21 @@ func (n *Network) Rule() string { return usualRule(n.Path) }
 func (n *Network) Fine(ctx context.Context, env *systems.Env, path diffusion.Path, rule string, steps int, seed uint64, count int) (*gpu.Tensor, error) {
 	key := fmt.Sprintf("fine %s %s %s %s %d %d %d", n.Name, n.Entry.SHA256, path.Name(), rule, steps, seed, count)
 	return systems.Memo(env, key, func() (*gpu.Tensor, error) {
-		g, err := diffusion.Build(path, diffusion.Spec{Rule: rule, Steps: steps})
-		if err != nil {
-			return nil, err
-		}
-		r, err := sampler.Run(ctx, n.Denoiser(), sampler.Heun{}, g, n.Options(seed, count))
+		r, err := n.Heun(ctx, path, rule, steps, n.Options(seed, count))
 		if err != nil {
 			return nil, err
 		}
 		return r.X, nil
 	})
+}
+
+// Heun draws by Heun's method in so many steps of a rule along a path.
+func (n *Network) Heun(ctx context.Context, path diffusion.Path, rule string, steps int, o sampler.Options) (*sampler.Result, error) {
+	g, err := diffusion.Build(path, diffusion.Spec{Rule: rule, Steps: steps})
+	if err != nil {
+		return nil, err
+	}
+	return sampler.Run(ctx, n.Denoiser(), sampler.Heun{}, g, o)
 }
 
 // value is v, from -1 to 1, among the network's values.

@@ -2,7 +2,6 @@ package fivestep
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
@@ -50,42 +50,14 @@ func prove(t *testing.T, tier systems.Tier, e ...systems.Experiment) (*systems.R
 
 // The whole plan runs through, and twice to the same bits.
 func TestTinyTier(t *testing.T) {
-	r, err := systems.Find("35")
-	if err != nil || r.Name != "fivestep" {
+	if r, err := systems.Find("35"); err != nil || r.Name != "fivestep" {
 		t.Fatalf("%v, %v", r.Name, err)
 	}
-	var all [2][]byte
-	for i := range all {
-		p, err := systems.Prove(t.Context(), &systems.Env{}, r, systems.Tiny)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.Record.Find(r.Headline) == nil {
-			t.Errorf("no criterion %s", r.Headline)
-		}
-		for _, f := range r.Figures {
-			if _, err := p.Record.Draw(f); err != nil {
-				t.Error(err)
-			}
-		}
+	proof.Tiny(t, "35", func(p *systems.Proof) {
 		if len(p.Sheets) == 0 {
 			t.Error("no pictures")
 		}
-		p.Record.Seconds = 0
-		for _, e := range p.Record.Experiments {
-			for _, a := range e.Arms {
-				for k := range a.Points {
-					a.Points[k].Cost.Seconds = 0
-				}
-			}
-		}
-		if all[i], err = json.Marshal(p.Record); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if string(all[0]) != string(all[1]) {
-		t.Error("two proofs of the same seeds differ")
-	}
+	})
 }
 
 // The full plan passes the harness's own checks: equal costs and trials, enough seeds.

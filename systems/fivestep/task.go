@@ -123,19 +123,10 @@ func (t *task) moments(ctx context.Context, d systems.Draw) (mean, cov *gpu.Tens
 		if err != nil {
 			return pair{}, err
 		}
-		mean, cov := momentsOf(x)
+		mean, cov := bases.MomentsOf(x)
 		return pair{mean, cov}, nil
 	})
 	return p.mean, p.cov, err
-}
-
-// momentsOf are the mean and covariance of samples [n, ...], the latter over n-1.
-func momentsOf(x *gpu.Tensor) (mean, cov *gpu.Tensor) {
-	n := x.Shape()[0]
-	d := x.Len() / n
-	mean, cov = gpu.CPU().Empty64(1, d), gpu.CPU().Empty64(1, d, d)
-	ops.Covariance(cov, mean, gpu.CPU().From64(x.F64(), 1, n, d), 1)
-	return mean, cov
 }
 
 // compare is the Fréchet distance of samples to moments, and their total variance
@@ -146,7 +137,7 @@ func compare(mean, cov, x *gpu.Tensor) (fd, variance float64, err error) {
 	if n < 2 {
 		return 0, 0, fmt.Errorf("fivestep: %d samples to measure; wanted 2 at least", n)
 	}
-	m, c := momentsOf(x)
+	m, c := bases.MomentsOf(x)
 	out := gpu.CPU().Empty64(1)
 	if err := ops.Frechet(out, mean, cov, m, c); err != nil {
 		return 0, 0, err

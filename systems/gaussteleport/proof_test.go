@@ -2,11 +2,11 @@ package gaussteleport
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
@@ -15,48 +15,13 @@ import (
 // The tiny tier runs through with finite measures, and two runs of it are equal
 // bit for bit.
 func TestTinyProof(t *testing.T) {
-	r, err := systems.Find("02")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var first string
-	for range 2 {
-		p, err := systems.Prove(t.Context(), &systems.Env{}, r, systems.Tiny)
-		if err != nil {
-			t.Fatal(err)
-		}
-		numbers := ""
-		for _, e := range p.Record.Experiments {
-			for _, a := range e.Arms {
-				for _, at := range a.Points {
-					for name, values := range at.Values {
-						for _, v := range values {
-							if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
-								t.Errorf("%s, %s: %s is %g", e.Name, a.Name, name, v)
-							}
-						}
-					}
-					b, err := json.Marshal(at.Values)
-					if err != nil {
-						t.Fatal(err)
-					}
-					numbers += e.Name + a.Name + string(b)
-				}
+	proof.Tiny(t, "02", func(p *systems.Proof) {
+		proof.Values(p.Record, func(experiment, arm, measure string, v float64) {
+			if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+				t.Errorf("%s, %s: %s is %g", experiment, arm, measure, v)
 			}
-		}
-		if first != "" && numbers != first {
-			t.Error("two runs differ")
-		}
-		first = numbers
-		if p.Record.Find(r.Headline) == nil {
-			t.Errorf("no criterion %s", r.Headline)
-		}
-		for _, f := range r.Figures {
-			if _, err := p.Record.Draw(f); err != nil {
-				t.Error(err)
-			}
-		}
-	}
+		})
+	})
 }
 
 // An arm that counts its evaluations as if no step had been skipped is refused.

@@ -36,13 +36,14 @@ const Task = "digits-ict"
 
 // Form is how consistency training is done: the zero value is the improved one, the others take one part of it back, or several.
 type Form struct {
-	First, Last int     `json:"-"` // levels of the curriculum less one; 0: 10 and 160, of the first form 2 and 150
-	Squares     bool    `json:"squares,omitempty"`
-	Uniform     bool    `json:"uniform,omitempty"` // pairs
-	Plain       bool    `json:"plain,omitempty"`   // weights
-	Roots       bool    `json:"roots,omitempty"`   // the curriculum of the first form
-	Average     float64 `json:"average,omitempty"` // decay of the teacher's average at first; 0: the teacher has the network's weights
-	Fixed       bool    `json:"fixed,omitempty"`   // the last number of levels from the first step on
+	First   int     `json:"first"` // levels of the curriculum less one; 0: 10 and 160, of the first form 2 and 150
+	Last    int     `json:"last"`
+	Squares bool    `json:"squares,omitempty"`
+	Uniform bool    `json:"uniform,omitempty"` // pairs
+	Plain   bool    `json:"plain,omitempty"`   // weights
+	Roots   bool    `json:"roots,omitempty"`   // the curriculum of the first form
+	Average float64 `json:"average,omitempty"` // decay of the teacher's average at first; 0: the teacher has the network's weights
+	Fixed   bool    `json:"fixed,omitempty"`   // the last number of levels from the first step on
 }
 
 // FirstForm is consistency training as it was first (Song et al. 2023).
@@ -50,11 +51,9 @@ var FirstForm = Form{Squares: true, Uniform: true, Plain: true, Roots: true, Ave
 
 // config is the job's part of a checkpoint.
 type config struct {
-	Net   mlp.Config `json:"net"`
-	Form  Form       `json:"form"`
-	First int        `json:"first"`
-	Last  int        `json:"last"`
-	Data  string     `json:"data_sha256"`
+	Net  mlp.Config `json:"net"`
+	Form Form       `json:"form"`
+	Data string     `json:"data_sha256"`
 }
 
 var path = diffusion.DefaultEDM()
@@ -83,8 +82,7 @@ func (f Form) levels(step, steps int) (n int, average float64) {
 		return f.Last + 1, f.Average
 	}
 	if f.Roots {
-		n, average = train.ConsistencyCountFirst(step, steps, f.First, f.Last, max(f.Average, 0.5))
-		return n, average
+		return train.ConsistencyCountFirst(step, steps, f.First, f.Last, f.Average)
 	}
 	return train.ConsistencyCount(step, steps, f.First, f.Last), f.Average
 }
@@ -96,16 +94,14 @@ func (f Form) filled(steps int) (Form, error) {
 			f.First, f.Last = 2, 150
 		}
 	}
+	if f.First < 1 || f.Last < f.First {
+		return f, data.Errorf("ict: levels from %d to %d; want 1 or more, and no fewer in the end", f.First, f.Last)
+	}
 	stages := 1
 	for n := f.First; n < f.Last; n *= 2 {
 		stages++
-		if f.First < 1 {
-			break
-		}
 	}
 	switch {
-	case f.First < 1 || f.Last < f.First:
-		return f, data.Errorf("ict: levels from %d to %d; want 1 or more, and no fewer in the end", f.First, f.Last)
 	case !f.Roots && !f.Fixed && steps < stages:
 		return f, data.Errorf("ict: %d steps for a curriculum of %d stages; want a step for each at least", steps, stages)
 	case !(f.Average >= 0 && f.Average < 1):
@@ -140,7 +136,7 @@ func (f Form) job(dev *gpu.Device, s train.Settings, c mlp.Config, set *train.Ex
 	params.Init(s.Seeds.Init)
 	loss := &train.Consistency{Net: net, Path: path, Squares: f.Squares, Uniform: f.Uniform, Plain: f.Plain, Flow: flow}
 	job := &train.Job{
-		Name: Task, Config: config{Net: c, Form: f, First: f.First, Last: f.Last, Data: set.SHA256()},
+		Name: Task, Config: config{Net: c, Form: f, Data: set.SHA256()},
 		Nets: []*train.Network{{Name: "net", Params: params}},
 	}
 	var teacher *nn.Params
@@ -225,12 +221,7 @@ func draw(ctx context.Context, net models.Net, seed uint64, n, steps int, second
 	}
 	k := net.Takes()
 	o := sampler.Options{Seed: seed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: net.Params().Value().Device()}
-	if k.Classes > 0 {
-		o.Cond.Classes = make([]int, n)
-		for i := range o.Cond.Classes {
-			o.Cond.Classes[i] = i % k.Classes
-		}
-	}
+	o.Cond = bases.InTurn(k.Classes, n)
 	den := network.Denoiser(net, path, diffusion.PredX0, network.Options{Batch: 64})
 	r, err := sampler.Run(ctx, den, sampler.Renoise{Least: path.Min}, g, o)
 	if err != nil {

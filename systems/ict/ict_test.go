@@ -133,7 +133,7 @@ func TestRing(t *testing.T) {
 	}
 	const n = 1500
 	exact := r.energy(r.bed.Draws(5, n).F64(), 5)
-	ends, err := r.ends(t.Context(), systems.Draw{Seed: 5, N: n})
+	ends, err := r.bed.Fine(t.Context(), &systems.Env{}, r.grid, 5, n)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,14 +30,15 @@ func init() {
 // sizes are the numbers of a tier.
 type sizes struct {
 	n, seeds, steps, trials int
+	batch, ringBatch        int
 	reference               int
 	ringSteps, ringN        int
 }
 
 var tiers = map[systems.Tier]sizes{
-	systems.Tiny:  {n: 66, seeds: 2, steps: 8, trials: 1, reference: 200, ringSteps: 8, ringN: 64},
-	systems.Short: {n: 500, seeds: 2, steps: 60, trials: 1, reference: 2000, ringSteps: 150, ringN: 500},
-	systems.Full:  {n: 2048, seeds: 3, steps: 6000, trials: 2, reference: 10000, ringSteps: 4000, ringN: 2000},
+	systems.Tiny:  {n: 66, seeds: 2, steps: 5, trials: 1, batch: 8, ringBatch: 32, reference: 200, ringSteps: 5, ringN: 64},
+	systems.Short: {n: 500, seeds: 2, steps: 60, trials: 1, batch: 128, ringBatch: 1024, reference: 2000, ringSteps: 150, ringN: 500},
+	systems.Full:  {n: 2048, seeds: 3, steps: 6000, trials: 2, batch: 128, ringBatch: 1024, reference: 10000, ringSteps: 4000, ringN: 2000},
 }
 
 // arms of a comparison: a form, and what it is.
@@ -89,7 +90,7 @@ func (s sizes) teacher(ctx context.Context, env *systems.Env) (models.Net, error
 	n, err := systems.Memo(env, fmt.Sprintf("ict teacher %d", s.steps), func() (*bases.Network, error) {
 		task, _ := systems.FindTask("digits-mlp")
 		k := task.Settings
-		k.Steps, k.Seeds = s.steps, train.SeedsOf(1<<41)
+		k.Steps, k.Batch, k.Seeds = s.steps, s.batch, train.SeedsOf(1<<41)
 		net, _, err := bases.TrainHere(ctx, task.Name, k, false)
 		return net, err
 	})
@@ -123,7 +124,7 @@ func (s sizes) digits() systems.Experiment {
 						return nil, err
 					}
 				}
-				k := settings(s.steps, 128, d.Params.Num("lr"), d.Seed)
+				k := settings(s.steps, s.batch, d.Params.Num("lr"), d.Seed)
 				job, err := v.form.Job(gpu.CPU(), k, flow)
 				if err != nil {
 					return nil, err

@@ -7,7 +7,6 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models/mlp"
-	"github.com/fidlab/fidlab/rng"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
@@ -16,8 +15,9 @@ import (
 
 // ring is eight normals on a circle, whose flow is known: every noise's exact end, and what a consistency model should say.
 type ring struct {
-	bed *bases.Mixture
-	set *train.Examples
+	bed  *bases.Mixture
+	set  *train.Examples
+	grid *diffusion.Grid // from the most noise to none
 }
 
 // The ring: data of a deviation of about 0.5 in each number, as EDM's preconditioning has it.
@@ -44,7 +44,8 @@ func newRing() (*ring, error) {
 	for _, v := range bed.Draws(ringSeed, ringPoints).F64() {
 		r.set.X = append(r.set.X, float32(v))
 	}
-	return r, nil
+	r.grid, err = diffusion.Build(path, diffusion.Spec{Rule: "karras", Steps: 18})
+	return r, err
 }
 
 // energy is the energy distance of points [n, 2] to exact draws: 2·E|x-y| - E|x-x'| - E|y-y'|, without pairs of a point with itself.
@@ -81,7 +82,7 @@ func (r *ring) experiment(s sizes) systems.Experiment {
 		x.Arms = append(x.Arms, systems.Arm{
 			Name: v.name, Text: v.text, Tune: s.rates(), Cost: cost,
 			Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
-				k := settings(s.ringSteps, 1024, d.Params.Num("lr"), d.Seed)
+				k := settings(s.ringSteps, s.ringBatch, d.Params.Num("lr"), d.Seed)
 				job, _, err := v.form.job(gpu.CPU(), k, net, r.set, nil)
 				if err != nil {
 					return nil, err
@@ -99,7 +100,7 @@ func (r *ring) experiment(s sizes) systems.Experiment {
 				for i, e := range one.F32() {
 					got[i] = float64(e)
 				}
-				ends, err := r.ends(ctx, d)
+				ends, err := r.bed.Fine(ctx, d.Env, r.grid, d.Seed, d.N) // the bed's noise, in float64, is the one that draw rounds
 				if err != nil {
 					return nil, err
 				}
@@ -119,25 +120,4 @@ func (r *ring) experiment(s sizes) systems.Experiment {
 		{Name: "end", Claim: "and lies nearer to the exact ends", Measure: "end", Arm: "iCT", Against: []string{"CT"}, Bound: 1, Shown: true},
 	}
 	return x
-}
-
-// ends are the exact ends of a run's noises.
-func (r *ring) ends(ctx context.Context, d systems.Draw) (*gpu.Tensor, error) {
-	noise := gpu.CPU().Empty(d.N, 2)
-	diffusion.UnitNoise(noise, nil, d.Seed, 0, rng.Init)
-	start := gpu.CPU().Empty64(d.N, 2)
-	for i, v := range noise.F32() {
-		start.F64()[i] = float64(v) * path.Max
-	}
-	fine, err := diffusion.Build(diffusion.DefaultVE(), diffusion.Spec{Rule: "exponential", Steps: 60, SigmaMax: path.Max, SigmaMin: path.Min})
-	if err != nil {
-		return nil, err
-	}
-	o := r.bed.Options(d.Seed, d.N)
-	o.State = start
-	res, err := sampler.Run(ctx, r.bed, sampler.RK4(), fine, o)
-	if err != nil {
-		return nil, err
-	}
-	return res.X, nil
 }

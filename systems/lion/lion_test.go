@@ -2,11 +2,11 @@ package lion
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/rng"
@@ -16,46 +16,13 @@ import (
 
 // The tiny tier runs through, and twice to the same numbers.
 func TestTinyProof(t *testing.T) {
-	r, err := systems.Find("lion")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var records [2]string
-	for i := range records {
-		p, err := systems.Prove(context.Background(), &systems.Env{}, r, systems.Tiny)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var values []any
-		for _, e := range p.Record.Experiments {
-			for _, a := range e.Arms {
-				for _, pt := range a.Points {
-					values = append(values, e.Name, a.Name, pt.At, pt.Values)
-				}
-			}
-		}
-		b, err := json.Marshal(values)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records[i] = string(b)
-		for _, f := range r.Figures {
-			if _, err := p.Record.Draw(f); err != nil {
-				t.Error(err)
-			}
-		}
+	proof.Tiny(t, "lion", func(p *systems.Proof) {
 		for _, name := range []string{"exactness/one size", "exactness/memory", "exactness/program", "exactness/start"} {
 			if c := p.Record.Find(name); c == nil || c.Verdict != systems.Pass {
 				t.Errorf("%s: %+v, want a pass", name, c)
 			}
 		}
-		if c := p.Record.Find(r.Headline); c == nil {
-			t.Errorf("no criterion %s", r.Headline)
-		}
-	}
-	if records[0] != records[1] {
-		t.Error("two runs of the tiny tier differ")
-	}
+	})
 }
 
 // Arms are tuned by as many trials, and by grids of which Lion's is shifted: rates a fifth,

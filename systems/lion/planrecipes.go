@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fidlab/fidlab/diffusion"
-	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
 	training "github.com/fidlab/fidlab/train"
@@ -132,11 +130,7 @@ func (r *recipe) judge(ctx context.Context, d systems.Draw, net *bases.Network, 
 	if err != nil {
 		return err
 	}
-	g, err := diffusion.Build(net.Path, diffusion.Spec{Rule: net.Rule(), Steps: r.draws})
-	if err != nil {
-		return err
-	}
-	res, err := sampler.Run(ctx, net.Denoiser(), sampler.Heun{}, g, net.Options(d.Seed, d.N))
+	res, err := net.Heun(ctx, net.Path, net.Rule(), r.draws, net.Options(d.Seed, d.N))
 	if err != nil {
 		return err
 	}

@@ -64,17 +64,6 @@ func newExact(bed *bases.Mixture, s sizes) (*exact, error) {
 	return e, err
 }
 
-// distance of samples x [n, dims] to the set.
-func (e *exact) distance(x *gpu.Tensor) (float64, error) {
-	dev, n, d := gpu.CPU(), x.Shape()[0], e.bed.Dims
-	mean, cov, out := dev.Empty64(1, d), dev.Empty64(1, d, d), dev.Empty64(1)
-	ops.Covariance(cov, mean, x.View(1, n, d), 1)
-	if err := ops.Frechet(out, e.mean, e.cov, mean, cov); err != nil {
-		return 0, err
-	}
-	return out.F64()[0], nil
-}
-
 // draw draws by Heun's method, disturbed by alpha.
 func (e *exact) draw(ctx context.Context, seed uint64, n int, d, alpha float64) (*sampler.Result, error) {
 	k := kernelOf(d, e.bed.Dims)
@@ -97,7 +86,7 @@ func (e *exact) robust() systems.Experiment {
 			if err != nil {
 				return nil, err
 			}
-			if at[i], err = e.distance(r.X); err != nil {
+			if at[i], err = bases.FrechetTo(e.mean, e.cov, r.X); err != nil {
 				return nil, err
 			}
 			out.Cost.NFE += float64(r.NFE)
@@ -154,7 +143,7 @@ func (e *exact) curves(tier systems.Tier) systems.Experiment {
 				if err != nil {
 					return nil, err
 				}
-				fd, err := e.distance(r.X)
+				fd, err := bases.FrechetTo(e.mean, e.cov, r.X)
 				return &systems.Outcome{Values: map[string]float64{"fd": fd}, Cost: systems.Cost{NFE: float64(r.NFE)}}, err
 			},
 		})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
@@ -74,13 +73,9 @@ func (s sizes) network(ctx context.Context, d systems.Draw, dims float64) (*syst
 	}
 	out := &systems.Outcome{Values: map[string]float64{}}
 	draw := func(steps int, disturb float64) (*sampler.Result, error) {
-		g, err := diffusion.Build(net.Path, diffusion.Spec{Rule: net.Rule(), Steps: steps})
-		if err != nil {
-			return nil, err
-		}
 		o := net.Options(d.Seed, d.N)
 		o.Disturb = disturb
-		return sampler.Run(ctx, net.Denoiser(), sampler.Heun{}, g, o)
+		return net.Heun(ctx, net.Path, net.Rule(), steps, o)
 	}
 	r, err := draw(s.draws, 0)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
-	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
@@ -85,7 +84,7 @@ func fit(ctx context.Context, set *mnist.Set, s scale) (*bed, error) {
 	for i := range s.held {
 		image(heldFrom)(i, held.F64()[i*D:(i+1)*D])
 	}
-	b.mean, b.cov = moments(held)
+	b.mean, b.cov = bases.MomentsOf(held)
 	return b, nil
 }
 
@@ -143,26 +142,12 @@ func turn(sub *sampler.Subspace, mu []float64, cov [][]float64) (mean []float64,
 	return mean, out
 }
 
-// moments are the mean and the covariance, divided by n-1, of x [n, D].
-func moments(x *gpu.Tensor) (mean, cov *gpu.Tensor) {
-	n, d := x.Shape()[0], x.Len()/x.Shape()[0]
-	dev := gpu.CPU()
-	mean, cov = dev.Empty64(1, d), dev.Empty64(1, d, d)
-	ops.Covariance(cov, mean, x.View(1, n, d), 1)
-	return mean, cov
-}
-
 // frechet is the Fréchet distance of samples [n, D], float64, to the held images.
 func (b *bed) frechet(x *gpu.Tensor) (float64, error) {
 	if n, d := x.Shape()[0], b.Dims; n <= d {
 		return 0, fmt.Errorf("shiftsteps: the Fréchet distance of %d samples of %d pixels; wanted more samples than pixels", n, d)
 	}
-	mean, cov := moments(x)
-	dist := gpu.CPU().Empty64(1)
-	if err := ops.Frechet(dist, b.mean, b.cov, mean, cov); err != nil {
-		return 0, err
-	}
-	return dist.F64()[0], nil
+	return bases.FrechetTo(b.mean, b.cov, x)
 }
 
 // exact is what an accurate solver makes of a seed's noise from the most noise of

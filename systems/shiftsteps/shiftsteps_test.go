@@ -2,7 +2,6 @@ package shiftsteps
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -11,8 +10,10 @@ import (
 	"github.com/fidlab/fidlab/data/mnist"
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/systems/bases"
 )
 
 func recipe(t *testing.T) systems.Recipe {
@@ -25,43 +26,7 @@ func recipe(t *testing.T) systems.Recipe {
 }
 
 // The proof runs through in its tiny tier, and twice to the same bits.
-func TestTiny(t *testing.T) {
-	var first []byte
-	for range 2 {
-		p, err := systems.Prove(context.Background(), &systems.Env{}, recipe(t), systems.Tiny)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Record.Seconds = 0
-		for i := range p.Record.Experiments {
-			for j := range p.Record.Experiments[i].Arms {
-				for k := range p.Record.Experiments[i].Arms[j].Points {
-					p.Record.Experiments[i].Arms[j].Points[k].Cost.Seconds = 0
-				}
-			}
-		}
-		b, err := json.Marshal(p.Record)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first == nil {
-			first = b
-			continue
-		}
-		if string(first) != string(b) {
-			t.Error("two runs of one proof differ")
-		}
-	}
-	for _, f := range recipe(t).Figures {
-		var r systems.Record
-		if err := json.Unmarshal(first, &r); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.Draw(f); err != nil {
-			t.Errorf("figure %s: %v", f.File, err)
-		}
-	}
-}
+func TestTiny(t *testing.T) { proof.Tiny(t, "shiftsteps") }
 
 // What is tuned is never what is reported: no seed is in both splits. The version
 // that reports the seed that it was tuned on is caught.
@@ -125,7 +90,7 @@ func TestBedHasTheImagesMoments(t *testing.T) {
 	for i := range s.fitted {
 		pooled(x.F64()[i*b.Dims:(i+1)*b.Dims], set.Images[i], s.pool)
 	}
-	mean, cov := moments(x)
+	mean, cov := bases.MomentsOf(x)
 	gotMean, gotCov := b.Moments()
 	for i := range b.Dims {
 		if !(math.Abs(gotMean[i]-mean.F64()[i]) <= 1e-10) {
