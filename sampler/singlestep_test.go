@@ -31,6 +31,7 @@ var severalEvaluations = map[string]func(n int, zero bool) int{
 	"pndm":         func(n int, _ bool) int { return n + 9 },
 	"plms":         func(n int, _ bool) int { return n + 1 },
 	"edm":          func(n int, zero bool) int { return 2*n - one(zero) },
+	"flowturbo":    func(n int, zero bool) int { return n + 1 - one(zero) },
 	"dpm2-a":       func(n int, zero bool) int { return 2*n - one(zero) },
 	"dpm++2s-a":    func(n int, zero bool) int { return 2*n - one(zero) },
 	"dpm++sde":     func(n int, zero bool) int { return 2*n - one(zero) },
