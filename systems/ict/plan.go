@@ -38,7 +38,7 @@ type sizes struct {
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, steps: 5, trials: 1, batch: 8, ringBatch: 32, reference: 200, ringSteps: 5, ringN: 64},
 	systems.Short: {n: 500, seeds: 2, steps: 60, trials: 1, batch: 128, ringBatch: 1024, reference: 2000, ringSteps: 150, ringN: 500},
-	systems.Full:  {n: 2048, seeds: 3, steps: 6000, trials: 2, batch: 128, ringBatch: 1024, reference: 10000, ringSteps: 4000, ringN: 2000},
+	systems.Full:  {n: 2048, seeds: 3, steps: 3000, trials: 2, batch: 128, ringBatch: 1024, reference: 10000, ringSteps: 4000, ringN: 2000},
 }
 
 // arms of a comparison: a form, and what it is.
