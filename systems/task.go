@@ -26,8 +26,8 @@ type Task struct {
 	Make func(ctx context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error)
 	// MakeFrom is Make of a task that learns a set which the user brings.
 	MakeFrom func(dev *gpu.Device, s train.Settings, set *folder.Set) (*train.Job, error)
-	// MakeOn is Make of a task whose network stands on that of the task On: base is a checkpoint of that one, or of a run of the task
-	// itself, which keeps what it stands on.
+	// MakeOn is Make of a task whose network stands on another one, that of the task On where none is named: base is a checkpoint of
+	// that one, or of a run of the task itself, which keeps what it stands on or where that is.
 	MakeOn func(ctx context.Context, dev *gpu.Device, s train.Settings, base *train.Saved) (*train.Job, error)
 	On     string
 	// Path is the path that a checkpoint's network was trained on; nil with Open where it draws no pictures.
@@ -36,6 +36,10 @@ type Task struct {
 	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
 	// Grid is the rule by which its samplers place their levels, where none is asked for; "": the path's usual one.
 	Grid string
+	// Data are the pictures that it learns and those that it is tried on, of a task with data of its own; nil for others.
+	Data func() (learn, held *train.Examples, err error)
+	// Spans says that it learns changes over a stretch of time (train.Settings.Span).
+	Spans bool
 	// Kernels says that it learns to remove noise of any kernel (train.Settings.Kernel).
 	Kernels bool
 }

@@ -180,14 +180,18 @@ func (l *Denoising) told(b *Batch, classes []int32) *gpu.Tensor {
 	if len(classes) != b.Size {
 		panic(fmt.Sprintf("train: Denoising: %d classes for %d examples", len(classes), b.Size))
 	}
-	none := int32(l.Net.Takes().Classes)
-	for i, c := range classes {
-		if l.drop > 0 && b.Stream(b.Seeds.Noise, i, rng.Label).Float64() < l.drop {
-			c = none
-		}
-		l.classes.I32()[i] = c
-	}
+	tell(b, l.classes, classes, l.Net.Takes().Classes, l.drop)
 	return l.classes
+}
+
+// tell writes the classes to those that a network is told, but for a share of them none.
+func tell(b *Batch, told *gpu.Tensor, classes []int32, none int, drop float64) {
+	for i, c := range classes {
+		if drop > 0 && b.Stream(b.Seeds.Noise, i, rng.Label).Float64() < drop {
+			c = int32(none)
+		}
+		told.I32()[i] = c
+	}
 }
 
 // Mask is the dropout of a network for the batch: its seed is a function of the dropout's and of the batch, never 0, and streams

@@ -27,6 +27,7 @@ type Settings struct {
 	Betas     []float64 `json:"betas,omitempty"`  // of adam, adamw, radam and lion, where they are not the usual ones
 	Precision string    `json:"precision"`        // one of Precisions; "" is float32
 	Kernel    string    `json:"kernel,omitempty"` // of the noise of jobs that learn to remove it (diffusion.NoiseByName); "": the job's own
+	Span      float64   `json:"span,omitempty"`   // of time, that a refiner learns to look ahead at most; 0: the job's own
 	Seeds     Seeds     `json:"seeds"`
 }
 
@@ -107,6 +108,9 @@ func (s Settings) Check() error {
 		return bad("skip", s.Skip, "0 or more")
 	case len(s.Betas) != 0 && len(s.Betas) != 2 || len(s.Betas) == 2 && s.Optimizer == "sgd":
 		return bad("betas", s.Betas, "two numbers, for adam, adamw, radam or lion")
+	}
+	if !(s.Span >= 0 && s.Span <= 1) {
+		return bad("span", s.Span, "a stretch of time above 0, at most 1; 0 for the job's own")
 	}
 	if _, err := diffusion.NoiseByName(s.Kernel, 1); err != nil {
 		return fmt.Errorf("train: kernel: %w", err)

@@ -45,6 +45,8 @@ type sampleOptions struct {
 
 	kernel   sampleKernel
 	teleport teleportOptions
+	turbo    turboOptions
+	stepsSet bool
 	prompts  promptOptions
 }
 
@@ -74,10 +76,11 @@ with {"sigmas": [...]} or {"times": [...]}.`,
   fidlab sample --model mnist-gmm -n 50000 --resume -o digits.npz
   fidlab sample --model mnist-gmm -n 10000 -o - | fidlab fid mnist:test - --features mnist
   fidlab sample --model mnist-gmm --image digits/000000.png --mask half.png --sampler euler-a --repeat 5 -n 4 -o filled/
+  fidlab sample --model mnist-dit --sampler flowturbo --blocks H1P2R3 --refiner runs/refiner/checkpoint.safetensors -o quick/
   fidlab sample --model gmm:two.json --sampler ddim:eta=0.5 --steps 50 -n 4 --trajectory t.npz -o out/`,
 		Args: nargs("no arguments", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.etaSet, o.gridSet = cmd.Flags().Changed("eta"), cmd.Flags().Changed("grid")
+			o.etaSet, o.gridSet, o.stepsSet = cmd.Flags().Changed("eta"), cmd.Flags().Changed("grid"), cmd.Flags().Changed("steps")
 			o.preset(cmd.Flags().Changed)
 			o.times.given(cmd)
 			o.prompts.given(cmd)
@@ -109,6 +112,7 @@ with {"sigmas": [...]} or {"times": [...]}.`,
 	o.times.flags(cmd)
 	o.from.flags(f)
 	o.teleport.flags(cmd)
+	o.turbo.flags(f)
 	o.net.flags(f)
 	f.StringVar(&o.precision, "precision", "fp32", "keep the states in `P`: fp32 or fp64")
 	f.StringVar(&o.valRange, "range", "", "the values `LO,HI` become black and white; default: the model's, 0,1 for gmm:")
@@ -150,11 +154,16 @@ func (o *sampleOptions) settle(p diffusion.Path) (sampler.Solver, *diffusion.Gri
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if s, err = o.turboSolver(s, p); err != nil {
+		return nil, nil, nil, err
+	}
 	if o.steps < 1 {
 		return nil, nil, nil, usagef("--steps: %d steps; wanted at least 1", o.steps)
 	}
 	if !o.gridSet && p.Space() == diffusion.FlowSpace {
-		o.grid = "flow" // the others need finite noise
+		if o.grid = "flow"; o.turbo.blocks != "" { // the others need finite noise
+			o.grid = "uniform" // the paper's
+		}
 	}
 	rule.Rule, rule.Steps = o.grid, o.steps
 	if err := o.five.apply(&rule); err != nil {
@@ -217,6 +226,7 @@ type sampleRun struct {
 	Notes       []string  `json:"notes"`
 
 	Teleport *teleportRun `json:"teleport,omitempty"`
+	Turbo    *turboRun    `json:"flowturbo,omitempty"`
 	planRun
 }
 
@@ -314,6 +324,9 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 	if err := o.plan.apply(m, s, o.guide.text(), run); err != nil {
 		return err
 	}
+	if err := o.turbo.fits(m, s, g, run); err != nil {
+		return err
+	}
 	if s, err = o.teleport.wrap(ctx, a, m, p, s, g, sampler.Cond{Classes: inTurn(o.classes, o.n)}, run); err != nil {
 		return err
 	}
@@ -346,6 +359,9 @@ func runSample(ctx context.Context, a *app, o *sampleOptions) error {
 // counted says what a sample took.
 func counted(run *sampleRun) string {
 	text := fmt.Sprintf("%d evaluations of the model each", run.NFE)
+	if run.Turbo != nil {
+		text += fmt.Sprintf(" and %d of the refiner", run.Turbo.Refinements)
+	}
 	if run.Network != 0 {
 		text += fmt.Sprintf(", %d of the network", run.Network)
 	}

@@ -57,6 +57,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
   fidlab train digits-mlp --dir runs/lion --opt lion --lr 1e-4 --decay 0.1 --steps 20000 --budget 10m
   fidlab train digits-mlp --dir runs/lion --resume --budget 10m
   fidlab train image-unet --data pets/ --size 32 --dir runs/pets
+  fidlab train refiner --on mnist-dit --dt-max 0.12 --dir runs/refiner
   fidlab sample --model runs/digits/checkpoint.safetensors --class 3 --guidance 1.5 -n 64 -o threes/`,
 		Args: nargs("the name of a network (--list names them)", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -91,6 +92,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.Float64SliceVar(&o.set.EMA, "ema", nil, "keep averages of the weights with the decays `D,…`; samples are drawn with the first")
 	f.IntVar(&o.set.Skip, "skip", 0, "leave out up to `N` steps whose gradient is not finite")
 	f.StringVar(&o.set.Kernel, "kernel", "", "learn to remove noise of the `KERNEL`: gaussian, or pfgmpp:D with D added dimensions (PFGM++)")
+	f.Float64Var(&o.set.Span, "dt-max", 0, "refiner: look `T` ahead in time at most, the flow taking 1 in all; a step of the shortest grid that is meant")
 	f.Uint64Var(&o.seed, "seed", 0, "draw everything by seed `S`: weights, order, noise, dropout")
 	f.Uint64Var(&o.data, "data-seed", 0, "draw the order of the examples by another seed `S`")
 	f.Uint64Var(&o.noise, "noise-seed", 0, "draw noise and dropout by another seed `S`")
@@ -150,6 +152,7 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 		"warmup": func() { s.Warmup = o.set.Warmup }, "opt": func() { s.Optimizer = o.set.Optimizer }, "betas": func() { s.Betas = o.set.Betas },
 		"decay": func() { s.Decay = o.set.Decay }, "clip": func() { s.Clip = o.set.Clip }, "batch": func() { s.Batch = o.set.Batch },
 		"accum": func() { s.Accum = o.set.Accum }, "ema": func() { s.EMA = o.set.EMA }, "skip": func() { s.Skip = o.set.Skip }, "precision": func() { s.Precision = o.set.Precision }, "kernel": func() { s.Kernel = o.set.Kernel },
+		"dt-max": func() { s.Span = o.set.Span },
 	} {
 		if given(flag) {
 			set()
@@ -168,6 +171,9 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 		if given(flag) && empty {
 			return s, usagef("--%s: want a value that is not empty", flag)
 		}
+	}
+	if given("dt-max") && !(o.set.Span > 0 && o.set.Span <= 1) {
+		return s, usagef("--dt-max %g: want a stretch of time above 0, at most 1, such as 0.12", o.set.Span)
 	}
 	if given("budget") && o.budget <= 0 {
 		return s, usagef("--budget %v: want a time above 0, such as 5m; leave it out for no limit", o.budget)
@@ -235,6 +241,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	}
 	if flags.Changed("kernel") && !task.Kernels {
 		return usagef("--kernel: %s learns from no noise, or from Gaussian noise alone", name)
+	}
+	if flags.Changed("dt-max") && !task.Spans {
+		return usagef("--dt-max: %s looks ahead at nothing; the refiner does", name)
 	}
 	if o.resume {
 		saved, err := train.OpenSaved(filepath.Join(o.dir, train.CheckpointName))

@@ -20,7 +20,7 @@ type trainOn struct {
 }
 
 func (o *trainOn) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.path, "on", "", "shapes-base…: stand on the text tower of the checkpoint `F`; default: runs/tiny-clip/checkpoint.safetensors, or the one that ships")
+	f.StringVar(&o.path, "on", "", "shapes-base…: stand on the text tower of the checkpoint `F`, refiner: on the flow; a file, or the name of one that ships; default: tiny-clip, mnist-dit, of runs/ or as they ship")
 }
 
 // check refuses a network to stand on for a task that stands on none.
@@ -29,7 +29,7 @@ func (o *trainOn) check(t systems.Task, given func(flag string) bool) error {
 	case t.MakeOn == nil && given("on"):
 		return usagef("--on: %s stands on no other network", t.Name)
 	case given("on") && o.path == "":
-		return usagef("--on: want a checkpoint of %s", t.On)
+		return usagef("--on: want a checkpoint, of %s for example", t.On)
 	}
 	return nil
 }
@@ -55,6 +55,11 @@ func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
 func (o *trainOn) choose(t systems.Task) (string, error) {
 	switch {
 	case o.path != "":
+		if _, err := os.Stat(o.path); errors.Is(err, fs.ErrNotExist) {
+			if shipped, err := assets.Find(o.path); err == nil {
+				return shipped, nil
+			}
+		}
 		return o.path, nil
 	case o.resumed != "":
 		return o.resumed, nil

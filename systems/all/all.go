@@ -6,6 +6,7 @@ import (
 	_ "github.com/fidlab/fidlab/systems/autodiffusion"
 	_ "github.com/fidlab/fidlab/systems/bases"
 	_ "github.com/fidlab/fidlab/systems/fivestep"
+	_ "github.com/fidlab/fidlab/systems/flowturbo"
 	_ "github.com/fidlab/fidlab/systems/gaussteleport"
 	_ "github.com/fidlab/fidlab/systems/ict"
 	_ "github.com/fidlab/fidlab/systems/lion"

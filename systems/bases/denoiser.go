@@ -70,6 +70,13 @@ func (s *pictureSet) config() dataConfig {
 // register adds the task.
 func (d denoiser[C]) register() {
 	d.Make, d.Path, d.Open, d.Kernels = d.make, d.path, d.open, true
+	d.Data = func() (learn, held *train.Examples, err error) {
+		set, err := d.data()
+		if err != nil {
+			return nil, nil, err
+		}
+		return set.train, set.held, nil
+	}
 	systems.RegisterTask(d.Task)
 }
 
