@@ -85,9 +85,12 @@ func openShipped(env *systems.Env, name string) (*Network, error) {
 	if n.Trained, err = task.Open(n.Device, saved, n.Average); err != nil {
 		return nil, err
 	}
-	n.FLOPs = 2 * multiplications(n.Net, n.Shape)
+	n.FLOPs = FLOPs(n.Net, n.Shape)
 	return n, nil
 }
+
+// FLOPs are the operations of a network's evaluation for one picture of a shape [C, H, W], 0 where they are not known.
+func FLOPs(net models.Net, shape []int) float64 { return 2 * multiplications(net, shape) }
 
 // multiplications of a forward pass for one picture of a shape [C, H, W], 0 where they are not known.
 func multiplications(net models.Net, shape []int) float64 {

@@ -46,6 +46,9 @@ func TrainJob(ctx context.Context, task systems.Task, job *train.Job, s train.Se
 	}
 	defer saved.Close()
 	n := &Network{Name: task.Name, Device: gpu.CPU(), Average: saved.Averages()[0]}
-	n.Trained, err = task.Open(n.Device, saved, n.Average)
-	return n, res, err
+	if n.Trained, err = task.Open(n.Device, saved, n.Average); err != nil {
+		return nil, nil, err
+	}
+	n.FLOPs = FLOPs(n.Net, n.Shape)
+	return n, res, nil
 }
