@@ -33,8 +33,8 @@ func init() {
 type sizes struct {
 	n, seeds, trials int
 	all              bool // arms
-	steps, batch     int // of the teacher that is trained here
-	refine           int // steps of refiners
+	steps, batch     int  // of the teacher that is trained here
+	refine           int  // steps of refiners
 	refineBatch      int
 	fine             int // steps of Heun's method that ends are compared with
 	ends             int // samples whose ends are
