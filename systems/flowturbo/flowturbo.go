@@ -48,14 +48,14 @@ type sizes struct {
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, trials: 1, all: true, steps: 3, batch: 4, refine: 3, refineBatch: 4, fine: 4, ends: 4, reference: 200, sweep: []float64{3}, sweepSeeds: 1, along: 6},
 	systems.Short: {n: 200, seeds: 2, trials: 1, all: true, steps: 150, batch: 64, refine: 100, refineBatch: 16, fine: 20, ends: 64, reference: 2000, sweep: []float64{4, 6}, sweepSeeds: 1, along: 30, timed: 32},
-	systems.Full:  {n: 2048, seeds: 3, trials: 3, all: true, steps: 3000, batch: 64, refine: 1500, refineBatch: 16, fine: 100, ends: 512, reference: 10000, sweep: []float64{3, 4, 5, 6, 8, 10}, sweepSeeds: 2, along: 30, timed: 64},
+	systems.Full:  {n: 2048, seeds: 3, trials: 3, all: true, steps: 1500, batch: 64, refine: 1000, refineBatch: 16, fine: 100, ends: 512, reference: 10000, sweep: []float64{3, 4, 5, 6, 8, 10}, sweepSeeds: 2, along: 30, timed: 64},
 }
 
 // The sizes of networks that ship, whose evaluations are dearer.
 var netTiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, trials: 1, refine: 2, refineBatch: 2, fine: 3, ends: 2, reference: 200, along: 6},
 	systems.Short: {n: 66, seeds: 2, trials: 1, refine: 40, refineBatch: 16, fine: 10, ends: 8, reference: 2000, along: 30, timed: 16},
-	systems.Full:  {n: 1000, seeds: 3, trials: 2, refine: 2500, refineBatch: 16, fine: 40, ends: 64, reference: 10000, along: 30, timed: 64},
+	systems.Full:  {n: 1000, seeds: 3, trials: 1, refine: 1500, refineBatch: 16, fine: 40, ends: 64, reference: 10000, along: 30, timed: 32},
 }
 
 func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
