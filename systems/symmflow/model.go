@@ -64,6 +64,9 @@ func (o Options) check() (sampler.Solver, Options, error) {
 	if !slices.Contains(Solvers, o.Solver) {
 		return nil, o, data.Errorf("symmflow: solver %q; want one of %s", o.Solver, strings.Join(Solvers, ", "))
 	}
+	if o.Solver == "dopri5" && o.Steps < 2 { // the last step, to where noise ends, is its least accurate
+		return nil, o, data.Errorf("symmflow: 1 step of dopri5; want 2 or more, of which it takes as many again as it needs")
+	}
 	s, err := sampler.ByName(o.Solver)
 	return s, o, err
 }
@@ -128,6 +131,12 @@ func (m *Model) start(n int, o Options) *gpu.Tensor {
 	z := gpu.CPU().New(gpu.Float32, append([]int{n}, m.shape()...)...)
 	diffusion.UnitNoise(z, nil, o.Seed, uint64(o.First), rng.Init)
 	return z
+}
+
+// Size is that of pictures.
+func (m *Model) Size() (height, width int) {
+	k := m.Net.Takes()
+	return k.Height, k.Width
 }
 
 // parts are the picture's and the label's values of state i of z.
