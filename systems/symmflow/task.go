@@ -44,12 +44,13 @@ func always(f func() *set) func() (*set, error) {
 	return func() (*set, error) { return f(), nil }
 }
 
-// shapesRecipe is the network of squares of 2×2 pixels, which costs a quarter of one of pixels.
+// shapesRecipe is the network of squares of 2×2 pixels, which costs a quarter of one of pixels. A square of picture and mask is 24 numbers,
+// most of them noise that the velocity must give back: of fewer channels than that nothing is drawn but what is left of the noise.
 func shapesRecipe() recipe {
 	return recipe{
 		net: unet.Config{
-			Height: sceneSide, Width: sceneSide, Patch: 2, Base: 16, Mult: []int{1, 2, 4}, Blocks: 1, AttnAt: []int{4}, HeadWidth: 16,
-			Embed: 64, Groups: 8, ScaleShift: true, Waves: ops.WaveConfig{Width: 16, CosFirst: true, Scale: 1000},
+			Height: sceneSide, Width: sceneSide, Patch: 2, Base: 32, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{2}, HeadWidth: 32,
+			Embed: 128, Groups: 8, ScaleShift: true, Waves: ops.WaveConfig{Width: 32, CosFirst: true, Scale: 1000},
 		},
 		channels: 3, weight: 0.7, learn: always(learnScenes), held: always(heldScenes),
 		coding: Coding{Kind: Palette, Beta: 10, Classes: len(Forms), Palette: Forms},
