@@ -2,6 +2,7 @@ package symmflow
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -15,10 +16,12 @@ import (
 //
 //	w·mean (v_x - u_x)² + (1-w)·mean (v_y - u_y)²
 //
-// at one t for both, uniform in [0, 1), and noise of picture and label that is drawn apart.
+// at one t for both, uniform in [0, 1) unless Ends is set, and noise of picture and label that is drawn apart.
 type Loss struct {
 	Model  *Model
 	Weight float64 // w
+	// Ends draws t = sin²(πu/2) in place of u: towards both ends, where what is noise must be told from the other half alone.
+	Ends bool
 
 	noise           *gpu.Tensor // [B, C, H, W] on the CPU
 	z, target, time *train.Staged
@@ -57,6 +60,9 @@ func (l *Loss) states(b *train.Batch, x []float32, ids []uint8) {
 	diffusion.UnitNoise(l.noise, nil, b.Seeds.Noise, b.First, rng.Noising)
 	for i := range b.Size {
 		t := b.Stream(b.Seeds.Noise, i, rng.Time).Float64()
+		if l.Ends {
+			t = math.Pow(math.Sin(math.Pi/2*t), 2)
+		}
 		l.time.Values[i] = float32(t)
 		if err := m.Coding.Encode(l.label, ids[i*n:(i+1)*n], b.Stream(b.Seeds.Noise, i, rng.Label)); err != nil {
 			panic("symmflow: Loss: " + err.Error()) // data sets are checked when they are read

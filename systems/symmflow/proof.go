@@ -35,15 +35,16 @@ type sizes struct {
 	held                 int // scenes of the held-out loss
 	many                 int // steps of Euler's method where there are several
 	again                int // labels that are drawn twice
-	digitN, digitSteps   int
+	digitN, digitBatch   int
+	digitSteps           int
 	reference            int // test digits that drawn ones are compared with
 	tiny                 bool
 }
 
 var tiers = map[systems.Tier]sizes{
-	systems.Tiny:  {n: 66, seeds: 2, batch: 4, steps: 3, tuned: 2, trials: 2, learned: 40, others: 70, held: 64, many: 2, again: 2, digitN: 66, digitSteps: 3, reference: 100, tiny: true},
-	systems.Short: {n: 100, seeds: 2, batch: 16, steps: 40, tuned: 10, trials: 2, learned: 2000, others: 500, held: 64, many: 10, again: 16, digitN: 100, digitSteps: 40, reference: 1000},
-	systems.Full:  {n: 500, seeds: 3, batch: 32, steps: 1500, tuned: 500, trials: 2, learned: learnedScenes, others: otherScenes, held: heldCount, many: 25, again: 64, digitN: 500, digitSteps: 1500, reference: 10000},
+	systems.Tiny:  {n: 66, seeds: 2, batch: 4, steps: 3, tuned: 2, trials: 2, learned: 40, others: 70, held: 64, many: 2, again: 2, digitN: 66, digitBatch: 4, digitSteps: 3, reference: 100, tiny: true},
+	systems.Short: {n: 66, seeds: 2, batch: 8, steps: 25, tuned: 6, trials: 2, learned: 2000, others: 500, held: 64, many: 4, again: 16, digitN: 200, digitBatch: 64, digitSteps: 100, reference: 2000},
+	systems.Full:  {n: 500, seeds: 3, batch: 16, steps: 1800, tuned: 300, trials: 2, learned: learnedScenes, others: otherScenes, held: heldCount, many: 25, again: 64, digitN: 2000, digitBatch: 128, digitSteps: 3000, reference: 10000},
 }
 
 func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
@@ -63,7 +64,8 @@ func (s sizes) scenesRecipe() recipe {
 		r.learn = always(func() *set { return scenes(data.Train, 0, s.learned) })
 	}
 	if s.tiny {
-		r.net.Base, r.net.Mult, r.net.AttnAt, r.net.HeadWidth, r.net.Waves.Width, r.net.Embed = 8, []int{1}, nil, 8, 8, 16
+		u := r.net.UNet
+		u.Base, u.Mult, u.AttnAt, u.HeadWidth, u.Waves.Width, u.Embed = 8, []int{1}, nil, 8, 8, 16
 	}
 	return r
 }
@@ -71,14 +73,12 @@ func (s sizes) scenesRecipe() recipe {
 // The ways to train a network on scenes.
 const (
 	both     = "SymmFlow"
-	flat     = "no dequantisation"
 	direct   = "direct"
 	onlyDraw = "conditional"
 )
 
 var ways = map[string]string{
 	both:     "one network both ways",
-	flat:     "SymmFlow with masks of exact colours, no noise on them",
 	direct:   "the same network from the picture to the classes of its pixels, cross-entropy",
 	onlyDraw: "the same network on the picture's flow, the mask a condition",
 }
@@ -143,20 +143,17 @@ func (t *course) train(ctx context.Context, way string) (*netOf, error) {
 			if bad != nil {
 				panic("symmflow: " + bad.Error()) // the convention is this package's
 			}
-			extra := train.NewStaged(gpu.CPU(), gpu.Float32, batch, c.coding.Channels(), t.net.Height, t.net.Width)
+			extra := train.NewStaged(gpu.CPU(), gpu.Float32, batch, c.coding.Channels(), sceneSide, sceneSide)
 			return func(b *train.Batch, x *train.Staged, ids []uint8) *nn.Var {
 				c.told(extra.Values, batch, ids)
 				return denoising.Loss(b, x.Send(), nil, models.Inputs{Extra: b.Tape.Input(extra.Send())})
 			}
 		}
 	default:
-		coding := t.coding
-		coding.Flat = way == flat
-		c := t.net
-		c.Channels = t.channels + coding.Channels()
-		out.model, err = build(t.params, c, coding, t.channels)
+		out.model, err = build(t.params, t.net.with(t.channels+t.coding.Channels(), 0, 0), t.coding, t.channels)
 		loss = func(batch int) func(b *train.Batch, x *train.Staged, ids []uint8) *nn.Var {
 			l := NewLoss(out.model, t.weight, batch)
+			l.Ends = t.ends
 			return func(b *train.Batch, x *train.Staged, ids []uint8) *nn.Var { return l.Of(b, x.Values, ids) }
 		}
 	}

@@ -65,7 +65,7 @@ func (s sizes) segmentation() systems.Experiment {
 			{Name: "pixels", Text: "share of pixels that are right, one evaluation", Higher: true},
 		}, s.common()...),
 	}
-	for _, way := range []string{both, direct, flat} {
+	for _, way := range []string{both, direct} {
 		x.Arms = append(x.Arms, s.arm(way, 1, x.Measures, func(ctx context.Context, d systems.Draw, n *netOf, out *systems.Outcome) error {
 			set := s.tried()
 			var many *measure.Confusion
@@ -94,7 +94,6 @@ func (s sizes) segmentation() systems.Experiment {
 		{Name: "one step", Claim: "in one evaluation the mIoU is at least 0.9 of the direct segmenter's", Measure: "miou", Arm: both, Against: []string{direct}, Bound: 0.9, AtLeast: true},
 		{Name: "few steps do", Claim: "one evaluation keeps at least 0.97 of the mIoU of many", Measure: "kept", Arm: both, Form: systems.Value, Bound: 0.97, AtLeast: true},
 		{Name: "one network", Claim: "the network that does both has at most 1.02 of the segmenter's parameters", Measure: "parameters", Arm: both, Against: []string{direct}, Bound: 1.02},
-		{Name: "dequantisation", Claim: "masks without noise are read worse", Measure: "miou", Arm: flat, Against: []string{both}, Bound: 1, Shown: true},
 	}
 	x.Notes = []string{"pictures: scene, true mask, mask read in one evaluation"}
 	return x
@@ -227,7 +226,7 @@ func (s sizes) generation() systems.Experiment {
 			{Name: "diversity", Text: "mean distance of the features of two pictures of one mask", Higher: true},
 		}, s.common()...),
 	}
-	for _, way := range []string{both, onlyDraw, flat} {
+	for _, way := range []string{both, onlyDraw} {
 		x.Arms = append(x.Arms, s.arm(way, float64(s.many), x.Measures, func(ctx context.Context, d systems.Draw, n *netOf, out *systems.Outcome) error {
 			return s.drawn(ctx, d, n, out)
 		}))
@@ -236,7 +235,6 @@ func (s sizes) generation() systems.Experiment {
 		{Name: "as good", Claim: "the FID is at most 1.1 of the conditional flow's", Measure: "fid", Arm: both, Against: []string{onlyDraw}, Bound: 1.1},
 		{Name: "one network", Claim: "with at most 1.02 of its parameters", Measure: "parameters", Arm: both, Against: []string{onlyDraw}, Bound: 1.02},
 		{Name: "to the mask", Claim: "and pictures that keep at least 0.9 of its consistency with their masks", Measure: "consistency", Arm: both, Against: []string{onlyDraw}, Bound: 0.9, AtLeast: true, Shown: true},
-		{Name: "dequantisation", Claim: "without noise on masks pictures of one mask differ less", Measure: "diversity", Arm: flat, Against: []string{both}, Bound: 1, Shown: true},
 	}
 	x.Notes = []string{"pictures: given mask, scene drawn of it, and the mask that is read in that: by SymmFlow itself in one evaluation, of the conditional flow by the segmenter"}
 	return x

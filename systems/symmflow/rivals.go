@@ -7,7 +7,6 @@ import (
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models"
-	"github.com/fidlab/fidlab/models/unet"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/sampler/network"
@@ -19,12 +18,9 @@ import (
 type segmenter struct{ net models.Net }
 
 // newSegmenter makes the network, which is not started yet.
-func newSegmenter(params *nn.Params, c unet.Config, channels, classes int) (*segmenter, error) {
-	c.Channels, c.Out = channels, classes
-	if err := c.Check(); err != nil {
-		return nil, err
-	}
-	return &segmenter{unet.New(params.At(""), c)}, nil
+func newSegmenter(params *nn.Params, c netConfig, channels, classes int) (*segmenter, error) {
+	net, err := c.with(channels, 0, classes).make(params)
+	return &segmenter{net}, err
 }
 
 // logits are [B·H·W, classes] of pictures on the tape.
@@ -79,13 +75,10 @@ type conditional struct {
 // towardsData is its path and its loss, whose time runs as SymmFlow's does.
 var towardsData = train.Diffusion{Path: "flow-reversed", Pred: "flow-reversed", Draw: "uniform", Weight: "one"}
 
-func newConditional(params *nn.Params, c unet.Config, channels int, coding Coding) (*conditional, error) {
-	c.Channels, c.Extra, c.Out = channels, coding.Channels(), channels
-	if err := c.Check(); err != nil {
-		return nil, err
-	}
+func newConditional(params *nn.Params, c netConfig, channels int, coding Coding) (*conditional, error) {
+	net, err := c.with(channels, coding.Channels(), channels).make(params)
 	coding.Flat = true // a condition needs no density
-	return &conditional{unet.New(params.At(""), c), coding}, nil
+	return &conditional{net, coding}, err
 }
 
 // told are the conditions of labels, [n, channels, H, W].

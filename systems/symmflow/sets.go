@@ -3,9 +3,11 @@ package symmflow
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"sync"
 
 	"github.com/fidlab/fidlab/data"
+	digitset "github.com/fidlab/fidlab/data/digits"
 	"github.com/fidlab/fidlab/data/mnist"
 	"github.com/fidlab/fidlab/data/shapes"
 	"github.com/fidlab/fidlab/imageio/label"
@@ -125,7 +127,28 @@ func digits(split mnist.Split) (*set, error) {
 
 const digitSeed = 0x646967697473
 
+// small are the digits of 8×8 of a split.
+func small(split data.Split) (*set, error) {
+	from, err := digitset.New()
+	if err != nil {
+		return nil, err
+	}
+	out := &set{shape: []int{1, digitset.Side, digitset.Side}}
+	order := rng.ForImage(digitSeed, 0, rng.Order).Perm(from.Len(split))
+	for _, i := range order {
+		it := from.At(split, i)
+		x, _, _, _ := it.Tensor()
+		for _, v := range x {
+			out.pix = append(out.pix, uint8(math.Round(127.5*(float64(v)+1)))) // as files of them have it
+		}
+		out.ids = append(out.ids, uint8(it.Label))
+	}
+	return out, nil
+}
+
 var (
+	learnSmall  = sync.OnceValues(func() (*set, error) { return small(data.Train) })
+	heldSmall   = sync.OnceValues(func() (*set, error) { return small(data.Test) })
 	learnDigits = sync.OnceValues(func() (*set, error) { return digits(mnist.Train) })
 	heldDigits  = sync.OnceValues(func() (*set, error) { return digits(mnist.Test) })
 )

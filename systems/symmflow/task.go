@@ -7,8 +7,11 @@ import (
 	"os"
 
 	"github.com/fidlab/fidlab/data"
+	digitset "github.com/fidlab/fidlab/data/digits"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/models"
+	"github.com/fidlab/fidlab/models/mlp"
 	"github.com/fidlab/fidlab/models/unet"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/ops"
@@ -16,27 +19,65 @@ import (
 	"github.com/fidlab/fidlab/train"
 )
 
-// The names of the tasks in fidlab train: scenes of shapes with masks of their forms, and digits with their class.
+// The names of the tasks in fidlab train: scenes of shapes with masks of their forms, and digits of 28×28 and of 8×8 with their class.
 const (
 	Shapes = "symmflow-shapes"
 	MNIST  = "symmflow-mnist"
+	Digits = "symmflow-digits"
 )
 
 // config is a job's part of a checkpoint.
 type config struct {
-	Net      unet.Config `json:"net"`
-	Channels int         `json:"channels"` // of pictures
-	Coding   Coding      `json:"coding"`
-	Weight   float64     `json:"weight"` // of pictures in the loss
-	Data     string      `json:"data_sha256"`
+	Net      netConfig `json:"net"`
+	Channels int       `json:"channels"` // of pictures
+	Coding   Coding    `json:"coding"`
+	Weight   float64   `json:"weight"`         // of pictures in the loss
+	Ends     bool      `json:"ends,omitempty"` // see Loss
+	Data     string    `json:"data_sha256"`
+}
+
+// netConfig is the network: one of the two.
+type netConfig struct {
+	UNet *unet.Config `json:"unet,omitempty"`
+	MLP  *mlp.Config  `json:"mlp,omitempty"`
+}
+
+// with is the same network of so many channels, and as many again that it is told beside them and gives; 0 of out is as many as go in.
+func (c netConfig) with(channels, extra, out int) netConfig {
+	if c.MLP != nil {
+		m := *c.MLP
+		m.Channels = channels
+		return netConfig{MLP: &m}
+	}
+	u := *c.UNet
+	u.Channels, u.Extra, u.Out = channels, extra, out
+	return netConfig{UNet: &u}
+}
+
+// make makes the network, which is not started yet.
+func (c netConfig) make(params *nn.Params) (models.Net, error) {
+	switch {
+	case c.UNet != nil && c.MLP == nil:
+		if err := c.UNet.Check(); err != nil {
+			return nil, data.Errorf("symmflow: %w", err)
+		}
+		return unet.New(params.At(""), *c.UNet), nil
+	case c.MLP != nil && c.UNet == nil:
+		if err := c.MLP.Check(); err != nil {
+			return nil, data.Errorf("symmflow: %w", err)
+		}
+		return mlp.New(params.At(""), *c.MLP), nil
+	}
+	return nil, data.Errorf("symmflow: the configuration has no network, or two; want one")
 }
 
 // recipe is one of the tasks.
 type recipe struct {
-	net         unet.Config // but for its channels
+	net         netConfig // but for its channels
 	channels    int
 	coding      Coding
 	weight      float64
+	ends        bool
 	learn, held func() (*set, error)
 }
 
@@ -48,10 +89,10 @@ func always(f func() *set) func() (*set, error) {
 // most of them noise that the velocity must give back: of fewer channels than that nothing is drawn but what is left of the noise.
 func shapesRecipe() recipe {
 	return recipe{
-		net: unet.Config{
+		net: netConfig{UNet: &unet.Config{
 			Height: sceneSide, Width: sceneSide, Patch: 2, Base: 32, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{2}, HeadWidth: 32,
 			Embed: 128, Groups: 8, ScaleShift: true, Waves: ops.WaveConfig{Width: 32, CosFirst: true, Scale: 1000},
-		},
+		}},
 		channels: 3, weight: 0.7, learn: always(learnScenes), held: always(heldScenes),
 		coding: Coding{Kind: Palette, Beta: 10, Classes: len(Forms), Palette: Forms},
 	}
@@ -60,10 +101,10 @@ func shapesRecipe() recipe {
 // mnistRecipe weighs pictures and classes alike.
 func mnistRecipe() recipe {
 	return recipe{
-		net: unet.Config{
+		net: netConfig{UNet: &unet.Config{
 			Height: 28, Width: 28, Patch: 2, Base: 16, Mult: []int{1, 2}, Blocks: 1, AttnAt: []int{2}, HeadWidth: 16,
 			Embed: 64, Groups: 8, ScaleShift: true, Waves: ops.WaveConfig{Width: 16, CosFirst: true, Scale: 1000},
-		},
+		}},
 		channels: 1, weight: 0.5, learn: learnDigits, held: heldDigits,
 		coding: Coding{Kind: Ordinal, Beta: 4, Classes: 10},
 	}
@@ -80,6 +121,20 @@ func init() {
 		Settings: train.Settings{Steps: 6000, Batch: 32, Rate: 2e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.99}},
 		LogEvery: 50, SaveEvery: 500, SampleEvery: 2000, EvalEvery: 1000,
 	}, mnistRecipe())
+	register(systems.Task{
+		Name: Digits, Text: "digits of 8×8 with their class, one residual network that draws and classifies, symmetrical flow matching",
+		Settings: train.Settings{Steps: 6000, Batch: 128, Rate: 1e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.99}},
+		LogEvery: 50, SaveEvery: 500, SampleEvery: 2000, EvalEvery: 1000,
+	}, digitsRecipe())
+}
+
+// digitsRecipe sees all pixels at once, which is what a class wants.
+func digitsRecipe() recipe {
+	return recipe{
+		net:      netConfig{MLP: &mlp.Config{Height: digitset.Side, Width: digitset.Side, Hidden: 192, Blocks: 4, TimeFactor: 1000}},
+		channels: 1, weight: 0.5, learn: learnSmall, held: heldSmall,
+		coding: Coding{Kind: Ordinal, Beta: 4, Classes: 10},
+	}
 }
 
 func register(t systems.Task, r recipe) {
@@ -107,17 +162,18 @@ func (r recipe) job(name string, dev *gpu.Device, s train.Settings) (*train.Job,
 	if err != nil {
 		return nil, nil, err
 	}
-	r.net.Channels = r.channels + r.coding.Channels()
 	params := nn.NewParams(dev, gpu.Float32)
-	m, err := build(params, r.net, r.coding, r.channels)
+	net := r.net.with(r.channels+r.coding.Channels(), 0, 0)
+	m, err := build(params, net, r.coding, r.channels)
 	if err != nil {
 		return nil, nil, err
 	}
 	params.Init(s.Seeds.Init)
 	loss := NewLoss(m, r.weight, s.Batch)
+	loss.Ends = r.ends
 	feed := newFeed(learn, train.NewStaged(gpu.CPU(), gpu.Float32, append([]int{s.Batch}, learn.shape...)...), s.Batch)
 	return &train.Job{
-		Name: name, Config: config{r.net, r.channels, r.coding, r.weight, learn.sha256()},
+		Name: name, Config: config{net, r.channels, r.coding, r.weight, r.ends, learn.sha256()},
 		Nets: []*train.Network{{Name: "net", Params: params}},
 		Loss: func(b *train.Batch) *nn.Var {
 			x, ids := feed.next(b)
@@ -126,17 +182,18 @@ func (r recipe) job(name string, dev *gpu.Device, s train.Settings) (*train.Job,
 	}, m, nil
 }
 
-func build(params *nn.Params, net unet.Config, c Coding, channels int) (*Model, error) {
-	if err := net.Check(); err != nil {
-		return nil, data.Errorf("symmflow: %w", err)
+func build(params *nn.Params, c netConfig, coding Coding, channels int) (*Model, error) {
+	net, err := c.make(params)
+	if err != nil {
+		return nil, err
 	}
-	return NewModel(unet.New(params.At(""), net), c, channels)
+	return NewModel(net, coding, channels)
 }
 
 // Open makes the model of a checkpoint of one of the tasks, with its weights or their average of a decay (see train.Saved.Load).
 func Open(dev *gpu.Device, s *train.Saved, decay float64) (*Model, error) {
-	if s.Job != Shapes && s.Job != MNIST {
-		return nil, data.Errorf("symmflow: %s is a checkpoint of %s; want one of %s or %s", s.Path, s.Job, Shapes, MNIST)
+	if s.Job != Shapes && s.Job != MNIST && s.Job != Digits {
+		return nil, data.Errorf("symmflow: %s is a checkpoint of %s; want one of %s, %s or %s", s.Path, s.Job, Shapes, MNIST, Digits)
 	}
 	var c config
 	if err := json.Unmarshal(s.Config, &c); err != nil {
