@@ -114,3 +114,30 @@ func TestCodingRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Between two forms there is no background: what is unsure of the form is sure that there is one.
+func TestFormsBetween(t *testing.T) {
+	c := shapesRecipe().coding
+	code := func(id uint8) []float32 {
+		v := make([]float32, 3)
+		flat := c
+		flat.Flat = true
+		if err := flat.Encode(v, []uint8{id}, nil); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for a := uint8(1); a < 5; a++ {
+		for b := uint8(1); b < 5; b++ {
+			for share := float32(0); share <= 1; share += 0.125 {
+				mid := code(a)
+				for k, v := range code(b) {
+					mid[k] += share * (v - mid[k])
+				}
+				if got := c.Decode(mid); got[0] == 0 {
+					t.Errorf("%g of the way from form %d to %d is read as background", share, a, b)
+				}
+			}
+		}
+	}
+}

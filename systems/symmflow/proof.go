@@ -44,7 +44,7 @@ type sizes struct {
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, batch: 4, steps: 3, tuned: 2, trials: 2, learned: 40, others: 70, held: 64, many: 2, again: 2, digitN: 66, digitBatch: 4, digitSteps: 3, reference: 100, tiny: true},
 	systems.Short: {n: 66, seeds: 2, batch: 8, steps: 25, tuned: 6, trials: 2, learned: 2000, others: 500, held: 64, many: 4, again: 16, digitN: 200, digitBatch: 64, digitSteps: 100, reference: 2000},
-	systems.Full:  {n: 500, seeds: 3, batch: 16, steps: 1800, tuned: 300, trials: 2, learned: learnedScenes, others: otherScenes, held: heldCount, many: 25, again: 64, digitN: 2000, digitBatch: 128, digitSteps: 3000, reference: 10000},
+	systems.Full:  {n: 500, seeds: 3, batch: 16, steps: 2000, tuned: 300, trials: 2, learned: learnedScenes, others: otherScenes, held: heldCount, many: 25, again: 64, digitN: 2000, digitBatch: 128, digitSteps: 3000, reference: 10000},
 }
 
 func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
