@@ -24,7 +24,7 @@ func newSymmFlow(a *app) *cobra.Command {
 		Use:   "symmflow VERB",
 		Short: "Draw pictures of labels and read labels of pictures by one network",
 		Long: `Draw pictures of labels and read the labels of pictures by one network, which fidlab
-train symmflow-shapes (masks) or symmflow-mnist (classes) trains.`,
+train symmflow-shapes (masks), symmflow-digits or symmflow-mnist (classes) trains.`,
 		Example: `  fidlab system symmflow generate --model runs/symmflow-mnist/checkpoint.safetensors --class 3 -n 16 -o threes/
   fidlab system symmflow segment scenes/ --model runs/symmflow-shapes/checkpoint.safetensors -o masks/`,
 		Args: cobra.ArbitraryArgs,
@@ -43,7 +43,7 @@ type symmflowModel struct {
 
 func (o *symmflowModel) flags(cmd *cobra.Command, steps int) {
 	f := cmd.Flags()
-	f.StringVar(&o.model, "model", "", "the network: `FILE`, a checkpoint of symmflow-shapes or symmflow-mnist")
+	f.StringVar(&o.model, "model", "", "the network: `FILE`, a checkpoint of symmflow-shapes, -digits or -mnist")
 	f.Float64Var(&o.average, "average", -1, "take the average of weights of decay `D`; 0 for the weights themselves, default the run's first")
 	f.IntVar(&o.Steps, "steps", steps, "take `N` equal steps")
 	f.StringVar(&o.Solver, "solver", "euler", "integrate by `S`: "+strings.Join(symmflow.Solvers, ", "))
@@ -55,7 +55,7 @@ func (o *symmflowModel) flags(cmd *cobra.Command, steps int) {
 func (o *symmflowModel) open(a *app) (*symmflow.Model, string, error) {
 	switch {
 	case o.model == "":
-		return nil, "", usagef("want --model FILE, a checkpoint of fidlab train %s or %s", symmflow.Shapes, symmflow.MNIST)
+		return nil, "", usagef("want --model FILE, a checkpoint of fidlab train %s, %s or %s", symmflow.Shapes, symmflow.Digits, symmflow.MNIST)
 	case o.Steps < 1:
 		return nil, "", usagef("--steps %d: want 1 or more", o.Steps)
 	case !slices.Contains(symmflow.Solvers, o.Solver):
@@ -67,7 +67,7 @@ func (o *symmflowModel) open(a *app) (*symmflow.Model, string, error) {
 	}
 	saved, err := train.OpenSaved(o.model)
 	if err != nil {
-		return nil, "", inputf("model %s: %w; fidlab train %s or %s makes one", o.model, pathless(err), symmflow.Shapes, symmflow.MNIST)
+		return nil, "", inputf("model %s: %w; fidlab train %s, %s or %s makes one", o.model, pathless(err), symmflow.Shapes, symmflow.Digits, symmflow.MNIST)
 	}
 	defer saved.Close()
 	if o.average < 0 {

@@ -153,3 +153,57 @@ func TestTrains(t *testing.T) {
 		t.Error("the task says that fidlab sample draws by it")
 	}
 }
+
+// Results are of scenes that neither training nor tuning has seen.
+func TestTriedApart(t *testing.T) {
+	s := tiers[systems.Full]
+	seen := map[string]string{}
+	note := func(of *set, what string) {
+		for i := range of.len() {
+			seen[string(of.pix[i*of.size():][:of.size()])] = what
+		}
+	}
+	note(heldScenes().part(0, s.held), "tuning")
+	note(scenes("train", 0, 3000), "training")
+	tried := s.tried()
+	if tried.len() != s.n {
+		t.Fatalf("%d scenes, want %d", tried.len(), s.n)
+	}
+	for i := range tried.len() {
+		if what := seen[string(tried.pix[i*tried.size():][:tried.size()])]; what != "" {
+			t.Fatalf("scene %d is one of %s", i, what)
+		}
+	}
+	if s.learned > 40000-s.others { // of the training split's 40000
+		t.Errorf("%d learned and %d others overlap", s.learned, s.others)
+	}
+}
+
+// Times towards the ends are sin² of the angle, so a fifth of them lie beyond 0.9, where a tenth does otherwise.
+func TestEnds(t *testing.T) {
+	e := newExact(0.1)
+	m := e.model(t)
+	const batch = 4000
+	truth, x := e.masks(batch)
+	var ids []uint8
+	for _, m := range truth {
+		ids = append(ids, m...)
+	}
+	for ends, want := range map[bool]float64{false: 0.1, true: 2 / math.Pi * math.Asin(math.Sqrt(0.1))} {
+		l := NewLoss(m, 0.5, batch)
+		l.Ends = ends
+		l.states(&train.Batch{Size: batch, Seeds: train.SeedsOf(3)}, x.F32(), ids)
+		var late, early float64
+		for _, v := range l.time.Values {
+			if v > 0.9 {
+				late += 1. / batch
+			}
+			if v < 0.1 {
+				early += 1. / batch
+			}
+		}
+		if off := 5 * math.Sqrt(want*(1-want)/batch); math.Abs(late-want) > off || math.Abs(early-want) > off {
+			t.Errorf("ends %v: %g of the times below 0.1, %g above 0.9; want %g", ends, early, late, want)
+		}
+	}
+}
