@@ -111,7 +111,7 @@ func TestLoss(t *testing.T) {
 // A training falls, and its model opens again from the checkpoint with the same answers.
 func TestTrains(t *testing.T) {
 	r := sizes{tiny: true, learned: 40}.scenesRecipe()
-	k := settings(60, 8, 5e-3, 1)
+	k := settings(40, 8, 5e-3, 1)
 	job, m, err := r.job(Shapes, gpu.CPU(), k)
 	if err != nil {
 		t.Fatal(err)

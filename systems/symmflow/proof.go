@@ -65,7 +65,7 @@ func (s sizes) scenesRecipe() recipe {
 	}
 	if s.tiny {
 		u := r.net.UNet
-		u.Base, u.Mult, u.AttnAt, u.HeadWidth, u.Waves.Width, u.Embed = 8, []int{1}, nil, 8, 8, 16
+		u.Patch, u.Base, u.Mult, u.AttnAt, u.HeadWidth, u.Waves.Width, u.Embed = 4, 8, []int{1}, nil, 8, 8, 16
 	}
 	return r
 }
