@@ -79,8 +79,11 @@ func (f *feed) next(b *train.Batch) (x []float32, ids []uint8) {
 // Forms is the palette of scenes of shapes: the background in one corner of the cube of colours, the forms in the opposite one and its
 // neighbours. What a network says of a form that it is unsure of lies between forms, and so nearer to one of them than to the background.
 var Forms = label.Palette{
-	{Name: "background"}, {Name: shapes.Circle.String(), Color: [3]uint8{255, 255, 0}}, {Name: shapes.Square.String(), Color: [3]uint8{255, 0, 255}},
-	{Name: shapes.Triangle.String(), Color: [3]uint8{0, 255, 255}}, {Name: shapes.Cross.String(), Color: [3]uint8{255, 255, 255}},
+	{Name: "background"},
+	{Name: shapes.Circle.String(), Color: [3]uint8{255, 255, 0}},
+	{Name: shapes.Square.String(), Color: [3]uint8{255, 0, 255}},
+	{Name: shapes.Triangle.String(), Color: [3]uint8{0, 255, 255}},
+	{Name: shapes.Cross.String(), Color: [3]uint8{255, 255, 255}},
 }
 
 // How many scenes are learned, and where those lie that pictures are compared with: the same split, so that they follow the same law.
