@@ -20,6 +20,17 @@ type Item struct {
 	set   *Set
 }
 
+// Forms is [size, size]: 1 + the Shape of the object that covers half of the pixel or more, else 0.
+func (it *Item) Forms() []uint8 {
+	out := make([]uint8, len(it.Mask))
+	for i, k := range it.Mask {
+		if k > 0 {
+			out[i] = 1 + uint8(it.Objects[k-1].Kind)
+		}
+	}
+	return out
+}
+
 // Tensor is the picture in [-1,1], [channels, size, size].
 func (it *Item) Tensor() (x []float32, c, h, w int) {
 	c, n := it.set.Channels(), it.set.size

@@ -307,3 +307,27 @@ func BenchmarkAt(b *testing.B) {
 		set.At(data.Train, i%40000)
 	}
 }
+
+// The masks of forms are those of objects, with each object's form in place of its number.
+func TestForms(t *testing.T) {
+	set := New(data.DefaultSeed)
+	seen := map[uint8]bool{}
+	for i := range 20 {
+		it := set.At(data.Val, i)
+		for p, f := range it.Forms() {
+			want := uint8(0)
+			for k, o := range it.Objects {
+				if int(it.Mask[p]) == k+1 {
+					want = map[Shape]uint8{Circle: 1, Square: 2, Triangle: 3, Cross: 4}[o.Kind]
+				}
+			}
+			if f != want {
+				t.Fatalf("scene %d, pixel %d: form %d, want %d", i, p, f, want)
+			}
+			seen[f] = true
+		}
+	}
+	if len(seen) != 5 {
+		t.Errorf("forms seen: %v", seen)
+	}
+}

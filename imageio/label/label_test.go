@@ -452,3 +452,23 @@ func BenchmarkComponents(b *testing.B) {
 		label.Components(m, false)
 	}
 }
+
+// The nearest colour of values: that of the picture they are of, and beyond its levels too.
+func TestNearestOf(t *testing.T) {
+	p := label.Palette{{Name: "a"}, {Name: "b", Color: [3]uint8{255, 0, 0}}, {Name: "c", Color: [3]uint8{40, 200, 90}}}
+	r := rand.New(rand.NewPCG(3, 4))
+	img := &imageio.Image{Width: 7, Height: 5, Pix: make([]uint8, 3*35)}
+	v := make([]float32, 3*35)
+	for i := range img.Pix {
+		img.Pix[i] = uint8(r.IntN(256))
+		v[i%3*35+i/3] = float32(img.Pix[i])/127.5 - 1
+	}
+	want, got := p.Nearest(img), p.NearestOf(v, 7, 5)
+	if !slices.Equal(got.IDs, want.IDs) || got.W != 7 || got.H != 5 {
+		t.Errorf("%v, want %v", got.IDs, want.IDs)
+	}
+	nan := float32(math.NaN())
+	if got := p.NearestOf([]float32{9, -3, nan, -1, 9, 0, -1, -3, 0}, 3, 1); !slices.Equal(got.IDs, []uint8{1, 2, 0}) {
+		t.Errorf("%v, want 1 2 0", got.IDs)
+	}
+}

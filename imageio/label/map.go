@@ -2,6 +2,7 @@ package label
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/fidlab/fidlab/imageio"
 )
@@ -236,6 +237,29 @@ func (p Palette) Nearest(img *imageio.Image) *Map {
 			d := 0
 			for ch, v := range e.Color {
 				d += (int(v) - int(c[ch])) * (int(v) - int(c[ch]))
+			}
+			if d < best {
+				m.IDs[i], best = uint8(k), d
+			}
+		}
+	}
+	return m
+}
+
+// NearestOf is Nearest of values as networks have them: float32 [3, H, W], with black at -1 and white at 1, and
+// whatever lies beyond. What is not a number goes to class 0.
+func (p Palette) NearestOf(v []float32, w, h int) *Map {
+	if len(p) < 1 || len(p) > 256 || len(v) != 3*w*h {
+		panic(fmt.Sprintf("label: NearestOf: a palette of %d classes, %d values for 3×%d×%d", len(p), len(v), w, h))
+	}
+	m, n := New(w, h), w*h
+	for i := range m.IDs {
+		best := math.Inf(1)
+		for k, e := range p {
+			var d float64
+			for ch, c := range e.Color {
+				off := float64(v[ch*n+i]) - (float64(c)/127.5 - 1)
+				d += off * off
 			}
 			if d < best {
 				m.IDs[i], best = uint8(k), d

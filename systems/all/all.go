@@ -12,4 +12,5 @@ import (
 	_ "github.com/fidlab/fidlab/systems/lion"
 	_ "github.com/fidlab/fidlab/systems/pfgmpp"
 	_ "github.com/fidlab/fidlab/systems/shiftsteps"
+	_ "github.com/fidlab/fidlab/systems/symmflow"
 )

@@ -48,7 +48,7 @@ func TestShapesDistance(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := featuresOf(t.Context(), trial.encoder, len(pictures), func(i int) *imageio.Image { return pictures[i] })
+		v, err := FeaturesOf(t.Context(), trial.encoder, len(pictures), func(i int) *imageio.Image { return pictures[i] })
 		if err != nil {
 			t.Fatal(err)
 		}

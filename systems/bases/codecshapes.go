@@ -238,11 +238,11 @@ func (t *shapesTrial) names() []string {
 func (t *shapesTrial) distance(ctx context.Context, pictures []*imageio.Image) (float64, error) {
 	if t.real == nil {
 		var err error
-		if t.real, err = featuresOf(ctx, t.encoder, len(t.set.held), func(i int) *imageio.Image { return t.set.held[i].Image() }); err != nil {
+		if t.real, err = FeaturesOf(ctx, t.encoder, len(t.set.held), func(i int) *imageio.Image { return t.set.held[i].Image() }); err != nil {
 			return 0, err
 		}
 	}
-	v, err := featuresOf(ctx, t.encoder, len(pictures), func(i int) *imageio.Image { return pictures[i] })
+	v, err := FeaturesOf(ctx, t.encoder, len(pictures), func(i int) *imageio.Image { return pictures[i] })
 	if err != nil {
 		return 0, err
 	}

@@ -73,13 +73,13 @@ func (j *Judge) Append(ctx context.Context, _ int, x *gpu.Tensor, dst []float32)
 // features of pictures [n, 1, side, side].
 func (j *Judge) features(ctx context.Context, x []float32) ([]float32, error) {
 	side := j.set.train.Shape[1]
-	return featuresOf(ctx, j.ex, len(x)/(side*side), func(i int) *imageio.Image {
+	return FeaturesOf(ctx, j.ex, len(x)/(side*side), func(i int) *imageio.Image {
 		return imageio.FromPlanar(x[i*side*side:][:side*side], 1, side, side, 127.5, 127.5)
 	})
 }
 
-// featuresOf are those of n pictures, [n, Dim].
-func featuresOf(ctx context.Context, ex fid.Extractor, n int, picture func(i int) *imageio.Image) ([]float32, error) {
+// FeaturesOf are those of n pictures by an extractor, [n, Dim].
+func FeaturesOf(ctx context.Context, ex fid.Extractor, n int, picture func(i int) *imageio.Image) ([]float32, error) {
 	d, batch := ex.Info().Dim, ex.Batch()
 	out := make([]float32, n*d)
 	parts := (n + batch - 1) / batch
