@@ -35,6 +35,9 @@ type Setting struct {
 	Start Start
 }
 
+// MarshalText makes a setting text where it is written as JSON.
+func (b Setting) MarshalText() ([]byte, error) { return []byte(Strategy{b}.String()), nil }
+
 // Strategy is the settings of a flow's blocks in the order of sampling: the last block first.
 type Strategy []Setting
 

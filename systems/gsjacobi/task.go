@@ -42,9 +42,9 @@ type dataConfig struct {
 	SHA256 string `json:"sha256"`
 }
 
-// trainingNoise is in the middle of the paper's 0.05 to 0.15; classes are left out of a tenth of the examples.
+// trainingNoise is the upper end of the paper's 0.05 to 0.15, at which small flows draw steadily; classes are left out of a tenth of the examples.
 const (
-	trainingNoise = 0.1
+	trainingNoise = 0.15
 	dropped       = 0.1
 )
 
@@ -224,6 +224,24 @@ func Open(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error) {
 		return nil, err
 	}
 	return &Trained{net, c.Noise}, nil
+}
+
+// Analyze is Analyze of the flow on its first n training digits with the noise of a seed, which is not that of training.
+func (m *Trained) Analyze(t *nn.Tape, n int, seed uint64, bound float64) (*Report, error) {
+	set, _, err := bases.Digits()
+	if err != nil {
+		return nil, err
+	}
+	c := &m.Net.Config
+	shape := []int{1, c.Channels, c.PictureHeight, c.PictureWidth}
+	size := c.Channels * c.PictureHeight * c.PictureWidth
+	if shape[0] = min(n, set.Len()); size != len(set.X)/set.Len() || n < 1 {
+		return nil, refuse("%d digits for a flow of pictures %v", n, shape[1:])
+	}
+	x := t.Device().FromAs(t.DType(), set.X[:shape[0]*size], shape...)
+	noisy := x.Like()
+	ops.AddNoise(noisy, x, []float64{1, m.Noise}, ops.ImageNoise(seed, 1<<40, rng.Noising))
+	return Analyze(t, m.Net, noisy, bound)
 }
 
 // Request is what is drawn.
