@@ -227,7 +227,7 @@ func (s sizes) boundCurves() systems.Experiment {
 			if err != nil {
 				return nil, err
 			}
-			p, err := f.pair(d.Env, Task+" curve", w.name, Request{Seed: d.Seed, N: d.N, Options: bounded(d.Params.Num("bound"))})
+			p, err := f.pair(d.Env, Task+" curve", w.name, false, Request{Seed: d.Seed, N: d.N, Options: bounded(d.Params.Num("bound"))})
 			if err != nil {
 				return nil, err
 			}

@@ -51,7 +51,7 @@ const (
 // settings are the tasks': TarFlow's optimiser, at a rate for networks this small.
 func settings(steps, batch int) train.Settings {
 	return train.Settings{
-		Steps: steps, Batch: batch, Rate: 2e-3, Betas: []float64{0.9, 0.95}, Decay: 1e-4, Schedule: "cosine", Warmup: min(100, max(steps/10, 1)), Clip: 1,
+		Steps: steps, Batch: batch, Rate: 1e-3, Betas: []float64{0.9, 0.95}, Decay: 1e-4, Schedule: "cosine", Warmup: min(100, max(steps/10, 1)), Clip: 1,
 	}
 }
 
@@ -106,6 +106,7 @@ func newJob(dev *gpu.Device, name string, s train.Settings, c flow.Config) (*tra
 			return net.Loss(b.Tape.Input(x), classes)
 		},
 		Sample: trial.sheet, Evaluate: trial.evaluate, Scores: []string{"bpd"},
+		Finish: func(ctx context.Context) error { return trial.spread(ctx, set) },
 	}, net, nil
 }
 
@@ -171,6 +172,33 @@ func (t *trial) bits(ctx context.Context, count int) (float64, error) {
 		})
 	}
 	return flow.BitsPerDim(nats, c.Tokens()*c.Dim(), 256), nil
+}
+
+// spread sets the flow's Var to the mean square of latents of training digits, as the authors' code does: samples are drawn from latents
+// of that variance.
+func (t *trial) spread(ctx context.Context, set *train.Examples) error {
+	feed := train.NewFeed(set, t.tape.Device(), gpu.Float32, heldBatch)
+	sum := make([]float64, t.net.Var.Len())
+	for first := 0; first < heldCount; first += heldBatch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t.tape.Run(func() {
+			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed + 1)}
+			x, labels := feed.Next(b)
+			x, classes := t.noised(b, x, labels)
+			t.tape.NoGrad(func() {
+				z, _ := t.net.Forward(t.tape.Input(x), classes)
+				addTo(sum, z.Square().Mean(0))
+			})
+		})
+	}
+	v := make([]float32, len(sum))
+	for i, e := range sum {
+		v[i] = float32(e * heldBatch / heldCount)
+	}
+	t.net.Var.Set(v)
+	return t.tape.Device().Err()
 }
 
 // sheet is digits of the classes in turn, drawn and denoised.
