@@ -131,7 +131,9 @@ type solver struct {
 	done    []bool         // samples whose segment has converged
 	change  []float64      // greatest change of each sample in the last iteration
 	most    []float64      // greatest a
-	moves   []float32
+	moves   []float32      // of move; also what is read
+	now     iteration
+	run     func()                                    // compute, without gradients
 	trace   func(block, iteration int, x *gpu.Tensor) // of tests and proofs: sees every iterate; nil
 }
 
@@ -144,6 +146,8 @@ func newSolver(t *nn.Tape, m *flow.Net, batch int, o Options) *solver {
 		done: make([]bool, batch), change: make([]float64, batch), most: make([]float64, batch), moves: make([]float32, batch),
 		caches: []*tower.Cache{m.Blocks[0].NewCache(t, batch)}, classes: []*gpu.Tensor{o.Classes},
 	}
+	compute := r.compute
+	r.run = func() { t.NoGrad(compute) }
 	if o.Guidance > 0 {
 		none, w := make([]int32, batch), make([]float64, c.Tokens())
 		for i := range none {
@@ -267,63 +271,69 @@ func (r *solver) segment(b *flow.Block, s segment, most int) (seen int, err erro
 	}
 }
 
+// iteration is what one iteration works on; it lives in the solver, so that none allocates.
+type iteration struct {
+	b                *flow.Block
+	feed, first, end int
+	a, shift         [2]*nn.Var
+	bad              Fallback
+	ok               bool
+}
+
 // iterate makes one iteration: the tokens from first up to end anew, of those before them, which are fed from feed on. Samples that are
 // done stay. It says where a is too large or no number; then nothing was changed.
 func (r *solver) iterate(b *flow.Block, feed, first, end int) (bad Fallback, ok bool) {
-	n := end - first
-	ok = true
-	r.t.Run(func() {
-		r.t.NoGrad(func() {
-			t := r.t
-			var a, shift [2]*nn.Var
-			at := t.Input(r.x).Slice(1, feed, end-1-feed)
-			for i, c := range r.caches {
-				c.Truncate(feed)
-				a[i], shift[i] = b.Continue(c, at, r.classes[i])
-				if extra := first - 1 - feed; extra > 0 { // they were fed for their keys and values
-					shift[i] = shift[i].Slice(1, extra, n)
-					if a[i] != nil {
-						a[i] = a[i].Slice(1, extra, n)
-					}
-				}
-			}
-			r.count(end - 1 - feed)
-			if r.weights != nil {
-				w := t.Input(r.weights).Slice(1, first, n)
-				shift[0] = shift[0].Add(shift[0].Sub(shift[1]).Mul(w))
-				if a[0] != nil {
-					a[0] = a[0].Add(a[0].Sub(a[1]).Mul(w))
-				}
-			}
-			next := t.Input(r.in).Slice(1, first, n)
-			if a[0] != nil {
-				if bad, ok = r.tooLarge(a[0], first); !ok {
-					return
-				}
-				next = next.Mul(a[0].Exp())
-			}
-			next = next.Add(shift[0])
-			if r.o.Clamp > 0 {
-				next = next.Clip(-r.o.Clamp, r.o.Clamp)
-			}
-			was := t.Input(r.x).Slice(1, first, n)
-			r.greatest(next.Sub(was).Abs(), r.change)
-			for i, d := range r.change {
-				if math.IsNaN(d) && !r.done[i] {
-					bad, ok = Fallback{Sample: i, Token: first, A: math.NaN()}, false
-					return
-				}
-			}
-			ops.PutSlice(r.x, r.moving(next, was), 1, first, false)
-		})
-	})
-	return bad, ok
+	r.now = iteration{b: b, feed: feed, first: first, end: end, ok: true}
+	r.t.Run(r.run)
+	return r.now.bad, r.now.ok
 }
 
-// count notes a call that takes n tokens of every sample.
-func (r *solver) count(n int) {
+// compute is iterate's step on the tape.
+func (r *solver) compute() {
+	t, s := r.t, &r.now
+	n, fed := s.end-s.first, s.end-1-s.feed
+	at := t.Input(r.x).Slice(1, s.feed, fed)
+	for i, c := range r.caches {
+		c.Truncate(s.feed)
+		a, shift := s.b.Continue(c, at, r.classes[i])
+		if extra := fed - n; extra > 0 { // they were fed for their keys and values
+			shift = shift.Slice(1, extra, n)
+			if a != nil {
+				a = a.Slice(1, extra, n)
+			}
+		}
+		s.a[i], s.shift[i] = a, shift
+	}
 	r.stats.Calls++
-	r.stats.LayerTokens += int64(len(r.caches)) * int64(r.batch*n*r.m.Config.Layers)
+	r.stats.LayerTokens += int64(len(r.caches)) * int64(r.batch*fed*r.m.Config.Layers)
+	a, shift := s.a[0], s.shift[0]
+	if r.weights != nil {
+		w := t.Input(r.weights).Slice(1, s.first, n)
+		shift = shift.Add(shift.Sub(s.shift[1]).Mul(w))
+		if a != nil {
+			a = a.Add(a.Sub(s.a[1]).Mul(w))
+		}
+	}
+	next := t.Input(r.in).Slice(1, s.first, n)
+	if a != nil {
+		if s.bad, s.ok = r.tooLarge(a, s.first); !s.ok {
+			return
+		}
+		next = next.Mul(a.Exp())
+	}
+	next = next.Add(shift)
+	if r.o.Clamp > 0 {
+		next = next.Clip(-r.o.Clamp, r.o.Clamp)
+	}
+	was := t.Input(r.x).Slice(1, s.first, n)
+	r.greatest(next.Sub(was).Abs(), r.change)
+	for i, d := range r.change {
+		if math.IsNaN(d) && !r.done[i] {
+			s.bad, s.ok = Fallback{Sample: i, Token: s.first, A: math.NaN()}, false
+			return
+		}
+	}
+	ops.PutSlice(r.x, r.moving(next, was), 1, s.first, false)
 }
 
 // moving is next for the samples that are not done, and what was for the others.
@@ -347,11 +357,17 @@ func (r *solver) moving(next, was *nn.Var) *gpu.Tensor {
 
 // greatest is each sample's greatest element of x [B, ...], NaN where there is one.
 func (r *solver) greatest(x *nn.Var, to []float64) {
-	ops.ArgMax(r.at, r.top, x.Value().View(r.batch, x.Value().Len()/r.batch))
-	if err := r.top.Read64(to); err != nil {
-		for i := range to { // the device has failed, which Sample says
-			to[i] = 0
+	ops.ArgMax(r.at, r.top, x.Reshape(r.batch, -1).Value())
+	var err error
+	if r.top.Double() {
+		err = r.top.Read64(to)
+	} else if err = r.top.Read(r.moves); err == nil { // Read64 would allocate
+		for i, v := range r.moves {
+			to[i] = float64(v)
 		}
+	}
+	if err != nil {
+		clear(to) // the device has failed, which Sample says
 	}
 }
 
