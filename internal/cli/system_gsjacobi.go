@@ -195,7 +195,7 @@ func newFlowSample(a *app) *cobra.Command {
 first: SEGMENTS[:MOST][:zeros|:latent][*BLOCKS] with commas between, where SEGMENTS
 divides the tokens, 0 is token by token, MOST is how many iterations a segment takes at
 most, and the iteration starts from zeros or from the latent: 8:32,1:10*7. auto and
-even choose by the metrics of 200 training digits (fidlab system gsjacobi analyze).
+even choose by the metrics of 64 training digits (fidlab system gsjacobi analyze).
 The published strategies are ` + strings.Join(gsjacobi.Presets(), ", ") + `.
 
 Without MOST a segment is iterated until it has converged. Where an iterate would
@@ -262,7 +262,7 @@ func (o *flowSample) check(a *app) error {
 }
 
 // calibration is how many digits auto and even look at.
-const calibration = 200
+const calibration = 64
 
 // settle is the strategy.
 func (o *flowSample) settle(t *nn.Tape, m *gsjacobi.Trained) (gsjacobi.Strategy, error) {
