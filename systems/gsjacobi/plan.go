@@ -43,7 +43,7 @@ type sizes struct {
 	cuts                    int // every so many of the numbers of segments, from 1 on, and the last
 	steps, batch            int // of the flow of 49 tokens
 	fineSteps, fineBatch    int
-	width                   int
+	width, held             int // held: digits that bits are of
 	pictures, finePictures  int // that metrics are of
 	exact, work, n, metrics int // samples of the experiments
 	reference               int
@@ -54,15 +54,15 @@ type sizes struct {
 
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny: {
-		seeds: 1, cuts: 5, steps: 4, batch: 4, fineSteps: 2, fineBatch: 2, width: 16, pictures: 8, finePictures: 4, exact: 2, work: 2, n: 66, metrics: 2, reference: 100,
+		seeds: 1, cuts: 5, steps: 4, batch: 4, fineSteps: 2, fineBatch: 2, width: 16, held: heldBatch, pictures: 8, finePictures: 4, exact: 2, work: 2, n: 66, metrics: 2, reference: 100,
 		bounds: []float64{1e-4, 1e-2}, iterations: []float64{1, 8},
 	},
 	systems.Short: {
-		seeds: 2, cuts: 5, steps: 40, batch: 16, fineSteps: 6, fineBatch: 4, width: 32, pictures: 32, finePictures: 16, exact: 1, work: 8, n: 66, metrics: 4, reference: 300, clock: true,
+		seeds: 2, cuts: 5, steps: 40, batch: 16, fineSteps: 6, fineBatch: 4, width: 32, held: heldCount, pictures: 32, finePictures: 16, exact: 1, work: 8, n: 66, metrics: 4, reference: 300, clock: true,
 		bounds: []float64{1e-4, 1e-2}, iterations: []float64{1, 2, 4, 8, 16, 32},
 	},
 	systems.Full: {
-		seeds: 3, cuts: 1, steps: 400, batch: 16, fineSteps: 250, fineBatch: 8, width: 96, pictures: 400, finePictures: 100, exact: 1, work: 64, n: 256, metrics: 24, reference: 10000, clock: true,
+		seeds: 3, cuts: 1, steps: 400, batch: 16, fineSteps: 250, fineBatch: 8, width: 96, held: heldCount, pictures: 400, finePictures: 100, exact: 1, work: 64, n: 256, metrics: 24, reference: 10000, clock: true,
 		bounds: []float64{1e-5, 1e-4, 1e-3, 1e-2, 1e-1}, iterations: []float64{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48},
 	},
 }
@@ -98,7 +98,7 @@ func (s sizes) fit(ctx context.Context, env *systems.Env, fine bool, seed uint64
 	return systems.Memo(env, fmt.Sprintf("gsjacobi %s %d %d %d %d", name, s.width, steps, batch, seed), func() (*fitted, error) {
 		k := settings(steps, batch)
 		k.Seeds = train.SeedsOf(seed)
-		job, net, err := newJob(gpu.CPU(), name, k, c)
+		job, net, err := newJob(gpu.CPU(), name, k, c, s.held)
 		if err != nil {
 			return nil, err
 		}

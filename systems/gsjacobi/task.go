@@ -75,15 +75,15 @@ func init() {
 			Name: t.name, Text: t.text, Source: "Zhai et al. 2024", Settings: t.set,
 			LogEvery: 25, SaveEvery: 250, SampleEvery: 1000, EvalEvery: 500, Draws: "fidlab system gsjacobi sample",
 			Make: func(_ context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error) {
-				job, _, err := newJob(dev, t.name, s, t.net)
+				job, _, err := newJob(dev, t.name, s, t.net, heldCount)
 				return job, err
 			},
 		})
 	}
 }
 
-// newJob is the training of a flow of digits of 28×28, and the flow.
-func newJob(dev *gpu.Device, name string, s train.Settings, c flow.Config) (*train.Job, *flow.Net, error) {
+// newJob is the training of a flow of digits of 28×28, and the flow. It is tried on count digits, a multiple of heldBatch.
+func newJob(dev *gpu.Device, name string, s train.Settings, c flow.Config, count int) (*train.Job, *flow.Net, error) {
 	if err := c.Check(); err != nil {
 		return nil, nil, err
 	}
@@ -96,7 +96,7 @@ func newJob(dev *gpu.Device, name string, s train.Settings, c flow.Config) (*tra
 	params.Init(s.Seeds.Init)
 	feed := train.NewFeed(set, dev, gpu.Float32, s.Batch)
 	l := &loss{net: net, noise: trainingNoise, drop: dropped}
-	trial := &trial{loss: &loss{net: net, noise: trainingNoise}, held: held, tape: nn.NewTape(dev, gpu.Float32), feed: train.NewFeed(held, dev, gpu.Float32, heldBatch)}
+	trial := &trial{count: count, loss: &loss{net: net, noise: trainingNoise}, held: held, tape: nn.NewTape(dev, gpu.Float32), feed: train.NewFeed(held, dev, gpu.Float32, heldBatch)}
 	return &train.Job{
 		Name: name, Config: config{c, l.noise, l.drop, dataConfig{"mnist", set.SHA256()}},
 		Nets: []*train.Network{{Name: "net", Params: params}},
@@ -146,14 +146,15 @@ const (
 
 type trial struct {
 	*loss
-	held *train.Examples
-	tape *nn.Tape
-	feed *train.Feed
+	count int
+	held  *train.Examples
+	tape  *nn.Tape
+	feed  *train.Feed
 }
 
 // evaluate is the bits a pixel of digits held out, of 256 levels, under the noise of training, the same each time.
 func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
-	v, err := t.bits(ctx, heldCount)
+	v, err := t.bits(ctx, t.count)
 	return []float64{v}, err
 }
 
@@ -179,7 +180,7 @@ func (t *trial) bits(ctx context.Context, count int) (float64, error) {
 func (t *trial) spread(ctx context.Context, set *train.Examples) error {
 	feed := train.NewFeed(set, t.tape.Device(), gpu.Float32, heldBatch)
 	sum := make([]float64, t.net.Var.Len())
-	for first := 0; first < heldCount; first += heldBatch {
+	for first := 0; first < t.count; first += heldBatch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -195,7 +196,7 @@ func (t *trial) spread(ctx context.Context, set *train.Examples) error {
 	}
 	v := make([]float32, len(sum))
 	for i, e := range sum {
-		v[i] = float32(e * heldBatch / heldCount)
+		v[i] = float32(e * heldBatch / float64(t.count))
 	}
 	t.net.Var.Set(v)
 	return t.tape.Device().Err()

@@ -27,7 +27,7 @@ func tinyFlow() flow.Config {
 func TestFlowLearnsAndIsKept(t *testing.T) {
 	k := settings(30, 16)
 	k.Rate = 5e-3
-	job, net, err := newJob(gpu.CPU(), Task, k, tinyFlow())
+	job, net, err := newJob(gpu.CPU(), Task, k, tinyFlow(), heldCount)
 	if err != nil {
 		t.Fatal(err)
 	}
