@@ -32,10 +32,10 @@ type Task struct {
 	On     string
 	// Path is the path that a checkpoint's network was trained on; nil with Open where it draws no pictures.
 	Path func(s *train.Saved) (diffusion.Path, error)
+	// Draws is the command that draws from a checkpoint, where fidlab sample does not; "".
+	Draws string
 	// Open makes the network of a checkpoint of the job, with its weights or their average of a decay (see train.Saved.Load).
 	Open func(dev *gpu.Device, s *train.Saved, decay float64) (*Trained, error)
-	// Draws is the command that draws pictures by the task's networks, where fidlab sample cannot: states are not pictures alone.
-	Draws string
 	// Grid is the rule by which its samplers place their levels, where none is asked for; "": the path's usual one.
 	Grid string
 	// Data are the pictures that it learns and those that it is tried on, of a task with data of its own; nil for others.

@@ -39,7 +39,7 @@ func openSaved(name string) (*train.Saved, systems.Task, error) {
 	if task.Open == nil {
 		saved.Close() // likewise
 		if task.Draws != "" {
-			return nil, task, inputf("model %s: it is of %s; %s draws by it", name, saved.Job, task.Draws)
+			return nil, task, inputf("model %s: it is of %s, which is no denoiser; %s draws from it", name, saved.Job, task.Draws)
 		}
 		return nil, task, inputf("model %s: it is of %s, which draws no pictures", name, saved.Job)
 	}

@@ -8,6 +8,7 @@ import (
 	_ "github.com/fidlab/fidlab/systems/fivestep"
 	_ "github.com/fidlab/fidlab/systems/flowturbo"
 	_ "github.com/fidlab/fidlab/systems/gaussteleport"
+	_ "github.com/fidlab/fidlab/systems/gsjacobi"
 	_ "github.com/fidlab/fidlab/systems/ict"
 	_ "github.com/fidlab/fidlab/systems/lion"
 	_ "github.com/fidlab/fidlab/systems/pfgmpp"

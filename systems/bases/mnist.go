@@ -88,6 +88,15 @@ func mnistDiT() denoiser[dit.Config] {
 	}
 }
 
+// Digits are MNIST's digits of 28×28 that are learnt and those that are not, with values from -1 to 1.
+func Digits() (learn, held *train.Examples, err error) {
+	s, err := mnistPictures()
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.train, s.held, nil
+}
+
 // mnistPictures are the digits of 28×28. They are read once.
 var mnistPictures = sync.OnceValues(func() (*pictureSet, error) {
 	out := &pictureSet{name: "mnist", classes: 10}
