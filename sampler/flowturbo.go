@@ -25,7 +25,7 @@ type Refiner interface {
 //	R   v1 = v0 + r(y, τ, v0), v2 = v1 + r(y + h·v1, τ', v1)    none, but two of the Refiner r
 //	    y' = y + h/2·(v1 + v2),  v2 = v(y + h·v1, τ') in H and P
 //
-// v0 is what the block before passes on: v2 of H and P, v1 of R. A last step to τ' = 0, where v is not defined, is Euler's in H and P.
+// v0 is what the block before passes on: v2 of H and P, v1 of R. A last step to τ' = 0, where v is not defined, is Euler's, with v1 alone.
 // The local errors of P are of third order, as Heun's are, so that the whole is of second order.
 type FlowTurbo struct {
 	Blocks  string  // a letter a step, see ParseBlocks; "": Heun blocks H, then P to the end of any grid
@@ -132,8 +132,19 @@ func (s *FlowTurbo) NFE(g *diffusion.Grid) int {
 	return n
 }
 
-// Refinements is how often the Refiner is asked: twice a block R.
-func (s *FlowTurbo) Refinements() int { return 2 * strings.Count(s.Blocks, "R") }
+// Refinements is how often the Refiner is asked: twice a block R, once where that leads to zero.
+func (s *FlowTurbo) Refinements(g *diffusion.Grid) int {
+	n := 0
+	for i, st := range g.Steps {
+		if s.at(i) != 'R' {
+			continue
+		}
+		if n++; st.To.B > 0 {
+			n++
+		}
+	}
+	return n
+}
 
 // Start implements Solver.
 func (s *FlowTurbo) Start(like *gpu.Tensor) Stepper {
@@ -165,7 +176,7 @@ func (s *flowTurbo) Step(e *Eval, x *gpu.Tensor, g *diffusion.Grid, i int) error
 	scale := lineScale(g.Space, to)
 	kx, kv := scale/lineScale(g.Space, from), scale*h
 	euler := [2]float64{kx, kv}
-	if kind != 'R' && to.B == 0 {
+	if to.B == 0 {
 		return e.update(from, s.v, x, euler[:], x, s.v)
 	}
 	if err := e.update(from, s.v, s.u, euler[:], x, s.v); err != nil {

@@ -2,7 +2,6 @@ package train
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
@@ -17,11 +16,12 @@ import (
 //
 //	mean |r(x', τ', v) - (v(x', τ') - v)|²,   v = v(x, τ),  x = (1 - τ)·x0 + τ·n,  x' = x - (τ - τ')·v,
 //
-// τ uniform in [0, 1] and τ - τ' uniform in [0, Span], one of a batch, cut where τ' would be below 0. Velocities are those towards noise,
-// n - x0; r gets v as the further channels of its input. r and the teacher are told the same classes, a share Drop of them none.
+// τ uniform in [Floor, 1] and τ - τ' uniform in [0, Span], one of a batch, cut where τ' would be below Floor. Velocities are those
+// towards noise, n - x0, or (x - x0)/τ of teachers that predict anything else; r gets v as the further channels of its input. r and the
+// teacher are told the same classes, a share Drop of them none.
 //
-// A teacher that predicts anything but a velocity has one in (x - x0)/τ, whose errors grow as 1/τ: below Floor, 1/Floor stands for it
-// (Li and He 2025, arXiv 2511.13720, take 0.05).
+// The source has no Floor. But velocities have no limit at data without noise, and solvers never ask there: of the last step they take
+// the first velocity alone. A refiner that learns those, which are the greatest changes of all, learns the others worse.
 type Refining struct {
 	Net     models.Net // Extra are the channels of v
 	Teacher models.Net
@@ -81,8 +81,8 @@ func (l *Refining) Loss(b *Batch, x0 *gpu.Tensor, classes []int32) *nn.Var {
 	}
 	step := l.Span * b.Stream(b.Seeds.Noise, 0, rng.Step).Float64()
 	for i := range b.Size {
-		l.tau[i] = b.Stream(b.Seeds.Noise, i, rng.Time).Float64()
-		l.to[i] = max(l.tau[i]-step, 0)
+		l.tau[i] = l.Floor + (1-l.Floor)*b.Stream(b.Seeds.Noise, i, rng.Time).Float64()
+		l.to[i] = max(l.tau[i]-step, l.Floor)
 		l.c[2*i], l.c[2*i+1] = 1-l.tau[i], l.tau[i]
 	}
 	ops.Normals(l.noise, ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising))
@@ -117,8 +117,7 @@ func (l *Refining) velocity(t *nn.Tape, v, x, times *gpu.Tensor, tau []float64, 
 			if err != nil {
 				panic(fmt.Sprintf("train: Refining: at time %g: %v", s, err))
 			}
-			d := math.Max(s, l.Floor)
-			cx, cf = (1-kx)/d, -kf/d
+			cx, cf = (1-kx)/s, -kf/s
 		}
 		l.c[2*i], l.c[2*i+1] = cx, cf
 	}

@@ -51,7 +51,7 @@ func TestRefiningIsItsFormula(t *testing.T) {
 				case diffusion.PredFlowReversed:
 					return -f
 				}
-				return (x - f) / max(tau, 0.05)
+				return (x - f) / tau
 			}
 			var told []int32
 			formula := func(student float64, straight bool) (sum float64) {
@@ -59,8 +59,8 @@ func TestRefiningIsItsFormula(t *testing.T) {
 				told = told[:0]
 				for i := range n {
 					at := uint64(first + i)
-					tau := rng.ForImage(seed, at, rng.Time).Float64()
-					to := math.Max(tau-step, 0)
+					tau := 0.05 + 0.95*rng.ForImage(seed, at, rng.Time).Float64()
+					to := math.Max(tau-step, 0.05)
 					class := classes[i]
 					if rng.ForImage(seed, at, rng.Label).Float64() < 0.5 {
 						class = 3

@@ -121,7 +121,7 @@ func (o *turboOptions) fits(m *model, s sampler.Solver, g *diffusion.Grid, run *
 	if err != nil {
 		return &inputError{err}
 	}
-	run.Turbo = &turboRun{Refiner: o.refiner, SHA256: sum, Refinements: s.(*sampler.FlowTurbo).Refinements()}
+	run.Turbo = &turboRun{Refiner: o.refiner, SHA256: sum, Refinements: s.(*sampler.FlowTurbo).Refinements(g)}
 	if longest := longestStep(g); longest > o.opened.Span*1.0001 {
 		run.Notes = append(run.Notes, "the grid's longest step is "+short(longest)+" of time, the refiner was trained to look "+short(o.opened.Span)+" ahead: train one with --dt-max "+short(longest))
 	}

@@ -34,7 +34,7 @@ func arms() []struct {
 		name, text string
 		way        way
 	}{
-		{turbo, "H1P2R3: four evaluations, six refinements", way{blocks: "H1P2R3"}},
+		{turbo, "H1P2R3: four evaluations, five refinements", way{blocks: "H1P2R3"}},
 		{whole, "seven evaluations", way{solver: "heun", steps: 4}},
 		{heun, "five evaluations", way{solver: "heun", steps: 3}},
 		{euler, "five evaluations", way{solver: "ddim", steps: 5}},
@@ -42,7 +42,7 @@ func arms() []struct {
 		{kept, "H1P2R3 whose refiner says no change", way{blocks: "H1P2R3", frozen: true}},
 		{early, "H1R2H1P1: four evaluations, four refinements, none at the end", way{blocks: "H1R2H1P1"}},
 		{compat, "H1P2R3 whose second refinement is told the velocity of the block before", way{blocks: "H1P2R3", compat: true}},
-		{doubled, "H2R4: four evaluations, eight refinements", way{blocks: "H2R4"}},
+		{doubled, "H2R4: four evaluations, seven refinements", way{blocks: "H2R4"}},
 	}
 }
 
@@ -100,7 +100,7 @@ func (s sizes) compare(name string, of maker) systems.Experiment {
 	x.Criteria = []systems.Criterion{
 		ratio("quicker at equal quality", "FID at most 1.05 of that of four steps of Heun's method", "fid", turbo, whole, 1.05, false),
 		{Name: "at equal time", Claim: "FID at most 0.95 of the better of Euler's and Heun's methods in as much time", Measure: "fid", Arm: turbo, Against: []string{euler, heun}, Bound: 0.95,
-			Unequal: "five evaluations are as much time as four and six refinements"},
+			Unequal: "five evaluations are as much time as four and five refinements"},
 		{Name: "pseudo-corrector", Claim: "without a refiner, FID at most 0.95 of the better of Euler's and Heun's methods with as many evaluations", Measure: "fid", Arm: pseudo, Against: []string{euler, heun}, Bound: 0.95, Shown: true},
 		{Name: "refiner", Claim: "the distance to the exact ends is at least 1.2 times as large where the velocity is kept", Measure: "rmse", Arm: kept, Against: []string{turbo}, Bound: 1.2, AtLeast: true,
 			Unequal: "that is what it is worth"},

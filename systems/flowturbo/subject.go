@@ -149,7 +149,7 @@ func (w way) on(sub *subject, shift float64) (sampler.Solver, *diffusion.Grid, e
 // evaluations is what a way takes, and the refinements.
 func (w way) evaluations(solver sampler.Solver, g *diffusion.Grid) (nfe, refinements float64) {
 	if t, ok := solver.(*sampler.FlowTurbo); ok && !w.frozen {
-		refinements = float64(t.Refinements())
+		refinements = float64(t.Refinements(g))
 	}
 	return float64(solver.NFE(g)), refinements
 }
