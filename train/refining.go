@@ -107,7 +107,7 @@ func (l *Refining) velocity(t *nn.Tape, v, x, times *gpu.Tensor, tau []float64, 
 	for i, s := range tau {
 		a := 1 - s
 		l.timesOf[i] = l.Path.Time(s / a) // infinite at pure noise
-		cx, cf := 0.0, 1.0         // of a velocity
+		cx, cf := 0.0, 1.0                // of a velocity
 		switch l.Pred {
 		case diffusion.PredFlow:
 		case diffusion.PredFlowReversed:

@@ -14,8 +14,8 @@ import (
 
 // Refiner is a network of train.Refining as sampler.FlowTurbo asks it. It serves one goroutine at a time.
 type Refiner struct {
-	net   *Network
-	path  diffusion.Path
+	net  *Network
+	path diffusion.Path
 	// weight is that of classifier-free guidance: r(none) + weight·(r(class) - r(none)), as velocities are guided. 1: none.
 	weight float64
 	none   *gpu.Tensor
