@@ -36,8 +36,8 @@ func small(t *testing.T, name string) (config any, build func(s nn.Scope) models
 			t.Fatal(err)
 		}
 		c.Base, c.Mult, c.AttnAt, c.HeadWidth, c.Groups, c.Embed = 4, []int{1, 1, 1}, []int{4}, 4, 2, 16
-		c.Waves = ops.WaveConfig{Width: c.Base, CosFirst: true, Scale: 100}
-		return c, func(s nn.Scope) models.Net { return unet.New(s, c) }, train.Diffusion{Path: "edm", Pred: "edm", Draw: "lognormal:-1.2,1.2", Weight: "one", Drop: 0.1}
+		c.Waves = ops.WaveConfig{Width: c.Base, CosFirst: true, Scale: 1000}
+		return c, func(s nn.Scope) models.Net { return unet.New(s, c) }, train.Diffusion{Path: "flow", Pred: "flow", Draw: "logit-normal:0,1", Weight: "one", Drop: 0.1}
 	case bases.MNISTDiT:
 		c, err := dit.Preset(name)
 		if err != nil {

@@ -156,8 +156,10 @@ func (s sizes) measure(ctx context.Context, d systems.Draw, of maker, w way) (*s
 	return out, err
 }
 
-// velocities looks at how much velocities change on the way.
-func (s sizes) velocities(name string, of maker) systems.Experiment {
+// velocities looks at how much velocities change on the way. flops are those of an evaluation, 0 where they are not known beforehand.
+func (s sizes) velocities(name string, of maker, flops float64) systems.Experiment {
+	n := float64(3*s.along - 1) // Heun's method, and one at every state but the last
+	cost := systems.Cost{NFE: n, FLOPs: n * flops}
 	return systems.Experiment{
 		Name: name, Question: "Does the velocity change less late on the way than early?",
 		Size: systems.Size{N: min(s.ends, s.n), Seeds: s.seeds},
@@ -165,7 +167,7 @@ func (s sizes) velocities(name string, of maker) systems.Experiment {
 			{Name: "late over early", Text: "mean change of the velocity, over its length, in the last third of the way over that in the first"},
 			{Name: "first", Text: fmt.Sprintf("in the first third, a step of 1/%d", s.along)}, {Name: "middle", Text: "in the middle"}, {Name: "last", Text: "in the last"},
 		},
-		Arms: []systems.Arm{{Name: "the flow", Text: fmt.Sprintf("%d steps of Heun's method", s.along), Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
+		Arms: []systems.Arm{{Name: "the flow", Text: fmt.Sprintf("%d steps of Heun's method", s.along), Cost: cost, Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
 			sub, err := of(ctx, d.Env, d.Seed)
 			if err != nil {
 				return nil, err
@@ -174,7 +176,7 @@ func (s sizes) velocities(name string, of maker) systems.Experiment {
 			if err != nil {
 				return nil, err
 			}
-			return &systems.Outcome{Values: map[string]float64{"first": thirds[0], "middle": thirds[1], "last": thirds[2], "late over early": thirds[2] / thirds[0]}}, nil
+			return &systems.Outcome{Cost: cost, Values: map[string]float64{"first": thirds[0], "middle": thirds[1], "last": thirds[2], "late over early": thirds[2] / thirds[0]}}, nil
 		}}},
 		Criteria: []systems.Criterion{
 			{Name: "late", Claim: "it changes at most half as much in the last third as in the first", Measure: "late over early", Arm: "the flow", Form: systems.Value, Bound: 0.5},

@@ -60,7 +60,7 @@ var netTiers = map[systems.Tier]sizes{
 
 func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
 	s := tiers[tier]
-	return []systems.Experiment{s.compare("digits", s.trained), s.velocities("velocity", s.trained), s.curves(s.trained)}, nil
+	return []systems.Experiment{s.compare("digits", s.trained), s.velocities("velocity", s.trained, 0), s.curves(s.trained)}, nil
 }
 
 func planNetwork(ctx context.Context, env *systems.Env, name string, tier systems.Tier) ([]systems.Experiment, error) {
@@ -73,7 +73,7 @@ func planNetwork(ctx context.Context, env *systems.Env, name string, tier system
 		return s.shipped(ctx, env, net)
 	}
 	if tier != systems.Full {
-		return []systems.Experiment{s.velocities("velocity-"+name, of)}, nil // the rest takes minutes
+		return []systems.Experiment{s.velocities("velocity-"+name, of, net.FLOPs)}, nil // the rest takes minutes
 	}
-	return []systems.Experiment{s.compare("digits-"+name, of), s.velocities("velocity-"+name, of)}, nil
+	return []systems.Experiment{s.compare("digits-"+name, of), s.velocities("velocity-"+name, of, net.FLOPs)}, nil
 }
