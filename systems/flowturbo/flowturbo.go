@@ -53,7 +53,7 @@ var tiers = map[systems.Tier]sizes{
 
 // The sizes of networks that ship, whose evaluations are dearer.
 var netTiers = map[systems.Tier]sizes{
-	systems.Tiny:  {n: 66, seeds: 2, trials: 1, refine: 2, refineBatch: 2, fine: 3, ends: 2, reference: 200, along: 6},
+	systems.Tiny:  {n: 66, seeds: 1, trials: 1, refine: 2, refineBatch: 2, fine: 3, ends: 2, reference: 200, along: 4},
 	systems.Short: {n: 66, seeds: 2, trials: 1, refine: 40, refineBatch: 16, fine: 10, ends: 8, reference: 2000, along: 30, timed: 16},
 	systems.Full:  {n: 1000, seeds: 3, trials: 1, refine: 1500, refineBatch: 16, fine: 40, ends: 64, reference: 10000, along: 30, timed: 32},
 }
