@@ -140,7 +140,7 @@ func (l *Denoising) Each(b *Batch, x0 *gpu.Tensor, classes []int32, in models.In
 	diffusion.UnitNoise(l.noise, l.Kernel, b.Seeds.Noise, b.First, rng.Noising)
 	ops.LinCombRows(l.x, l.state, x0, l.noise)
 	ops.LinCombRows(l.target, l.aim, x0, l.noise)
-	in.Classes = l.told(b, classes)
+	in.Classes = b.Tell(l.classes, classes, l.Net.Takes().Classes, l.drop)
 	t := b.Tape
 	f, aim := l.Net.Forward(t.Input(l.x), t.Input(l.times), in), t.Input(l.target)
 	if l.huber > 0 {
@@ -172,26 +172,22 @@ func (l *Denoising) levels(b *Batch) {
 	ops.LinCombRows(l.weights, l.weightsOf, l.ones)
 }
 
-// told is the classes that the network is told: the examples', but for a share of them none.
-func (l *Denoising) told(b *Batch, classes []int32) *gpu.Tensor {
-	if l.classes == nil {
+// Tell writes to told, Int32 [B] on the CPU, the classes that a network is told: the examples', but for a share drop of them none, which
+// is the class none. It returns told, and does nothing where that is nil: of a network that takes no classes.
+func (b *Batch) Tell(told *gpu.Tensor, classes []int32, none int, drop float64) *gpu.Tensor {
+	if told == nil {
 		return nil
 	}
 	if len(classes) != b.Size {
-		panic(fmt.Sprintf("train: Denoising: %d classes for %d examples", len(classes), b.Size))
+		panic(fmt.Sprintf("train: Tell: %d classes for %d examples", len(classes), b.Size))
 	}
-	tell(b, l.classes, classes, l.Net.Takes().Classes, l.drop)
-	return l.classes
-}
-
-// tell writes the classes to those that a network is told, but for a share of them none.
-func tell(b *Batch, told *gpu.Tensor, classes []int32, none int, drop float64) {
 	for i, c := range classes {
 		if drop > 0 && b.Stream(b.Seeds.Noise, i, rng.Label).Float64() < drop {
 			c = int32(none)
 		}
 		told.I32()[i] = c
 	}
+	return told
 }
 
 // Mask is the dropout of a network for the batch: its seed is a function of the dropout's and of the batch, never 0, and streams

@@ -198,7 +198,8 @@ func TestLabelDropout(t *testing.T) {
 		labels[i] = int32(i % 3)
 	}
 	none := 0
-	for i, k := range l.told(&Batch{Size: n, Seeds: SeedsOf(1)}, labels).I32() {
+	b := &Batch{Size: n, Seeds: SeedsOf(1)}
+	for i, k := range b.Tell(l.classes, labels, 3, l.drop).I32() {
 		if k == 3 {
 			none++
 		} else if k != labels[i] {

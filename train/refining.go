@@ -87,7 +87,7 @@ func (l *Refining) Loss(b *Batch, x0 *gpu.Tensor, classes []int32) *nn.Var {
 	}
 	ops.Normals(l.noise, ops.ImageNoise(b.Seeds.Noise, b.First, rng.Noising))
 	ops.LinCombRows(l.x, l.c, x0, l.noise)
-	in := models.Inputs{Classes: l.told(b, classes)}
+	in := models.Inputs{Classes: b.Tell(l.classes, classes, l.Net.Takes().Classes, l.Drop)}
 	l.velocity(b.Tape, l.v, l.x, l.times, l.tau, in)
 	for i := range b.Size {
 		l.c[2*i], l.c[2*i+1] = 1, l.to[i]-l.tau[i]
@@ -125,16 +125,4 @@ func (l *Refining) velocity(t *nn.Tape, v, x, times *gpu.Tensor, tau []float64, 
 	t.NoGrad(func() {
 		ops.LinCombRows(v, l.c, x, l.Teacher.Forward(t.Input(x), t.Input(times), in).Value())
 	})
-}
-
-// told is the classes that both networks are told.
-func (l *Refining) told(b *Batch, classes []int32) *gpu.Tensor {
-	if l.classes == nil {
-		return nil
-	}
-	if len(classes) != b.Size {
-		panic(fmt.Sprintf("train: Refining: %d classes for %d examples", len(classes), b.Size))
-	}
-	tell(b, l.classes, classes, l.Net.Takes().Classes, l.Drop)
-	return l.classes
 }

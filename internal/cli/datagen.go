@@ -146,13 +146,10 @@ func runDataGen(ctx context.Context, a *app, arg string, s data.Served, r data.A
 	if err := f.Close(); err != nil {
 		return err
 	}
-	run, err := json.MarshalIndent(map[string]any{
+	run := runJSON(map[string]any{
 		"made": "fidlab data gen", "version": thisVersion().Version, "set": arg, "split": r.Split, "from": r.From, "n": r.N, "seed": r.Seed,
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(d.File(runFile), append(run, '\n'), 0o666); err != nil {
+	})
+	if err := os.WriteFile(d.File(runFile), run, 0o666); err != nil {
 		return err
 	}
 	if err := d.Commit(); err != nil {

@@ -50,10 +50,13 @@ type sampleRun struct {
 	planRun
 }
 
-func (r *sampleRun) json() []byte {
-	b, err := json.MarshalIndent(r, "", "  ")
+func (r *sampleRun) json() []byte { return runJSON(r) }
+
+// runJSON is the text of a run's record. It panics for numbers that JSON has no form for: records have none.
+func runJSON(run any) []byte {
+	b, err := json.MarshalIndent(run, "", "  ")
 	if err != nil {
-		panic(err) // numbers that JSON has no form for were replaced
+		panic(err)
 	}
 	return append(b, '\n')
 }

@@ -299,7 +299,12 @@ func (t *sampleTarget) write(a *app, k *sampleKind, draw func(sampleSink) error)
 			return draw(s)
 		}, f.options()...)
 	}
-	d, err := newOutDir(t.path, t.overwrite)
+	return writeFolder(t.path, t.overwrite, k, draw)
+}
+
+// writeFolder draws into a folder, which gets its name when all is there.
+func writeFolder(path string, overwrite bool, k *sampleKind, draw func(sampleSink) error) error {
+	d, err := newOutDir(path, overwrite)
 	if err != nil {
 		return err
 	}

@@ -1,21 +1,16 @@
 package cli
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
-	"github.com/fidlab/fidlab/assets"
 	"github.com/fidlab/fidlab/diffusion"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/sampler"
 	"github.com/fidlab/fidlab/systems/flowturbo"
 	"github.com/fidlab/fidlab/tensor"
-	"github.com/fidlab/fidlab/train"
 )
 
 // turboOptions are the flags of FlowTurbo's blocks.
@@ -23,6 +18,7 @@ type turboOptions struct {
 	blocks, refiner string
 	compat          bool
 
+	path   string // where the refiner is
 	opened *flowturbo.Refiner
 }
 
@@ -39,7 +35,7 @@ type turboRun struct {
 	Refinements int    `json:"refinements"` // of a sample
 }
 
-// solver puts the blocks into s; a grid of as many steps is made for them unless the number was given.
+// turboSolver puts the blocks into s; a grid of as many steps is made for them unless the number was given.
 func (o *sampleOptions) turboSolver(s sampler.Solver, p diffusion.Path) (sampler.Solver, error) {
 	t := &o.turbo
 	if t.blocks == "" {
@@ -83,23 +79,11 @@ func (o *sampleOptions) turboSolver(s sampler.Solver, p diffusion.Path) (sampler
 	return turbo, nil
 }
 
-// path is where the refiner is: the file, or the one that ships.
-func (o *turboOptions) path() string {
-	if _, err := os.Stat(o.refiner); errors.Is(err, fs.ErrNotExist) {
-		if shipped, err := assets.Find(o.refiner); err == nil {
-			return shipped
-		}
-	}
-	return o.refiner
-}
-
 func (o *turboOptions) open() (*flowturbo.Refiner, error) {
-	saved, err := train.OpenSaved(o.path())
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, inputf("--refiner %s: no such file; fidlab train refiner --on MODEL makes one", o.refiner)
-	case err != nil:
-		return nil, &inputError{err}
+	o.path = fileOrShipped(o.refiner)
+	saved, err := savedAt(o.path, "--refiner "+o.refiner+": no such file; fidlab train refiner --on MODEL makes one")
+	if err != nil {
+		return nil, err
 	}
 	defer saved.Close()
 	r, err := flowturbo.Open(gpu.CPU(), saved)
@@ -117,7 +101,7 @@ func (o *turboOptions) fits(m *model, s sampler.Solver, g *diffusion.Grid, run *
 	if err := o.opened.Fits(m.shape, m.sha256); err != nil {
 		return inputf("--refiner %s: %w", o.refiner, err)
 	}
-	sum, err := tensor.FileSHA256(o.path())
+	sum, err := tensor.FileSHA256(o.path)
 	if err != nil {
 		return &inputError{err}
 	}

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/fidlab/fidlab/assets"
@@ -71,6 +74,16 @@ func findAsset(name string) (string, error) {
 		return "", &inputError{err}
 	}
 	return path, nil
+}
+
+// fileOrShipped is a file's path as given, or where there is no such file and one ships by that name, that one's.
+func fileOrShipped(name string) string {
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		if shipped, err := assets.Find(name); err == nil {
+			return shipped
+		}
+	}
+	return name
 }
 
 // openAnySaved opens a checkpoint of any task, also of one that draws nothing; the caller closes it.

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/fidlab/fidlab/report"
 	"github.com/fidlab/fidlab/systems/gsjacobi"
 	"github.com/fidlab/fidlab/tensor"
-	"github.com/fidlab/fidlab/train"
 )
 
 func init() { systemVerbs = append(systemVerbs, newGSJacobi) }
@@ -54,19 +51,12 @@ func (o *flowModel) open() (*gsjacobi.Trained, string, error) {
 	if o.path == "" {
 		return nil, "", usagef("want --model M, a checkpoint of fidlab train %s", gsjacobi.Task)
 	}
-	saved, err := train.OpenSaved(o.path)
+	saved, err := savedAt(o.path, "model "+o.path+": no such file; fidlab train "+gsjacobi.Task+" makes one")
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, "", inputf("model %s: no such file; fidlab train %s makes one", o.path, gsjacobi.Task)
-		}
-		return nil, "", &inputError{err}
+		return nil, "", err
 	}
 	defer saved.Close()
-	decay := o.average
-	if decay < 0 {
-		decay = saved.Averages()[0]
-	}
-	m, err := gsjacobi.Open(gpu.CPU(), saved, decay)
+	m, err := gsjacobi.Open(gpu.CPU(), saved, averageOf(saved, o.average))
 	if err != nil {
 		return nil, "", &inputError{err}
 	}
@@ -248,9 +238,7 @@ func (o *flowSample) check(a *app) error {
 	case o.out.form() == "stdout" && a.json:
 		return usagef("-o -: the tar has standard output to itself; leave out --json")
 	}
-	switch o.solver {
-	case "gs-jacobi", "jacobi", "sequential":
-	default:
+	if !slices.Contains(flowSolvers, o.solver) {
 		return unknown("solver", o.solver, slices.Clone(flowSolvers))
 	}
 	if o.solver == "gs-jacobi" && o.strategy != "auto" && o.strategy != "even" {
@@ -386,11 +374,7 @@ func (o *flowSample) write(ctx context.Context, a *app, m *model, run *flowRun, 
 		if err != nil {
 			return err
 		}
-		b, err := json.MarshalIndent(run, "", "  ")
-		if err != nil {
-			return err
-		}
-		return out.finish(append(b, '\n'))
+		return out.finish(runJSON(run))
 	})
 	if !ended {
 		p.End()

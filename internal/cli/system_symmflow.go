@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/systems/symmflow"
 	"github.com/fidlab/fidlab/tensor"
 	"github.com/fidlab/fidlab/train"
@@ -70,9 +70,7 @@ func (o *symmflowModel) open(a *app) (*symmflow.Model, string, error) {
 		return nil, "", inputf("model %s: %w; fidlab train %s, %s or %s makes one", o.model, pathless(err), symmflow.Shapes, symmflow.Digits, symmflow.MNIST)
 	}
 	defer saved.Close()
-	if o.average < 0 {
-		o.average = saved.Averages()[0]
-	}
+	o.average = averageOf(saved, o.average)
 	m, err := symmflow.Open(dev, saved, o.average)
 	if err != nil {
 		return nil, "", &inputError{err}
@@ -121,26 +119,12 @@ func (t *symmflowTarget) check() error {
 
 // write makes the folder of pictures and the record.
 func (t *symmflowTarget) write(list []*imageio.Image, run *symmflowRun) error {
-	d, err := newOutDir(t.path, t.overwrite)
-	if err != nil {
-		return err
-	}
-	defer d.Abort()
-	sink, err := newFolderSink(d, &sampleKind{n: len(list), pictures: true})
-	if err != nil {
-		return err
-	}
-	if err := sink.put(sampleBatch{pictures: list}); err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(run, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := sink.finish(append(b, '\n')); err != nil {
-		return err
-	}
-	return d.Commit()
+	return writeFolder(t.path, t.overwrite, &sampleKind{n: len(list), pictures: true}, func(out sampleSink) error {
+		if err := out.put(sampleBatch{pictures: list}); err != nil {
+			return err
+		}
+		return out.finish(runJSON(run))
+	})
 }
 
 // named is a picture of an input.
@@ -292,13 +276,7 @@ func runSymmFlowGenerate(ctx context.Context, a *app, o *symmflowGenerate) error
 	}
 	run := o.record("generate", sum)
 	run.Input, run.N, run.Classes = o.masks, len(labels), o.classes
-	s := x.Shape()
-	size := s[1] * s[2] * s[3]
-	var list []*imageio.Image
-	for v := x.F32(); len(v) > 0; v = v[size:] {
-		list = append(list, imageio.FromPlanar(v[:size], s[1], s[2], s[3], 127.5, 127.5))
-	}
-	if err := o.out.write(list, run); err != nil {
+	if err := o.out.write(bases.Pictures(x.F32(), x.Shape()[1:]), run); err != nil {
 		return err
 	}
 	return o.done(a, run, o.out.path)

@@ -22,6 +22,28 @@ func readsLabel(m *symmflow.Model, masks bool) error {
 	return inputf("the network tells masks, not classes; fidlab system symmflow segment reads them")
 }
 
+// pictures opens the network and reads the pictures whose labels it is to read: masks, or classes.
+func (o *symmflowModel) pictures(ctx context.Context, a *app, arg string, masks, labels bool) (m *symmflow.Model, sum string, list []named, err error) {
+	if m, sum, err = o.open(a); err != nil {
+		return nil, "", nil, err
+	}
+	if err = readsLabel(m, masks); err != nil {
+		return nil, "", nil, err
+	}
+	h, w := m.Size()
+	list, err = readNamed(ctx, a, arg, 0, w, h, labels)
+	return m, sum, list, err
+}
+
+// read reads the labels of pictures.
+func (o *symmflowModel) read(ctx context.Context, m *symmflow.Model, list []named) ([][]uint8, error) {
+	x, err := planes(list, m.Channels)
+	if err != nil {
+		return nil, err
+	}
+	return m.Label(ctx, x, o.Options)
+}
+
 type symmflowSegment struct {
 	symmflowModel
 	out   symmflowTarget
@@ -55,18 +77,11 @@ func runSymmFlowSegment(ctx context.Context, a *app, o *symmflowSegment, arg str
 	if err := o.out.check(); err != nil {
 		return err
 	}
-	m, sum, err := o.open(a)
+	m, sum, list, err := o.pictures(ctx, a, arg, true, false)
 	if err != nil {
-		return err
-	}
-	if err := readsLabel(m, true); err != nil {
 		return err
 	}
 	h, w := m.Size()
-	list, err := readNamed(ctx, a, arg, 0, w, h, false)
-	if err != nil {
-		return err
-	}
 	var truth []named
 	if o.truth != "" {
 		if truth, err = readNamed(ctx, a, o.truth, 0, w, h, false); err != nil {
@@ -76,11 +91,7 @@ func runSymmFlowSegment(ctx context.Context, a *app, o *symmflowSegment, arg str
 			return inputf("--truth %s: %d masks for the %d pictures of %s; want one each", o.truth, len(truth), len(list), arg)
 		}
 	}
-	x, err := planes(list, m.Channels)
-	if err != nil {
-		return err
-	}
-	said, err := m.Label(ctx, x, o.Options)
+	said, err := o.read(ctx, m, list)
 	if err != nil {
 		return err
 	}
@@ -154,23 +165,11 @@ order of their names) the share that is right is said on standard error.`,
 }
 
 func runSymmFlowClassify(ctx context.Context, a *app, o *symmflowClassify, arg string) error {
-	m, sum, err := o.open(a)
+	m, sum, list, err := o.pictures(ctx, a, arg, false, o.labels)
 	if err != nil {
 		return err
 	}
-	if err := readsLabel(m, false); err != nil {
-		return err
-	}
-	h, w := m.Size()
-	list, err := readNamed(ctx, a, arg, 0, w, h, o.labels)
-	if err != nil {
-		return err
-	}
-	x, err := planes(list, m.Channels)
-	if err != nil {
-		return err
-	}
-	said, err := m.Label(ctx, x, o.Options)
+	said, err := o.read(ctx, m, list)
 	if err != nil {
 		return err
 	}

@@ -22,14 +22,31 @@ func isCheckpoint(name string) bool {
 	return strings.HasSuffix(strings.ToLower(name), ".safetensors")
 }
 
+// savedAt opens a checkpoint; the error of one that is not there is absent. The caller closes it.
+func savedAt(path, absent string) (*train.Saved, error) {
+	s, err := train.OpenSaved(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, inputf("%s", absent)
+	case err != nil:
+		return nil, &inputError{err}
+	}
+	return s, nil
+}
+
+// averageOf is the decay of the average that is asked for; below 0 stands for the first that there is.
+func averageOf(s *train.Saved, decay float64) float64 {
+	if decay < 0 {
+		return s.Averages()[0]
+	}
+	return decay
+}
+
 // openSaved opens a checkpoint and finds the task that made it; the caller closes it.
 func openSaved(name string) (*train.Saved, systems.Task, error) {
-	saved, err := train.OpenSaved(name)
+	saved, err := savedAt(name, "model "+name+": no such file; fidlab train makes checkpoints")
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, systems.Task{}, inputf("model %s: no such file; fidlab train makes checkpoints", name)
-		}
-		return nil, systems.Task{}, &inputError{err}
+		return nil, systems.Task{}, err
 	}
 	task, ok := systems.FindTask(saved.Job)
 	if !ok {
@@ -53,10 +70,7 @@ func openTrained(name string, decay float64) (*systems.Trained, *train.Saved, er
 		return nil, nil, err
 	}
 	defer saved.Close()
-	if decay < 0 {
-		decay = saved.Averages()[0]
-	}
-	net, err := task.Open(gpu.CPU(), saved, decay)
+	net, err := task.Open(gpu.CPU(), saved, averageOf(saved, decay))
 	if err != nil {
 		return nil, nil, &inputError{err}
 	}

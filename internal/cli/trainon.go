@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -40,14 +41,7 @@ func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := train.OpenSaved(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, inputf("%s stands on a trained %s, and there is no %s; fidlab train %s makes one, --on says where it is", t.Name, t.On, path, t.On)
-	case err != nil:
-		return nil, &inputError{err}
-	}
-	return s, nil
+	return savedAt(path, fmt.Sprintf("%s stands on a trained %s, and there is no %s; fidlab train %s makes one, --on says where it is", t.Name, t.On, path, t.On))
 }
 
 // choose is the checkpoint's path: the one that was given, that of the run that is resumed, that of runs, the one that ships.
@@ -55,12 +49,7 @@ func (o *trainOn) open(t systems.Task) (*train.Saved, error) {
 func (o *trainOn) choose(t systems.Task) (string, error) {
 	switch {
 	case o.path != "":
-		if _, err := os.Stat(o.path); errors.Is(err, fs.ErrNotExist) {
-			if shipped, err := assets.Find(o.path); err == nil {
-				return shipped, nil
-			}
-		}
-		return o.path, nil
+		return fileOrShipped(o.path), nil
 	case o.resumed != "":
 		return o.resumed, nil
 	}

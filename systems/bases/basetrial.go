@@ -47,7 +47,7 @@ func (b *shapesBase) newTrial(ctx context.Context, net models.Net, words *textTo
 		return nil, err
 	}
 	t := &baseTrial{net: net, words: words, tape: nn.NewTape(net.Params().Value().Device(), gpu.Float32)}
-	if t.loss, err = newCaptionLoss(net, words, b.diffusion, set, heldBatch, 0); err != nil {
+	if t.loss, err = newCaptionLoss(net, words, b.diffusion, set, HeldBatch, 0); err != nil {
 		return nil, err
 	}
 	for k, want := range b.scored {
@@ -83,7 +83,7 @@ func (t *baseTrial) names() []string {
 // evaluate is the loss on scenes of val, the same ones under the same noise each time, and the share of the objects of captions that
 // the reader finds in what the network draws by them.
 func (t *baseTrial) evaluate(ctx context.Context, step int) ([]float64, error) {
-	loss, err := heldLoss(ctx, t.tape, t.loss.feed.set.len(), t.loss.of)
+	loss, err := HeldLoss(ctx, t.tape, t.loss.feed.set.len(), t.loss.of)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (t *baseTrial) draw(ctx context.Context, captions []string) ([]*imageio.Ima
 	t.den.Null.Inputs = map[string]*gpu.Tensor{TextInput: states.Rows(n, n+1)}
 	k := t.net.Takes()
 	o := sampler.Options{
-		Seed: heldSeed, N: n, Batch: 64, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device(),
+		Seed: HeldSeed, N: n, Batch: 64, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device(),
 		Cond: sampler.Cond{Inputs: map[string]*gpu.Tensor{TextInput: states.Rows(0, n)}},
 	}
 	r, err := sampler.Run(ctx, t.den, sampler.DDIM{}, t.grid, o)
@@ -147,7 +147,7 @@ func (t *baseTrial) draw(ctx context.Context, captions []string) ([]*imageio.Ima
 	if err != nil {
 		return nil, err
 	}
-	return picturesOf(v, o.Shape), nil
+	return Pictures(v, o.Shape), nil
 }
 
 // sheet is a contact sheet of pictures drawn by the captions of the scores.

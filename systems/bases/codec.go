@@ -250,11 +250,11 @@ func (s *scaleSums) keep(k *keptScale) {
 func (c *Codec) measure(ctx context.Context, k *keptScale, n int, shape []int, batch func(lo, hi int) []float32) error {
 	tape := nn.NewTape(c.Params.Device(), gpu.Float32)
 	var sums scaleSums
-	for lo := 0; lo < n; lo += heldBatch {
+	for lo := 0; lo < n; lo += HeldBatch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		hi := min(lo+heldBatch, n)
+		hi := min(lo+HeldBatch, n)
 		values := batch(lo, hi)
 		var err error
 		tape.Run(func() {

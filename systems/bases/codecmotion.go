@@ -257,13 +257,13 @@ func (t *motionTrial) through(items []*motionset.Item, use *vq.Usage) (rows []fl
 	return rows, loss, motion.Denormalize(t.set.stats, rows)
 }
 
-// byLength are the held-out clips in groups of one length, at most heldBatch each.
+// byLength are the held-out clips in groups of one length, at most HeldBatch each.
 func (t *motionTrial) byLength() [][]*motionset.Item {
 	sorted := slices.Clone(t.set.held)
 	slices.SortStableFunc(sorted, func(a, b *motionset.Item) int { return a.Len() - b.Len() })
 	var out [][]*motionset.Item
 	for i, it := range sorted {
-		if i == 0 || it.Len() != sorted[i-1].Len() || len(out[len(out)-1]) == heldBatch {
+		if i == 0 || it.Len() != sorted[i-1].Len() || len(out[len(out)-1]) == HeldBatch {
 			out = append(out, nil)
 		}
 		out[len(out)-1] = append(out[len(out)-1], it)

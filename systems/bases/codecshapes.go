@@ -276,16 +276,16 @@ func (t *shapesTrial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	var squares, levels float64
 	whole, size := 0, 3*32*32
 	var pictures []*imageio.Image
-	for lo := 0; lo < len(t.set.held); lo += heldBatch {
+	for lo := 0; lo < len(t.set.held); lo += HeldBatch {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		items := t.set.held[lo:min(lo+heldBatch, len(t.set.held))]
+		items := t.set.held[lo:min(lo+HeldBatch, len(t.set.held))]
 		y, err := t.through(items, use)
 		if err != nil {
 			return nil, err
 		}
-		made := picturesOf(y, t.set.train.Shape)
+		made := Pictures(y, t.set.train.Shape)
 		pictures = append(pictures, made...)
 		for i, it := range items {
 			x, _, _, _ := it.Tensor()
@@ -334,14 +334,14 @@ func (t *shapesTrial) sheet(_ context.Context, _ int) (*imageio.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := picturesOf(y, t.set.train.Shape)
+	made := Pictures(y, t.set.train.Shape)
 	var list []*imageio.Image
 	for lo := 0; lo < len(items); lo += cols {
 		for _, it := range items[lo : lo+cols] {
-			list = append(list, enlarged(it.Image(), 2))
+			list = append(list, Enlarged(it.Image(), 2))
 		}
 		for _, m := range made[lo : lo+cols] {
-			list = append(list, enlarged(m, 2))
+			list = append(list, Enlarged(m, 2))
 		}
 	}
 	return imageio.Grid(list, cols, 2), nil

@@ -59,6 +59,14 @@ type dataConfig struct {
 	Classes []string `json:"classes,omitempty"`
 }
 
+// halves are what a set that was read has to learn and to try.
+func halves(s *pictureSet, err error) (learn, held *train.Examples, _ error) {
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.train, s.held, nil
+}
+
 // config is the set's part of a checkpoint.
 func (s *pictureSet) config() dataConfig {
 	if s.from != nil {
@@ -70,13 +78,7 @@ func (s *pictureSet) config() dataConfig {
 // register adds the task.
 func (d denoiser[C]) register() {
 	d.Make, d.Path, d.Open, d.Kernels = d.make, d.path, d.open, true
-	d.Data = func() (learn, held *train.Examples, err error) {
-		set, err := d.data()
-		if err != nil {
-			return nil, nil, err
-		}
-		return set.train, set.held, nil
-	}
+	d.Data = func() (learn, held *train.Examples, err error) { return halves(d.data()) }
 	systems.RegisterTask(d.Task)
 }
 
@@ -182,9 +184,9 @@ func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*sys
 
 // The trials of networks on their way.
 const (
-	heldCount    = 512 // pictures of the held-out loss
-	heldBatch    = 64
-	heldSeed     = 0x68656c64 // its noise is the same each time
+	heldCount    = 512        // pictures of the held-out loss
+	HeldBatch    = 64         // of it at a time
+	HeldSeed     = 0x68656c64 // of its noise, which is the same each time
 	previewSteps = 18
 	previewSide  = 8
 )
@@ -206,14 +208,14 @@ type trial struct {
 func (d *denoiser[C]) newTrial(net models.Net, set *pictureSet) (*trial, error) {
 	conf := d.diffusion
 	conf.Drop = 0
-	loss, err := conf.NewDenoising(net, heldBatch)
+	loss, err := conf.NewDenoising(net, HeldBatch)
 	if err != nil {
 		return nil, err
 	}
 	dev := net.Params().Value().Device()
 	t := &trial{
 		net: net, set: set, loss: loss, path: loss.Path, tape: nn.NewTape(dev, gpu.Float32), den: network.Denoiser(net, loss.Path, loss.Pred, network.Options{Batch: 64}),
-		held: train.NewFeed(set.held, dev, gpu.Float32, heldBatch), names: []string{"held_out"},
+		held: train.NewFeed(set.held, dev, gpu.Float32, HeldBatch), names: []string{"held_out"},
 	}
 	if d.score != nil {
 		t.names, t.count = append(t.names, d.scoreName), d.scoreCount
@@ -222,17 +224,18 @@ func (d *denoiser[C]) newTrial(net models.Net, set *pictureSet) (*trial, error) 
 	return t, nil
 }
 
-// heldLoss is the mean loss of at most heldCount of n examples held out, the same ones under the same noise each time.
-func heldLoss(ctx context.Context, tape *nn.Tape, n int, loss func(b *train.Batch) *nn.Var) (float64, error) {
+// HeldLoss is the mean loss of at most heldCount of n examples held out, the same ones under the same noise each time; loss is that of a batch of
+// HeldBatch.
+func HeldLoss(ctx context.Context, tape *nn.Tape, n int, loss func(b *train.Batch) *nn.Var) (float64, error) {
 	var sum float64
-	count := min(heldCount, (n+heldBatch-1)/heldBatch*heldBatch) // a few are seen several times, under other noise
-	for first := 0; first < count; first += heldBatch {
+	count := min(heldCount, (n+HeldBatch-1)/HeldBatch*HeldBatch) // a few are seen several times, under other noise
+	for first := 0; first < count; first += HeldBatch {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		tape.Run(func() {
-			b := &train.Batch{Tape: tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
-			tape.NoGrad(func() { sum += loss(b).Item() * heldBatch / float64(count) })
+			b := &train.Batch{Tape: tape, First: uint64(first), Size: HeldBatch, Seeds: train.SeedsOf(HeldSeed)}
+			tape.NoGrad(func() { sum += loss(b).Item() * HeldBatch / float64(count) })
 		})
 	}
 	return sum, nil
@@ -240,7 +243,7 @@ func heldLoss(ctx context.Context, tape *nn.Tape, n int, loss func(b *train.Batc
 
 // evaluate is the loss on pictures held out, the same ones under the same noise each time, and the score of drawn ones.
 func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
-	loss, err := heldLoss(ctx, t.tape, t.set.held.Len(), func(b *train.Batch) *nn.Var {
+	loss, err := HeldLoss(ctx, t.tape, t.set.held.Len(), func(b *train.Batch) *nn.Var {
 		x, labels := t.held.Next(b)
 		return t.loss.Loss(b, x, labels, models.Inputs{})
 	})
@@ -279,8 +282,8 @@ func InTurn(classes, n int) (c sampler.Cond) {
 	return c
 }
 
-// picturesOf are pictures of a shape [C, H, W], of values from -1 to 1.
-func picturesOf(v []float32, shape []int) []*imageio.Image {
+// Pictures are pictures of a shape [C, H, W], of values from -1 to 1.
+func Pictures(v []float32, shape []int) []*imageio.Image {
 	size := shape[0] * shape[1] * shape[2]
 	var out []*imageio.Image
 	for ; len(v) >= size; v = v[size:] {
@@ -296,7 +299,7 @@ func (t *trial) draw(ctx context.Context, n int) (*gpu.Tensor, error) {
 		return nil, err
 	}
 	k := t.net.Takes()
-	o := sampler.Options{Seed: heldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device(), Kernel: t.loss.Kernel}
+	o := sampler.Options{Seed: HeldSeed, N: n, Batch: 256, Shape: []int{k.Channels, k.Height, k.Width}, Device: t.net.Params().Value().Device(), Kernel: t.loss.Kernel}
 	o.Cond = InTurn(k.Classes, n)
 	r, err := sampler.Run(ctx, t.den, sampler.Heun{}, g, o)
 	if err != nil {
@@ -316,15 +319,15 @@ func (t *trial) sheet(ctx context.Context, _ int) (*imageio.Image, error) {
 		return nil, err
 	}
 	k := t.net.Takes()
-	list := picturesOf(v, []int{k.Channels, k.Height, k.Width})
+	list := Pictures(v, []int{k.Channels, k.Height, k.Width})
 	for i, m := range list {
-		list[i] = enlarged(m, max(1, 32/k.Height))
+		list[i] = Enlarged(m, max(1, 32/k.Height))
 	}
 	return imageio.Grid(list, previewSide, 2), nil
 }
 
-// enlarged repeats every pixel.
-func enlarged(m *imageio.Image, by int) *imageio.Image {
+// Enlarged repeats every pixel.
+func Enlarged(m *imageio.Image, by int) *imageio.Image {
 	out := &imageio.Image{Width: m.Width * by, Height: m.Height * by, Pix: make([]uint8, 0, len(m.Pix)*by*by)}
 	for y := range m.Height {
 		row := make([]uint8, 0, 3*m.Width*by)

@@ -73,11 +73,7 @@ func pixelDistance(a, b []float32, d int) (float64, error) {
 
 // SmallDigits are the digits of 8×8 that are learnt and those that are not, with values from -1 to 1.
 func SmallDigits() (learn, held *train.Examples, err error) {
-	s, err := digitPictures()
-	if err != nil {
-		return nil, nil, err
-	}
-	return s.train, s.held, nil
+	return halves(digitPictures())
 }
 
 // SmallDistance is the Fréchet distance of drawn digits of 8×8 to others, of their 64 pixels.
@@ -91,9 +87,9 @@ func SmallDistance(x *gpu.Tensor, to *train.Examples) (float64, error) {
 
 // SmallPictures are digits of 8×8, enlarged.
 func SmallPictures(v []float32) []*imageio.Image {
-	list := picturesOf(v, []int{1, digitset.Side, digitset.Side})
+	list := Pictures(v, []int{1, digitset.Side, digitset.Side})
 	for i, m := range list {
-		list[i] = enlarged(m, 4)
+		list[i] = Enlarged(m, 4)
 	}
 	return list
 }

@@ -90,11 +90,7 @@ func mnistDiT() denoiser[dit.Config] {
 
 // Digits are MNIST's digits of 28×28 that are learnt and those that are not, with values from -1 to 1.
 func Digits() (learn, held *train.Examples, err error) {
-	s, err := mnistPictures()
-	if err != nil {
-		return nil, nil, err
-	}
-	return s.train, s.held, nil
+	return halves(mnistPictures())
 }
 
 // mnistPictures are the digits of 28×28. They are read once.

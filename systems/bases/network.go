@@ -183,7 +183,7 @@ func (n *Network) Pictures(x *gpu.Tensor, count int) []*imageio.Image {
 		for k, e := range v[i*size : (i+1)*size] {
 			pix[k] = float32(e)
 		}
-		out = append(out, enlarged(imageio.FromPlanar(slices.Clone(pix), n.Shape[0], n.Shape[1], n.Shape[2], float32(scale), float32(-n.Lo*scale)), 2))
+		out = append(out, Enlarged(imageio.FromPlanar(slices.Clone(pix), n.Shape[0], n.Shape[1], n.Shape[2], float32(scale), float32(-n.Lo*scale)), 2))
 	}
 	return out
 }

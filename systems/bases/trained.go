@@ -31,24 +31,34 @@ func TrainJob(ctx context.Context, task systems.Task, job *train.Job, s train.Se
 	if !evaluate {
 		job.Evaluate, job.Scores = nil, nil
 	}
-	dir, err := os.MkdirTemp("", "fidlab-train-") // networks are opened from checkpoints
+	n := &Network{Name: task.Name, Device: gpu.CPU()}
+	res, err := TrainThen(ctx, job, s, func(saved *train.Saved) (err error) {
+		n.Average = saved.Averages()[0]
+		n.Trained, err = task.Open(n.Device, saved, n.Average)
+		return err
+	})
 	if err != nil {
-		return nil, nil, err
-	}
-	defer os.RemoveAll(dir)
-	res, err := train.Run(ctx, job, train.Config{Settings: s, Dir: dir})
-	if err != nil {
-		return nil, nil, err
-	}
-	saved, err := train.OpenSaved(res.Path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer saved.Close()
-	n := &Network{Name: task.Name, Device: gpu.CPU(), Average: saved.Averages()[0]}
-	if n.Trained, err = task.Open(n.Device, saved, n.Average); err != nil {
 		return nil, nil, err
 	}
 	n.FLOPs = FLOPs(n.Net, n.Shape)
 	return n, res, nil
+}
+
+// TrainThen trains a job from nothing, within a proof, and hands what it came to, its checkpoint, to use.
+func TrainThen(ctx context.Context, job *train.Job, s train.Settings, use func(saved *train.Saved) error) (*train.Result, error) {
+	dir, err := os.MkdirTemp("", "fidlab-train-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	res, err := train.Run(ctx, job, train.Config{Settings: s, Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	saved, err := train.OpenSaved(res.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer saved.Close()
+	return res, use(saved)
 }

@@ -145,9 +145,6 @@ func newJob(dev *gpu.Device, s train.Settings, of *systems.Trained, from teacher
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.Span == 0 {
-		s.Span = span
-	}
 	share := drop
 	if c.Classes == 0 {
 		share = 0
@@ -230,10 +227,9 @@ func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 
 // Refiner is a trained refiner.
 type Refiner struct {
-	Net    *dit.Net
-	Of     string  // SHA-256 of the file of the network that it was trained on
-	Span   float64 // of time that it was trained to look ahead
-	Params int
+	Net  *dit.Net
+	Of   string  // SHA-256 of the file of the network that it was trained on
+	Span float64 // of time that it was trained to look ahead
 }
 
 // Open makes the refiner of a checkpoint of Task, with its average. It refuses other checkpoints.
@@ -254,11 +250,7 @@ func Open(dev *gpu.Device, s *train.Saved) (*Refiner, error) {
 	if err := s.Load(params, "net", s.Averages()[0]); err != nil {
 		return nil, err
 	}
-	r := &Refiner{Net: net, Of: c.Teacher.SHA256, Span: s.Settings.Span, Params: params.Count()}
-	if r.Span == 0 {
-		r.Span = span
-	}
-	return r, nil
+	return &Refiner{Net: net, Of: c.Teacher.SHA256, Span: s.Settings.Span}, nil
 }
 
 // For is the refiner for a network on a path that is guided by weight, 1 for not at all. It computes batch samples at a time, 0 stands

@@ -3,7 +3,6 @@ package flowturbo
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/fidlab/fidlab/diffusion"
@@ -76,22 +75,11 @@ func (s sizes) refined(ctx context.Context, net *bases.Network, judge *bases.Jud
 		return nil, err
 	}
 	job.Evaluate, job.Scores = nil, nil
-	dir, err := os.MkdirTemp("", "fidlab-refiner-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	res, err := train.Run(ctx, job, train.Config{Settings: k, Dir: dir})
-	if err != nil {
-		return nil, err
-	}
-	saved, err := train.OpenSaved(res.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer saved.Close()
 	out := &subject{net: net, judge: judge}
-	if out.refiner, err = Open(net.Device, saved); err != nil {
+	if _, err := bases.TrainThen(ctx, job, k, func(saved *train.Saved) (err error) {
+		out.refiner, err = Open(net.Device, saved)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	out.share = bases.FLOPs(out.refiner.Net, net.Shape) / net.FLOPs
@@ -137,12 +125,11 @@ func (w way) on(sub *subject, shift float64) (sampler.Solver, *diffusion.Grid, e
 	} else if solver, err = sampler.ByName(w.solver); err != nil {
 		return nil, nil, err
 	}
-	times := make([]float64, steps+1)
+	times := make([]float64, steps)
 	for i := range times {
-		u := 1 - float64(i)/float64(steps)
-		times[i] = shift * u / (1 + (shift-1)*u)
+		times[i] = diffusion.Shift(1-float64(i)/float64(steps), shift)
 	}
-	g, err := diffusion.Build(diffusion.Flow{}, diffusion.Spec{Rule: "times", List: times[:steps]})
+	g, err := diffusion.Build(diffusion.Flow{}, diffusion.Spec{Rule: "times", List: times})
 	return solver, g, err
 }
 

@@ -81,9 +81,14 @@ func (f *fitted) traces(seed uint64, n int) ([]traced, error) {
 	return out, nil
 }
 
-// tracesOnce are traces, followed once for all arms.
-func (f *fitted) tracesOnce(d systems.Draw) ([]traced, error) {
-	return systems.Memo(d.Env, fmt.Sprintf("gsjacobi traces %d %d", d.Seed, d.N), func() ([]traced, error) { return f.traces(d.Seed, d.N) })
+// followed is the flow of a draw's seed and its traces, followed once for all arms.
+func (s sizes) followed(ctx context.Context, d systems.Draw) (*fitted, []traced, error) {
+	f, err := s.fit(ctx, d.Env, false, d.Seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := systems.Memo(d.Env, fmt.Sprintf("gsjacobi traces %d %d", d.Seed, d.N), func() ([]traced, error) { return f.traces(d.Seed, d.N) })
+	return f, list, err
 }
 
 // metricsStudy asks whether the two metrics say what they are for.
@@ -103,11 +108,7 @@ func (s sizes) metricsStudy() systems.Experiment {
 		{"from zeros", "every block starts from zeros"},
 	} {
 		x.Arms = append(x.Arms, systems.Arm{Name: w.name, Text: w.text, Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
-			f, err := s.fit(ctx, d.Env, false, d.Seed)
-			if err != nil {
-				return nil, err
-			}
-			list, err := f.tracesOnce(d)
+			f, list, err := s.followed(ctx, d)
 			if err != nil {
 				return nil, err
 			}
@@ -186,11 +187,7 @@ func (s sizes) iterationCurves() systems.Experiment {
 				from = "zeros"
 			}
 			x.Arms = append(x.Arms, systems.Arm{Name: which + " block, from " + from, Text: "of the 8 blocks", Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
-				f, err := s.fit(ctx, d.Env, false, d.Seed)
-				if err != nil {
-					return nil, err
-				}
-				list, err := f.tracesOnce(d)
+				_, list, err := s.followed(ctx, d)
 				if err != nil {
 					return nil, err
 				}

@@ -54,7 +54,7 @@ type sizes struct {
 
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny: {
-		seeds: 1, cuts: 5, steps: 4, batch: 4, fineSteps: 2, fineBatch: 2, width: 16, held: heldBatch, pictures: 8, finePictures: 4, exact: 2, work: 2, n: 66, metrics: 2, reference: 100,
+		seeds: 1, cuts: 5, steps: 4, batch: 4, fineSteps: 2, fineBatch: 2, width: 16, held: bases.HeldBatch, pictures: 8, finePictures: 4, exact: 2, work: 2, n: 66, metrics: 2, reference: 100,
 		bounds: []float64{1e-4, 1e-2}, iterations: []float64{1, 8},
 	},
 	systems.Short: {

@@ -82,7 +82,7 @@ func init() {
 	}
 }
 
-// newJob is the training of a flow of digits of 28×28, and the flow. It is tried on count digits, a multiple of heldBatch.
+// newJob is the training of a flow of digits of 28×28, and the flow. It is tried on count digits, a multiple of bases.HeldBatch.
 func newJob(dev *gpu.Device, name string, s train.Settings, c flow.Config, count int) (*train.Job, *flow.Net, error) {
 	if err := c.Check(); err != nil {
 		return nil, nil, err
@@ -96,7 +96,7 @@ func newJob(dev *gpu.Device, name string, s train.Settings, c flow.Config, count
 	params.Init(s.Seeds.Init)
 	feed := train.NewFeed(set, dev, gpu.Float32, s.Batch)
 	l := &loss{net: net, noise: trainingNoise, drop: dropped}
-	trial := &trial{count: count, loss: &loss{net: net, noise: trainingNoise}, held: held, tape: nn.NewTape(dev, gpu.Float32), feed: train.NewFeed(held, dev, gpu.Float32, heldBatch)}
+	trial := &trial{count: count, loss: &loss{net: net, noise: trainingNoise}, held: held, tape: nn.NewTape(dev, gpu.Float32), feed: train.NewFeed(held, dev, gpu.Float32, bases.HeldBatch)}
 	return &train.Job{
 		Name: name, Config: config{c, l.noise, l.drop, dataConfig{"mnist", set.SHA256()}},
 		Nets: []*train.Network{{Name: "net", Params: params}},
@@ -127,20 +127,12 @@ func (l *loss) noised(b *train.Batch, x *gpu.Tensor, labels []int32) (*gpu.Tenso
 	if l.net.Config.Classes == 0 {
 		return l.x, nil
 	}
-	for i, c := range labels {
-		if l.drop > 0 && b.Stream(b.Seeds.Noise, i, rng.Label).Float64() < l.drop {
-			c = int32(l.net.Config.Classes)
-		}
-		l.classes.I32()[i] = c
-	}
-	return l.x, l.classes
+	return l.x, b.Tell(l.classes, labels, l.net.Config.Classes, l.drop)
 }
 
 // The trials of flows on their way.
 const (
 	heldCount = 512
-	heldBatch = 64
-	heldSeed  = 0x68656c64 // its noise is the same each time
 	sheetSide = 8
 )
 
@@ -154,38 +146,26 @@ type trial struct {
 
 // evaluate is the bits a pixel of digits held out, of 256 levels, under the noise of training, the same each time.
 func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
-	v, err := t.bits(ctx, t.count)
-	return []float64{v}, err
-}
-
-func (t *trial) bits(ctx context.Context, count int) (float64, error) {
-	var nats float64
+	nats, err := bases.HeldLoss(ctx, t.tape, t.count, func(b *train.Batch) *nn.Var {
+		x, labels := t.feed.Next(b)
+		x, classes := t.noised(b, x, labels)
+		return t.net.NLL(t.tape.Input(x), classes).Mean()
+	})
 	c := &t.net.Config
-	for first := 0; first < count; first += heldBatch {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		t.tape.Run(func() {
-			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
-			x, labels := t.feed.Next(b)
-			x, classes := t.noised(b, x, labels)
-			t.tape.NoGrad(func() { nats += t.net.NLL(t.tape.Input(x), classes).Mean().Item() * heldBatch / float64(count) })
-		})
-	}
-	return flow.BitsPerDim(nats, c.Tokens()*c.Dim(), 256), nil
+	return []float64{flow.BitsPerDim(nats, c.Tokens()*c.Dim(), 256)}, err
 }
 
 // spread sets the flow's Var to the mean square of latents of training digits, as the authors' code does: samples are drawn from latents
 // of that variance.
 func (t *trial) spread(ctx context.Context, set *train.Examples) error {
-	feed := train.NewFeed(set, t.tape.Device(), gpu.Float32, heldBatch)
+	feed := train.NewFeed(set, t.tape.Device(), gpu.Float32, bases.HeldBatch)
 	sum := make([]float64, t.net.Var.Len())
-	for first := 0; first < t.count; first += heldBatch {
+	for first := 0; first < t.count; first += bases.HeldBatch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		t.tape.Run(func() {
-			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: heldBatch, Seeds: train.SeedsOf(heldSeed + 1)}
+			b := &train.Batch{Tape: t.tape, First: uint64(first), Size: bases.HeldBatch, Seeds: train.SeedsOf(bases.HeldSeed + 1)}
 			x, labels := feed.Next(b)
 			x, classes := t.noised(b, x, labels)
 			t.tape.NoGrad(func() {
@@ -196,7 +176,7 @@ func (t *trial) spread(ctx context.Context, set *train.Examples) error {
 	}
 	v := make([]float32, len(sum))
 	for i, e := range sum {
-		v[i] = float32(e * heldBatch / float64(t.count))
+		v[i] = float32(e * bases.HeldBatch / float64(t.count))
 	}
 	t.net.Var.Set(v)
 	return t.tape.Device().Err()
@@ -205,7 +185,7 @@ func (t *trial) spread(ctx context.Context, set *train.Examples) error {
 // sheet is digits of the classes in turn, drawn and denoised.
 func (t *trial) sheet(_ context.Context, _ int) (*imageio.Image, error) {
 	c := &t.net.Config
-	x, _, err := Draw(t.tape, &Trained{t.net, t.noise}, Uniform(*c, Setting{Segments: 1, Start: FromZeros}), Request{Seed: heldSeed, N: sheetSide * sheetSide, Denoise: 1})
+	x, _, err := Draw(t.tape, &Trained{t.net, t.noise}, Uniform(*c, Setting{Segments: 1, Start: FromZeros}), Request{Seed: bases.HeldSeed, N: sheetSide * sheetSide, Denoise: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -222,13 +202,7 @@ func Pictures(x *gpu.Tensor) ([]*imageio.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := x.Shape()
-	size := s[1] * s[2] * s[3]
-	var out []*imageio.Image
-	for ; len(v) >= size; v = v[size:] {
-		out = append(out, imageio.FromPlanar(v[:size], s[1], s[2], s[3], 127.5, 127.5))
-	}
-	return out, nil
+	return bases.Pictures(v, x.Shape()[1:]), nil
 }
 
 // Open makes the flow of a checkpoint, with the weights or their average of a decay.

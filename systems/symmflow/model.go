@@ -71,22 +71,12 @@ func (o Options) check() (sampler.Solver, Options, error) {
 	return s, o, err
 }
 
-// Times are the bounds of n steps of equal length, from 1 to 0. They are quotients of counts: added up steps of 0.04 miss their end.
-func Times(n int) []float64 {
-	t := make([]float64, n+1)
-	for i := range t {
-		t[i] = float64(n-i) / float64(n)
-	}
-	return t
-}
-
-// grid is n steps on which the share of what is noise falls from 1 to 0.
+// grid is n steps of equal length, by their count, on which the share of what is noise falls from 1 to 0. Added up steps of 0.04 would miss
+// their end.
 func grid(n int) *diffusion.Grid {
-	g := &diffusion.Grid{Name: fmt.Sprintf("%d equal steps", n), Space: diffusion.FlowSpace}
-	at := func(t float64) diffusion.Point { return diffusion.Point{T: t, A: 1 - t, B: t} }
-	t := Times(n)
-	for i := range n {
-		g.Steps = append(g.Steps, diffusion.Step{From: at(t[i]), To: at(t[i+1])})
+	g, err := diffusion.Build(diffusion.Flow{}, diffusion.Spec{Rule: "uniform", Steps: n})
+	if err != nil {
+		panic("symmflow: " + err.Error()) // there is a step
 	}
 	return g
 }

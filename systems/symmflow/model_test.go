@@ -240,7 +240,11 @@ func TestNormalFlow(t *testing.T) {
 func TestStepsByCount(t *testing.T) {
 	lost := 0
 	for n := 1; n <= 200; n++ {
-		v := Times(n)
+		steps := grid(n).Steps
+		v := []float64{steps[0].From.B}
+		for _, s := range steps {
+			v = append(v, s.To.B)
+		}
 		if len(v) != n+1 || v[0] != 1 || v[n] != 0 {
 			t.Errorf("%d steps: %d bounds from %g to %g", n, len(v), v[0], v[n])
 		}

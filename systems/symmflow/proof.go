@@ -9,6 +9,7 @@ import (
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/train"
 )
 
@@ -174,6 +175,6 @@ func (t *course) train(ctx context.Context, way string) (*netOf, error) {
 		return nil, err
 	}
 	out.params = t.params.Value().Len()
-	out.loss, err = heldLoss(ctx, t.held.len(), of(t.held, heldBatch))
+	out.loss, err = bases.HeldLoss(ctx, nn.NewTape(gpu.CPU(), gpu.Float32), t.held.len(), of(t.held, bases.HeldBatch))
 	return &out, err
 }

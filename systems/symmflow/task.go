@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/fidlab/fidlab/data"
 	digitset "github.com/fidlab/fidlab/data/digits"
@@ -16,6 +15,7 @@ import (
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/train"
 )
 
@@ -210,36 +210,17 @@ func Open(dev *gpu.Device, s *train.Saved, decay float64) (*Model, error) {
 
 // trainHere trains a job's network from nothing and leaves the first average of its weights in it.
 func trainHere(ctx context.Context, job *train.Job, s train.Settings) error {
-	dir, err := os.MkdirTemp("", "fidlab-train-") // averages are opened from checkpoints
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	res, err := train.Run(ctx, job, train.Config{Settings: s, Dir: dir})
-	if err != nil {
-		return err
-	}
-	saved, err := train.OpenSaved(res.Path)
-	if err != nil {
-		return err
-	}
-	defer saved.Close()
-	return saved.Load(job.Nets[0].Params, job.Nets[0].Name, saved.Averages()[0])
+	_, err := bases.TrainThen(ctx, job, s, func(saved *train.Saved) error {
+		return saved.Load(job.Nets[0].Params, job.Nets[0].Name, saved.Averages()[0])
+	})
+	return err
 }
 
 // pictures are [n, C, H, W] of values from -1 to 1, each pixel by times as large.
 func pictures(v []float32, shape []int, by int) []*imageio.Image {
-	size := shape[0] * shape[1] * shape[2]
-	var out []*imageio.Image
-	for ; len(v) >= size; v = v[size:] {
-		m := imageio.FromPlanar(v[:size], shape[0], shape[1], shape[2], 127.5, 127.5)
-		big := &imageio.Image{Width: m.Width * by, Height: m.Height * by, Pix: make([]uint8, 3*len(m.Pix)/3*by*by)}
-		for y := range big.Height {
-			for x := range big.Width {
-				copy(big.Pix[3*(y*big.Width+x):][:3], m.Pix[3*(y/by*m.Width+x/by):])
-			}
-		}
-		out = append(out, big)
+	list := bases.Pictures(v, shape)
+	for i, m := range list {
+		list[i] = bases.Enlarged(m, by)
 	}
-	return out
+	return list
 }

@@ -6,36 +6,18 @@ import (
 	"github.com/fidlab/fidlab/fid/measure"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
+	"github.com/fidlab/fidlab/imageio/label"
 	"github.com/fidlab/fidlab/nn"
+	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/train"
 )
 
 // The trials of networks on their way, on pictures that they do not learn.
 const (
 	heldCount  = 512
-	heldBatch  = 64
-	heldSeed   = 0x68656c64 // of noise that is the same each time
 	sheetSide  = 8
 	sheetSteps = 25
 )
-
-// heldLoss is the mean loss of a set's pictures, the same ones under the same noise each time; loss is that of a batch of heldBatch, whose
-// examples the batch numbers. What is left of a last batch is not looked at.
-func heldLoss(ctx context.Context, n int, loss func(b *train.Batch) *nn.Var) (float64, error) {
-	tape := nn.NewTape(gpu.CPU(), gpu.Float32)
-	var sum float64
-	batches := max(1, n/heldBatch) // of fewer pictures some are seen twice
-	for k := range batches {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		tape.Run(func() {
-			b := &train.Batch{Tape: tape, First: uint64(k * heldBatch), Size: heldBatch, Seeds: train.SeedsOf(heldSeed)}
-			tape.NoGrad(func() { sum += loss(b).Item() / float64(batches) })
-		})
-	}
-	return sum, nil
-}
 
 // trial tries a model.
 type trial struct {
@@ -46,7 +28,7 @@ type trial struct {
 }
 
 func newTrial(m *Model, weight float64, held *set) *trial {
-	return &trial{m, NewLoss(m, weight, heldBatch), newFeed(held, train.NewStaged(gpu.CPU(), gpu.Float32, append([]int{heldBatch}, held.shape...)...), heldBatch), held}
+	return &trial{m, NewLoss(m, weight, bases.HeldBatch), newFeed(held, train.NewStaged(gpu.CPU(), gpu.Float32, append([]int{bases.HeldBatch}, held.shape...)...), bases.HeldBatch), held}
 }
 
 // names are those of the scores: the loss, and of labels read in one step and in 25 the mean intersection over union, or the share that are right.
@@ -58,7 +40,7 @@ func (t *trial) names() []string {
 }
 
 func (t *trial) heldOut(ctx context.Context) (float64, error) {
-	return heldLoss(ctx, t.held.len(), func(b *train.Batch) *nn.Var {
+	return bases.HeldLoss(ctx, nn.NewTape(gpu.CPU(), gpu.Float32), t.held.len(), func(b *train.Batch) *nn.Var {
 		x, ids := t.feed.next(b)
 		return t.loss.Of(b, x, ids)
 	})
@@ -71,7 +53,7 @@ func (t *trial) evaluate(ctx context.Context, _ int) ([]float64, error) {
 	}
 	out := []float64{loss}
 	for _, steps := range []int{1, 25} {
-		c, err := t.read(ctx, Options{Steps: steps, Seed: heldSeed})
+		c, err := t.read(ctx, Options{Steps: steps, Seed: bases.HeldSeed})
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +106,7 @@ func (t *trial) sheet(ctx context.Context, _ int) (*imageio.Image, error) {
 	for i := range n {
 		labels = append(labels, t.held.label(i))
 	}
-	x, err := t.m.Generate(ctx, labels, Options{Steps: sheetSteps, Seed: heldSeed})
+	x, err := t.m.Generate(ctx, labels, Options{Steps: sheetSteps, Seed: bases.HeldSeed})
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +126,9 @@ func (t *trial) sheet(ctx context.Context, _ int) (*imageio.Image, error) {
 
 // mask is the picture of a label a pixel, w wide, in the palette's colours, by times as large.
 func (c Coding) mask(ids []uint8, w, by int) *imageio.Image {
-	v := make([]float32, 3*len(ids))
-	flat := c
-	flat.Flat = true
-	if err := flat.Encode(v, ids, nil); err != nil {
+	m, err := c.Palette.Picture(&label.Map{W: w, H: len(ids) / w, IDs: ids})
+	if err != nil {
 		panic("symmflow: " + err.Error()) // callers have them of Decode, or of a set
 	}
-	return pictures(v, []int{3, len(ids) / w, w}, by)[0]
+	return bases.Enlarged(m, by)
 }
