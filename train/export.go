@@ -21,6 +21,8 @@ type ExportOptions struct {
 	Average float64 // the decay of the average that is kept; 0: the weights themselves
 	Half    bool    // store it as float16
 	Log     string  // the run's log.csv, or as much of it as is wanted; "" keeps none
+	// Part, a prefix of the job's State, has what is written in place of the weights of the network Of; Average is 0 then. "": there is none.
+	Part, Of string
 }
 
 // Exported is what an exported checkpoint says about how it was made.
@@ -73,11 +75,20 @@ func (s *Saved) Export(path string, o ExportOptions, opt ...tensor.FileOption) (
 	}
 	var entries []tensor.SafetensorsEntry
 	for _, name := range s.file.Names() {
+		from := name
+		if o.Part != "" {
+			if strings.HasPrefix(name, o.Part+".") {
+				continue // it comes in the network's place
+			}
+			if rest, ok := strings.CutPrefix(name, o.Of+"."); ok {
+				from = o.Part + "." + rest
+			}
+		}
 		keep, trained := s.exports(name, o.Average)
 		if !keep {
 			continue
 		}
-		a, err := s.file.Read(name)
+		a, err := s.file.Read(from)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ package all
 import (
 	_ "github.com/fidlab/fidlab/systems/autodiffusion"
 	_ "github.com/fidlab/fidlab/systems/bases"
+	_ "github.com/fidlab/fidlab/systems/ddo"
 	_ "github.com/fidlab/fidlab/systems/fivestep"
 	_ "github.com/fidlab/fidlab/systems/flowturbo"
 	_ "github.com/fidlab/fidlab/systems/gaussteleport"

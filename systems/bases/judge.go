@@ -10,6 +10,7 @@ import (
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/train"
 )
 
 // Judge measures pictures of digits [n, 1, 28, 28] or [n, 1, 8, 8], values from -1 to 1, by the
@@ -39,12 +40,19 @@ func OpenSmallJudge(ctx context.Context, env *systems.Env, n int) (*Judge, error
 	return openJudge(ctx, env, n, "digits-enc", digitPictures)
 }
 
+// OpenJudgeOf is OpenJudge of digits that are made of those, by an encoder; name stands for them in an Env.
+func OpenJudgeOf(ctx context.Context, env *systems.Env, n int, encoder, name string, learn, held *train.Examples) (*Judge, error) {
+	return openJudge(ctx, env, n, encoder, func() (*pictureSet, error) {
+		return &pictureSet{name: name, train: learn, held: held, classes: 10}, nil
+	})
+}
+
 func openJudge(ctx context.Context, env *systems.Env, n int, encoder string, pictures func() (*pictureSet, error)) (*Judge, error) {
-	return systems.Memo(env, fmt.Sprintf("judge %s %d", encoder, n), func() (*Judge, error) {
-		set, err := pictures()
-		if err != nil {
-			return nil, err
-		}
+	set, err := pictures()
+	if err != nil {
+		return nil, err
+	}
+	return systems.Memo(env, fmt.Sprintf("judge %s %s %d", encoder, set.name, n), func() (*Judge, error) {
 		j := &Judge{set: set}
 		if j.ex, err = extract.Open(encoder, extract.Options{}); err != nil {
 			return nil, err
