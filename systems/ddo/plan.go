@@ -40,8 +40,8 @@ type sizes struct {
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny: {seeds: 2, trials: 1, rounds: 2, n: 66, pretrain: 6, steps: 4, every: 2, pool: 64, count: 66, batch: 16, reference: 200,
 		tokenN: 66, tokenPretrain: 3, tokenSteps: 2, tokenPool: 64, tokenCount: 66, mixtures: 2, draws: 100, descents: 20, recover: 200},
-	systems.Short: {seeds: 2, trials: 1, rounds: 2, n: 1000, pretrain: 1500, steps: 100, every: 50, pool: 1000, count: 500, batch: 128, reference: 2000,
-		tokenN: 500, tokenPretrain: 300, tokenSteps: 30, tokenPool: 500, tokenCount: 200, mixtures: 3, draws: 500, descents: 100, recover: 10000},
+	systems.Short: {seeds: 2, trials: 1, rounds: 2, n: 500, pretrain: 1000, steps: 60, every: 30, pool: 1000, count: 500, batch: 128, reference: 2000,
+		tokenN: 500, tokenPretrain: 200, tokenSteps: 20, tokenPool: 500, tokenCount: 200, mixtures: 3, draws: 300, descents: 60, recover: 10000},
 	systems.Full: {seeds: 3, trials: 4, rounds: 2, n: 5000, pretrain: 16000, steps: 400, every: 50, pool: 10000, count: 2000, batch: 128, reference: 10000,
 		tokenN: 5000, tokenPretrain: 10000, tokenSteps: 200, tokenPool: 5000, tokenCount: 2000, mixtures: 8, draws: 1000, descents: 300, recover: 100000},
 }
@@ -272,7 +272,7 @@ func (s sizes) tokenSubject(ctx context.Context, env *systems.Env, seed uint64) 
 		return nil, err
 	}
 	j, err := systems.Memo(env, "ddo binary judge", func() (*bases.Judge, error) {
-		return bases.OpenJudgeOf(ctx, env, s.reference, "mnist", "binary", binaryPictures(both.learn), binaryPictures(both.held))
+		return bases.OpenJudgeOf(ctx, env, s.reference, "mnist", "binary", binaryPictures(first(both.learn, s.reference)), binaryPictures(first(both.held, s.reference)))
 	})
 	if err != nil {
 		return nil, err
@@ -285,6 +285,12 @@ func (s sizes) tokenSubject(ctx context.Context, env *systems.Env, seed uint64) 
 		},
 	}
 	return s.trained(ctx, env, "tokens", seed, pretraining(s.tokenPretrain, min(64, s.batch), s.tokenCount, 2e-3, seed), sub)
+}
+
+// first are the first n examples.
+func first(e *train.Examples, n int) *train.Examples {
+	n = min(n, e.Len())
+	return &train.Examples{Shape: e.Shape, X: e.X[:n*len(e.X)/e.Len()], Labels: e.Labels[:n]}
 }
 
 // measureTokens draws and judges, and asks how likely test digits are.
