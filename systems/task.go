@@ -54,6 +54,8 @@ type Trained struct {
 	Shape  []int           // of a picture, [C, H, W]
 	Lo, Hi float64         // the values of black and white
 	Kernel diffusion.Noise // of the noise that it has learnt to remove; nil: Gaussian
+	// Diffusion is how it learnt to remove noise; nil of networks that were trained by something else.
+	Diffusion *train.Diffusion
 	// Names of the classes; nil where they are numbers alone.
 	Names []string
 	// Prompt is what the network is told of captions, [n, ...] by name; of the empty caption it is what stands for none. It says

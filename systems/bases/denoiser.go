@@ -178,7 +178,7 @@ func (d *denoiser[C]) open(dev *gpu.Device, s *train.Saved, decay float64) (*sys
 		return nil, fmt.Errorf("bases: %s: %w", s.Path, err)
 	}
 	return &systems.Trained{
-		Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1, Names: r.Data.Classes, Kernel: kernel,
+		Net: net, Path: path, Pred: pred, Shape: []int{k.Channels, k.Height, k.Width}, Lo: -1, Hi: 1, Names: r.Data.Classes, Kernel: kernel, Diffusion: &r.Diffusion,
 	}, nil
 }
 

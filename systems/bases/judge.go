@@ -78,11 +78,12 @@ func (j *Judge) Append(ctx context.Context, _ int, x *gpu.Tensor, dst []float32)
 	return append(dst, f...), err
 }
 
-// features of pictures [n, 1, side, side].
+// features of pictures of the set's shape.
 func (j *Judge) features(ctx context.Context, x []float32) ([]float32, error) {
-	side := j.set.train.Shape[1]
-	return FeaturesOf(ctx, j.ex, len(x)/(side*side), func(i int) *imageio.Image {
-		return imageio.FromPlanar(x[i*side*side:][:side*side], 1, side, side, 127.5, 127.5)
+	k := j.set.train.Shape
+	size := k[0] * k[1] * k[2]
+	return FeaturesOf(ctx, j.ex, len(x)/size, func(i int) *imageio.Image {
+		return imageio.FromPlanar(x[i*size:][:size], k[0], k[1], k[2], 127.5, 127.5)
 	})
 }
 

@@ -152,6 +152,9 @@ func newRound(base *Base, from *Net, set *train.Examples, score Score, o *Option
 func (r *round) seed() uint64 { return r.o.Seeds.Noise + uint64(r.k+1)<<40 }
 
 func (r *round) run(ctx context.Context) error {
+	if err := r.vacant(); err != nil {
+		return err
+	}
 	began := time.Now()
 	if !r.o.Likelihood {
 		if err := r.makePool(ctx); err != nil {
@@ -185,6 +188,19 @@ func (r *round) run(ctx context.Context) error {
 	r.Chosen = Look{Step: int(v[1]), Score: v[0]}
 	if r.dir != "" {
 		return r.export(res.Path)
+	}
+	return nil
+}
+
+// vacant tells, before anything is drawn, whether the folder has a round that is neither to go on nor to be replaced.
+func (r *round) vacant() error {
+	if r.dir == "" || r.o.Resume || r.o.Overwrite {
+		return nil
+	}
+	for _, name := range []string{train.CheckpointName, PoolName} {
+		if _, err := os.Lstat(filepath.Join(r.dir, name)); err == nil {
+			return train.ErrExists
+		}
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (r *round) makePool(ctx context.Context) error {
 	if err := os.MkdirAll(r.dir, 0o777); err != nil {
 		return fmt.Errorf("ddo: %w", err)
 	}
-	return writePool(path, h, r.pool)
+	return writePool(path, h, r.pool, r.o.Overwrite)
 }
 
 // fits tells what of a pool does not fit the data.
@@ -86,29 +86,29 @@ func fits(pool, set *train.Examples) error {
 	return nil
 }
 
-func writePool(path string, h poolHeader, e *train.Examples) error {
+func writePool(path string, h poolHeader, e *train.Examples, overwrite bool) error {
 	text, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("ddo: %w", err)
 	}
-	kept, list := stored(h.N, e.Shape, e.Labels != nil)
-	copy(kept.X, e.X)
-	copy(kept.Labels, e.Labels)
-	if err := nn.Save(path, map[string]string{metaPool: string(text)}, []nn.Part{{Of: list}}); err != nil {
+	list := stored(h.N, e.Shape, e.Labels != nil)
+	list[0].Tensor.Set(e.X)
+	for i, l := range e.Labels {
+		list[1].Tensor.F32()[i] = float32(l)
+	}
+	if err := nn.Save(path, map[string]string{metaPool: string(text)}, []nn.Part{{Of: list}}, replacing(overwrite)...); err != nil {
 		return fmt.Errorf("ddo: %w", err)
 	}
 	return nil
 }
 
-// stored are examples, and the tensors that they are in a file.
-func stored(n int, shape []int, classes bool) (*train.Examples, tensors) {
-	x := gpu.CPU().New(gpu.Float32, append([]int{n}, shape...)...)
-	e, list := &train.Examples{X: x.F32(), Shape: shape}, tensors{{Name: "x", Tensor: x}}
+// stored are room for the tensors of a pool: x, and labels, as numbers, where there are classes.
+func stored(n int, shape []int, classes bool) tensors {
+	list := tensors{{Name: "x", Tensor: gpu.CPU().New(gpu.Float32, append([]int{n}, shape...)...)}}
 	if classes {
-		l := gpu.CPU().New(gpu.Int32, n)
-		e.Labels, list = l.I32(), append(list, nn.Named{Name: "labels", Tensor: l})
+		list = append(list, nn.Named{Name: "labels", Tensor: gpu.CPU().New(gpu.Float32, n)})
 	}
-	return e, list
+	return list
 }
 
 // tensors are a Stater.
@@ -138,9 +138,15 @@ func readPool(path string, want poolHeader, set *train.Examples) (*train.Example
 			return nil, &PoolError{path, c.field, fmt.Sprint(c.have), fmt.Sprint(c.want)}
 		}
 	}
-	e, list := stored(want.N, set.Shape, f.Has("labels"))
+	list := stored(want.N, set.Shape, f.Has("labels"))
 	if _, err := nn.LoadFrom(f, nn.LoadOptions{}, nn.Part{Of: list}); err != nil {
 		return nil, err
+	}
+	e := &train.Examples{X: list[0].Tensor.F32(), Shape: set.Shape}
+	if len(list) > 1 {
+		for _, l := range list[1].Tensor.F32() {
+			e.Labels = append(e.Labels, int32(l))
+		}
 	}
 	return e, fits(e, set)
 }
@@ -148,6 +154,9 @@ func readPool(path string, want poolHeader, set *train.Examples) (*train.Example
 // config is the round's part of a checkpoint: the network's own, and what it was fine-tuned by.
 func (r *round) config() (map[string]json.RawMessage, error) {
 	out := map[string]json.RawMessage{}
+	if r.dir == "" {
+		return out, nil // nobody reads it
+	}
 	if len(r.base.Config) > 0 {
 		var own map[string]json.RawMessage
 		if err := json.Unmarshal(r.base.Config, &own); err != nil {
@@ -178,10 +187,14 @@ func (r *round) export(path string) error {
 		return err
 	}
 	defer s.Close()
-	var o []tensor.FileOption
-	if r.o.Overwrite || r.o.Resume {
-		o = append(o, tensor.Overwrite)
-	}
-	_, err = s.Export(filepath.Join(r.dir, ModelName), train.ExportOptions{Part: chosenPart, Of: "net"}, o...)
+	_, err = s.Export(filepath.Join(r.dir, ModelName), train.ExportOptions{Part: chosenPart, Of: "net"}, replacing(r.o.Overwrite || r.o.Resume)...)
 	return err
+}
+
+// replacing is the option of files that may be there.
+func replacing(on bool) []tensor.FileOption {
+	if on {
+		return []tensor.FileOption{tensor.Overwrite}
+	}
+	return nil
 }
