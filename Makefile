@@ -10,7 +10,7 @@ CROSS   := darwin/arm64 linux/arm64 windows/amd64
 export CGO_CFLAGS  := -O2 -g -I$(CURDIR)/cuda/include -I$(CURDIR)/.cuda/nvidia/cu13/include -I/usr/local/cuda/include
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/cuda/link
 
-.PHONY: all help setup build beam sanitize kernels kernels-check generate test golden-test browser-test demo bench lint fmt check fuzz prove prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
+.PHONY: all help setup build beam sanitize kernels kernels-check generate test golden-test browser-test demo bench lint fmt check fuzz prove prove-1 prove-short gpu-pack gpu-test gpu-bench gpu-rehearse gpubench-lines dist env clean
 all: build
 
 help: ## list the targets
@@ -93,6 +93,9 @@ sanitize: .setup ## every kernel under AddressSanitizer, UBSan and ThreadSanitiz
 
 prove: build ## the proofs of all systems, full tier, into docs/systems; an interrupted one goes on where it was
 	bin/fidlab prove all -o docs/systems --overwrite; status=$$?; $(MAKE) generate; exit $$status
+
+prove-1: build ## the proofs of the group 40 12 38 03 42 33 19, full tier, a core each; tables say what a run of each arm took
+	printf '%s\n' 40 12 38 03 42 33 19 | xargs -P $$(nproc) -I{} bin/fidlab prove {} --threads 1 -o docs/systems --overwrite; status=$$?; $(MAKE) generate; exit $$status
 
 prove-short: build ## the proofs of all systems, a minute each; nothing is written
 	bin/fidlab prove --short all

@@ -40,8 +40,9 @@ func (e *ExperimentRecord) arms() report.Table {
 	tuned := slices.ContainsFunc(e.Arms, func(a ArmRecord) bool { return len(a.Tried) > 0 })
 	titles = append(titles, "evaluations >")
 	if e.On != "" { // what a network takes
-		titles = append(titles, "GFLOP a sample >", "s a run >")
+		titles = append(titles, "GFLOP a sample >")
 	}
+	titles = append(titles, "s a run >")
 	if trials {
 		titles = append(titles, "trials >")
 	}
@@ -57,8 +58,9 @@ func (e *ExperimentRecord) arms() report.Table {
 		cost := a.Points[0].Cost
 		row = append(row, countText(cost.NFE))
 		if e.On != "" {
-			row = append(row, countText(cost.FLOPs/1e9), fmt.Sprintf("%.1f", cost.Seconds))
+			row = append(row, countText(cost.FLOPs/1e9))
 		}
+		row = append(row, fmt.Sprintf("%.1f", cost.Seconds))
 		if trials {
 			row = append(row, fmt.Sprint(a.Trials))
 		}

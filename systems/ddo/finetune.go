@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -80,6 +81,10 @@ func (o *Options) Check() error {
 		return data.Errorf("ddo: batches of %d; half of one are data and half the reference's: want an even number", o.Batch)
 	case !o.Likelihood && o.Pool < o.Batch/2:
 		return data.Errorf("ddo: a pool of %d for batches of %d, half of them the reference's; want %d or more", o.Pool, o.Batch, o.Batch/2)
+	case !(o.Alpha >= 0) || math.IsInf(o.Alpha, 0):
+		return data.Errorf("ddo: alpha %v, want a finite number, 0 or more", o.Alpha)
+	case !o.Likelihood && (!(o.Beta > 0) || math.IsInf(o.Beta, 0)):
+		return data.Errorf("ddo: beta %v, want a finite number above 0", o.Beta)
 	case o.Every < 1 || o.Count < 1:
 		return data.Errorf("ddo: looks every %d steps at %d examples; want 1 or more", o.Every, o.Count)
 	}
@@ -282,7 +287,7 @@ func (r *round) loss() (func(b *train.Batch) *nn.Var, error) {
 	}
 	d, err := train.NewDiscriminative(p, ref, r.o.Alpha, r.o.Beta)
 	if err != nil {
-		return nil, data.Errorf("ddo: %w", err)
+		return nil, err
 	}
 	half := size / 2
 	real, fake := train.NewFeed(r.set, dev, dt, half), train.NewFeed(r.pool, dev, dt, half)

@@ -20,6 +20,7 @@ func init() {
 		Idea: "One velocity network on a picture and its label: while time runs one way the picture goes from noise to data and the label from data to noise. Forward it draws a picture " +
 			"with a given label, backward it reads a picture's label, in a single step if wanted.",
 		Headline: "segmentation/one step",
+		Remark:   "one network does all three in few more parameters, but reads forms less well than one that only reads; classes want a channel each",
 		Plan:     plan,
 		Sheets:   []string{"segmentation", "generation", "digits"},
 		Open: []string{
