@@ -220,7 +220,7 @@ func divergence(p, q mixture) (sum float64) {
 // precision is how much of q lies where p is densest, in the least region that has a share of p.
 func precision(p, q mixture, share float64) float64 {
 	x, step := line()
-	lo, hi := math.Inf(-1), math.Inf(-1)
+	hi := math.Inf(-1)
 	for _, v := range x {
 		hi = max(hi, p.logp(v, nil))
 	}
@@ -232,7 +232,9 @@ func precision(p, q mixture, share float64) float64 {
 		}
 		return sum
 	}
-	for lo = hi - 1; mass(p, lo) < share; lo-- {
+	lo := hi - 1
+	for mass(p, lo) < share {
+		lo--
 	}
 	for range 40 {
 		if mid := (lo + hi) / 2; mass(p, mid) < share {
