@@ -58,6 +58,7 @@ generate: ## write the generated files anew
 	CGO_ENABLED=0 $(GO) run ./scripts/systemsdoc -pages
 	CGO_ENABLED=0 $(GO) run ./scripts/modelsdoc > docs/models.md
 	CGO_ENABLED=0 $(GO) run ./scripts/modelsdoc -curves
+	CGO_ENABLED=0 $(GO) run ./scripts/gpubench -roofline > docs/gpu/ROOFLINE.md
 
 lint: ## golangci-lint with .golangci.yml (its first build takes minutes)
 	$(TOOL) golangci-lint run ./...

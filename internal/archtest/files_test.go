@@ -118,6 +118,7 @@ var generated = []struct {
 	{"docs/SAMPLERS.md", []string{"go", "run", "./scripts/samplerdoc"}},
 	{"docs/SYSTEMS.md", []string{"go", "run", "./scripts/systemsdoc"}},
 	{"docs/models.md", []string{"go", "run", "./scripts/modelsdoc"}},
+	{"docs/gpu/ROOFLINE.md", []string{"go", "run", "./scripts/gpubench", "-roofline"}},
 }
 
 // TestGenerated: what is committed is what the generator prints today.

@@ -16,7 +16,7 @@ import (
 type options struct {
 	run, device, json, md, torch, specs, once, tests string
 	reps                                             int
-	list, info                                       bool
+	list, info, roofline                             bool
 }
 
 func main() {
@@ -31,6 +31,7 @@ func main() {
 	flag.StringVar(&o.tests, "tests", "", "sum up the logs of test programs in this `folder`")
 	flag.IntVar(&o.reps, "reps", 30, "how many times of which the median is taken; at least 20")
 	flag.BoolVar(&o.list, "list", false, "list the cases")
+	flag.BoolVar(&o.roofline, "roofline", false, "print docs/gpu/ROOFLINE.md: what no device can be faster than, and what is predicted")
 	flag.BoolVar(&o.info, "info", false, "say which device there is")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -51,6 +52,8 @@ func (o *options) do() error {
 	switch {
 	case o.tests != "":
 		return sumUp(o.tests, o.json, o.md)
+	case o.roofline:
+		return printRooflines(chosen)
 	case o.list:
 		for _, c := range chosen {
 			fmt.Printf("%-36s %-28s %s\n", c.Name, c.Kernel, c.Shape)
