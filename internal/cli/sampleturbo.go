@@ -56,6 +56,9 @@ func (o *sampleOptions) turboSolver(s sampler.Solver, p diffusion.Path) (sampler
 	}
 	if !o.stepsSet {
 		o.steps = len(blocks)
+		if f := &o.from; f.image != "" && f.mask == "" && f.strength > 0 && f.strength <= 1 {
+			o.steps = int(float64(len(blocks))/f.strength + 1e-9) // of which that share is as many as blocks
+		}
 	}
 	turbo := &sampler.FlowTurbo{Blocks: blocks, Compat: t.compat}
 	switch refines := strings.Contains(blocks, "R"); {
