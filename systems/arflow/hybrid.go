@@ -70,10 +70,10 @@ func Hybrid(q, k, v *nn.Var, p Past) (out, next *nn.Var) {
 		}
 	}
 	pairs := byHead(k).MatMulTN(byHead(v)) // [B, n, H, D, D]
-	before := make([]*nn.Var, n)
-	state := p.State
+	var room [8]*nn.Var // as many as sequences usually have
+	before, state := room[:0], p.State
 	for i := range n {
-		before[i] = state
+		before = append(before, state)
 		if i == n-1 && !p.Keep {
 			break
 		}

@@ -2,7 +2,6 @@ package arflow
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models"
@@ -77,18 +76,6 @@ func New(s nn.Scope, c Config) *Net {
 	n.last = linear(s.At("final_layer.linear"), c.Dim, c.Patch*c.Patch*c.out()).Zero()
 	n.mod = linear(s.At("final_layer.adaLN_modulation.1"), c.Dim, 2*c.Dim).Zero()
 	return n
-}
-
-// FileName is the name here of a tensor in a published checkpoint, for nn.LoadOptions.Rename: without the prefixes that wrappers leave.
-// Of a file with weights and their average the average is meant; the rest of such a file is "".
-func FileName(average bool) func(name string) string {
-	return func(name string) string {
-		rest, ok := strings.CutPrefix(name, "ema.")
-		if average && !ok {
-			return ""
-		}
-		return strings.TrimPrefix(strings.TrimPrefix(rest, "module."), "_orig_mod.")
-	}
 }
 
 // Params implements models.Net.
