@@ -34,7 +34,7 @@ type Config struct {
 // presets by name: ar-s is for digits of 8×8 by class; the others are the published sizes, for latents of 32×32.
 var presets = func() map[string]Config {
 	all := map[string]Config{
-		"ar-s": {Height: 8, Width: 8, Channels: 1, Patch: 2, Dim: 64, Depth: 4, Heads: 4, Classes: 10, TimeFactor: 1000},
+		"ar-s": {Height: 8, Width: 8, Channels: 1, Patch: 2, Dim: 48, Depth: 3, Heads: 3, Classes: 10, TimeFactor: 1000},
 	}
 	for _, s := range []struct {
 		name              string

@@ -70,7 +70,7 @@ func Hybrid(q, k, v *nn.Var, p Past) (out, next *nn.Var) {
 		}
 	}
 	pairs := byHead(k).MatMulTN(byHead(v)) // [B, n, H, D, D]
-	var room [8]*nn.Var // as many as sequences usually have
+	var room [8]*nn.Var                    // as many as sequences usually have
 	before, state := room[:0], p.State
 	for i := range n {
 		before = append(before, state)

@@ -76,15 +76,13 @@ const sequence = 5
 
 func init() {
 	for _, r := range []recipe{digitsRecipe(), hiddenRecipe()} {
-		text := "digits of 8×8 by class, sequences of noised pictures of a class, a transformer of 16 patches and 0.34 M parameters with linear attention to the past, flow matching"
+		text := "digits of 8×8 by class, sequences of noised pictures of a class, a transformer of 16 patches and 0.2 M parameters with linear attention to the past, flow matching"
 		if r.name == Hidden {
 			text = "the same of digits turned and thickened in hidden styles, sequences of one style, of which the network is told nothing"
 		}
 		systems.RegisterTask(systems.Task{
 			Name: r.name, Text: text, Source: "Hui et al. 2025",
-			Settings: train.Settings{
-				Steps: 6000, Batch: 16, Seq: sequence, Rate: 2e-3, Betas: []float64{0.9, 0.95}, Decay: 0.02, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.9995},
-			},
+			Settings: settings(3000, 16, sequence, fixedRate, 0),
 			LogEvery: 50, SaveEvery: 500, SampleEvery: 2000, EvalEvery: 1000, Grid: "uniform", Sequences: true,
 			Make: func(_ context.Context, dev *gpu.Device, s train.Settings) (*train.Job, error) {
 				job, net, err := r.job(dev, s)
@@ -105,6 +103,14 @@ func init() {
 			Path: func(*train.Saved) (diffusion.Path, error) { return path, nil },
 			Open: open,
 		})
+	}
+}
+
+// settings of a training of so many sequences a step: the authors' optimiser at a rate for networks this small.
+func settings(steps, batch, length int, rate float64, seed uint64) train.Settings {
+	return train.Settings{
+		Steps: steps, Batch: batch, Seq: length, Rate: rate, Betas: []float64{0.9, 0.95}, Decay: 0.02, Schedule: "cosine", Warmup: min(100, steps/4), Clip: 1,
+		EMA: []float64{min(0.99, 1-3/float64(steps+3))}, Seeds: train.SeedsOf(seed),
 	}
 }
 
