@@ -208,10 +208,11 @@ func TestProbe(t *testing.T) {
 
 // Digits in styles: whole turns bring a digit back, strokes order it by ink, and labels say what was done.
 func TestStyles(t *testing.T) {
-	e, err := heldStyles()
+	set, err := styleSet()
 	if err != nil {
 		t.Fatal(err)
 	}
+	e := set.held
 	if e.Len() != 10000 || slices.Max(e.Labels) != Writers-1 {
 		t.Fatalf("%d digits of %d writers", e.Len(), slices.Max(e.Labels)+1)
 	}

@@ -130,11 +130,11 @@ func probedGroups(hidden bool, length int) (*Groups, error) {
 	if hidden {
 		r = hiddenRecipe()
 	}
-	held, err := r.held()
+	set, err := r.set()
 	if err != nil {
 		return nil, err
 	}
-	return NewGroups(held, length)
+	return NewGroups(set.held, length)
 }
 
 // losses compares the losses of a network after others and alone, on pictures held out.

@@ -8,6 +8,7 @@ import (
 	digitset "github.com/fidlab/fidlab/data/digits"
 	"github.com/fidlab/fidlab/data/mnist"
 	"github.com/fidlab/fidlab/rng"
+	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/train"
 )
 
@@ -106,7 +107,28 @@ func reduced(in *[mnist.Height * mnist.Width]float32) []float32 {
 	return out
 }
 
+// pictures of a task: what it learns with its hash, and what it is tried on.
+type pictureSet struct {
+	learn, held *train.Examples
+	sum         string
+}
+
+func newPictureSet(learn, held *train.Examples, err error) (*pictureSet, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &pictureSet{learn, held, learn.SHA256()}, nil
+}
+
+// The sets are made once.
 var (
-	learnStyles = sync.OnceValues(func() (*train.Examples, error) { return styled(mnist.Train) })
-	heldStyles  = sync.OnceValues(func() (*train.Examples, error) { return styled(mnist.Test) })
+	digitSet = sync.OnceValues(func() (*pictureSet, error) { return newPictureSet(bases.SmallDigits()) })
+	styleSet = sync.OnceValues(func() (*pictureSet, error) {
+		held, err := styled(mnist.Test)
+		if err != nil {
+			return nil, err
+		}
+		learn, err := styled(mnist.Train)
+		return newPictureSet(learn, held, err)
+	})
 )

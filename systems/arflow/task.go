@@ -42,10 +42,10 @@ type config struct {
 
 // recipe is one of the tasks.
 type recipe struct {
-	name        string
-	net         Config
-	drop        float64
-	learn, held func() (*train.Examples, error)
+	name string
+	net  Config
+	drop float64
+	set  func() (*pictureSet, error)
 }
 
 func digitsRecipe() recipe {
@@ -53,21 +53,12 @@ func digitsRecipe() recipe {
 	if err != nil {
 		panic(err) // it is one of the package's
 	}
-	half := func(first bool) func() (*train.Examples, error) {
-		return func() (*train.Examples, error) {
-			learn, held, err := bases.SmallDigits()
-			if first {
-				return learn, err
-			}
-			return held, err
-		}
-	}
-	return recipe{name: Task, net: c, drop: dropped, learn: half(true), held: half(false)}
+	return recipe{name: Task, net: c, drop: dropped, set: digitSet}
 }
 
 func hiddenRecipe() recipe {
 	r := digitsRecipe()
-	r.name, r.net.Classes, r.drop, r.learn, r.held = Hidden, 0, 0, learnStyles, heldStyles
+	r.name, r.net.Classes, r.drop, r.set = Hidden, 0, 0, styleSet
 	return r
 }
 
@@ -89,11 +80,11 @@ func init() {
 				if err != nil {
 					return nil, err
 				}
-				held, err := r.held()
+				set, err := r.set()
 				if err != nil {
 					return nil, err
 				}
-				t, err := r.newTrial(net, held, s.Seq)
+				t, err := newTrial(net, set.held, s.Seq)
 				if err != nil {
 					return nil, err
 				}
@@ -119,11 +110,11 @@ func (r recipe) job(dev *gpu.Device, s train.Settings) (*train.Job, *Net, error)
 	if err := r.net.Check(); err != nil {
 		return nil, nil, err
 	}
-	learn, err := r.learn()
+	set, err := r.set()
 	if err != nil {
 		return nil, nil, err
 	}
-	groups, err := NewGroups(learn, s.Seq)
+	groups, err := NewGroups(set.learn, s.Seq)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +129,7 @@ func (r recipe) job(dev *gpu.Device, s train.Settings) (*train.Job, *Net, error)
 	}
 	apart := nn.Group{Match: func(name string) bool { return flat[name] }, LR: 1}
 	return &train.Job{
-		Name: r.name, Config: config{r.net, s.Seq, r.drop, learn.SHA256()},
+		Name: r.name, Config: config{r.net, s.Seq, r.drop, set.sum},
 		Nets: []*train.Network{{Name: "net", Params: params, Optimizer: s.NewOptimizer(params, apart)}},
 		Loss: loss.Of,
 	}, net, nil
@@ -239,7 +230,7 @@ type trial struct {
 	groups *Groups
 }
 
-func (r recipe) newTrial(net *Net, held *train.Examples, length int) (*trial, error) {
+func newTrial(net *Net, held *train.Examples, length int) (*trial, error) {
 	groups, err := NewGroups(held, max(length, sequence))
 	if err != nil {
 		return nil, err
