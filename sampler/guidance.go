@@ -97,9 +97,6 @@ func (g *Guided) Check(grid *diffusion.Grid) error {
 			return err
 		}
 	}
-	if err := g.checkState(); err != nil {
-		return err
-	}
 	for _, set := range g.rule().Needs(0) {
 		if set == Weak && g.Weak == nil {
 			return fmt.Errorf("sampler: this guidance needs a weak denoiser, and none was given")

@@ -102,10 +102,8 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 	if err := checkGrid(den, g); err != nil {
 		return nil, err
 	}
-	if stateful(den) != nil {
-		if err := CheckStateful(s, g); err != nil {
-			return nil, err
-		}
+	if err := CheckStateful(den, s, g); err != nil {
+		return nil, err
 	}
 	r, nfe := &Result{}, s.NFE(g)
 	if o.Each == nil {

@@ -43,15 +43,28 @@ func commits(s Solver) bool {
 	return ok && c.Commits()
 }
 
-// CheckStateful refuses a solver that cannot ask a denoiser with a state along a grid, the one error for all who want to know before a run.
-func CheckStateful(s Solver, g *diffusion.Grid) error {
-	if n := s.NFE(g); !commits(s) && n != len(g.Steps) {
+// CheckStateful refuses what a denoiser with a state cannot be asked for along a grid, the one error for all who want to know before a
+// run: a solver of another number of evaluations than steps, and guidance of some levels alone. Of others it says nothing.
+func CheckStateful(den Denoiser, s Solver, g *diffusion.Grid) error {
+	if stateful(den) == nil {
+		return nil
+	}
+	for k := 1; k <= len(g.Steps) && !commits(s); k++ {
+		first := *g // of the steps so far: as many evaluations may be shared out unevenly
+		first.Steps = g.Steps[:k]
+		n := s.NFE(&first)
+		if n == k {
+			continue
+		}
 		often := "a number of times that varies"
 		if n != Varies {
 			often = fmt.Sprintf("%d times", n)
 		}
-		return fmt.Errorf("sampler: %s evaluates %s in the %d steps of grid %s, and the state of this denoiser goes on once a step; use a solver of one evaluation a step (flow-sde, ddim, dpm++2m)",
-			s.Name(), often, len(g.Steps), g.Name)
+		return fmt.Errorf("sampler: %s evaluates %s in %d of the %d steps of grid %s, and the state of this denoiser goes on once a step; use a solver of one evaluation a step (flow-sde, ddim, dpm++2m)",
+			s.Name(), often, k, len(g.Steps), g.Name)
+	}
+	if d, ok := den.(*Guided); ok {
+		return d.checkState()
 	}
 	return nil
 }

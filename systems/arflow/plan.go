@@ -124,22 +124,13 @@ func (s sizes) train(ctx context.Context, env *systems.Env, f form, rate float64
 	})
 }
 
-// probed are the held-out groups of a form's pictures.
-func probedGroups(hidden bool, length int) (*Groups, error) {
-	r := digitsRecipe()
-	if hidden {
-		r = hiddenRecipe()
-	}
-	set, err := r.set()
-	if err != nil {
-		return nil, err
-	}
-	return NewGroups(set.held, length)
-}
-
 // losses compares the losses of a network after others and alone, on pictures held out.
 func (s sizes) losses(ctx context.Context, n *net, times []float64, length int, seed uint64) (ProbeLoss, error) {
-	g, err := probedGroups(n.hidden, length)
+	task := Task
+	if n.hidden {
+		task = Hidden
+	}
+	g, err := HeldOut(task, length)
 	if err != nil {
 		return ProbeLoss{}, err
 	}

@@ -174,6 +174,20 @@ func Open(dev *gpu.Device, s *train.Saved, decay float64) (*Net, int, error) {
 	return net, c.Sequence, s.Load(params, "net", decay)
 }
 
+// HeldOut are the pictures held out of one of the tasks, in groups, for sequences of a length.
+func HeldOut(task string, length int) (*Groups, error) {
+	for _, r := range []recipe{digitsRecipe(), hiddenRecipe()} {
+		if r.name == task {
+			set, err := r.set()
+			if err != nil {
+				return nil, err
+			}
+			return NewGroups(set.held, length)
+		}
+	}
+	return nil, data.Errorf("arflow: no task %q; want %s or %s", task, Task, Hidden)
+}
+
 // LastStep is the authors' last step, which leaves the noise out.
 const LastStep = 0.04
 
@@ -192,19 +206,29 @@ func Grid(n int) (*diffusion.Grid, error) {
 // Request is what is drawn.
 type Request struct {
 	Seed     uint64
+	First    int // number of the first picture of the seed
 	N, Steps int
 	Guidance float64 // weight w of v(none) + w·(v(class) - v(none)); 1: none
-	Batch    int     // 0: 256
+	Batch    int     // pictures at a time; 0: 256
+	Classes  []int   // of each; nil: the network's in turn
+	// Each sees the pictures of a batch as they come, [n, C, H, W]; nil.
+	Each func(first int, x *gpu.Tensor) error
 }
 
-// Draw draws pictures [N, C, H, W] by Euler-Maruyama, of the classes in turn.
+// Draw draws pictures [N, C, H, W] by Euler-Maruyama, nil where Each is given. Of a network that remembers, every step sees those before it.
 func Draw(ctx context.Context, net models.Net, r Request) (*gpu.Tensor, error) {
 	g, err := Grid(r.Steps)
 	if err != nil {
 		return nil, err
 	}
 	k := net.Takes()
-	o := sampler.Options{Seed: r.Seed, N: r.N, Batch: r.Batch, Shape: []int{k.Channels, k.Height, k.Width}, Device: net.Params().Value().Device(), Cond: bases.InTurn(k.Classes, r.N)}
+	o := sampler.Options{
+		Seed: r.Seed, First: r.First, N: r.N, Batch: r.Batch, Shape: []int{k.Channels, k.Height, k.Width}, Device: net.Params().Value().Device(), Each: r.Each,
+		Cond: bases.InTurn(k.Classes, r.N),
+	}
+	if r.Classes != nil {
+		o.Cond.Classes = r.Classes
+	}
 	if o.Batch == 0 {
 		o.Batch = 256
 	}
