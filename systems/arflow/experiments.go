@@ -25,7 +25,6 @@ func (s sizes) digits() systems.Experiment {
 			{Name: "floor", Text: "FID of as many training digits"},
 			{Name: "consistency", Text: "share of digits, no guidance, that the fixed classifier takes for the class that was asked", Higher: true},
 			{Name: "forgotten", Text: "FID when the state is reset at every step, over that when it is kept (1 of a network without a past)"},
-			{Name: "forgotten, guided", Text: "the same with guidance"},
 			{Name: "after over alone", Text: "loss of velocities of a sequence's fifth picture over that of the same one as the first, times up to 0.9 (1 of a network without a past)"},
 			{Name: "after over another's", Text: "over that of the same one after four pictures of another class"},
 		},
@@ -83,7 +82,7 @@ func (s sizes) judge(ctx context.Context, d systems.Draw, n *net, out *systems.O
 		return x, v, err
 	}
 	v := map[string]float64{}
-	for _, m := range []string{"guided", "floor", "consistency", "forgotten", "forgotten, guided", "after over alone", "after over another's", "time"} {
+	for _, m := range []string{"guided", "floor", "consistency", "forgotten", "after over alone", "after over another's", "time"} {
 		v[m] = 1
 	}
 	out.Values = v
@@ -117,13 +116,11 @@ func (s sizes) judge(ctx context.Context, d systems.Draw, n *net, out *systems.O
 		}
 		return nil
 	}
-	for name, weight := range map[string]float64{"forgotten": 1, "forgotten, guided": guided} {
-		_, forgot, err := draw(Alone{n.Net}, weight)
-		if err != nil {
-			return err
-		}
-		v[name] = forgot / v[map[float64]string{1: "fid", guided: "guided"}[weight]]
+	_, forgot, err := draw(Alone{n.Net}, 1)
+	if err != nil {
+		return err
 	}
+	v["forgotten"] = forgot / v["fid"]
 	past, err := s.past(ctx, n, d.Seed)
 	if err != nil {
 		return err

@@ -41,33 +41,6 @@ func styled(split mnist.Split) (*train.Examples, error) {
 	return e, nil
 }
 
-// The hidden glyphs: of one digit of MNIST each, turned a little and with strokes of its own in every picture. Here the past tells nearly
-// all that there is to tell.
-const (
-	glyphCount  = 3000 // that are learned
-	glyphHeld   = 500
-	glyphPrints = 20          // pictures of each
-	glyphTurn   = math.Pi / 8 // at most, either way
-	glyphSeed   = 0x676c797068
-)
-
-// glyphs are pictures of the first digits of a split; labels are the digits' numbers.
-func glyphs(split mnist.Split, count int) (*train.Examples, error) {
-	set, err := mnist.Load(split)
-	if err != nil {
-		return nil, data.Errorf("arflow: %w", err)
-	}
-	e := &train.Examples{Shape: []int{1, digitset.Side, digitset.Side}}
-	s := rng.ForImage(glyphSeed, uint64(count), rng.Shift)
-	for i, img := range set.Images[:count] {
-		for range glyphPrints {
-			e.X = append(e.X, styledDigit(img, s.Intn(Strokes), glyphTurn*(2*s.Float64()-1))...)
-			e.Labels = append(e.Labels, int32(i))
-		}
-	}
-	return e, nil
-}
-
 // styledDigit is a digit of MNIST with its strokes changed and turned, of 8×8.
 func styledDigit(img []uint8, stroke int, angle float64) []float32 {
 	var a, b [mnist.Height * mnist.Width]float32
@@ -155,14 +128,6 @@ func newPictureSet(learn, held *train.Examples, err error) (*pictureSet, error) 
 // The sets are made once.
 var (
 	digitSet = sync.OnceValues(func() (*pictureSet, error) { return newPictureSet(bases.SmallDigits()) })
-	glyphSet = sync.OnceValues(func() (*pictureSet, error) {
-		held, err := glyphs(mnist.Test, glyphHeld)
-		if err != nil {
-			return nil, err
-		}
-		learn, err := glyphs(mnist.Train, glyphCount)
-		return newPictureSet(learn, held, err)
-	})
 	styleSet = sync.OnceValues(func() (*pictureSet, error) {
 		held, err := styled(mnist.Test)
 		if err != nil {
