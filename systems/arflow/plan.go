@@ -50,7 +50,7 @@ type sizes struct {
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, trials: 1, steps: 3, partSteps: 2, images: 20, draw: 3, probe: 16, times: 2, reference: 200, lengths: []float64{1, 2}, dim: 8, depth: 1, heads: 2, sweepSeeds: 1},
 	systems.Short: {n: 200, seeds: 2, trials: 1, steps: 60, partSteps: 20, images: 80, draw: 10, probe: 256, times: 3, reference: 2000, lengths: []float64{1, 4, 16}, timed: 3, sweepSeeds: 1},
-	systems.Full:  {n: 1000, seeds: 3, trials: 2, steps: 1500, partSteps: 500, images: 80, draw: 50, probe: 1024, times: 9, reference: 10000, lengths: []float64{1, 2, 4, 8, 16, 32, 64}, timed: 15, sweepSeeds: 2},
+	systems.Full:  {n: 1000, seeds: 3, trials: 2, steps: 1200, partSteps: 500, images: 80, draw: 50, probe: 1024, times: 9, reference: 10000, lengths: []float64{1, 2, 4, 8, 16, 32, 64}, timed: 15, sweepSeeds: 2},
 }
 
 func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
@@ -60,11 +60,11 @@ func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Exper
 
 // rates that arms are tuned over.
 func (s sizes) rates() []systems.Params {
-	return []systems.Params{{"lr": fixedRate}, {"lr": 1e-3}}[:s.trials]
+	return []systems.Params{{"lr": fixedRate}, {"lr": 2e-3}}[:s.trials]
 }
 
 // fixedRate is that of arms that are not tuned.
-const fixedRate = 2e-3
+const fixedRate = 4e-3
 
 // The arms.
 const (
