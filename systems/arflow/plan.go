@@ -44,12 +44,12 @@ type sizes struct {
 	lengths           []float64
 	timed             int // rounds of what is timed; 0: nothing is, as where two runs must agree in all
 	dim, depth, heads int // 0: the task's
-	parts, sweepSeeds int // arms of parts; all where 0
+	sweepSeeds        int // of curves
 }
 
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, trials: 1, steps: 3, partSteps: 2, images: 20, draw: 3, probe: 16, times: 2, reference: 200, lengths: []float64{1, 2}, dim: 8, depth: 1, heads: 2, sweepSeeds: 1},
-	systems.Short: {n: 200, seeds: 2, trials: 1, steps: 60, partSteps: 20, images: 80, draw: 10, probe: 256, times: 3, reference: 2000, lengths: []float64{1, 4, 16}, timed: 3, sweepSeeds: 1},
+	systems.Short: {n: 200, seeds: 2, trials: 1, steps: 30, partSteps: 8, images: 40, draw: 8, probe: 256, times: 3, reference: 2000, lengths: []float64{1, 4, 16}, timed: 3, sweepSeeds: 1},
 	systems.Full:  {n: 1000, seeds: 3, trials: 2, steps: 1200, partSteps: 500, images: 80, draw: 50, probe: 1024, times: 9, reference: 10000, lengths: []float64{1, 2, 4, 8, 16, 32, 64}, timed: 15, sweepSeeds: 2},
 }
 
