@@ -31,7 +31,7 @@ func (s sizes) digits() systems.Experiment {
 		Notes: []string{"the class says most of what other pictures of the class say; digits in hidden styles are the test where they are not told"},
 	}
 	if s.timed > 0 {
-		x.Measures = append(x.Measures, systems.Measure{Name: "time", Text: "seconds of training over those of ARFlow of the same seed"})
+		x.Measures = append(x.Measures, systems.Measure{Name: "time", Text: "time of training over ARFlow's, by the least of some steps of both, one beside the other"})
 	}
 	for _, a := range []struct {
 		name, text string
@@ -106,15 +106,8 @@ func (s sizes) judge(ctx context.Context, d systems.Draw, n *net, out *systems.O
 	if d.First {
 		out.Pictures = pictures(x, 20)
 	}
-	if n.seq == 1 {
-		if s.timed > 0 {
-			with, err := s.train(ctx, d.Env, form{seq: sequence, steps: s.steps}, d.Params.Num("lr"), d.Seed)
-			if err != nil {
-				return err
-			}
-			v["time"] = n.seconds / with.seconds
-		}
-		return nil
+	if v["time"], err = s.clock(n.form, s.steps); err != nil || n.seq == 1 {
+		return err
 	}
 	_, forgot, err := draw(Alone{n.Net}, 1)
 	if err != nil {
@@ -145,7 +138,7 @@ func (s sizes) partsOf() systems.Experiment {
 		Measures: []systems.Measure{
 			{Name: "loss", Text: "squared error of velocities of a sequence's last picture at times up to 0.9, of a single one where the network learned by those"},
 			{Name: "after over another's", Text: "over that of the same one after pictures of another style (1 of a network without a past)"},
-			{Name: "time", Text: "seconds of training over those of ARFlow of the same seed (1 where nothing is timed)"},
+			{Name: "time", Text: "time of training over ARFlow's, by the least of some steps of both, one beside the other (1 where nothing is timed)"},
 		},
 		Notes: []string{fmt.Sprintf("no arm is tuned: all have the rate %g", fixedRate)},
 	}
@@ -156,8 +149,8 @@ func (s sizes) partsOf() systems.Experiment {
 		{whole, "sequences of five, gates that cumulate along tokens, a chunk is a picture", form{seq: sequence}},
 		{"mean gate", "all tokens of a picture see the past alike", form{seq: sequence, gate: MeanGate}},
 		{"no gate", "nothing of the past is lost", form{seq: sequence, gate: NoGate}},
-		{"sequences of 2", "", form{seq: 2}},
-		{"sequences of 10", "", form{seq: 10}},
+		{"sequences of 2", "as many pictures, in pairs", form{seq: 2}},
+		{"sequences of 10", "as many pictures", form{seq: 10}},
 		{"chunks of half a picture", "softmax attention sees 8 tokens of 16, the state tells the later half of the earlier", form{seq: sequence, parts: 2}},
 		{"chunks of a quarter", "of 4 tokens", form{seq: sequence, parts: 4}},
 		{single, "no past", form{seq: 1}},
@@ -174,15 +167,8 @@ func (s sizes) partsOf() systems.Experiment {
 			if err != nil {
 				return nil, err
 			}
-			v["time"] = 1
-			if s.timed > 0 {
-				base, err := s.train(ctx, d.Env, form{hidden: true, seq: sequence, steps: s.partSteps}, fixedRate, d.Seed)
-				if err != nil {
-					return nil, err
-				}
-				v["time"] = n.seconds / base.seconds
-			}
-			return &systems.Outcome{Values: v, Cost: cost}, nil
+			v["time"], err = s.clock(f, s.partSteps)
+			return &systems.Outcome{Values: v, Cost: cost}, err
 		}})
 		if a.name != whole {
 			x.Criteria = append(x.Criteria, systems.Criterion{Name: a.name, Claim: "worse than the whole", Measure: "loss", Arm: a.name, Against: []string{whole}, Bound: 1, AtLeast: true, Shown: true})

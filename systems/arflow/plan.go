@@ -7,6 +7,7 @@ import (
 
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/models"
+	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/train"
@@ -89,7 +90,6 @@ type form struct {
 type net struct {
 	*Net
 	form
-	seconds float64 // of its training
 }
 
 // as is the network as it draws: without a past where it learned none.
@@ -100,27 +100,65 @@ func (n *net) as() models.Net {
 	return n.Net
 }
 
+// recipe is the task of a form.
+func (s sizes) recipe(f form) recipe {
+	r := digitsRecipe()
+	if f.hidden {
+		r = hiddenRecipe()
+	}
+	r.net.Gate, r.net.Parts = f.gate, f.parts
+	if s.dim > 0 {
+		r.net.Dim, r.net.Depth, r.net.Heads = s.dim, s.depth, s.heads
+	}
+	return r
+}
+
+// clock is the time of a training of a form over that of ARFlow's of as many steps as base, by the least of some steps of both, one beside the
+// other; 1 where nothing is timed.
+func (s sizes) clock(f form, base int) (float64, error) {
+	if s.timed == 0 {
+		return 1, nil
+	}
+	var least [2]time.Duration
+	var steps [2]func()
+	for i, f := range []form{f, {hidden: f.hidden, seq: sequence}} {
+		r := s.recipe(f)
+		k := settings(1, s.images/f.seq, f.seq, fixedRate, 1)
+		job, made, err := r.job(gpu.CPU(), k)
+		if err != nil {
+			return 0, err
+		}
+		tape := nn.NewTape(gpu.CPU(), gpu.Float32)
+		steps[i] = func() {
+			tape.Run(func() { tape.Backward(job.Loss(&train.Batch{Tape: tape, Size: k.Batch, Seeds: k.Seeds})) })
+			made.params.ZeroGrad()
+		}
+	}
+	for round := range s.timed + 1 {
+		for i, step := range steps {
+			start := time.Now()
+			step()
+			if took := time.Since(start); round > 0 && (least[i] == 0 || took < least[i]) {
+				least[i] = took
+			}
+		}
+	}
+	return least[0].Seconds() / least[1].Seconds() * float64(f.steps) / float64(base), nil
+}
+
 // train trains a network of a form, or takes the one that was trained so before.
 func (s sizes) train(ctx context.Context, env *systems.Env, f form, rate float64, seed uint64) (*net, error) {
 	return systems.Memo(env, fmt.Sprintf("arflow %+v %+v %g %d", s, f, rate, seed), func() (*net, error) {
-		r := digitsRecipe()
-		if f.hidden {
-			r = hiddenRecipe()
-		}
-		r.net.Gate, r.net.Parts = f.gate, f.parts
-		if s.dim > 0 {
-			r.net.Dim, r.net.Depth, r.net.Heads = s.dim, s.depth, s.heads
-		}
+		r := s.recipe(f)
 		k := settings(f.steps, s.images/f.seq, f.seq, rate, seed)
 		job, made, err := r.job(gpu.CPU(), k)
 		if err != nil {
 			return nil, err
 		}
-		start := time.Now()
 		_, err = bases.TrainThen(ctx, job, k, func(saved *train.Saved) error {
 			return saved.Load(job.Nets[0].Params, job.Nets[0].Name, saved.Averages()[0])
 		})
-		return &net{made, f, time.Since(start).Seconds()}, err
+		return &net{made, f}, err
 	})
 }
 
