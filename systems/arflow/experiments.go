@@ -44,14 +44,14 @@ func (s sizes) digits() systems.Experiment {
 	} {
 		steps := int(float64(s.steps) * a.factor)
 		cost := systems.Cost{NFE: float64(s.draw), TrainSteps: float64(steps)}
-		x.Arms = append(x.Arms, systems.Arm{Name: a.name, Text: a.text, Cost: cost, Tune: s.rates(), Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
+		x.Arms = append(x.Arms, s.tuned(systems.Arm{Name: a.name, Text: a.text, Cost: cost, Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
 			n, err := s.train(ctx, d.Env, form{seq: a.seq, steps: steps}, d.Params.Num("lr"), d.Seed)
 			if err != nil {
 				return nil, err
 			}
 			out := &systems.Outcome{Cost: cost}
 			return out, s.judge(ctx, d, n, out)
-		}})
+		}}))
 	}
 	unequal := "it is trained as long by the clock, on more pictures"
 	x.Criteria = []systems.Criterion{

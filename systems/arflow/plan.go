@@ -59,9 +59,14 @@ func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Exper
 	return []systems.Experiment{s.hidden(), s.digits(), s.partsOf(), s.byTime(), s.byLength()}, nil
 }
 
-// rates that arms are tuned over.
-func (s sizes) rates() []systems.Params {
-	return []systems.Params{{"lr": fixedRate}, {"lr": 2e-3}}[:s.trials]
+// tuned is an arm with the rates that it is tuned over, or with one where there is none to choose.
+func (s sizes) tuned(a systems.Arm) systems.Arm {
+	if s.trials < 2 {
+		a.Set = systems.Params{"lr": fixedRate}
+		return a
+	}
+	a.Tune = []systems.Params{{"lr": fixedRate}, {"lr": 2e-3}}
+	return a
 }
 
 // fixedRate is that of arms that are not tuned.
@@ -206,7 +211,7 @@ func (s sizes) hidden() systems.Experiment {
 		{single, "the same block without the past, as many pictures", 1},
 	} {
 		cost := systems.Cost{TrainSteps: float64(s.steps)}
-		x.Arms = append(x.Arms, systems.Arm{Name: a.name, Text: a.text, Cost: cost, Tune: s.rates(), Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
+		x.Arms = append(x.Arms, s.tuned(systems.Arm{Name: a.name, Text: a.text, Cost: cost, Run: func(ctx context.Context, d systems.Draw) (*systems.Outcome, error) {
 			n, err := s.train(ctx, d.Env, form{hidden: true, seq: a.seq, steps: s.steps}, d.Params.Num("lr"), d.Seed)
 			if err != nil {
 				return nil, err
@@ -214,7 +219,7 @@ func (s sizes) hidden() systems.Experiment {
 			out := &systems.Outcome{Cost: cost}
 			out.Values, err = s.past(ctx, n, d.Seed)
 			return out, err
-		}})
+		}}))
 	}
 	x.Criteria = []systems.Criterion{
 		{Name: "after and alone", Claim: "at equal times the fifth picture's loss is at most 0.9 of the first's", Measure: "after over alone", Arm: whole, Form: systems.Value, Bound: 0.9},
