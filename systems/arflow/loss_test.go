@@ -190,6 +190,10 @@ func TestProbe(t *testing.T) {
 	if l, err := Losses(t.Context(), net, one, p); err != nil || !math.IsNaN(l.Other) {
 		t.Errorf("%+v of one group, %v", l, err)
 	}
+	p.Alone = true
+	if only, err := Losses(t.Context(), net, g, p); err != nil || only.Alone != l.Alone || !math.IsNaN(only.After) || !math.IsNaN(only.Other) {
+		t.Errorf("%+v alone, %v", only, err)
+	}
 	for want, bad := range map[string]Probe{
 		"after sequences of 1":    {Length: 1, N: 1, Times: []float64{0}},
 		"0 pictures at 1 times":   {Length: 2, Times: []float64{0}},

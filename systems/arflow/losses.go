@@ -19,6 +19,8 @@ type Probe struct {
 	N      int       // pictures at each time
 	Times  []float64 // of the picture that is looked at; those before it are uniform below, as in training
 	Seed   uint64
+	// Alone leaves out what comes after others, which is NaN then: for networks that know no past.
+	Alone bool
 }
 
 // Matched are n times at which losses are compared, the middles of equal parts of [0, 0.9].
@@ -61,8 +63,11 @@ func Losses(ctx context.Context, net *Net, g *Groups, p Probe) (sum ProbeLoss, e
 	}
 	n := float64(p.N * len(p.Times))
 	sum.Alone, sum.After, sum.Other = sum.Alone/n, sum.After/n, sum.Other/n
-	if len(g.members) == 1 {
+	if p.Alone || len(g.members) == 1 {
 		sum.Other = math.NaN()
+	}
+	if p.Alone {
+		sum.After = math.NaN()
 	}
 	return sum, nil
 }
@@ -146,6 +151,9 @@ func (c *prober) at(sum *ProbeLoss, t float64, first, n int) {
 		return v
 	}
 	sum.Alone += last(alone, 1)
+	if c.p.Alone {
+		return
+	}
 	sum.After += last(own, length)
 	sum.Other += last(other, length)
 }

@@ -50,8 +50,8 @@ type sizes struct {
 
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {n: 66, seeds: 2, trials: 1, steps: 3, partSteps: 2, images: 20, draw: 3, probe: 16, times: 2, reference: 200, lengths: []float64{1, 2}, dim: 8, depth: 1, heads: 2, sweepSeeds: 1},
-	systems.Short: {n: 200, seeds: 2, trials: 1, steps: 30, partSteps: 8, images: 40, draw: 8, probe: 256, times: 3, reference: 2000, lengths: []float64{1, 4, 16}, timed: 3, sweepSeeds: 1},
-	systems.Full:  {n: 1000, seeds: 3, trials: 2, steps: 1200, partSteps: 500, images: 80, draw: 50, probe: 1024, times: 9, reference: 10000, lengths: []float64{1, 2, 4, 8, 16, 32, 64}, timed: 15, sweepSeeds: 2},
+	systems.Short: {n: 200, seeds: 2, trials: 1, steps: 30, partSteps: 8, images: 40, draw: 8, probe: 64, times: 3, reference: 2000, lengths: []float64{1, 4, 16}, timed: 3, sweepSeeds: 1},
+	systems.Full:  {n: 1000, seeds: 3, trials: 2, steps: 1200, partSteps: 500, images: 80, draw: 50, probe: 400, times: 9, reference: 10000, lengths: []float64{1, 2, 4, 8, 16, 32, 64}, timed: 15, sweepSeeds: 2},
 }
 
 func plan(_ context.Context, _ *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
@@ -177,7 +177,7 @@ func (s sizes) losses(ctx context.Context, n *net, times []float64, length int, 
 	if err != nil {
 		return ProbeLoss{}, err
 	}
-	return Losses(ctx, n.Net, g, Probe{Length: length, N: s.probe, Times: times, Seed: seed})
+	return Losses(ctx, n.Net, g, Probe{Length: length, N: s.probe, Times: times, Seed: seed, Alone: n.seq == 1})
 }
 
 // best is the loss of a network as it was trained: after others, or alone.
