@@ -26,6 +26,9 @@ type Eval struct {
 	noise  func(step int, z *gpu.Tensor)
 	path   *brownian                                                       // Options.Brownian
 	own    func(step int, x *gpu.Tensor, from, to []diffusion.Point) error // Options.Levels
+
+	state     Stateful // the denoiser, when it remembers
+	committed int      // how often the state has gone on in this step
 }
 
 // Count is what an image took.
@@ -76,6 +79,7 @@ func NewEval(ctx context.Context, den Denoiser, like *gpu.Tensor, c Cond, noise 
 	n := like.Shape()[0]
 	e := &Eval{ctx: ctx, den: newAsker(den), cond: c, each: make([]Count, n), points: make([]diffusion.Point, n), noise: noise}
 	e.cost, _ = den.(Coster)
+	e.state = stateful(den)
 	return e
 }
 

@@ -102,6 +102,9 @@ func Run(ctx context.Context, den Denoiser, s Solver, g *diffusion.Grid, o Optio
 	if err := checkGrid(den, g); err != nil {
 		return nil, err
 	}
+	if err := CheckStateful(den, s, g); err != nil {
+		return nil, err
+	}
 	r, nfe := &Result{}, s.NFE(g)
 	if o.Each == nil {
 		r.X = o.empty(o.N)
@@ -267,6 +270,9 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		}
 	}
 	w.eval.begin(w.o.First+lo, lo, w.o.Cond.of(lo, lo+n))
+	if w.eval.state != nil {
+		w.eval.state.Reset()
+	}
 	w.start(x, lo)
 	w.noise = ops.ImageNoise(w.o.Seed, uint64(w.o.First+lo), rng.Step)
 	if w.eval.path != nil {
@@ -280,7 +286,7 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 			return err
 		}
 		before := w.eval.evaluations()
-		w.eval.step = i
+		w.eval.step, w.eval.committed = i, 0
 		tellStep(w.den, w.g, i)
 		if w.o.Rescue != nil {
 			w.kept.Copy(x)
@@ -293,6 +299,9 @@ func (w *walk) batch(x *gpu.Tensor, lo int) error {
 		w.drawn = false
 		if err := w.stepper.Step(w.eval, x, w.g, i); err != nil {
 			return w.rescue(err, i, lo)
+		}
+		if err := w.goOn(w.eval.evaluations() - before); err != nil {
+			return err
 		}
 		if w.drawn && !diffusion.IsGaussian(w.o.Kernel) {
 			return fmt.Errorf("sampler: %s draws Gaussian noise on the way, and the kernel is %s; wanted a solver that draws none (heun, dpm++2m)",

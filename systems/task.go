@@ -42,6 +42,8 @@ type Task struct {
 	Data func() (learn, held *train.Examples, err error)
 	// Spans says that it learns changes over a stretch of time (train.Settings.Span).
 	Spans bool
+	// Sequences says that its examples are sequences of pictures (train.Settings.Seq).
+	Sequences bool
 	// Kernels says that it learns to remove noise of any kernel (train.Settings.Kernel).
 	Kernels bool
 }

@@ -28,6 +28,7 @@ type Settings struct {
 	Precision string    `json:"precision"`        // one of Precisions; "" is float32
 	Kernel    string    `json:"kernel,omitempty"` // of the noise of jobs that learn to remove it (diffusion.NoiseByName); "": the job's own
 	Span      float64   `json:"span,omitempty"`   // of time, that a refiner learns to look ahead at most; 0: the job's own
+	Seq       int       `json:"seq,omitempty"`    // pictures of a sequence, of jobs whose examples are sequences; 0: the job's own
 	Seeds     Seeds     `json:"seeds"`
 }
 
@@ -108,6 +109,9 @@ func (s Settings) Check() error {
 		return bad("skip", s.Skip, "0 or more")
 	case len(s.Betas) != 0 && len(s.Betas) != 2 || len(s.Betas) == 2 && s.Optimizer == "sgd":
 		return bad("betas", s.Betas, "two numbers, for adam, adamw, radam or lion")
+	}
+	if s.Seq < 0 {
+		return bad("seq", s.Seq, "1 or more; 0 for the job's own")
 	}
 	if !(s.Span >= 0 && s.Span <= 1) {
 		return bad("span", s.Span, "a stretch of time above 0, at most 1; 0 for the job's own")

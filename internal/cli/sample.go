@@ -341,6 +341,9 @@ func (o *sampleOptions) drawing(ctx context.Context, a *app, dev *gpu.Device, m 
 	if d.s, err = o.from.apply(ctx, a, pictures, s, g, &d.opt); err != nil {
 		return nil, err
 	}
+	if err := sampler.CheckStateful(d.den, d.s, d.g); err != nil {
+		return nil, usagef("--sampler: %w", err)
+	}
 	run.Sampler = d.s.Name()
 	if err := o.times.apply(d, run); err != nil {
 		return nil, err

@@ -93,6 +93,7 @@ Exit code 4 tells that a number was not finite, and of which operation.`,
 	f.IntVar(&o.set.Skip, "skip", 0, "leave out up to `N` steps whose gradient is not finite")
 	f.StringVar(&o.set.Kernel, "kernel", "", "learn to remove noise of the `KERNEL`: gaussian, or pfgmpp:D with D added dimensions (PFGM++)")
 	f.Float64Var(&o.set.Span, "dt-max", 0, "refiner: look `T` ahead in time at most, the flow taking 1 in all; a step of the shortest grid that is meant")
+	f.IntVar(&o.set.Seq, "seq", 0, "arflow: take sequences of `N` pictures for examples; 1 for pictures that follow none")
 	f.Uint64Var(&o.seed, "seed", 0, "draw everything by seed `S`: weights, order, noise, dropout")
 	f.Uint64Var(&o.data, "data-seed", 0, "draw the order of the examples by another seed `S`")
 	f.Uint64Var(&o.noise, "noise-seed", 0, "draw noise and dropout by another seed `S`")
@@ -117,6 +118,17 @@ func taskNames() []string {
 		out = append(out, t.Name)
 	}
 	return out
+}
+
+// sequenceTasks names the tasks whose examples are sequences.
+func sequenceTasks() string {
+	var out []string
+	for _, t := range systems.Tasks() {
+		if t.Sequences {
+			out = append(out, t.Name)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // taskInfo is a line of fidlab train --list.
@@ -152,7 +164,7 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 		"warmup": func() { s.Warmup = o.set.Warmup }, "opt": func() { s.Optimizer = o.set.Optimizer }, "betas": func() { s.Betas = o.set.Betas },
 		"decay": func() { s.Decay = o.set.Decay }, "clip": func() { s.Clip = o.set.Clip }, "batch": func() { s.Batch = o.set.Batch },
 		"accum": func() { s.Accum = o.set.Accum }, "ema": func() { s.EMA = o.set.EMA }, "skip": func() { s.Skip = o.set.Skip }, "precision": func() { s.Precision = o.set.Precision }, "kernel": func() { s.Kernel = o.set.Kernel },
-		"dt-max": func() { s.Span = o.set.Span },
+		"dt-max": func() { s.Span = o.set.Span }, "seq": func() { s.Seq = o.set.Seq },
 	} {
 		if given(flag) {
 			set()
@@ -174,6 +186,9 @@ func (o *trainOptions) settings(base train.Settings, given func(flag string) boo
 	}
 	if given("dt-max") && !(o.set.Span > 0 && o.set.Span <= 1) {
 		return s, usagef("--dt-max %g: want a stretch of time above 0, at most 1, such as 0.12", o.set.Span)
+	}
+	if given("seq") && o.set.Seq < 1 {
+		return s, usagef("--seq %d: want sequences of 1 picture or more", o.set.Seq)
 	}
 	if given("budget") && o.budget <= 0 {
 		return s, usagef("--budget %v: want a time above 0, such as 5m; leave it out for no limit", o.budget)
@@ -244,6 +259,9 @@ func runTrain(ctx context.Context, a *app, o *trainOptions, name string, flags *
 	}
 	if flags.Changed("dt-max") && !task.Spans {
 		return usagef("--dt-max: %s looks ahead at nothing; the refiner does", name)
+	}
+	if flags.Changed("seq") && !task.Sequences {
+		return usagef("--seq: %s learns from single examples; %s takes sequences", name, sequenceTasks())
 	}
 	if o.resume {
 		saved, err := train.OpenSaved(filepath.Join(o.dir, train.CheckpointName))

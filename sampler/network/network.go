@@ -41,6 +41,7 @@ type Network struct {
 	buf           []float32
 	ones          *gpu.Tensor // what times are made of
 	timesOf       []float64
+	memory        *memory // nil where the network has none
 }
 
 // New makes a Network of net, which is laid out.
@@ -58,6 +59,9 @@ func New(net models.Net, o Options) *Network {
 	if n.takes.Classes > 0 {
 		n.classes = gpu.CPU().New(gpu.Int32, o.Batch)
 	}
+	if s, ok := net.(models.Stateful); ok {
+		n.memory = newMemory(s, o.Batch)
+	}
 	return n
 }
 
@@ -74,6 +78,11 @@ func (n *Network) Forward(ctx context.Context, out, x *gpu.Tensor, t []float64, 
 		return err
 	}
 	s := x.Shape()
+	if n.memory != nil {
+		if err := n.memory.ask(s[0]); err != nil {
+			return err
+		}
+	}
 	if n.x == nil || n.x.Len() != n.batch*s[1]*s[2]*s[3] || n.x.Shape()[2] != s[2] {
 		n.x, n.out = n.times.Device().New(n.times.DType(), n.batch, s[1], s[2], s[3]), n.times.Device().New(n.times.DType(), n.batch, s[1], s[2], s[3])
 	}
@@ -147,7 +156,7 @@ func (n *Network) some(out, x *gpu.Tensor, t []float64, c sampler.Cond, lo, hi i
 				failed = err
 				return
 			}
-			y := n.net.Forward(n.tape.Input(n.x), n.tape.Input(n.times), in)
+			y := n.predict(in, lo, hi)
 			if n.takes.Out > n.takes.Channels {
 				y = y.Slice(1, 0, n.takes.Channels)
 			}

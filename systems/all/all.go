@@ -3,6 +3,7 @@
 package all
 
 import (
+	_ "github.com/fidlab/fidlab/systems/arflow"
 	_ "github.com/fidlab/fidlab/systems/autodiffusion"
 	_ "github.com/fidlab/fidlab/systems/bases"
 	_ "github.com/fidlab/fidlab/systems/ddo"

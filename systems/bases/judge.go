@@ -3,6 +3,7 @@ package bases
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/fid/extract"
@@ -191,3 +192,19 @@ const (
 	biasSeed       = 1 << 41 // no run's
 	biasReplicates = 50
 )
+
+// DigitsTold is the share of digits, by their features of digits-enc, that its classifier takes for the given classes.
+func DigitsTold(features []float32, classes []int) (float64, error) {
+	e, err := extract.OpenEncoder("digits-enc")
+	if err != nil {
+		return 0, err
+	}
+	right := 0
+	for i, c := range classes {
+		a := e.Answers(features[i*Features:][:Features])[:10] // its first question
+		if slices.Index(a, slices.Max(a)) == c {
+			right++
+		}
+	}
+	return float64(right) / float64(len(classes)), nil
+}

@@ -3,9 +3,7 @@ package symmflow
 import (
 	"context"
 	"fmt"
-	"slices"
 
-	"github.com/fidlab/fidlab/fid/extract"
 	"github.com/fidlab/fidlab/fid/measure"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/systems"
@@ -125,14 +123,14 @@ func (s sizes) classes(ctx context.Context, d systems.Draw, m *Model, out *syste
 	if err != nil {
 		return err
 	}
-	if out.Values["consistency"], err = told(f, asked); err != nil {
+	if out.Values["consistency"], err = bases.DigitsTold(f, firstOf(asked)); err != nil {
 		return err
 	}
 	truth := make([][]uint8, d.N)
 	for i := range truth {
 		truth[i] = from.label(i)
 	}
-	if out.Values["classifier"], err = told(real, truth); err != nil {
+	if out.Values["classifier"], err = bases.DigitsTold(real, firstOf(truth)); err != nil {
 		return err
 	}
 	ahead := m.Coding.Classes // the next digit of the same class
@@ -143,18 +141,11 @@ func (s sizes) classes(ctx context.Context, d systems.Draw, m *Model, out *syste
 	return nil
 }
 
-// told is the share of digits, by their features, that the fixed classifier takes for the given classes.
-func told(features []float32, classes [][]uint8) (float64, error) {
-	e, err := extract.OpenEncoder("digits-enc")
-	if err != nil {
-		return 0, err
+// firstOf are the classes of labels of one.
+func firstOf(labels [][]uint8) []int {
+	out := make([]int, len(labels))
+	for i, l := range labels {
+		out[i] = int(l[0])
 	}
-	right := 0
-	for i, c := range classes {
-		a := e.Answers(features[i*bases.Features:][:bases.Features])[:10] // its first question
-		if slices.Index(a, slices.Max(a)) == int(c[0]) {
-			right++
-		}
-	}
-	return float64(right) / float64(len(classes)), nil
+	return out
 }
