@@ -125,3 +125,28 @@ func TestLikeliestIsStationary(t *testing.T) {
 		}
 	}
 }
+
+// For α = β = 1 the likeliest is a minimum of the loss: from nearby, descent leads back to it.
+func TestLikeliestIsAMinimum(t *testing.T) {
+	for _, seed := range []uint64{1, 2} {
+		p := target(seed)
+		q, err := likeliest(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near := q.params()
+		for i := range near {
+			near[i] += 0.03 * math.Sin(float64(i+1))
+		}
+		data, fakes := p.quadrature(), q.quadrature()
+		got, err := fit(mixtureOf(near), func(m mixture, grad []float64) float64 { return contrast(m, q, data, fakes, 1, 1, grad) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range got.params() {
+			if math.Abs(v-q.params()[i]) > 1e-4 {
+				t.Errorf("seed %d, parameter %d: %g, that of the likeliest is %g", seed, i, v, q.params()[i])
+			}
+		}
+	}
+}

@@ -17,6 +17,7 @@ func init() {
 		Idea: "A trained generator with a likelihood is its own discriminator: how much likelier it finds a picture than a frozen copy of itself does. " +
 			"Learning to tell data from what the copy draws, in a few rounds of little cost, improves its samples.",
 		Headline: "digits/better samples",
+		Remark:   "for a diffusion network, by its bound; a model of exact likelihood that is converged stands still under the loss, and gains nothing",
 		Plan:     plan,
 		Sheets:   []string{"digits", "tokens"},
 		Open: []string{
