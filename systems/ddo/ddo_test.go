@@ -12,10 +12,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle/proof"
 	"github.com/fidlab/fidlab/models/mlp"
+	"github.com/fidlab/fidlab/models/unet"
 	"github.com/fidlab/fidlab/nn"
 	"github.com/fidlab/fidlab/systems"
+	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/train"
 )
 
@@ -275,5 +278,75 @@ func TestTokensArePictures(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A network of EDM's architecture for CIFAR-10, of a sixteenth of its width and with random weights, goes through a round: its first loss
+// is (1 + α)·log 2 for every example, dropout of its training is off in the reference and in itself, and a step moves it.
+func TestEDMsNetworkIsFineTuned(t *testing.T) {
+	c, err := unet.Preset("edm-cifar10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Base, c.First, c.Waves.Width, c.Groups, c.Height, c.Width = 8, 8, 8, 4, 8, 8
+	path, pred, err := edm.Convention()
+	if err != nil {
+		t.Fatal(err)
+	}
+	how := edm
+	how.Drop = 0
+	base := &Base{Job: "cifar", Sampler: SamplerOf(2), New: func() (*Net, error) {
+		params := nn.NewParams(gpu.CPU(), gpu.Float32)
+		net := unet.New(params.At(""), c)
+		params.Init(5)
+		for i, v := range params.Value().F32() {
+			params.Value().F32()[i] = v + 0.02*float32(math.Sin(float64(i))) // its last layers begin at nearly zero
+		}
+		n := &bases.Network{Name: "cifar", Device: gpu.CPU(), Trained: &systems.Trained{Net: net, Path: path, Pred: pred, Shape: []int{3, 8, 8}, Lo: -1, Hi: 1}}
+		return Denoiser(n, how, 2), nil
+	}}
+	set := &train.Examples{Shape: []int{3, 8, 8}, X: make([]float32, 8*3*64), Labels: []int32{0, 1, 2, 3, 4, 5, 6, 7}}
+	for i := range set.X {
+		set.X[i] = float32(math.Sin(float64(i)))
+	}
+	n, err := base.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Params.Count() < 10000 {
+		t.Errorf("%d parameters", n.Params.Count())
+	}
+	ref, err := base.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := n.LogP(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := ref.LogP(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := train.NewDiscriminative(p, q, 1, 0.1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tape := nn.NewTape(gpu.CPU(), gpu.Float32)
+	tape.Run(func() {
+		for i, v := range l.Each(&train.Batch{Tape: tape, Size: 4, Seeds: train.SeedsOf(1)}, gpu.CPU().From(set.X[:4*192], 4, 3, 8, 8), set.Labels[:4], 2).Value().F32() {
+			if v != float32(math.Ln2) {
+				t.Errorf("example %d: %g, want log 2", i, v)
+			}
+		}
+	})
+	o := tinyOptions("")
+	o.Steps, o.Batch, o.Rounds, o.Pool, o.Every, o.Count = 2, 4, 1, 4, 2, 4
+	_, rounds, err := Finetune(context.Background(), base, set, meanSquare, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := rounds[0].Looks; len(k) != 2 || k[0].Score == k[1].Score {
+		t.Errorf("two steps moved nothing: %v", k)
 	}
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // Denoiser is a network that was trained to remove noise as how says; its likelihood is the bound of train.Denoising. It draws by so many
-// steps of Heun's method on an even grid or Karras', as its path has it, without guidance.
+// steps of Heun's method on an even grid or Karras', as its path has it, without guidance. Dropout that a network has is off, in the
+// reference and in itself: the two are to see the same.
 func Denoiser(n *bases.Network, how train.Diffusion, steps int) *Net {
 	return &Net{
 		Params: n.Net.Params(),
