@@ -7,13 +7,16 @@ import (
 	"github.com/fidlab/fidlab/report"
 )
 
+// longestAxis is how many letters an axis has room for.
+const longestAxis = 60
+
 // Figure draws a sweep of the record: a line for each arm.
 type Figure struct {
 	File       string // its name without ending, as "error"
 	Experiment string // a sweep
 	Measure    string
 	Title      string
-	Y          string // the axis; the measure's text where it is ""
+	Y          string // the axis; the measure's text where it is "", or its name where that is too long
 	LogX, LogY bool
 	// Cost puts the arms' evaluations on the axis in place of the sweep's values.
 	Cost bool
@@ -29,7 +32,9 @@ func (r *Record) Draw(f Figure) (*report.Lines, error) {
 		y := f.Y
 		for _, m := range e.Measures {
 			if m.Name == f.Measure && y == "" {
-				y = m.Text
+				if y = m.Text; len(y) > longestAxis {
+					y = m.Name
+				}
 			}
 		}
 		out := &report.Lines{Title: f.Title, X: e.Sweep.Label, Y: y, LogX: f.LogX, LogY: f.LogY}
