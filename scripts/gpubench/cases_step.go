@@ -119,6 +119,25 @@ func init() {
 			})
 		}
 	}
+	for dt, d := range map[string]gpu.DType{"f32": gpu.Float32, "f64": gpu.Float64} {
+		for name, k := range map[string]ops.PairKernel{"cubic": ops.CubicKernel(1./2048, 1), "normal": ops.NormalKernel(1. / 200)} {
+			n, width := size(10000, 130), size(2048, 40)
+			values, bytes := float64(n)*float64(width), float64(d.Size())
+			// Whole sets of Inception's features, without their diagonal.
+			parts := []Part{{"pair_sums_" + dt, 2*bytes*values + 8*float64(n), 2 * values * float64(n), dt}}
+			if name == "normal" {
+				parts = append(parts, Part{"pair_squares_" + dt, bytes * values, 0, "memory"})
+			}
+			register(Case{
+				Name: "pairsums." + name + "." + dt, Kernel: "pair_sums_" + dt, Shape: shape(n, n, width), Peak: dt, Goal: map[string]float64{"f32": 0.35}[dt],
+				Bytes: 2*bytes*values + 8*float64(n), Flops: 2 * values * float64(n), Parts: parts,
+				Setup: func(dev *gpu.Device) (func(), error) {
+					x, y, out := normal(dev, d, n, width), normal(dev, d, n, width), dev.New(gpu.Float64, n)
+					return func() { ops.PairSums(out, x, y, k, true) }, nil
+				},
+			})
+		}
+	}
 	for _, values := range []int{size(3*32*32, 300), size(3*512*512, 5000)} {
 		n := float64(rows) * float64(values)
 		register(Case{

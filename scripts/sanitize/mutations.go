@@ -120,6 +120,16 @@ var mutations = []mutation{
 		kernels: "nearest_code_.*", detector: "asan", test: "Nearest",
 	},
 	{
+		name: "pairsums-rows", kind: "missing bounds check", file: "pairsums.cu",
+		old: "const bool in = first + row < rows && at + c < d;", new: "const bool in = first + row <= rows && at + c < d;",
+		kernels: "pair_sums_.*", detector: "asan", test: "PairSums",
+	},
+	{
+		name: "pairsums-stage", kind: "missing __syncthreads", file: "pairsums.cu",
+		old: "                    dot[i][j] += static_cast<double>(part[i][j]);\n            __syncthreads();", new: "                    dot[i][j] += static_cast<double>(part[i][j]);",
+		kernels: "pair_sums_.*", detector: "tsan", test: "PairSums",
+	},
+	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
 		old:     "        __syncthreads();\n        if (d >= dims) continue;",
 		new:     "        if (d >= dims) continue;\n        __syncthreads();",
