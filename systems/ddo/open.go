@@ -41,7 +41,9 @@ func Open(dev *gpu.Device, s *train.Saved, average float64, steps int) (*Opened,
 	if err != nil {
 		return nil, err
 	}
-	switch {
+	switch k := n.Net.Takes(); {
+	case len(k.Tokens) > 0 || len(k.Vectors) > 0 || k.Extra > 0:
+		return nil, data.Errorf("ddo: %s is told more than classes, captions for example; want a network by class, or of none, such as mnist-unet", task.Name)
 	case n.Diffusion == nil:
 		return nil, data.Errorf("ddo: %s was not trained to remove noise from data, so that its errors bound no likelihood; want a network that was, such as mnist-unet", task.Name)
 	case task.Data == nil:
