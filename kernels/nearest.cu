@@ -1,9 +1,7 @@
 // The row of a book that is nearest to each of many vectors.
-#include "device.h"
+#include "pair_tile.h"
 
 inline namespace thisfile {
-
-constexpr int THREADS = 256, TILE = 64, DEPTH = 16, PITCH = TILE + 4;
 
 // limits are the rounding of a product, the least normal and the greatest number.
 template <class T> struct limits;
@@ -52,20 +50,6 @@ template <class T> __device__ __forceinline__ void sizes(double* square, const T
     square[k + i] = sqrt(s);
 }
 
-// stage puts DEPTH coordinates of TILE rows from row first on into shared memory, the rows next to
-// each other; what is beyond the matrix is 0.
-template <class T>
-__device__ __forceinline__ void stage(T (*to)[PITCH], const T* x, long long first, long long rows,
-                                      int at, int d)
-{
-#pragma unroll
-    for (int j = 0; j < TILE * DEPTH / THREADS; j++) {
-        const int i = static_cast<int>(threadIdx.x) + j * THREADS, row = i / DEPTH, c = i % DEPTH;
-        const bool in = first + row < rows && at + c < d;
-        to[c][row] = in ? x[(first + row) * d + at + c] : T(0);
-    }
-}
-
 template <class T>
 __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* book,
                                         const double* square, int cosine, long long n, int k, int d)
@@ -98,20 +82,7 @@ __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* 
             stage(zs, z, first, n, at0, d);
             stage(bs, book, c0, k, at0, d);
             __syncthreads();
-#pragma unroll 2
-            for (int c = 0; c < DEPTH; c++) {
-                T a[4], b[4];
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    a[i] = zs[c][4 * ty + i];
-                    b[i] = bs[c][4 * tx + i];
-                }
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-#pragma unroll
-                    for (int j = 0; j < 4; j++)
-                        sum[i][j] = fma(a[i], b[j], sum[i][j]);
-            }
+            multiply(sum, zs, bs, tx, ty);
             __syncthreads();
         }
         // A score is wrong by no more than a bound of the lengths: of a product and its sum with

@@ -1,41 +1,11 @@
 // Sums of a kernel's values between two sets of vectors: what maximum mean discrepancies are made of.
-#include "device.h"
+#include "pair_tile.h"
 
 inline namespace thisfile {
-
-constexpr int THREADS = 256, TILE = 64, DEPTH = 16, PITCH = TILE + 4;
 
 // The kernels, by params kind.
 constexpr int CUBIC = 0; // (scale x.y + shift)^3
 constexpr int NORMAL = 1; // exp(-scale |x - y|^2)
-
-template <class T>
-__device__ __forceinline__ void squares(double* square, const T* x, int n, int d)
-{
-    const int i = static_cast<int>(blockIdx.x) * THREADS + static_cast<int>(threadIdx.x);
-    if (i >= n) return;
-    const T* row = x + static_cast<long long>(i) * d;
-    double s = 0;
-#pragma unroll 1
-    for (int c = 0; c < d; c++) {
-        const double v = static_cast<double>(row[c]);
-        s = fma(v, v, s);
-    }
-    square[i] = s;
-}
-
-// stage puts DEPTH coordinates of TILE rows from row first on into shared memory, the rows next to
-// each other; what is beyond the matrix is 0.
-template <class T>
-__device__ __forceinline__ void stage(T (*to)[PITCH], const T* x, int first, int rows, int at, int d)
-{
-#pragma unroll
-    for (int j = 0; j < TILE * DEPTH / THREADS; j++) {
-        const int i = static_cast<int>(threadIdx.x) + j * THREADS, row = i / DEPTH, c = i % DEPTH;
-        const bool in = first + row < rows && at + c < d;
-        to[c][row] = in ? x[static_cast<long long>(first + row) * d + at + c] : T(0);
-    }
-}
 
 // The kernel's value of a product and the squared lengths.
 __device__ __forceinline__ double value(double dot, double xx, double yy, int kind, double scale,
@@ -69,20 +39,7 @@ __device__ __forceinline__ void sums(double* out, const T* x, const T* y, const 
             // A float's chain is DEPTH long, the sum of the chains is double: the error does not
             // grow with the width.
             T part[4][4] = {};
-#pragma unroll 2
-            for (int c = 0; c < DEPTH; c++) {
-                T a[4], b[4];
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    a[i] = xs[c][4 * ty + i];
-                    b[i] = ys[c][4 * tx + i];
-                }
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-#pragma unroll
-                    for (int j = 0; j < 4; j++)
-                        part[i][j] = fma(a[i], b[j], part[i][j]);
-            }
+            multiply(part, xs, ys, tx, ty);
 #pragma unroll
             for (int i = 0; i < 4; i++)
 #pragma unroll
@@ -117,40 +74,14 @@ __device__ __forceinline__ void sums(double* out, const T* x, const T* y, const 
 
 } // namespace thisfile
 
-// pair_squares - the squared lengths of vectors.
-//
-//     square[r] = sum over i of x[r, i]^2, in double, in the order of i
-//
-// kernels  pair_squares_f32 pair_squares_f64
-// shapes   square: n doubles. x: [n, d].
-// launch   grid ceil(n / 256), block 256, shared 0.
-// bound    memory: n d values; one thread a row, whose sum is a chain. It is small beside the pairs.
-// expect   regs <= 40, shared <= 0, occupancy >= 75, not LDL STL
-// repro    yes
-// twin     ops.PairSums.
-// source   Own derivation.
-extern "C" __global__ void __launch_bounds__(256)
-    pair_squares_f32(double* square, const float* x, int n, int d)
-{
-    squares(square, x, n, d);
-}
-EXPORT(pair_squares_f32)
-
-extern "C" __global__ void __launch_bounds__(256)
-    pair_squares_f64(double* square, const double* x, int n, int d)
-{
-    squares(square, x, n, d);
-}
-EXPORT(pair_squares_f64)
-
 // pair_sums - sums over a set of a kernel's values with each vector of another, without their matrix.
 //
 //     out[p, i] = sum over the columns j of piece p of k(x[i], y[j]);  piece p has the tiles of 64 columns
 //     p, p + pieces, ...;  k = (scale x.y + shift)^3, or exp(-scale |x - y|^2)
 //
 // kernels  pair_sums_f32 pair_sums_f64
-// shapes   out: [pieces, n] doubles. x: [n, d]. y: [m, d]. xx: n, yy: m doubles, those of pair_squares; not
-//          read where kind = 0, and may be null.
+// shapes   out: [pieces, n] doubles. x: [n, d]. y: [m, d]. xx: n, yy: m doubles, the squared lengths, which
+//          nearest_sizes gives; not read where kind = 0, and may be null.
 // params   apart = 1 leaves out j = i. kind: 0 the cubic, 1 the normal density, which has no shift.
 // launch   grid ceil(n / 64) * pieces, block 256, shared 0.
 // bound    f32: 2 n m d operations in tiles of 64 x 64, 16 products a thread for 8 values of shared memory, a

@@ -4,26 +4,6 @@ package kernels
 
 import "github.com/fidlab/fidlab/cuda"
 
-// PairSquaresF32 queues pair_squares_f32 of pairsums.cu: the squared lengths of vectors.
-func PairSquaresF32(stream *cuda.Stream, grid cuda.Grid, square, x cuda.Ptr, n, d int32) {
-	var args cuda.Args
-	args.Ptr(square)
-	args.Ptr(x)
-	args.I32(n)
-	args.I32(d)
-	stream.Launch(cuda.Func{Module: "pairsums", Name: "pair_squares_f32"}, grid, &args)
-}
-
-// PairSquaresF64 queues pair_squares_f64 of pairsums.cu: the squared lengths of vectors.
-func PairSquaresF64(stream *cuda.Stream, grid cuda.Grid, square, x cuda.Ptr, n, d int32) {
-	var args cuda.Args
-	args.Ptr(square)
-	args.Ptr(x)
-	args.I32(n)
-	args.I32(d)
-	stream.Launch(cuda.Func{Module: "pairsums", Name: "pair_squares_f64"}, grid, &args)
-}
-
 // PairSumsF32 queues pair_sums_f32 of pairsums.cu: sums over a set of a kernel's values with each vector of another, without their matrix.
 func PairSumsF32(stream *cuda.Stream, grid cuda.Grid, out, x, y, xx, yy cuda.Ptr, n, m, d, pieces, apart, kind int32, scale, shift float64) {
 	var args cuda.Args

@@ -22,12 +22,11 @@ func CubicKernel(scale, shift float64) PairKernel { return PairKernel{0, scale, 
 func NormalKernel(scale float64) PairKernel { return PairKernel{1, scale, 0} }
 
 const (
-	pairRows  = 128 // of a tile of products, which stays in a core's cache
-	pairCols  = 256 // likewise
-	pairTile  = 64  // of a GPU
-	pairMost  = 64  // pieces of the columns at most, so that few rows fill a GPU too
-	pairFill  = 512 // blocks that fill one
-	pairWidth = math.MaxInt32
+	pairRows = 128 // of a tile of products, which stays in a core's cache
+	pairCols = 256 // likewise
+	pairTile = 64  // of a GPU
+	pairMost = 64  // pieces of the columns at most, so that few rows fill a GPU too
+	pairFill = 512 // blocks that fill one
 )
 
 // PairSums sets out, Float64 [n], to the sums over the rows y of [m, d] of a kernel's values with each row of x [n, d]; with apart, which
@@ -74,28 +73,27 @@ func launchPairSums(op string, out, x, y *gpu.Tensor, k PairKernel, apart bool) 
 	s, n, m, d := x.Device().Stream(), x.Shape()[0], y.Shape()[0], x.Shape()[1]
 	rows := ceil(n, pairTile)
 	pieces := max(1, min(ceil(m, pairTile), pairMost, ceil(pairFill, rows)))
-	if rows*pieces > math.MaxInt32 || n > pairWidth || m > pairWidth || d > pairWidth {
+	if rows*pieces > math.MaxInt32 || max(n, m, d) > math.MaxInt32 {
 		fail(op, "sets %v and %v are too large for a GPU; use parts", x.Shape(), y.Shape())
 	}
-	squares, sums := kernels.PairSquaresF32, kernels.PairSumsF32
+	sizes, sums := kernels.NearestSizesF32, kernels.PairSumsF32
 	if x.Double() {
-		squares, sums = kernels.PairSquaresF64, kernels.PairSumsF64
+		sizes, sums = kernels.NearestSizesF64, kernels.PairSumsF64
 	}
 	grid := func(blocks int) cuda.Grid { return cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1} }
-	var lengths cuda.Ptr
-	at := func(i int) cuda.Ptr { return lengths }
+	var xx, yy cuda.Ptr
 	if k.kind != 0 {
-		lengths = s.Alloc(8 * (n + m))
-		at = func(i int) cuda.Ptr { return lengths + cuda.Ptr(8*i) }
-		squares(s, grid(ceil(n, 256)), at(0), x.Ptr(), int32(n), int32(d))
-		squares(s, grid(ceil(m, 256)), at(n), y.Ptr(), int32(m), int32(d))
+		xx, yy = s.Alloc(16*n), s.Alloc(16*m) // and the lengths
+		sizes(s, grid(ceil(n, 256)), xx, x.Ptr(), int32(n), int32(d))
+		sizes(s, grid(ceil(m, 256)), yy, y.Ptr(), int32(m), int32(d))
 	}
 	part := x.Device().Empty64(pieces, n)
-	sums(s, grid(rows*pieces), part.Ptr(), x.Ptr(), y.Ptr(), at(0), at(n), int32(n), int32(m), int32(d), int32(pieces), flag(apart), k.kind, k.scale, k.shift)
+	sums(s, grid(rows*pieces), part.Ptr(), x.Ptr(), y.Ptr(), xx, yy, int32(n), int32(m), int32(d), int32(pieces), flag(apart), k.kind, k.scale, k.shift)
 	SumTo(out, part, nil, false)
 	part.Free()
 	if k.kind != 0 {
-		s.Free(lengths)
+		s.Free(xx)
+		s.Free(yy)
 	}
 }
 
@@ -115,26 +113,33 @@ func pairSumsOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 	rows := min(pairRows, len(out)-first)
 	s := columns64.Get().(*scratch[float64])
 	all := s.take(pairRows*d + pairCols*d + pairRows*pairCols)
-	a, b, dot := all[:rows*d], all[pairRows*d:][:pairCols*d], all[(pairRows+pairCols)*d:]
+	a, b, products := all[:rows*d], all[pairRows*d:][:pairCols*d], all[(pairRows+pairCols)*d:]
 	var xx [pairRows]float64
 	var yy [pairCols]float64
-	widen(a, x[first*d:][:rows*d], xx[:], d)
+	normal := c.n[0] != 0
+	widen(a, x[first*d:][:rows*d])
+	if normal {
+		squareRows(xx[:rows], a, d)
+	}
 	clear(out[first:][:rows])
 	for k0 := 0; k0 < m; k0 += pairCols {
 		cols := min(pairCols, m-k0)
-		widen(b[:cols*d], y[k0*d:][:cols*d], yy[:], d)
-		gemm2(w, false, true, rows, cols, d, a, d, b, d, false, dot)
+		widen(b, y[k0*d:][:cols*d])
+		if normal {
+			squareRows(yy[:cols], b, d)
+		}
+		gemm2(w, false, true, rows, cols, d, a, d, b, d, false, products)
 		for r := range rows {
 			sum := 0.
-			for k, v := range dot[r*cols:][:cols] {
+			for k, v := range products[r*cols:][:cols] {
 				if c.n[1] != 0 && first+r == k0+k {
 					continue
 				}
-				if c.n[0] == 0 {
+				if normal {
+					sum += math.Exp(-c.f[0] * max(xx[r]+yy[k]-2*v, 0))
+				} else {
 					u := c.f[0]*v + c.f[1]
 					sum += u * u * u
-				} else {
-					sum += math.Exp(-c.f[0] * max(xx[r]+yy[k]-2*v, 0))
 				}
 			}
 			out[first+r] += sum
@@ -143,16 +148,16 @@ func pairSumsOf[T cpu.Float](c *call, w *cpu.Worker, i int) {
 	columns64.Put(s)
 }
 
-// widen makes rows of d values float64, and their squared lengths.
-func widen[T cpu.Float](to []float64, from []T, square []float64, d int) {
+// widen makes values float64.
+func widen[T cpu.Float](to []float64, from []T) {
 	for i, v := range from {
 		to[i] = float64(v)
 	}
-	for r := range len(from) / d {
-		s := 0.
-		for _, v := range to[r*d:][:d] {
-			s += v * v
-		}
-		square[r] = s
+}
+
+// squareRows sets square to the squared lengths of as many rows of d values.
+func squareRows(square, rows []float64, d int) {
+	for r := range square {
+		square[r] = dot(rows[r*d:][:d], rows[r*d:][:d])
 	}
 }

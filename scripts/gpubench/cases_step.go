@@ -126,7 +126,7 @@ func init() {
 			// Whole sets of Inception's features, without their diagonal.
 			parts := []Part{{"pair_sums_" + dt, 2*bytes*values + 8*float64(n), 2 * values * float64(n), dt}}
 			if name == "normal" {
-				parts = append(parts, Part{"pair_squares_" + dt, bytes * values, 0, "memory"})
+				parts = append(parts, Part{"nearest_sizes_" + dt, bytes * values, 0, "memory"})
 			}
 			register(Case{
 				Name: "pairsums." + name + "." + dt, Kernel: "pair_sums_" + dt, Shape: shape(n, n, width), Peak: dt, Goal: map[string]float64{"f32": 0.35}[dt],

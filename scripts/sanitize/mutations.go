@@ -115,12 +115,12 @@ var mutations = []mutation{
 		kernels: "row_variance_.*", detector: "asan", test: "RowVariance",
 	},
 	{
-		name: "nearest-rows", kind: "missing bounds check", file: "nearest.cu",
+		name: "nearest-rows", kind: "missing bounds check", file: "pair_tile.h",
 		old: "const bool in = first + row < rows && at + c < d;", new: "const bool in = first + row <= rows && at + c < d;",
 		kernels: "nearest_code_.*", detector: "asan", test: "Nearest",
 	},
 	{
-		name: "pairsums-rows", kind: "missing bounds check", file: "pairsums.cu",
+		name: "pairsums-rows", kind: "missing bounds check", file: "pair_tile.h",
 		old: "const bool in = first + row < rows && at + c < d;", new: "const bool in = first + row <= rows && at + c < d;",
 		kernels: "pair_sums_.*", detector: "asan", test: "PairSums",
 	},
