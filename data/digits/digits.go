@@ -27,7 +27,7 @@ const Side = 8
 const (
 	margin = 2 // pixels of MNIST that are left out on each side
 	block  = 3 // a side of what is averaged
-	full   = block * block * 255
+	full   = Block * 255
 )
 
 // Set is the digits of both splits.
@@ -49,7 +49,7 @@ var load = sync.OnceValues(func() (*Set, error) {
 		p.labels = m.Labels
 		p.sums = make([][Side * Side]uint16, len(m.Images))
 		for i, img := range m.Images {
-			p.sums[i] = reduce(img)
+			p.sums[i] = Reduce[uint16](img)
 		}
 	}
 	return s, nil
@@ -59,11 +59,14 @@ var load = sync.OnceValues(func() (*Set, error) {
 // published ones.
 func New() (*Set, error) { return load() }
 
-// reduce sums 3×3 pixels of 28×28.
-func reduce(img []uint8) (out [Side * Side]uint16) {
+// Block is how many pixels of MNIST, 3×3, one of a digit is made of.
+const Block = block * block
+
+// Reduce sums the 3×3 pixels of each of the digit's, of 28×28 row by row.
+func Reduce[Sum, Pixel uint8 | uint16 | float32](img []Pixel) (out [Side * Side]Sum) {
 	for y := range Side * block {
 		for x := range Side * block {
-			out[y/block*Side+x/block] += uint16(img[(y+margin)*mnist.Width+x+margin])
+			out[y/block*Side+x/block] += Sum(img[(y+margin)*mnist.Width+x+margin])
 		}
 	}
 	return out
@@ -138,7 +141,7 @@ func (it *Item) Tensor() (x []float32, c, h, w int) {
 func (it *Item) Image() *imageio.Image {
 	levels := make([]uint8, len(it.sums))
 	for i, s := range it.sums {
-		levels[i] = uint8((2*int(s) + block*block) / (2 * block * block))
+		levels[i] = uint8((2*int(s) + Block) / (2 * Block))
 	}
 	return imageio.FromGray(levels, Side, Side, "digits")
 }

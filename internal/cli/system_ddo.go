@@ -14,7 +14,6 @@ import (
 	"github.com/fidlab/fidlab/systems"
 	"github.com/fidlab/fidlab/systems/bases"
 	"github.com/fidlab/fidlab/systems/ddo"
-	"github.com/fidlab/fidlab/tensor"
 	"github.com/fidlab/fidlab/train"
 )
 
@@ -123,20 +122,12 @@ func (a *app) finetune(cmd *cobra.Command, o *ddoOptions) error {
 	if err != nil {
 		return &inputError{err}
 	}
-	steps, batch, rate := o.Steps, o.Batch, o.Rate
-	o.Settings = train.Settings{
-		Steps: steps, Batch: batch, Rate: rate, Warmup: min(20, steps/4), EMA: []float64{0.98},
-		Optimizer: b.Settings.Optimizer, Clip: b.Settings.Clip, Decay: b.Settings.Decay, Betas: b.Settings.Betas, Precision: b.Settings.Precision,
-		Seeds: train.SeedsOf(o.seed),
-	}
+	o.Optimizer, o.Clip, o.Decay, o.Betas, o.Precision = b.Settings.Optimizer, b.Settings.Clip, b.Settings.Decay, b.Settings.Betas, b.Settings.Precision
+	o.Warmup, o.EMA, o.Seeds = min(20, o.Steps/4), []float64{0.98}, train.SeedsOf(o.seed)
 	if err := o.Check(); err != nil {
 		return &usageError{err}
 	}
 	score, err := b.Score(cmd.Context(), &systems.Env{})
-	if err != nil {
-		return &inputError{err}
-	}
-	sum, err := tensor.FileSHA256(path)
 	if err != nil {
 		return &inputError{err}
 	}
@@ -149,7 +140,7 @@ func (a *app) finetune(cmd *cobra.Command, o *ddoOptions) error {
 	if err != nil {
 		return a.ofFinetune(err, o)
 	}
-	r := ddoReport{o.model, sum, rounds, filepath.Join(o.Dir, fmt.Sprintf("round-%d", len(rounds)), ddo.ModelName)}
+	r := ddoReport{o.model, b.SHA256, rounds, filepath.Join(o.Dir, fmt.Sprintf("round-%d", len(rounds)), ddo.ModelName)}
 	if a.json {
 		return a.printJSON(r)
 	}

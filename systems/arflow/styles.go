@@ -97,19 +97,13 @@ func turned(out, in *[mnist.Height * mnist.Width]float32, angle float64) {
 	}
 }
 
-// reduced is the means of 3×3 pixels without the outermost two, as the set digits has them, from -1 to 1.
+// reduced is a digit as the set digits has them, from -1 to 1.
 func reduced(in *[mnist.Height * mnist.Width]float32) []float32 {
-	const block, margin = 3, 2
-	out := make([]float32, digitset.Side*digitset.Side)
-	for y := range digitset.Side * block {
-		for x := range digitset.Side * block {
-			out[y/block*digitset.Side+x/block] += in[(y+margin)*mnist.Width+x+margin]
-		}
-	}
+	out := digitset.Reduce[float32](in[:])
 	for i, v := range out {
-		out[i] = v*2/(block*block) - 1
+		out[i] = v*2/digitset.Block - 1
 	}
-	return out
+	return out[:]
 }
 
 // pictures of a task: what it learns with its hash, and what it is tried on.

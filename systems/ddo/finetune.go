@@ -132,12 +132,17 @@ type round struct {
 	seen *nn.Params
 	k    int
 	dir  string
+	sum  string // the SHA-256 of the reference's weights; "" without a folder
 }
 
 func newRound(base *Base, from *Net, set *train.Examples, score Score, o *Options, k int) (*round, error) {
 	r := &round{o: o, base: base, set: set, score: score, ref: from, k: k}
 	if o.Dir != "" {
 		r.dir = filepath.Join(o.Dir, fmt.Sprintf("round-%d", k+1))
+		var err error
+		if r.sum, err = nn.Hash(from.Params.State()); err != nil {
+			return nil, err
+		}
 	}
 	for _, to := range []**Net{&r.net, &r.best} {
 		n, err := base.New()

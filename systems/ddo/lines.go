@@ -10,8 +10,7 @@ import (
 
 // likeliest is the mixture of two normals that is likeliest for p, to rounding.
 func likeliest(p mixture) (mixture, error) {
-	data := p.quadrature()
-	return fit(mixture{w: []float64{0.5, 0.5}, mean: []float64{-2, 2}, dev: []float64{1, 1}}, func(m mixture, grad []float64) float64 { return unlikely(m, data, grad) })
+	return fit(mixture{w: []float64{0.5, 0.5}, mean: []float64{-2, 2}, dev: []float64{1, 1}}, unlikely(p.quadrature()))
 }
 
 // lines compares on mixtures on a line, where nothing is approximated: three modes for a family of two.
@@ -60,14 +59,12 @@ func (s sizes) lines() systems.Experiment {
 func (s sizes) play(p, q mixture, likelihood bool, d systems.Draw) mixture {
 	for k := range 3 {
 		stream := rng.ForImage(d.Seed, uint64(k+1), rng.Noising)
-		data, fakes, ref := p.draws(stream, d.N), q.draws(stream, d.N), q
-		loss := func(m mixture, grad []float64) float64 { return unlikely(m, data, grad) }
+		data, fakes := p.draws(stream, d.N), q.draws(stream, d.N)
+		of := unlikely(data)
 		if !likelihood {
-			loss = func(m mixture, grad []float64) float64 {
-				return contrast(m, ref, data, fakes, d.Params.Num("alpha"), d.Params.Num("beta"), grad)
-			}
+			of = contrast(q, data, fakes, d.Params.Num("alpha"), d.Params.Num("beta"))
 		}
-		q = descend(q, loss, s.descents, max(1, s.descents/30), d.Params.Num("rate"), func(m mixture) float64 { return divergence(m, p) })
+		q = descend(q, of, s.descents, max(1, s.descents/30), d.Params.Num("rate"), func(m mixture) float64 { return divergence(m, p) })
 	}
 	return q
 }
@@ -102,5 +99,5 @@ func pair(seed uint64) (p, ref mixture) {
 func recovered(p, ref mixture, seed uint64, n int) (mixture, error) {
 	stream := rng.ForImage(seed, 0, rng.Noising)
 	data, fakes := p.draws(stream, n), ref.draws(stream, n)
-	return fit(ref, func(m mixture, grad []float64) float64 { return contrast(m, ref, data, fakes, 1, 1, grad) })
+	return fit(ref, contrast(ref, data, fakes, 1, 1))
 }

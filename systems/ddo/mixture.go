@@ -115,14 +115,14 @@ func (m mixture) draws(s *rng.Stream, n int) points {
 	return p
 }
 
-// fit turns the params from start on until loss, which adds its gradient to grad, is least.
-func fit(start mixture, loss func(m mixture, grad []float64) float64) (mixture, error) {
+// fit turns the params from start on until the loss is least.
+func fit(start mixture, of loss) (mixture, error) {
 	n := len(start.params())
 	p := optimize.Problem{
-		Func: func(v []float64) float64 { return loss(mixtureOf(v), nil) },
+		Func: func(v []float64) float64 { return of(mixtureOf(v), nil) },
 		Grad: func(grad, v []float64) {
 			clear(grad)
-			loss(mixtureOf(v), grad)
+			of(mixtureOf(v), grad)
 		},
 	}
 	r, err := optimize.Minimize(p, start.params(), &optimize.Settings{GradientThreshold: 1e-8, MajorIterations: 200}, &optimize.BFGS{})
@@ -137,48 +137,65 @@ func fit(start mixture, loss func(m mixture, grad []float64) float64) (mixture, 
 	return mixtureOf(r.X), nil // where the line search can do no more, an error says so, and the place is the least all the same
 }
 
-// contrast is the loss of the method for m against ref, of which fakes are draws; it adds its gradient to grad where that is not nil.
-func contrast(m, ref mixture, data, fakes points, alpha, beta float64, grad []float64) (sum float64) {
-	g := make([]float64, len(grad))
-	for k, p := range []points{data, fakes} {
-		sign, scale := -beta, 1.
-		if k == 1 {
-			sign, scale = beta, alpha
+// loss is a loss of a mixture; it adds its gradient by the params to grad where that is not nil.
+type loss func(m mixture, grad []float64) float64
+
+// contrast is the loss of the method against ref, of which fakes are draws.
+func contrast(ref mixture, data, fakes points, alpha, beta float64) loss {
+	kinds := []struct {
+		points
+		sign, share float64
+		ref         []float64 // its logarithms there
+	}{{data, -beta, 1, ref.logps(data.x)}, {fakes, beta, alpha, ref.logps(fakes.x)}}
+	return func(m mixture, grad []float64) (sum float64) {
+		g := make([]float64, len(grad))
+		for _, k := range kinds {
+			for i, x := range k.x {
+				if k.w[i] == 0 {
+					continue
+				}
+				u := k.sign * (m.logp(x, at(g, grad)) - k.ref[i])
+				sum += k.share * k.w[i] * softplus(u)
+				add(grad, g, k.share*k.w[i]*k.sign/(1+math.Exp(-u)))
+			}
 		}
-		for i, x := range p.x {
-			if p.w[i] == 0 {
+		return sum
+	}
+}
+
+// logps are logarithms of the density at places.
+func (m mixture) logps(x []float64) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = m.logp(v, nil)
+	}
+	return out
+}
+
+// unlikely is minus the mean logarithm of the density of data.
+func unlikely(data points) loss {
+	return func(m mixture, grad []float64) (sum float64) {
+		g := make([]float64, len(grad))
+		for i, x := range data.x {
+			if data.w[i] == 0 {
 				continue
 			}
-			u := sign * (m.logp(x, at(g, grad)) - ref.logp(x, nil))
-			sum += scale * p.w[i] * softplus(u)
-			add(grad, g, scale*p.w[i]*sign/(1+math.Exp(-u)))
+			sum -= data.w[i] * m.logp(x, at(g, grad))
+			add(grad, g, -data.w[i])
 		}
+		return sum
 	}
-	return sum
 }
 
-// unlikely is minus the mean logarithm of the density of data, with its gradient likewise.
-func unlikely(m mixture, data points, grad []float64) (sum float64) {
-	g := make([]float64, len(grad))
-	for i, x := range data.x {
-		if data.w[i] == 0 {
-			continue
-		}
-		sum -= data.w[i] * m.logp(x, at(g, grad))
-		add(grad, g, -data.w[i])
-	}
-	return sum
-}
-
-// descend goes from start down the loss in steps of a rate times the gradient, and is the best of what it sees every so many steps, the start
+// descend goes from start down a loss in steps of a rate times the gradient, and is the best of what it sees every so many steps, the start
 // included; less of score is better.
-func descend(start mixture, loss func(m mixture, grad []float64) float64, steps, every int, rate float64, score func(mixture) float64) mixture {
+func descend(start mixture, of loss, steps, every int, rate float64, score func(mixture) float64) mixture {
 	v := start.params()
 	grad := make([]float64, len(v))
 	best, least := start, score(start)
 	for k := range steps {
 		clear(grad)
-		loss(mixtureOf(v), grad)
+		of(mixtureOf(v), grad)
 		for i := range v {
 			v[i] -= rate * grad[i]
 		}

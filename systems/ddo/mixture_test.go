@@ -13,10 +13,10 @@ func TestMixtureGradients(t *testing.T) {
 	ref := mixture{w: []float64{0.4, 0.4, 0.2}, mean: []float64{-1.2, 0, 1.7}, dev: []float64{0.6, 1, 0.5}}
 	s := rng.New(1, 1)
 	real, fakes := target(1).draws(s, 50), ref.draws(s, 40)
-	for name, f := range map[string]func(m mixture, grad []float64) float64{
+	for name, f := range map[string]loss{
 		"density":    func(m mixture, g []float64) float64 { return m.logp(0.7, g) },
-		"contrast":   func(m mixture, g []float64) float64 { return contrast(m, ref, real, fakes, 1.7, 0.6, g) },
-		"likelihood": func(m mixture, g []float64) float64 { return unlikely(m, real, g) },
+		"contrast":   contrast(ref, real, fakes, 1.7, 0.6),
+		"likelihood": unlikely(real),
 	} {
 		v := m.params()
 		got := make([]float64, len(v))
@@ -75,9 +75,7 @@ func TestOptimumIsTheExtrapolatedRatio(t *testing.T) {
 			mass += step * math.Exp(ref.logp(v, nil)+(data.logp(v, nil)-ref.logp(v, nil))/beta)
 		}
 		real, fakes := data.quadrature(), ref.quadrature()
-		got, err := fit(ref, func(m mixture, g []float64) float64 {
-			return contrast(m, ref, real, fakes, math.Pow(mass, beta), beta, g)
-		})
+		got, err := fit(ref, contrast(ref, real, fakes, math.Pow(mass, beta), beta))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +112,7 @@ func TestLikeliestIsStationary(t *testing.T) {
 	for _, c := range []struct{ alpha, beta float64 }{{1, 1}, {4, 0.1}, {0.3, 2}} {
 		for _, ref := range []mixture{q, off} {
 			grad := make([]float64, len(ref.params()))
-			contrast(ref, ref, p.quadrature(), ref.quadrature(), c.alpha, c.beta, grad)
+			contrast(ref, p.quadrature(), ref.quadrature(), c.alpha, c.beta)(ref, grad)
 			var norm float64
 			for _, v := range grad {
 				norm = math.Hypot(norm, v)
@@ -138,8 +136,7 @@ func TestLikeliestIsAMinimum(t *testing.T) {
 		for i := range near {
 			near[i] += 0.03 * math.Sin(float64(i+1))
 		}
-		data, fakes := p.quadrature(), q.quadrature()
-		got, err := fit(mixtureOf(near), func(m mixture, grad []float64) float64 { return contrast(m, q, data, fakes, 1, 1, grad) })
+		got, err := fit(mixtureOf(near), contrast(q, p.quadrature(), q.quadrature(), 1, 1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ type Opened struct {
 	Learn, Held *train.Examples // the task's data
 	Settings    train.Settings  // of its training
 	Shape       []int           // of a picture
+	SHA256      string          // of the checkpoint
 }
 
 // Open makes a Base of a checkpoint whose network removes noise, with its weights or their average of a decay, drawn from by so many
@@ -54,7 +55,7 @@ func Open(dev *gpu.Device, s *train.Saved, average float64, steps int) (*Opened,
 		return nil, err
 	}
 	how := *n.Diffusion
-	out := &Opened{Settings: s.Settings, Shape: n.Shape, Base: &Base{Job: s.Job, Config: s.Config, Sampler: fmt.Sprintf("%s, of %.12s", SamplerOf(steps), sum)}}
+	out := &Opened{Settings: s.Settings, Shape: n.Shape, SHA256: sum, Base: &Base{Job: s.Job, Config: s.Config, Sampler: fmt.Sprintf("%s, of %.12s", SamplerOf(steps), sum)}}
 	out.Base.New = func() (*Net, error) {
 		n, err := open()
 		if err != nil {

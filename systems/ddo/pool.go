@@ -47,12 +47,8 @@ func (e *PoolError) Error() string {
 }
 
 // makePool draws the round's pool, or reads the one that is there when the run goes on.
-func (r *round) makePool(ctx context.Context) error {
-	sum, err := nn.Hash(r.ref.Params.State())
-	if err != nil {
-		return err
-	}
-	h := poolHeader{sum, r.base.Sampler, r.seed(), r.o.Pool}
+func (r *round) makePool(ctx context.Context) (err error) {
+	h := poolHeader{r.sum, r.base.Sampler, r.seed(), r.o.Pool}
 	path := filepath.Join(r.dir, PoolName)
 	if r.dir != "" && r.o.Resume {
 		r.pool, err = readPool(path, h, r.set)
@@ -164,19 +160,17 @@ func (r *round) config() (map[string]json.RawMessage, error) {
 		}
 		maps.Copy(out, own)
 	}
-	sum, err := nn.Hash(r.ref.Params.State())
-	if err != nil {
-		return nil, err
-	}
-	mine := map[string]any{"reference": sum, "round": r.k + 1, "data": r.set.SHA256()}
+	mine := map[string]any{"reference": r.sum, "round": r.k + 1, "data": r.set.SHA256()}
 	if r.o.Likelihood {
 		mine["likelihood"] = true
 	} else {
 		mine["alpha"], mine["beta"], mine["pool"], mine["sampler"] = r.o.Alpha, r.o.Beta, r.o.Pool, r.base.Sampler
 	}
-	if out["ddo"], err = json.Marshal(mine); err != nil {
+	text, err := json.Marshal(mine)
+	if err != nil {
 		return nil, fmt.Errorf("ddo: %w", err)
 	}
+	out["ddo"] = text
 	return out, nil
 }
 

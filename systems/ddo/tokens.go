@@ -133,8 +133,7 @@ func tokenConfig() token.Config {
 // judgeTokens is the FID of drawn tokens, as pictures, to the test digits made binary too.
 func judgeTokens(j *bases.Judge) Score {
 	return func(ctx context.Context, e *train.Examples) (float64, error) {
-		p := binaryPictures(e)
-		return j.FID(ctx, gpu.CPU().From(p.X, append([]int{p.Len()}, p.Shape...)...))
+		return j.FID(ctx, pictures(binaryPictures(e)))
 	}
 }
 
