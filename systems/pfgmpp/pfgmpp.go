@@ -54,7 +54,7 @@ type sizes struct {
 var tiers = map[systems.Tier]sizes{
 	systems.Tiny:  {images: 60, n: 64, seeds: 2, sweep: 1, steps: 3, trained: 66, nets: 2, reference: 200, draws: 3, few: 2},
 	systems.Short: {images: 500, n: 500, seeds: 3, sweep: 1, steps: 150, trained: 500, nets: 2, reference: 2000, draws: 18, few: 6},
-	systems.Full:  {images: 2000, n: 2000, seeds: 8, sweep: 2, steps: 3000, trained: 2048, nets: 3, reference: 10000, draws: 18, few: 6},
+	systems.Full:  {images: 2000, n: 2000, seeds: 20, sweep: 5, steps: 3000, trained: 2048, nets: 8, reference: 10000, draws: 18, few: 6},
 }
 
 func plan(ctx context.Context, env *systems.Env, tier systems.Tier) ([]systems.Experiment, error) {
