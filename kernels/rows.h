@@ -55,6 +55,16 @@ template <int N, class T> __device__ __forceinline__ void give(T* p, const Pack<
     }
 }
 
+// at = at / size, and what is left. Most tensors are short enough for divisions of 32 bits.
+__device__ __forceinline__ int digitOf(long long& at, int size)
+{
+    const long long n = at;
+    at = (n >> 32) == 0 ? static_cast<long long>(static_cast<unsigned>(n) /
+                                                 static_cast<unsigned>(size))
+                        : n / size;
+    return static_cast<int>(n - at * size);
+}
+
 // The width of an access as a type, for the functions that eachOf calls.
 template <int N> struct Width {
     static constexpr int n = N;

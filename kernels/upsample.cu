@@ -3,16 +3,6 @@
 
 inline namespace thisfile {
 
-// at = at / size, and what is left. Most tensors are short enough for divisions of 32 bits.
-__device__ __forceinline__ int split(long long& at, int size)
-{
-    const long long n = at;
-    at = (n >> 32) == 0 ? static_cast<long long>(static_cast<unsigned>(n) /
-                                                 static_cast<unsigned>(size))
-                        : n / size;
-    return static_cast<int>(n - at * size);
-}
-
 template <int N, class T>
 __device__ __forceinline__ void upsample(T* out, const T* x, long long n, int width, int channels,
                                          int k)
@@ -20,8 +10,8 @@ __device__ __forceinline__ void upsample(T* out, const T* x, long long n, int wi
     long long at = (static_cast<long long>(blockIdx.x) * ROW_THREADS + threadIdx.x) * N;
     if (at >= n) return;
     out += at;
-    const int c = split(at, channels), column = split(at, width * k);
-    split(at, k); // the row of x
+    const int c = digitOf(at, channels), column = digitOf(at, width * k);
+    digitOf(at, k); // the row of x
     give<N>(out, take<N>(x + (at * width + column / k) * channels + c));
 }
 
@@ -32,7 +22,7 @@ __device__ __forceinline__ void upsampleBack(T* dx, const T* dy, long long n, in
     long long at = (static_cast<long long>(blockIdx.x) * ROW_THREADS + threadIdx.x) * N;
     if (at >= n) return;
     dx += at;
-    const int c = split(at, channels), column = split(at, width);
+    const int c = digitOf(at, channels), column = digitOf(at, width);
     const long long row = static_cast<long long>(width) * k * channels;
     dy += at * k * row + static_cast<long long>(column) * k * channels + c;
     Pack<T, N> sum;

@@ -10,33 +10,33 @@ func (d Dims) Len() int { return d.C * d.H * d.W }
 
 func (d Dims) String() string { return fmt.Sprintf("%dx%dx%d", d.C, d.H, d.W) }
 
-// graph is a checked Net: names turned into indices, shapes known. Tensor 0 is
-// the input, tensor i+1 is what node i makes.
-type graph struct {
-	net     *Net
-	nodes   []Node // strides are at least 1
-	in      [][]int
-	shape   []Dims
-	lastUse []int // index of the last node that reads the tensor, -1 when none does
-	outputs []int // tensors
+// Graph is a checked Net, for whoever compiles one: names turned into indices, shapes known. Tensor 0 is
+// the input, tensor i+1 is what node i makes. It is read, never changed.
+type Graph struct {
+	Nodes   []Node // strides are at least 1
+	In      [][]int
+	Shape   []Dims
+	LastUse []int // index of the last node that reads the tensor, -1 when none does, len(Nodes) for an output
+	Outputs []int // tensors
 }
 
 // maxValues bounds one tensor of one image, so that sizes from a damaged file
 // cannot ask for absurd memory.
 const maxValues = 1 << 28
 
-func resolve(net *Net) (*graph, error) {
-	fail := func(format string, args ...any) (*graph, error) {
+// Resolve checks net.
+func Resolve(net *Net) (*Graph, error) {
+	fail := func(format string, args ...any) (*Graph, error) {
 		return nil, fmt.Errorf("plan: %s: %s", net.Name, fmt.Sprintf(format, args...))
 	}
 	input := Dims{net.C, net.H, net.W}
 	if net.C < 1 || net.H < 1 || net.W < 1 || tooLarge(input) {
 		return fail("input is %v; want three sizes of at least 1 and at most %d values", input, maxValues)
 	}
-	g := &graph{net: net, nodes: append([]Node(nil), net.Nodes...), shape: []Dims{input}, lastUse: []int{-1}}
+	g := &Graph{Nodes: append([]Node(nil), net.Nodes...), Shape: []Dims{input}, LastUse: []int{-1}}
 	index := map[string]int{"input": 0}
-	for i := range g.nodes {
-		n := &g.nodes[i]
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
 		n.StrideH, n.StrideW = max(n.StrideH, 1), max(n.StrideW, 1)
 		if _, taken := index[n.Name]; taken || n.Name == "" {
 			return fail("node %d has the name %q, which is empty or taken", i, n.Name)
@@ -51,15 +51,15 @@ func resolve(net *Net) (*graph, error) {
 				return fail("%s: input %q is not defined before it", n.Name, name)
 			}
 			in = append(in, t)
-			g.lastUse[t] = i
+			g.LastUse[t] = i
 		}
 		out, err := g.infer(n, in)
 		if err != nil {
 			return fail("%s: %v", n.Name, err)
 		}
-		g.in = append(g.in, in)
-		g.shape = append(g.shape, out)
-		g.lastUse = append(g.lastUse, -1)
+		g.In = append(g.In, in)
+		g.Shape = append(g.Shape, out)
+		g.LastUse = append(g.LastUse, -1)
 		index[n.Name] = i + 1
 	}
 	if len(net.Outputs) == 0 {
@@ -70,8 +70,8 @@ func resolve(net *Net) (*graph, error) {
 		if !ok || t == 0 {
 			return fail("output %q is not a node", name)
 		}
-		g.outputs = append(g.outputs, t)
-		g.lastUse[t] = len(g.nodes)
+		g.Outputs = append(g.Outputs, t)
+		g.LastUse[t] = len(g.Nodes)
 	}
 	return g, nil
 }
@@ -79,8 +79,8 @@ func resolve(net *Net) (*graph, error) {
 func tooLarge(d Dims) bool { return d.C > maxValues/d.H || d.C*d.H > maxValues/d.W }
 
 // infer is the shape that node n makes of its inputs.
-func (g *graph) infer(n *Node, in []int) (Dims, error) {
-	x := g.shape[in[0]]
+func (g *Graph) infer(n *Node, in []int) (Dims, error) {
+	x := g.Shape[in[0]]
 	switch n.Kind {
 	case Conv, MaxPool, AvgPool:
 		if n.KH < 1 || n.KW < 1 || n.PadH < 0 || n.PadW < 0 || n.PadH >= n.KH || n.PadW >= n.KW {
@@ -105,7 +105,7 @@ func (g *graph) infer(n *Node, in []int) (Dims, error) {
 	case Concat:
 		y := x
 		for _, t := range in[1:] {
-			z := g.shape[t]
+			z := g.Shape[t]
 			if z.H != x.H || z.W != x.W {
 				return Dims{}, fmt.Errorf("inputs of %v and %v; want equal heights and widths", x, z)
 			}
@@ -144,13 +144,13 @@ func (n *Node) weights(fanIn int) error {
 
 // Shapes are the sizes of the net's outputs.
 func Shapes(net *Net) ([]Dims, error) {
-	g, err := resolve(net)
+	g, err := Resolve(net)
 	if err != nil {
 		return nil, err
 	}
 	var out []Dims
-	for _, t := range g.outputs {
-		out = append(out, g.shape[t])
+	for _, t := range g.Outputs {
+		out = append(out, g.Shape[t])
 	}
 	return out, nil
 }

@@ -69,7 +69,7 @@ type lstep struct {
 // want. A tensor that goes into a concatenation lies inside of it from the
 // beginning, where the layout makes a range of channels contiguous.
 type layout struct {
-	g       *graph
+	g       *Graph
 	maps    int         // the layout of all maps
 	bf16    bool        // maps are bf16
 	split   map[int]int // the three terms of a float32 map, for SplitBF16; else nil
@@ -90,7 +90,7 @@ type layout struct {
 	}
 }
 
-func arrange(g *graph, opt Options, maps int) *layout {
+func arrange(g *Graph, opt Options, maps int) *layout {
 	l := &layout{g: g, maps: maps, bf16: opt.Precision == BF16, mapped: map[int]int{}}
 	if opt.Precision == SplitBF16 {
 		l.split = map[int]int{}
@@ -103,7 +103,7 @@ func arrange(g *graph, opt Options, maps int) *layout {
 		s := &l.steps[i]
 		s.src, s.dst, s.from, s.to = l.t[s.tsrc], l.t[s.tdst], l.at[s.tsrc], l.at[s.tdst]
 	}
-	for _, t := range g.outputs {
+	for _, t := range g.Outputs {
 		l.outputs = append(l.outputs, struct {
 			t  ltensor
 			at place
@@ -133,24 +133,24 @@ func (l *layout) add(t ltensor, born, dead int) int {
 // tensors gives each tensor its layout: vectors are plain float32, so that
 // averages and what follows them keep float32 precision.
 func (l *layout) tensors() {
-	l.add(ltensor{Dims: l.g.shape[0], layout: plain}, -1, l.g.lastUse[0])
-	for i := range l.g.nodes {
-		t := ltensor{Dims: l.g.shape[i+1], layout: l.maps, bf16: l.bf16}
-		if k := l.g.nodes[i].Kind; k == GlobalAvg || k == Linear {
+	l.add(ltensor{Dims: l.g.Shape[0], layout: plain}, -1, l.g.LastUse[0])
+	for i := range l.g.Nodes {
+		t := ltensor{Dims: l.g.Shape[i+1], layout: l.maps, bf16: l.bf16}
+		if k := l.g.Nodes[i].Kind; k == GlobalAvg || k == Linear {
 			t = ltensor{Dims: t.Dims, layout: plain}
 		}
-		l.add(t, i, l.g.lastUse[i+1])
+		l.add(t, i, l.g.LastUse[i+1])
 	}
 }
 
 // nest puts tensors into the concatenations that they go to.
 func (l *layout) nest() {
-	for i, n := range l.g.nodes {
+	for i, n := range l.g.Nodes {
 		if n.Kind != Concat {
 			continue
 		}
 		at, cat := 0, i+1
-		for _, t := range l.g.in[i] {
+		for _, t := range l.g.In[i] {
 			x, b := l.t[t], l.t[cat].block()
 			if t > 0 && l.parent[t] < 0 && x.layout == l.t[cat].layout && x.bf16 == l.t[cat].bf16 &&
 				x.layout != nhwc && at%b == 0 && x.C%b == 0 {
@@ -165,18 +165,18 @@ func (l *layout) nest() {
 func (l *layout) program() {
 	input := 0
 	// convolutions that write blocks read plain maps of one or three channels
-	if c := l.g.shape[0].C; l.bf16 || l.maps == nhwc || c != 1 && c != 3 {
-		x := ltensor{Dims: l.g.shape[0], layout: l.maps, bf16: l.bf16}
+	if c := l.g.Shape[0].C; l.bf16 || l.maps == nhwc || c != 1 && c != 3 {
+		x := ltensor{Dims: l.g.Shape[0], layout: l.maps, bf16: l.bf16}
 		if l.maps != nhwc && (c == 1 || c == 3) {
 			x.layout = plain
 		}
-		input = l.add(x, 0, l.g.lastUse[0])
+		input = l.add(x, 0, l.g.LastUse[0])
 		l.steps = append(l.steps, lstep{kind: opCopy, tsrc: 0, tdst: input})
 		l.dead[0] = 0
 	}
-	for i := range l.g.nodes {
-		n, y := &l.g.nodes[i], i+1
-		in := slices.Clone(l.g.in[i])
+	for i := range l.g.Nodes {
+		n, y := &l.g.Nodes[i], i+1
+		in := slices.Clone(l.g.In[i])
 		for k := range in {
 			if in[k] == 0 {
 				in[k] = input
@@ -237,14 +237,14 @@ func (l *layout) program() {
 // asMap is tensor t in the layout of maps: t itself, or a copy of a vector,
 // made once for all who read it.
 func (l *layout) asMap(t, node int) int {
-	if t == 0 || t > len(l.g.nodes) || l.t[t].layout == l.maps {
+	if t == 0 || t > len(l.g.Nodes) || l.t[t].layout == l.maps {
 		return t // a map, or the input as the first convolution wants it
 	}
 	m, ok := l.mapped[t]
 	if !ok {
 		m = l.add(ltensor{Dims: l.t[t].Dims, layout: l.maps, bf16: l.bf16}, node, node)
 		l.mapped[t] = m
-		l.steps = append(l.steps, lstep{kind: opCopy, node: &l.g.nodes[node], tsrc: t, tdst: m, index: node})
+		l.steps = append(l.steps, lstep{kind: opCopy, node: &l.g.Nodes[node], tsrc: t, tdst: m, index: node})
 	}
 	l.dead[m] = node
 	return m
@@ -260,7 +260,7 @@ func (l *layout) terms(t, node int) int {
 		x.C, x.bf16, x.layout = 3*x.C, true, l.maps
 		s = l.add(x, node, node)
 		l.split[t] = s
-		l.steps = append(l.steps, lstep{kind: opSplit, node: &l.g.nodes[node], tsrc: t, tdst: s, index: node})
+		l.steps = append(l.steps, lstep{kind: opSplit, node: &l.g.Nodes[node], tsrc: t, tdst: s, index: node})
 	}
 	l.dead[s] = node
 	return s

@@ -82,7 +82,7 @@ type nativePlan struct {
 
 // compileNative makes the program in the first layout for which oneDNN has
 // fast code for every convolution, or in the one with the least slow work.
-func compileNative(g *graph, opt Options) (engine, error) {
+func compileNative(g *Graph, opt Options) (engine, error) {
 	var best *nativePlan
 	for _, maps := range layoutsFor(opt, oneDNN.isa) {
 		p, err := build(arrange(g, opt, maps))

@@ -1,6 +1,6 @@
 //go:build native && cgo
 
-package plan
+package plan_test
 
 import (
 	"math"
@@ -8,16 +8,18 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/nets"
 )
 
 // compileT compiles net for a test and asks for a native plan.
-func compileT(t testing.TB, net *Net, opt Options) *Plan {
+func compileT(t testing.TB, net *plan.Net, opt plan.Options) *plan.Plan {
 	t.Helper()
-	if err := openDNNL(); err != nil {
+	if err := plan.OpenDNNL(); err != nil {
 		t.Fatalf("the native flavour must find oneDNN: %v", err)
 	}
-	p, err := Compile(net, opt)
+	p, err := plan.Compile(net, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,37 +31,37 @@ func compileT(t testing.TB, net *Net, opt Options) *Plan {
 }
 
 func TestNativePlan(t *testing.T) {
-	for _, net := range zoo() {
-		compileT(t, net, Options{})
+	for _, net := range nets.Zoo() {
+		compileT(t, net, plan.Options{})
 	}
-	checkZoo(t, Options{}, 1e-6)
+	checkZoo(t, plan.Options{}, 1e-6)
 }
 
 // TestNativeBF16 allows the rounding of weights and maps to 8 bits: one part
 // in 2^9 at each of up to eight layers, which add up like a random walk.
 func TestNativeBF16(t *testing.T) {
-	if err := Available(BF16); err != nil {
+	if err := plan.Available(plan.BF16); err != nil {
 		t.Skip(err)
 	}
-	checkZoo(t, Options{Precision: BF16}, 0.02)
+	checkZoo(t, plan.Options{Precision: plan.BF16}, 0.02)
 }
 
 // TestNativeSplitBF16 allows what is left out, the product of the low terms:
 // one part in 2^16 of each product, on average far less.
 func TestNativeSplitBF16(t *testing.T) {
-	if err := Available(SplitBF16); err != nil {
+	if err := plan.Available(plan.SplitBF16); err != nil {
 		t.Skip(err)
 	}
-	checkZoo(t, Options{Precision: SplitBF16}, 2e-5)
+	checkZoo(t, plan.Options{Precision: plan.SplitBF16}, 2e-5)
 }
 
 // TestNativeViews asks that branches are written straight into their
 // concatenation where the channel offsets allow it, and copied where not.
 func TestNativeViews(t *testing.T) {
-	if oneDNN.isa < isaAVX512 {
+	if plan.ISA() < plan.AVX512 {
 		t.Skip("blocks of 16 channels need AVX-512")
 	}
-	copies := func(p *Plan) (n int) {
+	copies := func(p *plan.Plan) (n int) {
 		for _, s := range p.Steps() {
 			if s.Impl == "copy" {
 				n++
@@ -67,12 +69,12 @@ func TestNativeViews(t *testing.T) {
 		}
 		return n
 	}
-	if n := copies(compileT(t, zoo()[0], Options{})); n != 1 { // "tall" a second time
+	if n := copies(compileT(t, nets.Zoo()[0], plan.Options{})); n != 1 { // "tall" a second time
 		t.Errorf("%d copies in the net of blocks; want 1", n)
 	}
 	// 12 channels are no whole block, so maps are channels last: the input, both
 	// branches and the linear layer's input are copied
-	if n := copies(compileT(t, zoo()[1], Options{})); n != 4 {
+	if n := copies(compileT(t, nets.Zoo()[1], plan.Options{})); n != 4 {
 		t.Errorf("%d copies in the net of digits; want 4", n)
 	}
 }
@@ -82,25 +84,25 @@ func TestNativeViews(t *testing.T) {
 func TestNativeLayouts(t *testing.T) {
 	type variant struct {
 		isa  int
-		opt  Options
+		opt  plan.Options
 		maps int
 		tol  float64
 	}
-	variants := []variant{{isaAVX2, Options{}, block8, 1e-6}}
-	if Available(BF16) == nil {
+	variants := []variant{{plan.AVX2, plan.Options{}, plan.Block8, 1e-6}}
+	if plan.Available(plan.BF16) == nil {
 		variants = append(variants,
-			variant{isaAMX, Options{Precision: BF16}, nhwc, 0.02},
-			variant{isaAMX, Options{Precision: SplitBF16}, nhwc, 2e-5})
+			variant{plan.AMX, plan.Options{Precision: plan.BF16}, plan.NHWC, 0.02},
+			variant{plan.AMX, plan.Options{Precision: plan.SplitBF16}, plan.NHWC, 2e-5})
 	}
-	isa := oneDNN.isa
-	defer func() { oneDNN.isa = isa }()
+	isa := plan.ISA()
+	defer plan.SetISA(isa)
 	for _, v := range variants {
-		oneDNN.isa = v.isa
+		plan.SetISA(v.isa)
 		checkZoo(t, v.opt, v.tol)
-		for _, net := range zoo() {
+		for _, net := range nets.Zoo() {
 			p := compileT(t, net, v.opt)
-			if n := p.engine.(*nativePlan); n.slow > 0 || n.l.maps != v.maps {
-				t.Errorf("%s: layout %d with %d slow multiply-adds; want layout %d and none: %v", net.Name, n.l.maps, n.slow, v.maps, n.steps)
+			if maps, slow := plan.Layout(p); slow > 0 || maps != v.maps {
+				t.Errorf("%s: layout %d with %d slow multiply-adds; want layout %d and none: %v", net.Name, maps, slow, v.maps, p.Steps())
 			}
 		}
 	}
@@ -109,10 +111,10 @@ func TestNativeLayouts(t *testing.T) {
 // TestNativeConcurrent runs one plan on all workers at once, in groups of
 // several sizes: every image's bits must stay the same.
 func TestNativeConcurrent(t *testing.T) {
-	net := zoo()[0]
-	p := compileT(t, net, Options{Batch: 4})
+	net := nets.Zoo()[0]
+	p := compileT(t, net, plan.Options{Batch: 4})
 	const images = 24
-	in := testImages(net, images)
+	in := nets.Images(net, images)
 	size := len(in) / images
 	features := func(group int) [4][]float32 {
 		var outs [4][]float32
@@ -144,9 +146,9 @@ func TestNativeConcurrent(t *testing.T) {
 }
 
 func TestNativeRunAllocatesNothing(t *testing.T) {
-	net := zoo()[1]
-	p := compileT(t, net, Options{})
-	in, a, b := testImages(net, 8), make([]float32, 8*p.OutLen(0)), make([]float32, 8*p.OutLen(1))
+	net := nets.Zoo()[1]
+	p := compileT(t, net, plan.Options{})
+	in, a, b := nets.Images(net, 8), make([]float32, 8*p.OutLen(0)), make([]float32, 8*p.OutLen(1))
 	outs := [][]float32{a, b}
 	cpu.Do(func(w *cpu.Worker) {
 		if n := oracle.Allocations(10, func() {

@@ -60,13 +60,13 @@ func Compile(net *Net, opt Options) (*Plan, error) {
 	if opt.Batch < 0 || opt.Batch > 1<<12 {
 		return nil, fmt.Errorf("plan: %s: batch is %d; want 1 to %d", net.Name, opt.Batch, 1<<12)
 	}
-	g, err := resolve(net)
+	g, err := Resolve(net)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{name: net.Name, batch: opt.Batch, input: g.shape[0].Len()}
-	for _, t := range g.outputs {
-		p.outputs = append(p.outputs, g.shape[t].Len())
+	p := &Plan{name: net.Name, batch: opt.Batch, input: g.Shape[0].Len()}
+	for _, t := range g.Outputs {
+		p.outputs = append(p.outputs, g.Shape[t].Len())
 	}
 	switch native := nativeProblem(opt.Precision); {
 	case native == nil && !opt.Pure:

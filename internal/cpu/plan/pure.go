@@ -10,7 +10,7 @@ import (
 // convolution is a matrix product of packed weights with columns that are
 // gathered block by block, so that nothing of the size of im2col is stored.
 type purePlan struct {
-	g      *graph
+	g      *Graph
 	packed [][]float32 // per node: Conv weights in panels of mr output channels
 	cols   int         // the longest Conv column
 	padded int         // the largest padded Conv input
@@ -23,13 +23,13 @@ const (
 	chunk = 256 // products that are summed before they are added to the rest: keeps rounding small
 )
 
-func compilePure(g *graph) *purePlan {
-	p := &purePlan{g: g, packed: make([][]float32, len(g.nodes))}
-	for i, n := range g.nodes {
+func compilePure(g *Graph) *purePlan {
+	p := &purePlan{g: g, packed: make([][]float32, len(g.Nodes))}
+	for i, n := range g.Nodes {
 		if n.Kind != Conv {
 			continue
 		}
-		x := g.shape[g.in[i][0]]
+		x := g.Shape[g.In[i][0]]
 		k := x.C * n.KH * n.KW
 		p.cols = max(p.cols, k)
 		p.padded = max(p.padded, x.C*(x.H+2*n.PadH)*(x.W+2*n.PadW))
@@ -46,7 +46,7 @@ func compilePure(g *graph) *purePlan {
 
 func (p *purePlan) describe() (string, []Step) {
 	var steps []Step
-	for i, n := range p.g.nodes {
+	for i, n := range p.g.Nodes {
 		steps = append(steps, Step{Node: n.Name, Impl: "go", MACs: p.g.macs(i)})
 	}
 	return "go", steps
@@ -55,8 +55,8 @@ func (p *purePlan) describe() (string, []Step) {
 func (p *purePlan) close() {}
 
 // macs is the number of multiply-adds of node i per image.
-func (g *graph) macs(i int) int64 {
-	n, x, y := &g.nodes[i], g.shape[g.in[i][0]], g.shape[i+1]
+func (g *Graph) macs(i int) int64 {
+	n, x, y := &g.Nodes[i], g.Shape[g.In[i][0]], g.Shape[i+1]
 	switch n.Kind {
 	case Conv:
 		return int64(y.Len()) * int64(x.C*n.KH*n.KW)
@@ -77,8 +77,8 @@ type pureScratch struct {
 
 func (p *purePlan) newScratch() (scratch, error) {
 	s := &pureScratch{p: p, pad: make([]float32, p.padded), koff: make([]int, p.cols), col: make([]float32, p.cols*block), base: make([]int, block)}
-	s.tensor = make([][]float32, len(p.g.shape))
-	for t, d := range p.g.shape {
+	s.tensor = make([][]float32, len(p.g.Shape))
+	for t, d := range p.g.Shape {
 		if t > 0 {
 			s.tensor[t] = make([]float32, d.Len())
 		}
@@ -91,12 +91,12 @@ func (s *pureScratch) close() {}
 func (s *pureScratch) run(w *cpu.Worker, n int, in []float32, outs [][]float32) error {
 	g := s.p.g
 	for b := range n {
-		s.tensor[0] = in[b*g.shape[0].Len():][:g.shape[0].Len()]
-		for i := range g.nodes {
+		s.tensor[0] = in[b*g.Shape[0].Len():][:g.Shape[0].Len()]
+		for i := range g.Nodes {
 			s.node(i)
 		}
-		for o, t := range g.outputs {
-			copy(outs[o][b*g.shape[t].Len():], s.tensor[t])
+		for o, t := range g.Outputs {
+			copy(outs[o][b*g.Shape[t].Len():], s.tensor[t])
 		}
 	}
 	return nil
@@ -104,8 +104,8 @@ func (s *pureScratch) run(w *cpu.Worker, n int, in []float32, outs [][]float32) 
 
 func (s *pureScratch) node(i int) {
 	g := s.p.g
-	n, in, y := &g.nodes[i], g.in[i], s.tensor[i+1]
-	x, xd, yd := s.tensor[in[0]], g.shape[in[0]], g.shape[i+1]
+	n, in, y := &g.Nodes[i], g.In[i], s.tensor[i+1]
+	x, xd, yd := s.tensor[in[0]], g.Shape[in[0]], g.Shape[i+1]
 	switch n.Kind {
 	case Conv:
 		s.conv(n, s.p.packed[i], x, xd, y, yd)
