@@ -79,8 +79,8 @@ func bandAt(t *gpu.Tensor, c int) cuda.Ptr { return t.Ptr() + cuda.Ptr(c*t.DType
 // or nil; with clip, what is below zero becomes zero. The other channels of out stay as they are; out is not x. All are float32. It panics when shapes
 // do not fit, and unless dtypes and devices agree.
 //
-// The sum of an element goes over (row, column, channel) in one order on a GPU, whatever the batch; its error is at most
-// (KH·KW·C+2)·2⁻²⁴ of the sum of the absolute values.
+// The sum of an element goes over (row, column, channel) in one order on a GPU, whatever the batch, in pieces of 256 terms, K in all; its error is at most
+// (258 + ⌈K/256⌉)·2⁻²⁴ of the sum of the absolute values, on the CPU (K + 2)·2⁻²⁴.
 func ConvBand(out, x, w, bias *gpu.Tensor, clip bool, cfg BandConfig) {
 	const op = "ConvBand"
 	s := streamOf(op, out, x, w, bias)
