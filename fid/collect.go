@@ -30,7 +30,7 @@ type CollectOptions struct {
 	// Cache keeps the rows of pictures beyond this call; nil for none.
 	Cache FeatureCache
 
-	Version, Device string // for the provenance; the device is "cpu" by default
+	Version string // for the provenance
 }
 
 // DefaultFeatureBytes holds 12,288 vectors of 2048 features.
@@ -223,9 +223,6 @@ func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectO
 	if opt.FeatureBytes == 0 {
 		opt.FeatureBytes = DefaultFeatureBytes
 	}
-	if opt.Device == "" {
-		opt.Device = "cpu"
-	}
 	info := ex.Info()
 	if err := checkDim(info.Name, info.Dim); err != nil {
 		return nil, Collected{Skipped: []Skipped{}}, err
@@ -240,7 +237,7 @@ func StatsOf(ctx context.Context, src imageio.Source, ex Extractor, opt CollectO
 	}
 	s := g.stats()
 	s.Provenance = &Provenance{
-		Version: opt.Version, Input: src.Describe(), Extractor: info, Device: opt.Device,
+		Version: opt.Version, Input: src.Describe(), Extractor: info, Device: DeviceOf(ex),
 		Decoders: out.Summary.DecoderNames(), Skipped: len(out.Skipped), Notes: out.Summary.Notes(),
 	}
 	return s, out, nil

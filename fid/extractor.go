@@ -34,3 +34,17 @@ type Cutter interface {
 	Extractor
 	Cut(img *imageio.Image) []*imageio.Image
 }
+
+// Placed is an Extractor that may run elsewhere than on the CPU.
+type Placed interface {
+	Extractor
+	Device() string // "cpu", "cuda:0", ...
+}
+
+// DeviceOf is where an extractor runs.
+func DeviceOf(ex Extractor) string {
+	if p, ok := ex.(Placed); ok {
+		return p.Device()
+	}
+	return "cpu"
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
 )
 
@@ -24,6 +25,7 @@ type Options struct {
 	Width     int            // of the pictures, for "identity" only
 	Height    int
 	Batch     int                 // images per call, default plan.DefaultBatch
+	Device    *gpu.Device         // where the network runs; nil is the CPU. Extractors that have no GPU code run on the CPU: see fid.Placed
 	Pure      bool                // compute in pure Go even where a native plan is possible
 	Getenv    func(string) string // default os.Getenv
 }

@@ -10,9 +10,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
+	"github.com/fidlab/fidlab/ops/netplan"
 	"github.com/fidlab/fidlab/tensor"
 )
 
@@ -93,22 +97,16 @@ func bilinear64(img image.Image, c int, halfPixel bool) []float64 {
 	return out
 }
 
-// TestInceptionGolden compares every tap with what pytorch-fid and
-// torch-fidelity compute in float64 from the same weights. The tolerance is
-// ten times the deviation of torch's own float32 run.
-func TestInceptionGolden(t *testing.T) {
-	g, weights := loadGolden(t)
-	p, err := plan.Compile(inceptionNet(weights, goldenTaps...), plan.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	type job struct {
-		what string
-		in   []float32
-		want map[string]goldenTap
-	}
-	var jobs []job
+// goldenJob is a picture as a tool presents it to the network, and what the tool makes of it.
+type goldenJob struct {
+	what string
+	in   []float32
+	want map[string]goldenTap
+}
+
+func goldenJobs(t *testing.T, g *goldenInception) []goldenJob {
+	t.Helper()
+	var jobs []goldenJob
 	for _, img := range g.Images {
 		b, err := os.ReadFile(oracle.Golden(t, "inception", img.File))
 		if err != nil {
@@ -119,7 +117,7 @@ func TestInceptionGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, half := range []bool{true, false} {
-			j := job{img.File + " as torch-fidelity does", nil, img.TorchFidelity}
+			j := goldenJob{img.File + " as torch-fidelity does", nil, img.TorchFidelity}
 			scale, shift := 1.0/128, -1.0
 			if half {
 				j.what, j.want = img.File+" as pytorch-fid does", img.PytorchFID
@@ -133,6 +131,12 @@ func TestInceptionGolden(t *testing.T) {
 			jobs = append(jobs, j)
 		}
 	}
+	return jobs
+}
+
+// checkGolden runs the jobs and compares every tap; it returns how many it compared.
+func checkGolden(t *testing.T, p engine, jobs []goldenJob, tol float64) (cases int) {
+	t.Helper()
 	worst := map[string]float64{}
 	outs := make([][][]float32, len(jobs))
 	errs := make([]error, len(jobs))
@@ -142,7 +146,6 @@ func TestInceptionGolden(t *testing.T) {
 		}
 		errs[k] = p.Run(w, jobs[k].in, outs[k]...)
 	})
-	cases := 0
 	for k, j := range jobs {
 		if errs[k] != nil {
 			t.Fatal(errs[k])
@@ -156,14 +159,52 @@ func TestInceptionGolden(t *testing.T) {
 			for c, v := range outs[k][i] {
 				d := math.Abs(float64(v) - want[c])
 				worst[tap] = max(worst[tap], d)
-				if !(d <= 1e-5) {
+				if !(d <= tol) {
 					t.Fatalf("%s: tap %s, channel %d: %v; want %v", j.what, tap, c, v, want[c])
 				}
 			}
 		}
 	}
-	if cases != 2*2*len(goldenTaps) {
-		t.Errorf("%d cases; want %d", cases, 2*2*len(goldenTaps))
+	t.Log(fmt.Sprint(worst))
+	return cases
+}
+
+// TestInceptionGolden compares every tap with what pytorch-fid and
+// torch-fidelity compute in float64 from the same weights. The tolerance is
+// ten times the deviation of torch's own float32 run.
+func TestInceptionGolden(t *testing.T) {
+	g, weights := loadGolden(t)
+	p, err := plan.Compile(inceptionNet(weights, goldenTaps...), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Log(p.Engine(), fmt.Sprint(worst))
+	defer p.Close()
+	if n := checkGolden(t, p, goldenJobs(t, &g), 1e-5); n != 2*2*len(goldenTaps) {
+		t.Errorf("%d cases; want %d", n, 2*2*len(goldenTaps))
+	}
+	t.Log(p.Engine())
+}
+
+// On a GPU the same network computes the same taps; on the host device, which is slow, of one picture.
+func TestInceptionGoldenOnGPU(t *testing.T) {
+	g, weights := loadGolden(t)
+	jobs := goldenJobs(t, &g)
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if !dev.CUDA() {
+			return // the test above
+		}
+		p, err := Options{Device: dev, Batch: 1}.compile(inceptionNet(weights, goldenTaps...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if cuda.HostDevice() {
+			jobs = jobs[:1]
+		}
+		if n := checkGolden(t, p, jobs, 1e-5); n != len(jobs)*len(goldenTaps) {
+			t.Errorf("%d cases; want %d", n, len(jobs)*len(goldenTaps))
+		}
+		parameters, run := p.(*netplan.Plan).Memory()
+		t.Logf("%.1f MB of parameters, %.1f MB an image", float64(parameters)/1e6, float64(run)/1e6)
+	})
 }

@@ -117,7 +117,7 @@ func openMNIST(o Options) (fid.Extractor, error) {
 		}
 		parts = []networkPart{{fid.Part{Name: name, Dim: mnistClass}, mnistClass}}
 	}
-	p, err := plan.Compile(mnistNet(weights, parts != nil), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
+	p, err := o.compile(mnistNet(weights, parts != nil))
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +126,7 @@ func openMNIST(o Options) (fid.Extractor, error) {
 			Name: "mnist", SHA256: fmt.Sprintf("%x", sha256.Sum256(mnistFile)), Dim: mnistDim,
 			Preset: "native", Precision: o.Precision.String(), Note: MNISTNote,
 		},
+		on:    o.where(),
 		plan:  p,
 		parts: parts,
 		input: mnistSide * mnistSide,

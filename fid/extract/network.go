@@ -8,12 +8,41 @@ import (
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
+	"github.com/fidlab/fidlab/ops/netplan"
 )
+
+// engine is a compiled network: on the CPU, or on a GPU.
+type engine interface {
+	Batch() int
+	OutLen(i int) int
+	Run(w *cpu.Worker, in []float32, outs ...[]float32) error
+	Close()
+}
+
+// compile makes an engine of net on the options' device.
+func (o Options) compile(net *plan.Net) (engine, error) {
+	opt := plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure}
+	if o.gpu() {
+		return netplan.Compile(o.Device, net, opt)
+	}
+	return plan.Compile(net, opt)
+}
+
+func (o Options) gpu() bool { return o.Device != nil && o.Device.CUDA() }
+
+// where is the name of the device that a compiled network runs on.
+func (o Options) where() string {
+	if o.gpu() {
+		return o.Device.String()
+	}
+	return "cpu"
+}
 
 // network is an extractor that feeds pictures to a compiled network.
 type network struct {
 	info  fid.ExtractorInfo
-	plan  *plan.Plan
+	on    string // the device
+	plan  engine
 	input int // values per image
 	// load writes img as the network's input to dst.
 	load  func(dst []float32, img *imageio.Image, s *imageio.Scratch)
@@ -47,6 +76,9 @@ func (n *network) Parts() []fid.Part {
 	}
 	return out
 }
+
+// Device implements fid.Placed.
+func (n *network) Device() string { return n.on }
 
 func (n *network) Batch() int { return n.plan.Batch() }
 

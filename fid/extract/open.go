@@ -9,7 +9,6 @@ import (
 
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/imageio"
-	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/tensor"
 )
 
@@ -100,13 +99,14 @@ func newInception(name, note, sha string, weights map[string]*tensor.Array, o Op
 		}
 		parts, taps = append(parts, part), append(taps, node)
 	}
-	p, err := plan.Compile(inceptionNet(weights, taps...), plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
+	p, err := o.compile(inceptionNet(weights, taps...))
 	if err != nil {
 		return nil, err
 	}
 	resize := imageio.NewResizer(how.Resize, inceptionSize, inceptionSize)
 	return &network{
 		info:  fid.ExtractorInfo{Name: name, SHA256: sha, Dim: dim, Preset: how.Name, Precision: o.Precision.String(), Note: note},
+		on:    o.where(),
 		plan:  p,
 		parts: parts,
 		input: 3 * inceptionSize * inceptionSize,

@@ -166,7 +166,7 @@ func openVGG(s *spec, o Options) (fid.Extractor, error) {
 	if l.err != nil {
 		return nil, l.err
 	}
-	p, err := plan.Compile(net, plan.Options{Precision: o.Precision, Batch: o.Batch, Pure: o.Pure})
+	p, err := o.compile(net)
 	if err != nil {
 		return nil, err
 	}
@@ -177,6 +177,7 @@ func openVGG(s *spec, o Options) (fid.Extractor, error) {
 	load := way.make(vggSize, imagenetMean, imagenetStd)
 	return &network{
 		info:  fid.ExtractorInfo{Name: name, SHA256: l.sha, Dim: dim, Preset: way.name, Precision: o.Precision.String(), Note: l.publishedNote(vggHash)},
+		on:    o.where(),
 		plan:  p,
 		input: 3 * vggSize * vggSize,
 		load:  func(dst []float32, img *imageio.Image, sc *imageio.Scratch) { load(dst, img, sc) },

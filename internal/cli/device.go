@@ -51,3 +51,13 @@ func (a *app) openDevice(auto string) (*gpu.Device, error) {
 	}
 	return gpu.Open(a.device)
 }
+
+// gpuName is the model of a GPU that is open, and what decides which code it runs.
+func gpuName(device string) (string, error) {
+	d, err := gpu.Open(device)
+	if err != nil {
+		return "", err
+	}
+	i := d.Stream().Dev().Info()
+	return fmt.Sprintf("%s, compute %d.%d", i.Name, i.Major, i.Minor), nil
+}

@@ -207,7 +207,7 @@ func gpuFacts() section {
 	for _, d := range list {
 		s.Facts = append(s.Facts, fact{
 			Name: fmt.Sprintf("cuda:%d", d.Ordinal),
-			Value: fmt.Sprintf("%s, compute %d.%d, %.1f GiB; seen; the Go library computes on it (docs/gpu.md), the commands do not yet",
+			Value: fmt.Sprintf("%s, compute %d.%d, %.1f GiB; fid, stats and features compute on it, sample, train and prove with --device cuda (docs/gpu.md)",
 				d.Name, d.Major, d.Minor, float64(d.Memory)/(1<<30)),
 		})
 	}

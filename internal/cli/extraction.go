@@ -13,8 +13,10 @@ import (
 
 	"github.com/fidlab/fidlab/fid"
 	"github.com/fidlab/fidlab/fid/extract"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
+	"github.com/fidlab/fidlab/ops/netplan"
 )
 
 // extraction is how pictures become feature vectors: the flags of every
@@ -198,11 +200,15 @@ func (x *extraction) network() bool {
 }
 
 // open makes the extractor. The pictures tell the size that identity needs.
-func (x *extraction) open(ctx context.Context, a *app, src imageio.Source) (fid.Extractor, error) {
+func (x *extraction) open(ctx context.Context, a *app, dev *gpu.Device, src imageio.Source) (fid.Extractor, error) {
 	name, tap, _ := strings.Cut(x.features, ":")
-	o := extract.Options{Preset: x.preset, Parts: x.parts, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv}
+	o := extract.Options{Preset: x.preset, Parts: x.parts, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv, Device: dev}
 	o.Precision, _ = precisionOf(x.precision) // checked before
-	if err := plan.Available(o.Precision); err != nil {
+	available := plan.Available(o.Precision)
+	if dev.CUDA() {
+		available = netplan.Available(dev, o.Precision)
+	}
+	if err := available; err != nil {
 		return nil, fmt.Errorf("--precision %s: %w; use fp32", x.precision, err)
 	}
 	if x.preset == "native" && x.network() {

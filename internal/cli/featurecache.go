@@ -89,6 +89,12 @@ func (c *featureCache) open(getenv func(string) string, e fid.Extractor) error {
 	key := map[string]any{
 		"extractor": e.Info(), "program": program, "os": runtime.GOOS, "arch": runtime.GOARCH, "processor": cpu.Features(), "libraries": cpu.Report(),
 	}
+	if on := fid.DeviceOf(e); on != "cpu" { // a GPU's last bits are its own
+		key["device"], err = gpuName(on)
+		if err != nil {
+			return err
+		}
+	}
 	if p, ok := e.(fid.PartExtractor); ok {
 		key["parts"] = p.Parts()
 	}

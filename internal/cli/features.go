@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -104,17 +105,20 @@ func (a *app) writeClips(in *input, out *target) error {
 
 // openExtractor settles the device, opens the extractor and says both.
 func (a *app) openExtractor(ctx context.Context, x *extraction, why string, src imageio.Source) (fid.Extractor, error) {
-	device, err := a.useDevice()
+	dev, err := a.openDevice("auto")
 	if err != nil {
 		return nil, err
 	}
-	e, err := x.open(ctx, a, src)
+	e, err := x.open(ctx, a, dev, src)
 	if err != nil {
 		return nil, err
 	}
-	info := e.Info()
-	a.say("features: %s, preset %s, %s on %s with %d threads%s", info.Name, info.Preset, info.Precision, device, cpu.Workers(), why)
-	if flavour != "native" && x.heavy() {
+	info, on := e.Info(), fid.DeviceOf(e)
+	a.say("features: %s, preset %s, %s on %s with %d threads%s", info.Name, info.Preset, info.Precision, on, cpu.Workers(), why)
+	if on == "cpu" && strings.HasPrefix(a.device, "cuda") {
+		a.say("%s has no GPU code: its features are computed on the CPU", info.Name)
+	}
+	if on == "cpu" && flavour != "native" && x.heavy() {
 		a.say("this binary is pure Go, in which the network is slow; make build builds the fast one")
 	}
 	return e, nil
@@ -171,7 +175,7 @@ func lengthOf(src imageio.Source, limit int) int {
 
 func (a *app) provenance(src imageio.Source, e fid.Extractor, got *fid.Collected) *fid.Provenance {
 	return &fid.Provenance{
-		Version: version, Input: src.Describe(), Extractor: e.Info(), Device: "cpu",
+		Version: version, Input: src.Describe(), Extractor: e.Info(), Device: fid.DeviceOf(e),
 		Decoders: got.Summary.DecoderNames(), Skipped: len(got.Skipped), Notes: got.Summary.Notes(),
 	}
 }

@@ -183,7 +183,7 @@ func runScore(ctx context.Context, a *app, o *scoreOptions) error {
 	begin := time.Now()
 	r := scoreResult{
 		Images: len(names), Extractor: fid.ResultExtractor{Name: e.Info().Name, SHA256: e.Info().SHA256, Dim: d}, Text: tower.Info().SHA256, Vocab: vocab.SHA256,
-		Preset: e.Info().Preset, Precision: e.Info().Precision, Device: "cpu", Seconds: got.Seconds, Skipped: got.Skipped, Notes: []string{}, Version: version, Schema: fid.Schema,
+		Preset: e.Info().Preset, Precision: e.Info().Precision, Device: fid.DeviceOf(e), Seconds: got.Seconds, Skipped: got.Skipped, Notes: []string{}, Version: version, Schema: fid.Schema,
 	}
 	var pairs []pair
 	var ids [][]int32

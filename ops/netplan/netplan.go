@@ -16,7 +16,7 @@ import (
 )
 
 // DefaultBatch is the number of images of one Run when Options.Batch is 0: enough to fill a GPU with Inception's smallest maps.
-const DefaultBatch = 64
+const DefaultBatch = 32
 
 // flights is how many Runs work at a time: one computes while the pictures of the other arrive.
 const flights = 2
