@@ -230,13 +230,38 @@ var mutations = []mutation{
 		kernels: "conv_f(32|64)", detector: "result", test: "TestConvOnDevices",
 	},
 	{
-		name: "conv-tiles", kind: "missing __syncthreads", file: "conv.cu",
+		name: "conv-tiles", kind: "missing __syncthreads", file: "conv_tile.h",
 		old: "                put(tiles[at ^ 1][1], vb, spreadB);\n            }\n            __syncthreads();", new: "                put(tiles[at ^ 1][1], vb, spreadB);\n            }",
 		kernels: "conv_data_f32", detector: "result", test: "TestConvOnDevices",
 	},
 	{
+		name: "band-edge", kind: "missing bounds check", file: "convband.cu",
+		old: "if (k < end && y >= 0 && y < p.h && xx >= 0 && xx < p.w) {", new: "if (k < end && y >= 0 && y < p.h && xx >= 0) {",
+		kernels: "conv_band_f32", detector: "result", test: "TestConvBand",
+	},
+	{
+		name: "band-chains", kind: "wrong sum", file: "convband.cu",
+		old: "total[i][j] += sums.acc[i][j];", new: "total[i][j] = sums.acc[i][j];",
+		kernels: "conv_band_f32", detector: "result", test: "TestConvBand",
+	},
+	{
+		name: "band-window", kind: "missing bounds check", file: "bands.cu",
+		old: "endX = min(x0 + p.kw, p.w)", new: "endX = x0 + p.kw",
+		kernels: "pool_band_.*", detector: "result", test: "TestPoolBand$",
+	},
+	{
+		name: "band-padding", kind: "missing bounds check", file: "bands.cu",
+		old: "narrow<T>(k < c ? x[static_cast<long long>(k) * area] : 0.f)", new: "narrow<T>(x[static_cast<long long>(k) * area])",
+		kernels: "planes_band_.*", detector: "asan", test: "TestBandsInAndOut",
+	},
+	{
+		name: "band-terms", kind: "wrong sum", file: "bands.cu",
+		old: "fromFloat<bf16>(x[i] - toFloat(h))", new: "fromFloat<bf16>(x[i])",
+		kernels: "band_terms", detector: "result", test: "TestSplitBand",
+	},
+	{
 		name: "upsample-row", kind: "wrong index", file: "upsample.cu",
-		old: "    split(at, k); // the row of x", new: "    at /= 2; // the row of x",
+		old: "    digitOf(at, k); // the row of x", new: "    at /= 2; // the row of x",
 		kernels: "upsample_f(32|64)", detector: "result", test: "TestUpsampleOnDevices",
 	},
 	{
