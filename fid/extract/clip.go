@@ -164,7 +164,7 @@ func openCLIP(s *spec, c clipConfig, file string, ways []pictureWay, o Options) 
 	v.info = fid.ExtractorInfo{Name: s.name, SHA256: l.sha, Dim: c.embed, Preset: way.name, Precision: plan.F32.String(), Note: l.noteBut(tensor.F16)}
 	v.batch = vitBatch(o, v.tokens(), c.image.width)
 	v.load = way.make(c.size, clipMean, clipStd)
-	return v, nil
+	return v, v.place(o)
 }
 
 // build makes the image tower.

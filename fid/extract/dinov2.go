@@ -175,7 +175,7 @@ func openDINO(s *spec, c dinoConfig, file string, o Options) (fid.Extractor, err
 	v.info = fid.ExtractorInfo{Name: name, SHA256: l.sha, Dim: c.width, Preset: way.name, Precision: plan.F32.String(), Note: l.note()}
 	v.batch = vitBatch(o, v.tokens(), c.width)
 	v.load = way.make(size, imagenetMean, imagenetStd)
-	return v, nil
+	return v, v.place(o)
 }
 
 // build makes the network for pictures of size×size.

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/tensor"
 )
 
@@ -133,9 +135,13 @@ func (g *goldenNet) dino() dinoConfig {
 	return dinoConfig{width: g.Width, depth: g.Depth, heads: g.Heads, hidden: g.Hidden, swiglu: g.Swiglu, registers: g.Registers, patch: g.Patch, grid: g.Grid}
 }
 
-// runPictures runs the network on the recipe's inputs.
-func (v *vit) runPictures(salt string, n int) []float32 {
+// runPictures runs the network on the recipe's inputs, on dev.
+func (v *vit) runPictures(t *testing.T, dev *gpu.Device, salt string, n int) []float32 {
+	t.Helper()
 	v.batch, v.info.Dim = n, v.net.Dim()
+	if err := v.place(Options{Device: dev, Batch: n}); err != nil {
+		t.Fatal(err)
+	}
 	s, per := v.take(), 3*v.size*v.size
 	all := uniformOf(salt+"pictures", n*per, -1, 1)
 	for i := range all {
@@ -145,70 +151,78 @@ func (v *vit) runPictures(salt string, n int) []float32 {
 		v.cut(s.patches[i*v.tokens()*v.embed.In:][:v.tokens()*v.embed.In], all[i*per:][:per])
 	}
 	out := make([]float32, n*v.info.Dim)
-	cpu.Do(func(w *cpu.Worker) { v.run(w, s, n, out) })
+	var err error
+	cpu.Do(func(w *cpu.Worker) { err = v.run(w, s, n, out) })
+	if err != nil {
+		t.Fatal(err)
+	}
 	return out
 }
 
 // The peers are facebookresearch/dinov2, whose places are interpolated at two of three sizes,
 // and transformers, through its files, in float64; float32 is off by rounding alone.
 func TestDINOv2Golden(t *testing.T) {
-	cases, worst := 0, 0.0
-	for _, g := range goldenNets(t, "dinov2.json") {
-		what := fmt.Sprintf("%s, swiglu %t, %d registers, %d pixels", g.From, g.Swiglu, g.Registers, g.Size)
-		c := g.dino()
-		l, err := c.spec("small").open(writeTensors(t, g.tensors()))
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		cases, worst := 0, 0.0
+		for _, g := range goldenNets(t, "dinov2.json") {
+			what := fmt.Sprintf("%s, swiglu %t, %d registers, %d pixels", g.From, g.Swiglu, g.Registers, g.Size)
+			c := g.dino()
+			l, err := c.spec("small").open(writeTensors(t, g.tensors()))
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			v := c.build(l, g.Size)
+			if l.err != nil {
+				t.Fatal(l.err)
+			}
+			worst = max(worst, closeRows(t, what, v.runPictures(t, dev, g.Salt, len(g.Features)), g.Features, 1e-5))
+			cases++
 		}
-		v := c.build(l, g.Size)
-		if l.err != nil {
-			t.Fatal(l.err)
+		if cases != 16 {
+			t.Errorf("%d cases, want 16", cases)
 		}
-		worst = max(worst, closeRows(t, what, v.runPictures(g.Salt, len(g.Features)), g.Features, 1e-5))
-		cases++
-	}
-	if cases != 16 {
-		t.Errorf("%d cases, want 16", cases)
-	}
-	t.Logf("%d cases, off by %.2g at most", cases, worst)
+		t.Logf("%d cases, off by %.2g at most", cases, worst)
+	})
 }
 
 // The peers are OpenAI's code and transformers, through its files.
 func TestCLIPGolden(t *testing.T) {
-	cases, worst := 0, 0.0
-	for _, g := range goldenNets(t, "clip.json") {
-		one := clipTower{g.Width, g.Depth, g.Heads}
-		c := clipConfig{image: one, text: one, patch: g.Patch, size: g.Size, embed: g.Embed, vocab: g.Vocab, context: g.Context}
-		path := writeTensors(t, g.tensors())
-		l, err := c.spec("small").open(path)
-		if err != nil {
-			t.Fatalf("%s: %v", g.From, err)
-		}
-		v := c.build(l)
-		if l.err != nil {
-			t.Fatal(l.err)
-		}
-		worst = max(worst, closeRows(t, g.From+", pictures", v.runPictures(g.Salt, len(g.Features)), g.Features, 1e-5))
-		text, err := c.openText("small", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out := make([]float32, len(g.IDs)*c.embed)
-		if err := text.Features(g.IDs, out); err != nil {
-			t.Fatal(err)
-		}
-		worst = max(worst, closeRows(t, g.From+", texts", out, g.Texts, 1e-5))
-		for _, bad := range [][]int32{{}, make([]int32, 13), {1, 99}, {-1}} {
-			if err := text.Features([][]int32{bad}, make([]float32, c.embed)); err == nil {
-				t.Errorf("ids %v are taken", bad)
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		cases, worst := 0, 0.0
+		for _, g := range goldenNets(t, "clip.json") {
+			one := clipTower{g.Width, g.Depth, g.Heads}
+			c := clipConfig{image: one, text: one, patch: g.Patch, size: g.Size, embed: g.Embed, vocab: g.Vocab, context: g.Context}
+			path := writeTensors(t, g.tensors())
+			l, err := c.spec("small").open(path)
+			if err != nil {
+				t.Fatalf("%s: %v", g.From, err)
 			}
+			v := c.build(l)
+			if l.err != nil {
+				t.Fatal(l.err)
+			}
+			worst = max(worst, closeRows(t, g.From+", pictures", v.runPictures(t, dev, g.Salt, len(g.Features)), g.Features, 1e-5))
+			text, err := c.openText("small", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := make([]float32, len(g.IDs)*c.embed)
+			if err := text.Features(g.IDs, out); err != nil {
+				t.Fatal(err)
+			}
+			worst = max(worst, closeRows(t, g.From+", texts", out, g.Texts, 1e-5))
+			for _, bad := range [][]int32{{}, make([]int32, 13), {1, 99}, {-1}} {
+				if err := text.Features([][]int32{bad}, make([]float32, c.embed)); err == nil {
+					t.Errorf("ids %v are taken", bad)
+				}
+			}
+			cases++
 		}
-		cases++
-	}
-	if cases != 2 {
-		t.Errorf("%d cases, want 2", cases)
-	}
-	t.Logf("%d cases, off by %.2g at most", cases, worst)
+		if cases != 2 {
+			t.Errorf("%d cases, want 2", cases)
+		}
+		t.Logf("%d cases, off by %.2g at most", cases, worst)
+	})
 }
 
 // The peer is torchvision's VGG with few channels.

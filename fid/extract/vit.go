@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"fmt"
 	"math"
 	"sync"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/nn/tower"
+	"github.com/fidlab/fidlab/ops/netplan"
 )
 
 // vit is an extractor with a vision transformer: patches, a linear layer, places,
@@ -24,6 +26,7 @@ type vit struct {
 	places []float32   // [tokens, width]: what is added to each token, the bias and the front tokens themselves
 	net    *tower.Frozen
 	unit   bool // vectors are scaled to length 1
+	on     *vitOn
 
 	mu   sync.Mutex
 	idle []*vitScratch
@@ -41,6 +44,14 @@ func (v *vit) Info() fid.ExtractorInfo { return v.info }
 
 func (v *vit) Batch() int { return v.batch }
 
+// Device implements fid.Placed.
+func (v *vit) Device() string {
+	if v.on != nil {
+		return v.on.dev.String()
+	}
+	return "cpu"
+}
+
 func (v *vit) side() int { return v.size / v.patch }
 
 func (v *vit) tokens() int { return v.front + v.side()*v.side() }
@@ -54,9 +65,11 @@ func (v *vit) take() *vitScratch {
 		return s
 	}
 	rows := v.batch * v.tokens()
-	return &vitScratch{
-		picture: make([]float32, 3*v.size*v.size), patches: make([]float32, rows*v.embed.In), x: make([]float32, rows*v.embed.Out),
+	s := &vitScratch{picture: make([]float32, 3*v.size*v.size), patches: make([]float32, rows*v.embed.In)}
+	if v.on == nil {
+		s.x = make([]float32, rows*v.embed.Out)
 	}
+	return s
 }
 
 func (v *vit) give(s *vitScratch) {
@@ -68,14 +81,14 @@ func (v *vit) give(s *vitScratch) {
 func (v *vit) Features(w *cpu.Worker, imgs []*imageio.Image, out []float32) error {
 	mustFit(v.info, v.info.Dim, v.batch, imgs, out)
 	if w == nil {
-		cpu.Do(func(w *cpu.Worker) { v.features(w, imgs, out) })
-		return nil
+		var err error
+		cpu.Do(func(w *cpu.Worker) { err = v.features(w, imgs, out) })
+		return err
 	}
-	v.features(w, imgs, out)
-	return nil
+	return v.features(w, imgs, out)
 }
 
-func (v *vit) features(w *cpu.Worker, imgs []*imageio.Image, out []float32) {
+func (v *vit) features(w *cpu.Worker, imgs []*imageio.Image, out []float32) error {
 	s := v.take()
 	defer v.give(s)
 	n, l := len(imgs), v.tokens()
@@ -83,7 +96,7 @@ func (v *vit) features(w *cpu.Worker, imgs []*imageio.Image, out []float32) {
 		v.load(s.picture, img, &s.resize)
 		v.cut(s.patches[i*l*v.embed.In:][:l*v.embed.In], s.picture)
 	}
-	v.run(w, s, n, out)
+	return v.run(w, s, n, out)
 }
 
 // cut lays the patches of a picture out as rows, after those of the front tokens.
@@ -101,8 +114,17 @@ func (v *vit) cut(rows, picture []float32) {
 }
 
 // run computes the vectors of n pictures whose patches are laid out.
-func (v *vit) run(w *cpu.Worker, s *vitScratch, n int, out []float32) {
+func (v *vit) run(w *cpu.Worker, s *vitScratch, n int, out []float32) error {
 	l := v.tokens()
+	if v.on != nil {
+		if err := v.on.run(s.patches[:n*l*v.embed.In], out); err != nil {
+			return fmt.Errorf("extract: %s: %w", v.info.Name, err)
+		}
+		if v.unit {
+			unitRows(out, v.info.Dim)
+		}
+		return nil
+	}
 	x := s.x[:n*l*v.embed.Out]
 	v.embed.Apply(w, n*l, x, s.patches)
 	all := l * v.embed.Out
@@ -111,6 +133,23 @@ func (v *vit) run(w *cpu.Worker, s *vitScratch, n int, out []float32) {
 	if v.unit {
 		unitRows(out, v.info.Dim)
 	}
+	return nil
+}
+
+// place moves the network to the options' device, where that is a GPU.
+func (v *vit) place(o Options) error {
+	if !o.gpu() {
+		return nil
+	}
+	if o.Batch == 0 {
+		v.batch = netplan.DefaultBatch
+	}
+	on, err := newVitOn(o.Device, v)
+	if err != nil {
+		return fmt.Errorf("extract: %s: %w", v.info.Name, err)
+	}
+	v.on = on
+	return nil
 }
 
 // vitBatch is how many pictures a call takes: fewer where they have many tokens.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/internal/oracle"
@@ -211,7 +212,7 @@ func TestPublishedHalfWeights(t *testing.T) {
 		if want := []string{"weights of float16", ""}[i]; l.note() != want {
 			t.Errorf("note %q, want %q", l.note(), want)
 		}
-		got[i] = c.build(l, 70).runPictures("", 1)
+		got[i] = c.build(l, 70).runPictures(t, gpu.CPU(), "", 1)
 	}
 	if !slices.Equal(got[0], got[1]) {
 		t.Error("float16 weights and the same values in float32 give other features")

@@ -18,9 +18,6 @@ import (
 // DefaultBatch is the number of images of one Run when Options.Batch is 0: enough to fill a GPU with Inception's smallest maps.
 const DefaultBatch = 32
 
-// flights is how many Runs work at a time: one computes while the pictures of the other arrive.
-const flights = 2
-
 // Plan is a compiled Net on a GPU. It is safe for concurrent use; a Run waits where two are under way.
 type Plan struct {
 	name    string
@@ -29,9 +26,8 @@ type Plan struct {
 	l       *layout
 	weights []*gpu.Tensor
 	biases  []*gpu.Tensor
-	free    chan *flight // nil for one that is not made yet
-	mu      sync.Mutex
-	closed  bool
+	flights *gpu.Lanes[*flight]
+	closed  sync.Once
 }
 
 // Available says why plans of a precision can't be compiled for dev, nil when they can.
@@ -55,7 +51,7 @@ func Compile(dev *gpu.Device, net *plan.Net, opt plan.Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{name: net.Name, dev: dev, batch: opt.Batch, l: arrange(g, opt.Precision), free: make(chan *flight, flights)}
+	p := &Plan{name: net.Name, dev: dev, batch: opt.Batch, l: arrange(g, opt.Precision)}
 	for i := range p.l.layers {
 		w, b := p.l.layers[i].load(dev)
 		p.weights, p.biases = append(p.weights, w), append(p.biases, b)
@@ -64,9 +60,7 @@ func Compile(dev *gpu.Device, net *plan.Net, opt plan.Options) (*Plan, error) {
 	for i := range g.Nodes {
 		g.Nodes[i].Weight, g.Nodes[i].Bias = nil, nil
 	}
-	for range flights {
-		p.free <- nil
-	}
+	p.flights = gpu.NewLanes(dev, p.prepare, (*flight).close)
 	if err := dev.Sync(); err != nil {
 		return nil, fmt.Errorf("netplan: %s: %w", net.Name, err)
 	}
@@ -156,18 +150,7 @@ func (p *Plan) Run(_ *cpu.Worker, in []float32, outs ...[]float32) error {
 			panic(fmt.Sprintf("netplan: %s: output %d has room for %d values; want %d for %d images", p.name, i, len(o), n*p.OutLen(i), n))
 		}
 	}
-	f := <-p.free
-	defer func() { p.free <- f }()
-	if f == nil {
-		made, err := p.prepare()
-		if err != nil {
-			return fmt.Errorf("netplan: %s: %w", p.name, err)
-		}
-		f = made
-	}
-	if err := f.run(n, in, outs); err != nil {
-		f.close()
-		f = nil // its stream keeps the error
+	if err := p.flights.Use(func(_ *gpu.Device, f *flight) error { return f.run(n, in, outs) }); err != nil {
 		return fmt.Errorf("netplan: %s: %w", p.name, err)
 	}
 	return nil
@@ -175,25 +158,17 @@ func (p *Plan) Run(_ *cpu.Worker, in []float32, outs ...[]float32) error {
 
 // Close gives the plan's memory back. No Run may be in flight or follow.
 func (p *Plan) Close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	p.closed = true
-	for range flights {
-		if f := <-p.free; f != nil {
-			f.close()
+	p.closed.Do(func() {
+		p.flights.Close()
+		for i, w := range p.weights {
+			if w != nil {
+				w.Free()
+			}
+			if b := p.biases[i]; b != nil {
+				b.Free()
+			}
 		}
-	}
-	for i, w := range p.weights {
-		if w != nil {
-			w.Free()
-		}
-		if b := p.biases[i]; b != nil {
-			b.Free()
-		}
-	}
+	})
 }
 
 // flight is the memory, the stream and the graph of one Run under way.
@@ -207,11 +182,7 @@ type flight struct {
 	outs  []*gpu.Tensor
 }
 
-func (p *Plan) prepare() (*flight, error) {
-	dev, err := p.dev.Fork()
-	if err != nil {
-		return nil, err
-	}
+func (p *Plan) prepare(dev *gpu.Device) (*flight, error) {
 	f := &flight{dev: dev}
 	l := p.l
 	own := func(dt gpu.DType, n int) *gpu.Tensor {
@@ -267,10 +238,12 @@ func (p *Plan) prepare() (*flight, error) {
 		f.close()
 		return nil, err
 	}
-	if f.graph, err = dev.Stream().Capture(f.work); err != nil {
+	graph, err := dev.Stream().Capture(f.work)
+	if err != nil {
 		f.close()
 		return nil, err
 	}
+	f.graph = graph
 	return f, nil
 }
 
@@ -319,12 +292,10 @@ func (f *flight) run(n int, in []float32, outs [][]float32) error {
 	return nil
 }
 
-// close gives all back; an error of the stream was told by what ran on it.
 func (f *flight) close() {
 	for _, t := range f.owned {
 		t.Free()
 	}
-	_ = f.dev.Close()
 }
 
 func sortBy(v []int, key func(int) int) {
