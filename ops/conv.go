@@ -123,7 +123,7 @@ func columnPool[T cpu.Float]() *sync.Pool {
 //
 // In float32 oneDNN does it where it is there. Else, and in float64, each picture's patches
 // become the columns of a matrix, which the kernels multiply. On a GPU that matrix is read from
-// the pictures, tile by tile, and never stored.
+// the pictures, tile by tile, and never stored; with BF16, Last and a multiple of 8 channels tensor cores multiply.
 func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
 	p := convOf("Conv2D", out, x, w, bias, cfg)
 	if out.Len() == 0 {

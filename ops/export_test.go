@@ -21,3 +21,10 @@ func LargeTiles(least int) (restore func()) {
 	largeTiles = least
 	return func() { largeTiles = old }
 }
+
+// ForcedTile makes one version of the kernels on tensor cores serve all sizes and returns what restores the choice.
+func ForcedTile(which int) (restore func()) {
+	old := forcedTile
+	forcedTile = which
+	return func() { forcedTile = old }
+}

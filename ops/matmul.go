@@ -3,6 +3,7 @@ package ops
 import (
 	"slices"
 
+	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 )
@@ -24,14 +25,17 @@ type MatMulConfig struct {
 //
 // Work is cut by sizes alone; where K is long beside M and N, into pieces of K,
 // whose products are added up in order. So bits are equal at any number of threads.
+//
+// a and b may also be both Float16 or both BFloat16, and out of their dtype or Float32. Products are exact then, sums float32, the result
+// rounded once; on a GPU tensor cores make them, and so they do with BF16.
 func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	const op = "MatMul"
-	s := streamOf(op, out, a, b)
+	s, half := productStream(op, out, a, b, nil, nil, nil)
 	p := product{op: op, alpha: cfg.Alpha, ta: cfg.TransA, tb: cfg.TransB, acc: cfg.Acc, bf16: cfg.BF16}
 	if cfg.KnownB {
 		p.known = cpu.RoundedB
 	}
-	p.mustBeSingle(out)
+	p.mustBeSingle(a.DType())
 	if p.alpha == 0 {
 		p.alpha = 1
 	}
@@ -51,28 +55,25 @@ func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	}
 	p.strideA = p.side("a", as, lead, p.m, p.k, p.ta)
 	p.strideB = p.side("b", bs, lead, p.k, p.n, p.tb)
-	if s != nil {
-		p.launch(s, out, a, b, nil, nil, Identity)
-		return
-	}
-	p.run(out, a, b, nil, nil, Identity)
+	p.do(s, half, out, a, b, nil, nil, nil, Identity)
 }
 
 // Linear sets out [..., N] to f(x·wᵀ + bias) with x [..., K], w [N, K] and bias [N]
 // or nil. pre, like out, gets what f is applied to, which the gradient needs; it is
-// nil where that is not wanted or f is Identity. out is no operand.
+// nil where that is not wanted or f is Identity. out is no operand. dtypes are as of MatMul; pre has out's, and beside operands of 16 bits
+// the bias is Float32.
 func Linear(out, pre, x, w, bias *gpu.Tensor, f Func) {
-	linearOf("Linear", out, pre, x, w, bias, f, false, false)
+	linearOf("Linear", out, pre, x, w, bias, nil, f, false, false)
 }
 
 // LinearBF16 is Linear of float32 tensors with the elements of x and w rounded to bfloat16 before they are multiplied, as MatMulConfig.BF16
 // does; known says that w's are bfloat16s already. The bias and f are float32.
 func LinearBF16(out, pre, x, w, bias *gpu.Tensor, f Func, known bool) {
-	linearOf("LinearBF16", out, pre, x, w, bias, f, true, known)
+	linearOf("LinearBF16", out, pre, x, w, bias, nil, f, true, known)
 }
 
-func linearOf(op string, out, pre, x, w, bias *gpu.Tensor, f Func, low, known bool) {
-	s := streamOf(op, out, pre, x, w, bias)
+func linearOf(op string, out, pre, x, w, bias, residual *gpu.Tensor, f Func, low, known bool) {
+	s, half := productStream(op, out, x, w, bias, pre, residual)
 	ws := w.Shape()
 	if len(ws) != 2 {
 		fail(op, "the weight has shape %v, want [out, in]", ws)
@@ -87,16 +88,34 @@ func linearOf(op string, out, pre, x, w, bias *gpu.Tensor, f Func, low, known bo
 	if pre != nil {
 		sameShape(op, out, pre)
 	}
+	if residual != nil {
+		sameShape(op, out, residual)
+	}
 	p := product{op: op, batch: 1, m: rows, n: ws[0], k: ws[1], tb: true, alpha: 1, bf16: low}
 	if known {
 		p.known = cpu.RoundedB
 	}
-	p.mustBeSingle(out)
-	if s != nil {
-		p.launch(s, out, x, w, bias, pre, f)
-		return
+	p.mustBeSingle(x.DType())
+	p.do(s, half, out, x, w, bias, pre, residual, f)
+}
+
+// do makes the product on its device.
+func (p *product) do(s *cuda.Stream, half bool, out, a, b, bias, pre, residual *gpu.Tensor, f Func) {
+	switch {
+	case s == nil && half:
+		p.run16(out, a, b, bias, pre, residual, f)
+	case s == nil:
+		p.run(out, a, b, bias, pre, f)
+	case half:
+		p.launch16(s, out, a.Ptr(), b.Ptr(), a.DType() == gpu.BFloat16, bias, pre, residual, f)
+	case p.bf16:
+		x, y := narrowedOn(s, a), narrowedOn(s, b)
+		p.launch16(s, out, x.p, y.p, true, bias, pre, nil, f)
+		x.free(s)
+		y.free(s)
+	default:
+		p.launch(s, out, a, b, bias, pre, f)
 	}
-	p.run(out, x, w, bias, pre, f)
 }
 
 // product is a batch of matrix products and how it is cut.
@@ -113,9 +132,9 @@ type product struct {
 }
 
 // mustBeSingle panics for an operation that rounds operands of another dtype than float32.
-func (p *product) mustBeSingle(out *gpu.Tensor) {
-	if p.bf16 && out.DType() != gpu.Float32 {
-		fail(p.op, "operands are %v, want float32 to round to bfloat16", out.DType())
+func (p *product) mustBeSingle(dt gpu.DType) {
+	if p.bf16 && dt != gpu.Float32 {
+		fail(p.op, "operands are %v, want float32 to round to bfloat16", dt)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/kernels"
 )
 
@@ -49,20 +48,8 @@ func (p *product) launch(s *cuda.Stream, out, a, b, bias, pre *gpu.Tensor, f Fun
 	if g.X = p.batch * tiles * pieces; g.X > math.MaxInt32 || ceil(size, vectorBlock) > math.MaxInt32 {
 		fail(p.op, "%d products of %d by %d take more than 2^31-1 blocks of a GPU; use a smaller batch", p.batch, p.m, p.n)
 	}
-	lda, ldb, flags := p.k, p.n, int32(2) // the kernel's B is the transpose of ours
-	if p.ta {
-		lda, flags = p.m, flags|1
-	}
-	if p.tb {
-		ldb, flags = p.k, flags&^2
-	}
+	lda, ldb, flags := p.strides()
 	at, bt := a.Ptr(), b.Ptr()
-	if p.bf16 {
-		x, y := roundedOn(s, a, false), roundedOn(s, b, p.known&cpu.RoundedB != 0)
-		at, bt = x.p, y.p
-		defer x.free(s)
-		defer y.free(s)
-	}
 	call := func(to, keep, bias cuda.Ptr, acc bool, f Func) {
 		k(s, g, to, keep, at, bt, bias, int32(p.m), int32(p.n), int32(p.k), int32(lda), int32(ldb),
 			int64(p.strideA), int64(p.strideB), flags, p.alpha, number(acc), int32(f.f), f.a, f.b, int32(pieces), int32(depth))
@@ -77,6 +64,18 @@ func (p *product) launch(s *cuda.Stream, out, a, b, bias, pre *gpu.Tensor, f Fun
 	sum(s, cuda.Grid1(size, vectorBlock, vectorBlock), out.Ptr(), ptr(pre), part, ptr(bias), int32(p.batch), int32(p.m), int32(p.n), int32(pieces),
 		number(p.acc), int32(f.f), f.a, f.b)
 	s.Free(part)
+}
+
+// strides are from one row of each operand as it is stored to the next, and the kernels' flags.
+func (p *product) strides() (lda, ldb int, flags int32) {
+	lda, ldb, flags = p.k, p.n, 2 // the kernels' B is the transpose of ours
+	if p.ta {
+		lda, flags = p.m, flags|1
+	}
+	if p.tb {
+		ldb, flags = p.k, flags&^2
+	}
+	return lda, ldb, flags
 }
 
 // pieces is into how many pieces K is cut, where there are so many blocks without, and

@@ -294,4 +294,45 @@ var mutations = []mutation{
 		old: "    sums[way][lane] = sum;\n    __syncthreads();", new: "    sums[way][lane] = sum;",
 		kernels: "adafactor_cols_f(32|64)", detector: "result", test: "TestAdafactorOnDevices",
 	},
+	// Products on tensor cores.
+	{
+		name: "mma-wait", kind: "cp.async without a wait", file: "mma_tile.h",
+		old: "            copyAsyncWait<stages - 2>();\n", new: "",
+		kernels: "conv16_bf16", detector: "result", test: "TestConv16OnDevices",
+	},
+	{
+		name: "mma-stage", kind: "wrong index", file: "mma_tile.h",
+		old: "            const T* const a = ring + s % stages * stage;", new: "            const T* const a = ring + (s + 1) % stages * stage;",
+		kernels: "matmul16_small_f16", detector: "result", test: "TestMatMul16OnDevices",
+	},
+	{
+		name: "mma-barrier", kind: "missing __syncthreads", file: "mma_tile.h",
+		old: "            __syncthreads(); // step s is there", new: "            // step s is there",
+		kernels: "matmul16_small_bf16", detector: "tsan", test: "TestMatMul16OnDevices",
+	},
+	{
+		name: "mma-rows", kind: "missing bounds check", file: "mma_tile.h",
+		old: "            const bool in = inside && line + i < lines;", new: "            const bool in = inside;",
+		kernels: "matmul16_small_f16", detector: "asan", test: "TestMatMul16OnDevices",
+	},
+	{
+		name: "mma-store", kind: "missing __syncthreads", file: "mma_finish.h",
+		old: "make_float2(v, next);\n        });\n        __syncthreads();", new: "make_float2(v, next);\n        });",
+		kernels: "conv16_small_f16", detector: "tsan", test: "TestConv16OnDevices",
+	},
+	{
+		name: "conv16-tail", kind: "lost end of a sum", file: "conv16.cu",
+		old: "    const int steps = (k + M::depth - 1) / M::depth;", new: "    const int steps = k / M::depth;",
+		kernels: "conv16_small_bf16", detector: "result", test: "TestConv16OnDevices",
+	},
+	{
+		name: "conv16-edge", kind: "missing bounds check", file: "conv16.cu",
+		old: "const bool in = real && static_cast<unsigned>(y) < static_cast<unsigned>(p.h) &&", new: "const bool in = real &&",
+		kernels: "conv16_narrow_f16", detector: "result", test: "TestConv16OnDevices",
+	},
+	{
+		name: "matmul16-piece", kind: "wrong index", file: "matmul16.cu",
+		old: "const int k = min(o.depth, o.k - at.piece * o.depth);", new: "const int k = o.depth;",
+		kernels: "matmul16_small_bf16", detector: "asan", test: "TestMatMul16OnDevices",
+	},
 }
