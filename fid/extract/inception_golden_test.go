@@ -134,14 +134,15 @@ func goldenJobs(t *testing.T, g *goldenInception) []goldenJob {
 	return jobs
 }
 
-// checkGolden runs the jobs and compares every tap; it returns how many it compared.
-func checkGolden(t *testing.T, p engine, jobs []goldenJob, tol float64) (cases int) {
+// checkGolden runs the jobs on a network with those taps and compares them; it returns how many it compared. A value may be off by tol, and where
+// rms is above 0 the values of a tap by that share of their size, as root mean squares, in its place.
+func checkGolden(t *testing.T, p engine, taps []string, jobs []goldenJob, tol, rms float64) (cases int) {
 	t.Helper()
 	worst := map[string]float64{}
 	outs := make([][][]float32, len(jobs))
 	errs := make([]error, len(jobs))
 	cpu.Each(len(jobs), func(w *cpu.Worker, k int) {
-		for i := range goldenTaps {
+		for i := range taps {
 			outs[k] = append(outs[k], make([]float32, p.OutLen(i)))
 		}
 		errs[k] = p.Run(w, jobs[k].in, outs[k]...)
@@ -150,18 +151,23 @@ func checkGolden(t *testing.T, p engine, jobs []goldenJob, tol float64) (cases i
 		if errs[k] != nil {
 			t.Fatal(errs[k])
 		}
-		for i, tap := range goldenTaps {
+		for i, tap := range taps {
 			want := append(j.want[tap].Float64, j.want[tap].Rounded...)
 			if len(want) != Taps[tap] {
 				t.Fatalf("%s: %d golden values at tap %s; want %d", j.what, len(want), tap, Taps[tap])
 			}
 			cases++
+			var shift, size float64
 			for c, v := range outs[k][i] {
 				d := math.Abs(float64(v) - want[c])
+				shift, size = shift+d*d, size+want[c]*want[c]
 				worst[tap] = max(worst[tap], d)
-				if !(d <= tol) {
+				if rms == 0 && !(d <= tol) {
 					t.Fatalf("%s: tap %s, channel %d: %v; want %v", j.what, tap, c, v, want[c])
 				}
+			}
+			if off := math.Sqrt(shift / size); rms > 0 && !(off <= rms) {
+				t.Errorf("%s: tap %s: off by %.3g of its size; want at most %g", j.what, tap, off, rms)
 			}
 		}
 	}
@@ -179,13 +185,13 @@ func TestInceptionGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if n := checkGolden(t, p, goldenJobs(t, &g), 1e-5); n != 2*2*len(goldenTaps) {
+	if n := checkGolden(t, p, goldenTaps, goldenJobs(t, &g), 1e-5, 0); n != 2*2*len(goldenTaps) {
 		t.Errorf("%d cases; want %d", n, 2*2*len(goldenTaps))
 	}
 	t.Log(p.Engine())
 }
 
-// On a GPU the same network computes the same taps; on the host device, which is slow, of one picture.
+// On a GPU the same network computes the same taps. The host device, which is slow, does one picture, and in other precisions the first layers alone.
 func TestInceptionGoldenOnGPU(t *testing.T) {
 	g, weights := loadGolden(t)
 	jobs := goldenJobs(t, &g)
@@ -193,18 +199,24 @@ func TestInceptionGoldenOnGPU(t *testing.T) {
 		if !dev.CUDA() {
 			return // the test above
 		}
-		p, err := Options{Device: dev, Batch: 1}.compile(inceptionNet(weights, goldenTaps...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.Close()
 		if cuda.HostDevice() {
 			jobs = jobs[:1]
 		}
-		if n := checkGolden(t, p, jobs, 1e-5); n != len(jobs)*len(goldenTaps) {
-			t.Errorf("%d cases; want %d", n, len(jobs)*len(goldenTaps))
+		for precision, rms := range map[plan.Precision]float64{plan.F32: 0, plan.SplitBF16: 2e-5, plan.BF16: 1e-2} {
+			taps := goldenTaps
+			if cuda.HostDevice() && precision != plan.F32 {
+				taps = []string{"64"}
+			}
+			p, err := Options{Device: dev, Batch: 1, Precision: precision}.compile(inceptionNet(weights, taps...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := checkGolden(t, p, taps, jobs, 1e-5, rms); n != len(jobs)*len(taps) {
+				t.Errorf("%d cases; want %d", n, len(jobs)*len(taps))
+			}
+			parameters, run := p.(*netplan.Plan).Memory()
+			t.Logf("%v: %.1f MB of parameters, %.1f MB an image", precision, float64(parameters)/1e6, float64(run)/1e6)
+			p.Close()
 		}
-		parameters, run := p.(*netplan.Plan).Memory()
-		t.Logf("%.1f MB of parameters, %.1f MB an image", float64(parameters)/1e6, float64(run)/1e6)
 	})
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
-	"github.com/fidlab/fidlab/ops/netplan"
 )
 
 // extraction is how pictures become feature vectors: the flags of every
@@ -204,11 +203,7 @@ func (x *extraction) open(ctx context.Context, a *app, dev *gpu.Device, src imag
 	name, tap, _ := strings.Cut(x.features, ":")
 	o := extract.Options{Preset: x.preset, Parts: x.parts, Tap: tap, Weights: x.weights, Force: x.force, Getenv: a.env.Getenv, Device: dev}
 	o.Precision, _ = precisionOf(x.precision) // checked before
-	available := plan.Available(o.Precision)
-	if dev.CUDA() {
-		available = netplan.Available(dev, o.Precision)
-	}
-	if err := available; err != nil {
+	if err := plan.Available(o.Precision); err != nil && !dev.CUDA() {
 		return nil, fmt.Errorf("--precision %s: %w; use fp32", x.precision, err)
 	}
 	if x.preset == "native" && x.network() {

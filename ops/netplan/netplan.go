@@ -30,22 +30,12 @@ type Plan struct {
 	closed  sync.Once
 }
 
-// Available says why plans of a precision can't be compiled for dev, nil when they can.
-func Available(dev *gpu.Device, p plan.Precision) error {
-	if p != plan.F32 {
-		return fmt.Errorf("%v is not possible on %v; use fp32", p, dev)
-	}
-	return nil
-}
-
-// Compile checks net and makes a plan of it for dev, a GPU or, slowly, the CPU. The weights of net may be dropped afterwards.
+// Compile checks net and makes a plan of it for dev, a GPU or, slowly, the CPU. The weights of net may be dropped afterwards. BF16 and SplitBF16 run on
+// tensor cores; vectors, that is averages and what follows them, are float32 whatever the precision.
 func Compile(dev *gpu.Device, net *plan.Net, opt plan.Options) (*Plan, error) {
 	opt.Batch = cmp.Or(opt.Batch, DefaultBatch)
 	if opt.Batch < 0 || opt.Batch > 1<<12 {
 		return nil, fmt.Errorf("netplan: %s: batch is %d; want 1 to %d", net.Name, opt.Batch, 1<<12)
-	}
-	if err := Available(dev, opt.Precision); err != nil {
-		return nil, fmt.Errorf("netplan: %s: %w", net.Name, err)
 	}
 	g, err := plan.Resolve(net)
 	if err != nil {
@@ -88,7 +78,24 @@ func (y *layer) load(dev *gpu.Device) (w, b *gpu.Tensor) {
 			}
 		}
 	}
+	if y.split {
+		return dev.FromAs(y.dt, inTerms(v, y.padded), y.out, y.kh, y.kw, 3*y.padded), b
+	}
 	return dev.FromAs(y.dt, v, y.out, y.kh, y.kw, y.padded), b
+}
+
+// inTerms is rows of c values as their two bfloat16 terms, h of all, h again and l of all, against which ops.SplitBand's h, l, h multiply.
+func inTerms(v []float32, c int) []float32 {
+	out := make([]float32, 0, 3*len(v))
+	for at := 0; at < len(v); at += c {
+		var high, low []float32
+		for _, x := range v[at : at+c] {
+			h := gpu.BF16ToFloat(gpu.FloatToBF16(x))
+			high, low = append(high, h), append(low, x-h)
+		}
+		out = append(append(append(out, high...), high...), low...)
+	}
+	return out
 }
 
 // Batch is the largest number of images of one Run.
@@ -271,7 +278,16 @@ func (f *flight) step(l *layout, s *step, weights, biases []*gpu.Tensor) {
 		if l.bufs[s.from.buf].planes { // flattened
 			from = from.View(from.Shape()[0], 1, 1, s.from.c)
 		}
-		ops.ConvBand(to, from, weights[s.weight], biases[s.weight], s.node.ReLU, cfg)
+		w, b := weights[s.weight], biases[s.weight]
+		if w.DType() == gpu.Float32 {
+			ops.ConvBand(to, from, w, b, s.node.ReLU, cfg)
+			return
+		}
+		half := ops.Conv16Config{StrideH: cfg.StrideH, StrideW: cfg.StrideW, Pad: cfg.Pad, InAt: cfg.In, OutAt: cfg.Out}
+		if s.node.ReLU {
+			half.F = ops.ReLU
+		}
+		ops.Conv16(to, from, w, b, half)
 	case leave:
 		ops.PlanesOfBand(to, from, s.from.at)
 	}

@@ -30,6 +30,12 @@ func TestPlan(t *testing.T) {
 		for _, net := range nets.Zoo() {
 			nets.Check(t, net, compile(t, dev, net, plan.Options{Batch: 4}), 4, 1e-6)
 		}
+		// As of the CPU's plans: maps and weights of 8 bits at each of up to eight layers; products without that of the low terms.
+		for precision, tol := range map[plan.Precision]float64{plan.BF16: 0.02, plan.SplitBF16: 2e-5} {
+			for _, net := range nets.Zoo() {
+				nets.Check(t, net, compile(t, dev, net, plan.Options{Batch: 4, Precision: precision}), 4, tol)
+			}
+		}
 		for seed := range uint64(40) {
 			net := nets.Random(seed)
 			nets.Check(t, net, compile(t, dev, net, plan.Options{Batch: 3}), 3, 1e-5) // sums of random signs cancel by a factor of ten at times
