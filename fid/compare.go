@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/fidlab/fidlab/gpu"
 )
 
 // Options of a comparison; zeros stand for the defaults.
@@ -17,6 +19,8 @@ type Options struct {
 	Interval IntervalOptions
 	Force    bool   // compare sets that were not made alike and mark the result "mixed"
 	Version  string // of fidlab, for the result
+
+	Device *gpu.Device // that distances between sets are computed on; nil is the CPU
 
 	NearestK int // neighbours of pr and dc; 0 is 3 and 5
 	Splits   int // parts of the Inception score; 0 is 10
