@@ -130,6 +130,26 @@ var mutations = []mutation{
 		kernels: "pair_sums_.*", detector: "tsan", test: "PairSums",
 	},
 	{
+		name: "nearestk-rows", kind: "missing bounds check", file: "pair_tile.h",
+		old: "const bool in = first + row < rows && at + c < d;", new: "const bool in = first + row <= rows && at + c < d;",
+		kernels: "nearestk_find_.*", detector: "asan", test: "NearestK",
+	},
+	{
+		name: "nearestk-bounds", kind: "past a shared array", file: "nearestk.cu",
+		old: "for (int i = threadIdx.x; i < TILE * MOST; i += THREADS)", new: "for (int i = threadIdx.x; i <= TILE * MOST; i += THREADS)",
+		kernels: "nearestk_find_.*", detector: "asan", test: "NearestK",
+	},
+	{
+		name: "nearestk-stage", kind: "missing __syncthreads", file: "nearestk.cu",
+		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
+		kernels: "nearestk_find_.*", detector: "tsan", test: "NearestK",
+	},
+	{
+		name: "nearestk-queue", kind: "missing __syncwarp", file: "nearestk.cu",
+		old: "        queued += __popc(b);\n        __syncwarp();", new: "        queued += __popc(b);",
+		kernels: "nearestk_measure_.*", detector: "tsan", test: "NearestK",
+	},
+	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
 		old:     "        __syncthreads();\n        if (d >= dims) continue;",
 		new:     "        if (d >= dims) continue;\n        __syncthreads();",

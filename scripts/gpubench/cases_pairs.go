@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
+
+// What metrics ask of all pairs of two sets' vectors: as many as a usual set of Inception's features has, and a small set, which pieces must
+// fill a GPU with.
+func init() {
+	for dt, d := range map[string]gpu.DType{"f32": gpu.Float32, "f64": gpu.Float64} {
+		for _, rows := range []int{1000, 10000} {
+			n, width, k := size(rows, rows/80), size(2048, 40), 5
+			values, bytes := float64(n)*float64(width), float64(d.Size())
+			products := 2 * values * float64(n)
+			register(Case{
+				Name: fmt.Sprintf("nearestk.%d.%s", rows, dt), Kernel: "nearestk_find_" + dt, Shape: shape(n, n, width), Peak: dt,
+				Goal:  map[string]float64{"nearestk.10000.f32": 0.35}[fmt.Sprintf("nearestk.%d.%s", rows, dt)],
+				Bytes: 2*bytes*values + 12*float64(n*k), Flops: products,
+				Parts: []Part{
+					{"nearestk_centre_" + dt, bytes * float64(width) * 64, 0, "memory"},
+					{"nearestk_sizes_" + dt, 2 * bytes * values, 0, "memory"},
+					{"nearestk_find_" + dt, 2 * bytes * values, products, dt},
+					// A vector has some more than k rows in question; this counts the k.
+					{"nearestk_measure_" + dt, bytes * values * float64(1+k), 3 * values * float64(k), "f64"},
+				},
+				Setup: func(dev *gpu.Device) (func(), error) {
+					x, dist, idx := normal(dev, d, n, width), dev.Empty64(n, k), dev.New(gpu.Int32, n, k)
+					return func() { ops.NearestK(dist, idx, x, x, k, true) }, nil
+				},
+			})
+		}
+	}
+}
