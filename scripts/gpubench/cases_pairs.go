@@ -32,5 +32,35 @@ func init() {
 				},
 			})
 		}
+		for _, rules := range []int{1, 2} {
+			n, width := size(10000, 130), size(2048, 40)
+			values, bytes := float64(n)*float64(width), float64(d.Size())
+			products := 2 * values * float64(n)
+			register(Case{
+				Name: fmt.Sprintf("balls.%d.%s", rules, dt), Kernel: "ball_counts_" + dt, Shape: shape(n, n, width), Peak: dt, Goal: map[string]float64{"f32": 0.35}[dt],
+				Bytes: 2*bytes*values + 16*float64(rules*n), Flops: products,
+				Parts: []Part{
+					{"nearestk_centre_" + dt, bytes * float64(width) * 64, 0, "memory"},
+					{"nearestk_sizes_" + dt, 2 * bytes * values, 0, "memory"},
+					{"ball_counts_" + dt, 2*bytes*values + 16*float64(rules*n), products, dt},
+				},
+				Setup: func(dev *gpu.Device) (func(), error) {
+					x, y := normal(dev, d, n, width), normal(dev, d, n, width)
+					// Balls as precision and density have them: about five vectors are in each.
+					dist, idx := dev.Empty64(n, 5), dev.New(gpu.Int32, n, 5)
+					ops.NearestK(dist, idx, x, x, 5, true)
+					far := make([]float64, 5*n)
+					if err := dist.Read64(far); err != nil {
+						return nil, err
+					}
+					reach := make([]float64, rules*n)
+					for i := range reach {
+						reach[i] = far[i%n*5+4]
+					}
+					radius, balls, held := dev.From64(reach, rules, n), dev.New(gpu.Int32, rules, n), dev.New(gpu.Int32, rules, n)
+					return func() { ops.BallCounts(balls, held, x, y, radius, []bool{false, true}[:rules]) }, nil
+				},
+			})
+		}
 	}
 }

@@ -150,6 +150,16 @@ var mutations = []mutation{
 		kernels: "nearestk_measure_.*", detector: "tsan", test: "NearestK",
 	},
 	{
+		name: "balls-rows", kind: "missing bounds check", file: "balls.cu",
+		old: "                if (col >= n) continue;\n", new: "",
+		kernels: "ball_counts_.*", detector: "asan", test: "BallCounts",
+	},
+	{
+		name: "balls-stage", kind: "missing __syncthreads", file: "balls.cu",
+		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
+		kernels: "ball_counts_.*", detector: "tsan", test: "BallCounts",
+	},
+	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
 		old:     "        __syncthreads();\n        if (d >= dims) continue;",
 		new:     "        if (d >= dims) continue;\n        __syncthreads();",
