@@ -126,12 +126,12 @@ func sameNumber(a, b float64) bool {
 }
 
 // Neighbours and distances are exactly those of a sort of all distances in float64, on every device, in both dtypes, whatever rounding
-// confuses, whether lists overflow or not, and over sizes that fill tiles and pieces and that do not.
+// confuses, whether lists overflow or not (they do of pieces of more than 96 rows alone), and over sizes that fill tiles and pieces and that do not.
 func TestNearestK(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		r := rand.New(rand.NewPCG(1, 2))
 		cases := 0
-		for _, size := range [][4]int{{1, 1, 1, 1}, {3, 70, 5, 3}, {64, 64, 16, 16}, {67, 300, 3, 17}, {10, 700, 2, 32}, {130, 129, 33, 5}} {
+		for _, size := range [][4]int{{1, 1, 1, 1}, {3, 70, 5, 3}, {64, 64, 16, 16}, {67, 300, 3, 17}, {10, 700, 2, 32}, {130, 129, 33, 5}, {3, 12000, 2, 32}} {
 			n, m, d, k := size[0], size[1], size[2], size[3]
 			for _, s := range setsOf(r, n, m, d) {
 				for _, double := range []bool{false, true} {
@@ -154,7 +154,7 @@ func TestNearestK(t *testing.T) {
 				}
 			}
 		}
-		if cases != 9*2*(1+5*2) {
+		if cases != 9*2*(1+6*2) {
 			t.Errorf("%d cases", cases)
 		}
 	})
