@@ -9,8 +9,12 @@ import (
 	"github.com/fidlab/fidlab/kernels"
 )
 
-// NearestMost is how many neighbours NearestK finds at most.
-const NearestMost = 32
+// NearestMost is how many neighbours NearestK finds at most, PairWidth of how many coordinates vectors may be that it and BallCounts compare
+// on a GPU.
+const (
+	NearestMost = 32
+	PairWidth   = 1 << 20
+)
 
 const (
 	nearestRoom = 96 // rows that a list of nearestk_find holds
@@ -173,8 +177,8 @@ func pairSlack(op string, d int, double bool) float64 {
 	if double {
 		u = v
 	}
-	if d > 1<<20 { // γ would be no bound at 2^24
-		fail(op, "vectors of %d coordinates, a GPU takes 2^20 at most", d)
+	if d > PairWidth { // γ would be no bound at 2^24
+		fail(op, "vectors of %d coordinates, a GPU takes %d at most", d, PairWidth)
 	}
 	du := float64(d) * u
 	return 1.01 * (du/(1-du)/2 + 8*u + float64(3*d+12)*v)

@@ -1,0 +1,147 @@
+package fid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle/device"
+	"github.com/fidlab/fidlab/rng"
+)
+
+// pointsOf are n vectors of d normal values, a few of them twice and a few those of another set; on a lattice most distances are equal.
+func pointsOf(seed uint64, n, d int, shift, scale float64, lattice bool, of []float32) []float32 {
+	s, x := rng.New(seed, 7), make([]float32, n*d)
+	for i := range x {
+		v := scale * s.Normal()
+		if lattice {
+			v = math.Round(v)
+		}
+		x[i] = float32(v + shift)
+	}
+	for i := range min(8, n/4) {
+		copy(x[(2*i+1)*d:][:d], x[i*d:])
+		if of != nil {
+			copy(x[(n-1-i)*d:][:d], of[i*d:])
+		}
+	}
+	return x
+}
+
+// Precision, recall, density, coverage and authenticity on a device are exactly those by definition, of sets with copies, far from zero and on a
+// lattice, where float32 tells nothing apart.
+func TestNeighboursOnDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		cases := 0
+		for _, c := range []struct {
+			name         string
+			n, m, d      int
+			shift, scale float64
+			lattice      bool
+		}{
+			{"several tiles", 150, 210, 12, 0, 1, false},
+			{"far from zero", 130, 70, 6, 1e4, 1, false},
+			{"tiny", 60, 80, 5, 3, 1e-6, false},
+			{"lattice", 200, 140, 3, 5, 1, true},
+		} {
+			a := pointsOf(1, c.n, c.d, c.shift, c.scale, c.lattice, nil)
+			b := pointsOf(2, c.m, c.d, c.shift, c.scale, c.lattice, a)
+			ref, gen := mustStats(t, a, c.n, c.d), mustStats(t, b, c.m, c.d)
+			for _, k := range []int{1, 3, 5} {
+				for _, strict := range []bool{false, true} {
+					wantPR, wantDC, wantAuth := brute(ref, gen, k, strict)
+					r, err := Compare(t.Context(), ref, gen, Options{Metrics: []string{"pr", "dc", "authpct"}, NearestK: k, Boundary: ruleName(strict), Device: dev})
+					if err != nil {
+						t.Fatal(err)
+					}
+					pr, dc, auth := r.Metrics["pr"].(PRValue), r.Metrics["dc"].(DCValue), r.Metrics["authpct"].(AuthValue)
+					for _, v := range [][2]float64{
+						{pr.Precision, wantPR.Precision}, {pr.Recall, wantPR.Recall}, {dc.Density, wantDC.Density},
+						{dc.Coverage, wantDC.Coverage}, {auth.Percent / 100, wantAuth.Percent / 100}, {auth.Copies, wantAuth.Copies},
+					} {
+						cases++
+						if math.Abs(v[0]-v[1]) > 1e-12*math.Max(1, v[1]) { // sums of shares by definition
+							t.Errorf("%s, k %d, strict %t: %v %v %v; by definition %v %v %v", c.name, k, strict, pr, dc, auth, wantPR, wantDC, wantAuth)
+							break
+						}
+					}
+				}
+			}
+		}
+		if cases != 4*3*2*6 {
+			t.Errorf("%d cases", cases)
+		}
+	})
+}
+
+// What is found on a device is what the CPU finds, number by number: of all k-th radii, balls and nearest vectors, also of vectors that a file
+// keeps around their mean.
+func TestNeighboursOnDevicesAreTheCPUs(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		a := pointsOf(3, 90, 7, 2, 1, false, nil)
+		ref, gen := mustStats(t, a, 90, 7), mustStats(t, pointsOf(4, 75, 7, 2, 1.1, false, a), 75, 7)
+		wide, few := mustStats(t, draw(1, 20, 30, 0), 20, 30), mustStats(t, draw(2, 25, 30, 0.3), 25, 30)
+		path := filepath.Join(t.TempDir(), "few.npz")
+		if err := WriteStats(path, few); err != nil {
+			t.Fatal(err)
+		}
+		back, err := ReadStats(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back.centring() == nil {
+			t.Fatal("the file has its vectors as they are")
+		}
+		for name, sets := range map[string][2]*Stats{"vectors": {ref, gen}, "from a file": {wide, back}, "both from one": {back, back}} {
+			find := func(dev *gpu.Device) *neighbourhood {
+				c := &comparison{ref: sets[0], gen: sets[1], opt: Options{Metrics: []string{"pr", "dc", "authpct"}, Device: dev}}
+				n, err := c.neighbourhood(t.Context(), "pr")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			if got, want := fmt.Sprintf("%v", *find(dev)), fmt.Sprintf("%v", *find(nil)); got != want {
+				t.Errorf("%s: %s\non the CPU %s", name, got, want)
+			}
+			got, err := NearestOn(t.Context(), dev, sets[0], sets[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := NearestOf(t.Context(), sets[0], sets[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: nearest %v, on the CPU %v", name, got, want)
+			}
+		}
+	})
+}
+
+// More neighbours than ops.NearestK finds are found on the CPU, and what is refused there is refused here.
+func TestNeighboursBeyondDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		ref, gen := mustStats(t, pointsOf(1, 60, 4, 0, 1, false, nil), 60, 4), mustStats(t, pointsOf(2, 50, 4, 0, 1, false, nil), 50, 4)
+		pr, dc := comparePRDCOn(t, dev, ref, gen, 40, "")
+		if pr2, dc2 := comparePRDC(t, ref, gen, 40, ""); pr != pr2 || dc != dc2 {
+			t.Errorf("%v %v, on the CPU %v %v", pr, dc, pr2, dc2)
+		}
+		bad := mustStats(t, slices.Clone(gen.Features), 50, 4)
+		bad.Features[9] = float32(math.Inf(1))
+		var refused *NumericError
+		if _, err := Compare(t.Context(), ref, bad, Options{Metrics: []string{"dc"}, Device: dev}); !errors.As(err, &refused) {
+			t.Errorf("an infinite feature: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := NearestOn(ctx, dev, ref, gen); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
