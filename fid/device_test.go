@@ -145,3 +145,92 @@ func TestNeighboursBeyondDevices(t *testing.T) {
 		}
 	})
 }
+
+// roundings is what PairSums in float64 and the CPU's sums of products may differ by in a mean of a kernel's values, and so a discrepancy: the
+// largest kernel's value and slope of the absolute values, times the rounding of products and sums.
+func roundings(ref, gen *Stats) float64 {
+	longest := 0.0
+	d := ref.Dim()
+	for _, s := range []*Stats{ref, gen} {
+		for i := range s.N {
+			square := 0.0
+			for _, v := range s.Features[i*d : (i+1)*d] {
+				square += float64(v) * float64(v)
+			}
+			longest = max(longest, square)
+		}
+	}
+	u := longest/float64(d) + 1 // both kernels' values are below its cube, and their slopes below three times it
+	return 4 * 4 * float64(d+20) * 0x1p-52 * u * u * u
+}
+
+// Discrepancies on a device are the CPU's within rounding, of unequal sets over several tiles.
+func TestDiscrepanciesOnDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		ref, gen := mustStats(t, normals(1, 150, 9, 0), 150, 9), mustStats(t, normals(2, 130, 9, 0.3), 130, 9)
+		names := []string{"kid", "kid-full", "kid-rbf", "cmmd"}
+		on, err := Compare(t.Context(), ref, gen, Options{Metrics: names, Device: dev})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Compare(t.Context(), ref, gen, Options{Metrics: names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tol := roundings(ref, gen)
+		if tol > 1e-9 {
+			t.Fatalf("rounding of %g is no bound", tol)
+		}
+		for _, name := range names {
+			a, b, scale := on.Metrics[name].Number(), want.Metrics[name].Number(), 1.
+			if name == "cmmd" {
+				scale = cmmdScale
+			}
+			if !(math.Abs(a-b) <= tol*scale) {
+				t.Errorf("%s is %.15g, on the CPU %.15g, within %g", name, a, b, tol*scale)
+			}
+		}
+		if a, b := on.Metrics["kid"].(KIDValue).Std, want.Metrics["kid"].(KIDValue).Std; !(math.Abs(a-b) <= tol) {
+			t.Errorf("the deviation of kid is %.15g, on the CPU %.15g", a, b)
+		}
+	})
+}
+
+// Vectors that a file keeps around their mean, and a comparison that is called off.
+func TestDiscrepanciesOnDevicesOfOtherSets(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		ref, gen := mustStats(t, draw(1, 20, 30, 0), 20, 30), mustStats(t, draw(2, 25, 30, 0.3), 25, 30)
+		path := filepath.Join(t.TempDir(), "gen.npz")
+		if err := WriteStats(path, gen); err != nil {
+			t.Fatal(err)
+		}
+		back, err := ReadStats(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"kid", "kid-full", "cmmd"} {
+			opt := Options{Metrics: []string{name}}
+			want, err := Compare(t.Context(), ref, back, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opt.Device = dev
+			got, err := Compare(t.Context(), ref, back, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scale := map[string]float64{"cmmd": cmmdScale}[name] + 1
+			if a, b := got.Metrics[name].Number(), want.Metrics[name].Number(); !(math.Abs(a-b) <= scale*roundings(ref, gen)) {
+				t.Errorf("%s of a file is %.15g, on the CPU %.15g", name, a, b)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := mmdOf(ctx, dev, cubic, ref, gen, false, true); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		if _, err := kidValues(ctx, ref, gen, &Options{Device: dev}, 10); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
