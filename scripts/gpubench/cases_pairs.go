@@ -64,3 +64,32 @@ func init() {
 		}
 	}
 }
+
+// Along the directions of a sliced distance: as many projections as a usual set has, and few.
+func init() {
+	for _, length := range []int{1000, 50000} {
+		rows, n := size(1000, 5), size(length, length/10)
+		values := float64(rows) * float64(n)
+		register(Case{
+			Name: fmt.Sprintf("sliced.sort.%d", length), Kernel: "sliced_sort_f32", Shape: shape(rows, n), Peak: "memory", Goal: 0.4,
+			Bytes: 36 * values, // once for the histograms, in and out in each of four passes
+			Torch: spec("sort_rows", "b", rows, "n", n, "dtype", "f32"),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				x := normal(dev, gpu.Float32, rows, n)
+				return func() { ops.SortRows(x) }, nil
+			},
+		})
+	}
+	for dt, d := range map[string]gpu.DType{"f32": gpu.Float32, "f64": gpu.Float64} {
+		rows, n := size(1000, 5), size(50000, 300)
+		values := float64(rows) * float64(n)
+		register(Case{
+			Name: "sliced.gaps." + dt, Kernel: "sliced_gaps_" + dt, Shape: shape(rows, n), Peak: "memory", Goal: 0.6,
+			Bytes: 2 * float64(d.Size()) * values, Flops: 3 * values,
+			Setup: func(dev *gpu.Device) (func(), error) {
+				a, b, out := normal(dev, d, rows, n), normal(dev, d, rows, n), dev.Empty64(rows)
+				return func() { ops.RowDistances(out, a, b) }, nil
+			},
+		})
+	}
+}

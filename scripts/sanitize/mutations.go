@@ -67,7 +67,7 @@ var mutations = []mutation{
 		kernels: "splat2d_alphaback4_f32", detector: "order",
 	},
 	{
-		name: "radix-peers", kind: "missing __syncwarp", file: "radixsort.cu",
+		name: "radix-peers", kind: "missing __syncwarp", file: "radix_tile.h",
 		old: "        __syncwarp();\n        rank[k] =", new: "        rank[k] =",
 		kernels: "radix.*", detector: "tsan", test: "TestSplat",
 	},
@@ -158,6 +158,21 @@ var mutations = []mutation{
 		name: "balls-stage", kind: "missing __syncthreads", file: "balls.cu",
 		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
 		kernels: "ball_counts_.*", detector: "tsan", test: "BallCounts",
+	},
+	{
+		name: "sliced-end", kind: "missing bounds check", file: "sliced.cu",
+		old: "                if (i >= here) continue;\n", new: "",
+		kernels: "sliced_sort_.*", detector: "asan", test: "SortRows",
+	},
+	{
+		name: "sliced-tile", kind: "missing __syncthreads", file: "sliced.cu",
+		old: "            __syncthreads(); // the tile before is written, and sums is free\n", new: "",
+		kernels: "sliced_sort_.*", detector: "tsan", test: "SortRows",
+	},
+	{
+		name: "sliced-sums", kind: "missing __syncthreads", file: "sliced.cu",
+		old: "sums[threadIdx.x >> 5] = s;\n    __syncthreads();", new: "sums[threadIdx.x >> 5] = s;",
+		kernels: "sliced_gaps_.*", detector: "tsan", test: "RowDistances",
 	},
 	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
