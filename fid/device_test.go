@@ -234,3 +234,41 @@ func TestDiscrepanciesOnDevicesOfOtherSets(t *testing.T) {
 		}
 	})
 }
+
+// MIND on a device is the CPU's within what the order of float32's sums allows, of the same directions and the same part of the larger set.
+func TestMINDOnDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		const d = 7
+		ref, gen := mustStats(t, normals(1, 60, d, 5), 60, d), mustStats(t, normals(2, 45, d, 5.2), 45, d)
+		want, err := Compare(t.Context(), ref, gen, Options{Metrics: []string{"mind"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Compare(t.Context(), ref, gen, Options{Metrics: []string{"mind"}, Device: dev})
+		if err != nil {
+			t.Fatal(err)
+		}
+		longest := 0.0 // around the reference's mean
+		for _, s := range []*Stats{ref, gen} {
+			longest = max(longest, slices.Max(newPoints(s, ref.Mu).length))
+		}
+		a, b := got.Metrics["mind"].(SlicedValue), want.Metrics["mind"].(SlicedValue)
+		tol := 2 * math.Sqrt(3*d) * d * 0x1p-23 * longest
+		if !(math.Abs(math.Sqrt(a.Value)-math.Sqrt(b.Value)) <= tol) || tol > 1e-3*math.Sqrt(b.Value) {
+			t.Errorf("%.12g, on the CPU %.12g, roots within %g", a.Value, b.Value, tol)
+		}
+		// A value is at most 3d·(2·longest)², so none differs by more than this, and neither does their deviation.
+		apart := tol * (2*math.Sqrt(3*d)*2*longest + tol)
+		if !(math.Abs(a.StdErr-b.StdErr) <= apart/math.Sqrt(mindDirections-1)) {
+			t.Errorf("the standard error is %g, on the CPU %g", a.StdErr, b.StdErr)
+		}
+		if !slices.Equal(got.Notes, want.Notes) {
+			t.Errorf("notes %q, on the CPU %q", got.Notes, want.Notes)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := computeMIND(ctx, &comparison{ref: ref, gen: gen, opt: Options{Device: dev}}); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+	})
+}
