@@ -265,7 +265,7 @@ func NeedTest(names []string) []string {
 
 func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 	ref, gen, opt := c.ref, c.gen, c.opt
-	sample, err := Frechet(ref, gen)
+	sample, err := FrechetOn(opt.Device, ref, gen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -306,7 +306,7 @@ func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 
 // frechet is the distance with the covariances that are asked for.
 func (o *Options) frechet(ref, gen *Stats) (Distance, error) {
-	d, err := Frechet(ref, gen)
+	d, err := FrechetOn(o.Device, ref, gen)
 	if err != nil {
 		return d, err
 	}

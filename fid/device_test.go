@@ -272,3 +272,72 @@ func TestMINDOnDevices(t *testing.T) {
 		}
 	})
 }
+
+// The distance with its norm taken on a device is the closed form's of covariances that commute, within ops.Frechet's bound, and says how it was
+// found; a set of short rank goes the CPU's way.
+func TestFrechetOnDevices(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		const d = 70
+		// The axes are those of one reflection, so that the covariances have no zeros.
+		v := make([]float64, d)
+		for i := range v {
+			v[i] = math.Sqrt(2 / (float64(d) * float64(d+1)) * float64(i+1))
+		}
+		axis := func(i, k int) float64 {
+			if i == k {
+				return 1 - 2*v[i]*v[k]
+			}
+			return -2 * v[i] * v[k]
+		}
+		set := func(seed uint64, sigma func(i int) float64) *Stats {
+			s := &Stats{N: 1000, Mu: make([]float64, d), Sigma: make([]float64, d*d)}
+			for i := range d {
+				s.Mu[i] = rng.New(seed, uint64(i)).Normal()
+				for j := range i + 1 {
+					for k := range d {
+						s.Sigma[i*d+j] += axis(i, k) * sigma(k) * axis(j, k)
+					}
+					s.Sigma[j*d+i] = s.Sigma[i*d+j]
+				}
+			}
+			return s
+		}
+		first, second := func(i int) float64 { return 1 + float64(i)/8 }, func(i int) float64 { return 3 / (1 + float64(i)) }
+		a, b := set(1, first), set(2, second)
+		want, traces := 0., 0.
+		for i := range d {
+			m, r := a.Mu[i]-b.Mu[i], math.Sqrt(first(i))-math.Sqrt(second(i))
+			want, traces = want+m*m+r*r, traces+first(i)+second(i)
+		}
+		on := func(b *Stats) Distance {
+			var by *frechetDevice
+			if dev.CUDA() {
+				by = &frechetDevice{dev}
+			}
+			got, err := frechetBy(nil, a, b, nil, 10, by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		got := on(b)
+		if !(math.Abs(got.Value-want) <= 16*d*0x1p-52*(traces+want)) || got.Ranks != [2]int{d, d} {
+			t.Errorf("%.17g of ranks %v, want %.17g", got.Value, got.Ranks, want)
+		}
+		if polar := got.Route == "cholesky, cholesky: polar factor on a GPU"; polar != dev.CUDA() {
+			t.Errorf("the route is %s", got.Route)
+		}
+		short := set(3, func(i int) float64 { return float64(max(0, i-20)) })
+		direct, err := Frechet(a, short)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := on(short); fmt.Sprint(got) != fmt.Sprint(direct) {
+			t.Errorf("%v of a short rank, on the CPU %v", got, direct)
+		}
+		// Narrow sets are the CPU's alone.
+		if got, err := FrechetOn(dev, a, b); err != nil || got.Route != "cholesky, cholesky: singular values" {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}

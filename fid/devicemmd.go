@@ -55,8 +55,8 @@ func similaritiesOn(ctx context.Context, dev *gpu.Device, k kernel, x, y *vector
 	return xx, yy, xy, err
 }
 
-// kidValuesOn is kidValues on a GPU: the sets are there, and each subset is gathered.
-func kidValuesOn(ctx context.Context, dev *gpu.Device, ref, gen *Stats, opt *Options, m int) ([]float64, error) {
+// kidValuesOn are the squared MMDs of n pairs of subsets of m, whose rows draw tells, on a GPU: the sets are there, and each subset is gathered.
+func kidValuesOn(ctx context.Context, dev *gpu.Device, ref, gen *Stats, n, m int, draw func(i int) (x, y []int)) ([]float64, error) {
 	d := ref.Dim()
 	var sets, subsets [2]*gpu.Tensor
 	for i, s := range [...]*Stats{ref, gen} {
@@ -64,14 +64,14 @@ func kidValuesOn(ctx context.Context, dev *gpu.Device, ref, gen *Stats, opt *Opt
 		defer sets[i].Free()
 		defer subsets[i].Free()
 	}
-	sums, k := dev.Empty64(3*kidSubsets, m), cubic.on(float64(d))
+	sums, k := dev.Empty64(3*n, m), cubic.on(float64(d))
 	defer sums.Free()
-	for i := range kidSubsets {
+	for i := range n {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		var rows [2][]int
-		rows[0], rows[1] = kidSubset(opt, ref, gen, m, i)
+		rows[0], rows[1] = draw(i)
 		for side, r := range rows {
 			ids := gpu.CPU().New(gpu.Int32, m)
 			for j, row := range r {
@@ -84,14 +84,14 @@ func kidValuesOn(ctx context.Context, dev *gpu.Device, ref, gen *Stats, opt *Opt
 		ops.PairSums(sums.Rows(3*i+1, 3*i+2), y, y, k, true)
 		ops.PairSums(sums.Rows(3*i+2, 3*i+3), x, y, k, false)
 	}
-	all := make([]float64, 3*kidSubsets*m)
+	all := make([]float64, 3*n*m)
 	if err := sums.Read64(all); err != nil {
 		return nil, err
 	}
-	values, n := make([]float64, kidSubsets), float64(m)
+	values, size := make([]float64, n), float64(m)
 	for i := range values {
 		of := all[3*i*m:]
-		values[i] = (sum(of[:m])+sum(of[m:2*m]))/(n*(n-1)) - 2*sum(of[2*m:3*m])/(n*n)
+		values[i] = (sum(of[:m])+sum(of[m:2*m]))/(size*(size-1)) - 2*sum(of[2*m:3*m])/(size*size)
 	}
 	return values, nil
 }

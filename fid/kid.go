@@ -57,9 +57,10 @@ func kidSubset(opt *Options, ref, gen *Stats, m, i int) (x, y []int) {
 
 // kidValues are the squared MMDs of the pairs of subsets.
 func kidValues(ctx context.Context, ref, gen *Stats, opt *Options, m int) (values []float64, err error) {
+	draw := func(i int) (x, y []int) { return kidSubset(opt, ref, gen, m, i) }
 	if dev := opt.onDevice(ref.Dim()); dev != nil {
 		err = forked(dev, func(dev *gpu.Device) (err error) {
-			values, err = kidValuesOn(ctx, dev, ref, gen, opt, m)
+			values, err = kidValuesOn(ctx, dev, ref, gen, kidSubsets, m, draw)
 			return err
 		})
 		return values, err
@@ -71,7 +72,7 @@ func kidValues(ctx context.Context, ref, gen *Stats, opt *Options, m int) (value
 		if errs[i] = ctx.Err(); errs[i] != nil {
 			return
 		}
-		x, y := kidSubset(opt, ref, gen, m, i)
+		x, y := draw(i)
 		values[i] = mmd(w, ref, gen, offsets, x, y)
 	})
 	for _, err := range errs {
