@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/fidlab/fidlab/gpu"
 )
 
 // Options of a comparison; zeros stand for the defaults.
@@ -17,6 +19,8 @@ type Options struct {
 	Interval IntervalOptions
 	Force    bool   // compare sets that were not made alike and mark the result "mixed"
 	Version  string // of fidlab, for the result
+
+	Device *gpu.Device // that distances between sets are computed on; nil is the CPU
 
 	NearestK int // neighbours of pr and dc; 0 is 3 and 5
 	Splits   int // parts of the Inception score; 0 is 10
@@ -261,7 +265,7 @@ func NeedTest(names []string) []string {
 
 func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 	ref, gen, opt := c.ref, c.gen, c.opt
-	sample, err := Frechet(ref, gen)
+	sample, err := FrechetOn(opt.Device, ref, gen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -302,7 +306,7 @@ func computeFID(ctx context.Context, c *comparison) (Value, []string, error) {
 
 // frechet is the distance with the covariances that are asked for.
 func (o *Options) frechet(ref, gen *Stats) (Distance, error) {
-	d, err := Frechet(ref, gen)
+	d, err := FrechetOn(o.Device, ref, gen)
 	if err != nil {
 		return d, err
 	}

@@ -14,7 +14,7 @@ type Distance struct {
 	CovTerm  float64 // tr Σ₁ + tr Σ₂ - 2·tr (Σ₁Σ₂)^½, never negative
 	// Route names the computation: "identical", or how each side was factored
 	// ("features", "cholesky", "pivoted", "clipped") and what was taken of the
-	// product ("singular values", "eigenvalues").
+	// product ("singular values", "eigenvalues", "polar factor on a GPU").
 	Route   string
 	Ranks   [2]int     // of the covariances, as far as rounding lets see
 	Traces  [2]float64 // of the covariances
@@ -39,6 +39,11 @@ func Frechet(a, b *Stats) (Distance, error) { return frechet(nil, a, b, nil) }
 // frechet is Frechet on worker w. f is a's factor where a has been checked and
 // factored before, else nil.
 func frechet(w *cpu.Worker, a, b *Stats, f *factor) (Distance, error) {
+	return frechetBy(w, a, b, f, exactDim, nil)
+}
+
+// frechetBy is frechet; above the width over, on takes the nuclear norm of covariances of full rank where it is not nil and can.
+func frechetBy(w *cpu.Worker, a, b *Stats, f *factor, over int, on *frechetDevice) (Distance, error) {
 	var out Distance
 	d := a.Dim()
 	if b.Dim() != d {
@@ -71,8 +76,24 @@ func frechet(w *cpu.Worker, a, b *Stats, f *factor) (Distance, error) {
 	}
 	var g *factor
 	var roots []float64
+	if on != nil && f.full(d) && d > over && !b.lowRank() {
+		if g, err = factorOf(w, b, sides[1]); err != nil {
+			return out, err
+		}
+		norm, ok, err := on.norm(a, b, f, g)
+		if err != nil {
+			return out, err
+		}
+		if ok {
+			out.Ranks, out.Route = [2]int{d, d}, "cholesky, cholesky: polar factor on a GPU"
+			return out.finish([]float64{norm}, a, b, f, g)
+		}
+	}
 	if f.full(d) && d > exactDim && !b.lowRank() {
-		roots, g = rootsByCongruence(w, d, f, a, b, out.MeanTerm)
+		var quick *factor
+		if roots, quick = rootsByCongruence(w, d, f, a, b, out.MeanTerm); g == nil {
+			g = quick
+		}
 	}
 	if g == nil {
 		if g, err = factorOf(w, b, sides[1]); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/rng"
 )
@@ -32,28 +33,54 @@ func computeKID(ctx context.Context, c *comparison) (Value, []string, error) {
 	if m < kidSubsetSize {
 		notes = append(notes, fmt.Sprintf("kid: subsets of %d, since a set has no more; the published protocol takes %d", m, kidSubsetSize))
 	}
-	values, errs := make([]float64, kidSubsets), make([]error, kidSubsets)
-	offsets := [2][]float64{ref.offset(), gen.offset()}
-	cpu.Each(kidSubsets, func(w *cpu.Worker, i int) {
-		if errs[i] = ctx.Err(); errs[i] != nil {
-			return
-		}
-		x := subset(rng.New(opt.Interval.Seed, kidStream+uint64(2*i)), ref.N, m)
-		y := subset(rng.New(opt.Interval.Seed, kidStream+uint64(2*i+1)), gen.N, m)
-		values[i] = mmd(w, ref, gen, offsets, x, y)
-	})
+	values, err := kidValues(ctx, ref, gen, &opt, m)
+	if err != nil {
+		return nil, nil, err
+	}
 	var v KIDValue
-	for i, err := range errs {
-		if err != nil {
-			return nil, nil, err
-		}
-		v.Value += values[i] / kidSubsets
+	for _, x := range values {
+		v.Value += x / kidSubsets
 	}
 	v.Std = deviation(values, v.Value)
 	if v.Value-v.Value != 0 {
 		return nil, nil, numeric("kid is %g: the features are too large for float64", v.Value)
 	}
 	return v, notes, nil
+}
+
+// kidSubset are the rows of both sets that make pair i of subsets of m.
+func kidSubset(opt *Options, ref, gen *Stats, m, i int) (x, y []int) {
+	x = subset(rng.New(opt.Interval.Seed, kidStream+uint64(2*i)), ref.N, m)
+	y = subset(rng.New(opt.Interval.Seed, kidStream+uint64(2*i+1)), gen.N, m)
+	return x, y
+}
+
+// kidValues are the squared MMDs of the pairs of subsets.
+func kidValues(ctx context.Context, ref, gen *Stats, opt *Options, m int) (values []float64, err error) {
+	draw := func(i int) (x, y []int) { return kidSubset(opt, ref, gen, m, i) }
+	if dev := opt.onDevice(ref.Dim()); dev != nil {
+		err = forked(dev, func(dev *gpu.Device) (err error) {
+			values, err = kidValuesOn(ctx, dev, ref, gen, kidSubsets, m, draw)
+			return err
+		})
+		return values, err
+	}
+	values = make([]float64, kidSubsets)
+	errs := make([]error, kidSubsets)
+	offsets := [2][]float64{ref.offset(), gen.offset()}
+	cpu.Each(kidSubsets, func(w *cpu.Worker, i int) {
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			return
+		}
+		x, y := draw(i)
+		values[i] = mmd(w, ref, gen, offsets, x, y)
+	})
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
 }
 
 // deviation is the population standard deviation.

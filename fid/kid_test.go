@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -53,21 +55,30 @@ func (c kidCase) read(t *testing.T) (a, b *Stats) {
 
 // check compares with torch-fidelity's float64 values: the whole sets as one
 // subset, and every subset of its own draws.
-func (c kidCase) check(a, b *Stats) (compared int, err error) {
-	zero := [2][]float64{make([]float64, a.Dim()), make([]float64, a.Dim())}
+func (c kidCase) check(dev *gpu.Device, a, b *Stats) (compared int, err error) {
+	of := func(x, y []int) float64 {
+		if dev.CUDA() {
+			v, err := kidValuesOn(context.Background(), dev, a, b, 1, len(x), func(int) (_, _ []int) { return x, y })
+			if err != nil {
+				return math.NaN()
+			}
+			return v[0]
+		}
+		return mmd(nil, a, b, [2][]float64{make([]float64, a.Dim()), make([]float64, a.Dim())}, x, y)
+	}
 	all := func(n int) []int {
 		return subset(rng.New(1, 1), n, n)
 	}
 	if a.N == b.N {
 		compared++
-		if err := within(1+mmd(nil, a, b, zero, all(a.N), all(b.N)), 1+c.Full.Unbiased, 1e-12); err != nil {
+		if err := within(1+of(all(a.N), all(b.N)), 1+c.Full.Unbiased, 1e-12); err != nil {
 			return compared, err
 		}
 	}
 	var values []float64
 	for i, p := range c.Subsets.Pairs {
 		compared++
-		v := mmd(nil, a, b, zero, p[0], p[1])
+		v := of(p[0], p[1])
 		if err := within(1+v, 1+c.Subsets.Values[i], 1e-12); err != nil {
 			return compared, err
 		}
@@ -83,17 +94,19 @@ func kidCases(t *testing.T) []kidCase {
 	return f.Cases
 }
 
-func TestGoldenKID(t *testing.T) {
+func TestGoldenKID(t *testing.T) { device.Each(t, goldenKID) }
+
+func goldenKID(t *testing.T, dev *gpu.Device) {
 	compared := 0
 	for _, c := range kidCases(t) {
 		a, b := c.read(t)
-		n, err := c.check(a, b)
+		n, err := c.check(dev, a, b)
 		if err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 		}
 		compared += n
 		a.Features[3] += 1e-3
-		if _, err := c.check(a, b); err == nil {
+		if _, err := c.check(dev, a, b); err == nil {
 			t.Errorf("%s: a changed feature passed", c.Name)
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/ops"
 )
 
 // kernel is a measure of how alike two vectors are, by their inner product and
@@ -13,13 +15,20 @@ import (
 type kernel struct {
 	name string
 	of   func(dot, xx, yy, d float64) float64
+	on   func(d float64) ops.PairKernel // a device
 }
 
 // The kernels: of KID (Bińkowski et al. 2018), and a normal density of deviation
 // 10 as torch-fidelity and CMMD (Jayasumana et al. 2024) have it.
 var (
-	cubic    = kernel{"(x·y/d+1)³", func(dot, _, _, d float64) float64 { v := dot/d + 1; return v * v * v }}
-	gaussian = kernel{"exp(-|x-y|²/200)", func(dot, xx, yy, _ float64) float64 { return math.Exp(-max(xx+yy-2*dot, 0) / 200) }}
+	cubic = kernel{
+		"(x·y/d+1)³", func(dot, _, _, d float64) float64 { v := dot/d + 1; return v * v * v },
+		func(d float64) ops.PairKernel { return ops.CubicKernel(1/d, 1) },
+	}
+	gaussian = kernel{
+		"exp(-|x-y|²/200)", func(dot, xx, yy, _ float64) float64 { return math.Exp(-max(xx+yy-2*dot, 0) / 200) },
+		func(float64) ops.PairKernel { return ops.NormalKernel(1. / 200) },
+	}
 )
 
 // MMDValue is the outcome of the metrics that compare whole sets by a kernel.
@@ -111,6 +120,18 @@ func similarities(ctx context.Context, k kernel, x, y *vectors, same bool) (simi
 	return out, nil
 }
 
+// allSimilarities are those within x, within y and between them.
+func allSimilarities(ctx context.Context, k kernel, x, y *vectors) (xx, yy, xy similar, err error) {
+	if xx, err = similarities(ctx, k, x, x, true); err != nil {
+		return xx, yy, xy, err
+	}
+	if yy, err = similarities(ctx, k, y, y, true); err != nil {
+		return xx, yy, xy, err
+	}
+	xy, err = similarities(ctx, k, x, y, false)
+	return xx, yy, xy, err
+}
+
 // vectors are a set's features in float64, as they are or scaled to length 1.
 type vectors struct {
 	s      *Stats
@@ -160,8 +181,8 @@ func (v *vectors) load(dst []float64, i, m int) {
 }
 
 // mmdOf is the squared maximum mean discrepancy of both sets and its standard
-// error. Unbiased leaves the diagonals out.
-func mmdOf(ctx context.Context, k kernel, ref, gen *Stats, unit, unbiased bool) (value, stdErr float64, err error) {
+// error, on a GPU unless dev is nil. Unbiased leaves the diagonals out.
+func mmdOf(ctx context.Context, dev *gpu.Device, k kernel, ref, gen *Stats, unit, unbiased bool) (value, stdErr float64, err error) {
 	x, err := newVectors(ref, unit)
 	if err != nil {
 		return 0, 0, err
@@ -170,15 +191,15 @@ func mmdOf(ctx context.Context, k kernel, ref, gen *Stats, unit, unbiased bool) 
 	if err != nil {
 		return 0, 0, err
 	}
-	xx, err := similarities(ctx, k, x, x, true)
-	if err != nil {
-		return 0, 0, err
+	var xx, yy, xy similar
+	if dev != nil {
+		err = forked(dev, func(dev *gpu.Device) (err error) {
+			xx, yy, xy, err = similaritiesOn(ctx, dev, k, x, y)
+			return err
+		})
+	} else {
+		xx, yy, xy, err = allSimilarities(ctx, k, x, y)
 	}
-	yy, err := similarities(ctx, k, y, y, true)
-	if err != nil {
-		return 0, 0, err
-	}
-	xy, err := similarities(ctx, k, x, y, false)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -226,7 +247,7 @@ func computeMMD(name string, k kernel) func(context.Context, *comparison) (Value
 		if err := needFeatures(name, c.ref, c.gen, 2); err != nil {
 			return nil, nil, err
 		}
-		v, se, err := mmdOf(ctx, k, c.ref, c.gen, false, true)
+		v, se, err := mmdOf(ctx, c.opt.onDevice(c.ref.Dim()), k, c.ref, c.gen, false, true)
 		return MMDValue{v, se, k.name}, nil, err
 	}
 }
@@ -241,7 +262,7 @@ func computeCMMD(ctx context.Context, c *comparison) (Value, []string, error) {
 	if err := needFeatures("cmmd", c.ref, c.gen, 2); err != nil {
 		return nil, nil, err
 	}
-	v, se, err := mmdOf(ctx, gaussian, c.ref, c.gen, true, false)
+	v, se, err := mmdOf(ctx, c.opt.onDevice(c.ref.Dim()), gaussian, c.ref, c.gen, true, false)
 	return MMDValue{cmmdScale * v, cmmdScale * se, gaussian.name}, cmmdNotes(c.gen), err
 }
 

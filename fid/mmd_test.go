@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -31,7 +33,9 @@ func normals(seed uint64, n, d int, shift float64) []float32 {
 }
 
 // torch-fidelity's own kernels on whole sets, in float64.
-func TestGoldenMMD(t *testing.T) {
+func TestGoldenMMD(t *testing.T) { device.Each(t, goldenMMD) }
+
+func goldenMMD(t *testing.T, dev *gpu.Device) {
 	var f struct {
 		Cases []struct {
 			Name string
@@ -48,7 +52,7 @@ func TestGoldenMMD(t *testing.T) {
 			k        kernel
 			unbiased bool
 		}{{"poly3_unbiased", cubic, true}, {"poly3_biased", cubic, false}, {"rbf_sigma10_unbiased", gaussian, true}} {
-			got, _, err := mmdOf(t.Context(), m.k, x, y, false, m.unbiased)
+			got, _, err := mmdOf(t.Context(), dev, m.k, x, y, false, m.unbiased)
 			if err != nil || math.Abs(got-c.Full[m.key]) > 1e-12 {
 				t.Errorf("%s %s: %.15g (%v); the peer has %.15g", c.Name, m.key, got, err, c.Full[m.key])
 			}
@@ -101,14 +105,16 @@ func plainRows(s *Stats, unit bool) [][]float64 {
 }
 
 // Over several tiles of unequal sets: the value by its definition, the error by the jackknife's.
-func TestMMDAgainstDefinition(t *testing.T) {
+func TestMMDAgainstDefinition(t *testing.T) { device.Each(t, mmdAgainstDefinition) }
+
+func mmdAgainstDefinition(t *testing.T, dev *gpu.Device) {
 	const d = 5
 	x, y := mustStats(t, normals(1, 300, d, 0), 300, d), mustStats(t, normals(2, 270, d, 0.3), 270, d)
 	for _, c := range []struct {
 		k              kernel
 		unit, unbiased bool
 	}{{cubic, false, true}, {gaussian, false, true}, {gaussian, true, false}} {
-		got, _, err := mmdOf(t.Context(), c.k, x, y, c.unit, c.unbiased)
+		got, _, err := mmdOf(t.Context(), dev, c.k, x, y, c.unit, c.unbiased)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +138,7 @@ func TestMMDAgainstDefinition(t *testing.T) {
 		}
 		want := math.Sqrt(jack(40, func(i int) float64 { return bruteMMD(c.k, small, ys, c.unbiased, i, -1) }) +
 			jack(30, func(i int) float64 { return bruteMMD(c.k, small, ys, c.unbiased, -1, i) }))
-		_, se, err := mmdOf(t.Context(), c.k, mustStats(t, x.Features[:40*d], 40, d), mustStats(t, y.Features[:30*d], 30, d), c.unit, c.unbiased)
+		_, se, err := mmdOf(t.Context(), dev, c.k, mustStats(t, x.Features[:40*d], 40, d), mustStats(t, y.Features[:30*d], 30, d), c.unit, c.unbiased)
 		if err != nil || math.Abs(se-want) > 1e-9*want {
 			t.Errorf("%s: standard error %.12g (%v); by definition %.12g", c.k.name, se, err, want)
 		}

@@ -3,6 +3,8 @@ package fid
 import (
 	"context"
 	"math"
+
+	"github.com/fidlab/fidlab/gpu"
 )
 
 // Nearest is the reference vector nearest to a generated one.
@@ -28,7 +30,12 @@ func (n Nearest) Ratio() float64 {
 // NearestOf finds the nearest reference vector of every generated one, exactly in float64. Both need their features, at
 // least two.
 func NearestOf(ctx context.Context, ref, gen *Stats) ([]Nearest, error) {
-	c := &comparison{ref: ref, gen: gen}
+	return NearestOn(ctx, nil, ref, gen)
+}
+
+// NearestOn is NearestOf with the distances computed on a device, nil for the CPU; the results are the same.
+func NearestOn(ctx context.Context, dev *gpu.Device, ref, gen *Stats) ([]Nearest, error) {
+	c := &comparison{ref: ref, gen: gen, opt: Options{Device: dev}}
 	n, err := c.neighbourhood(ctx, "nearest")
 	if err != nil {
 		return nil, err

@@ -24,14 +24,7 @@ type points struct {
 
 func newPoints(s *Stats, centre []float64) *points {
 	d := s.Dim()
-	p := &points{s: s, n: s.N, d: d, offset: s.offset(), x: make([]float32, s.N*d), norm: make([]float64, s.N), length: make([]float64, s.N)}
-	scale := 0.0
-	for _, m := range s.Mu {
-		scale = max(scale, math.Abs(m))
-	}
-	if !slices.ContainsFunc(p.offset, func(o float64) bool { return math.Abs(o) > 1e-12*scale }) {
-		p.offset = nil // rounding of two ways to take a mean
-	}
+	p := &points{s: s, n: s.N, d: d, offset: s.centring(), x: make([]float32, s.N*d), norm: make([]float64, s.N), length: make([]float64, s.N)}
 	const chunk = 64
 	cpu.Each((s.N+chunk-1)/chunk, func(_ *cpu.Worker, c int) {
 		for i := c * chunk; i < min(s.N, (c+1)*chunk); i++ {
@@ -48,6 +41,18 @@ func newPoints(s *Stats, centre []float64) *points {
 		}
 	})
 	return p
+}
+
+// centring is the offset, nil where it is nothing but the rounding of two ways to take a mean.
+func (s *Stats) centring() []float64 {
+	offset, scale := s.offset(), 0.0
+	for _, m := range s.Mu {
+		scale = max(scale, math.Abs(m))
+	}
+	if !slices.ContainsFunc(offset, func(o float64) bool { return math.Abs(o) > 1e-12*scale }) {
+		return nil
+	}
+	return offset
 }
 
 // exact is the squared distance of row i of p and row k of q, in float64 and in
@@ -235,9 +240,34 @@ type inside struct {
 	any   []bool  // of each centre
 }
 
-// meet compares every vector of p with every one of q: which balls around p's
-// hold vectors of q, and the reverse, and each q's nearest p, the first of
-// equals. All of it is exact in float64.
+// meeting is what the vectors of two sets, p and q, have to do with each other.
+type meeting struct {
+	of, rev []inside // q's vectors in the balls around p's, and the reverse
+	nearest []int    // each q's nearest p, the first of equals; may be nil where nobody asks for it
+	dist    []float64
+}
+
+// neighbours find neighbours among a reference, side 0, and a generated set, side 1. All they find is exact in float64.
+type neighbours interface {
+	// radii are the squared distances of each vector of a side to its k nearest others, rising: [n, k].
+	radii(ctx context.Context, side, k int) ([]float64, error)
+	// meet compares every vector of the reference with every generated one.
+	meet(ctx context.Context, around, reverse []ball, nearest bool) (meeting, error)
+}
+
+// cpuNeighbours are the sets' points.
+type cpuNeighbours [2]*points
+
+func (s cpuNeighbours) radii(ctx context.Context, side, k int) ([]float64, error) {
+	return s[side].radii(ctx, k)
+}
+
+func (s cpuNeighbours) meet(ctx context.Context, around, reverse []ball, _ bool) (m meeting, err error) {
+	m.of, m.rev, m.nearest, m.dist, err = meet(ctx, s[0], s[1], around, reverse)
+	return m, err
+}
+
+// meet is that of neighbours, of points p and q.
 func meet(ctx context.Context, p, q *points, around, reverse []ball) (of, rev []inside, nearest []int, dist []float64, err error) {
 	make2 := func(balls []ball, centres, others int) []inside {
 		out := make([]inside, len(balls))

@@ -1,6 +1,11 @@
 package fid
 
-import "context"
+import (
+	"context"
+
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/ops"
+)
 
 // The numbers of neighbours that the papers take.
 const (
@@ -57,7 +62,7 @@ type neighbourhood struct {
 	ref, gen []float64 // squared distances to the 1st to k-th nearest others, [n, k]; gen is nil when not needed
 	pr, dc   inside    // gen in the balls around ref
 	reverse  inside    // ref in the balls around gen
-	nearest  []int     // of gen, in ref
+	nearest  []int     // of gen, in ref; as meeting has it
 	dist     []float64 // squared
 }
 
@@ -88,7 +93,7 @@ func (c *comparison) neighbourhood(ctx context.Context, metric string) (*neighbo
 	if c.near != nil {
 		return c.near, nil
 	}
-	prK, dcK, prStrict, dcStrict := c.opt.neighbours()
+	prK, dcK, _, _ := c.opt.neighbours()
 	k := 1
 	if c.opt.wants("pr") {
 		k = max(k, prK)
@@ -99,11 +104,32 @@ func (c *comparison) neighbourhood(ctx context.Context, metric string) (*neighbo
 	if err := needFeatures(metric, c.ref, c.gen, k+1); err != nil {
 		return nil, err
 	}
-	p, q := newPoints(c.ref, c.ref.Mu), newPoints(c.gen, c.ref.Mu)
 	n := &neighbourhood{k: k}
+	find := func(by neighbours) error { return n.find(ctx, &c.opt, by) }
 	var err error
-	if n.ref, err = p.radii(ctx, k); err != nil {
+	if dev := c.opt.onDevice(c.ref.Dim()); dev != nil && k <= ops.NearestMost {
+		err = forked(dev, func(dev *gpu.Device) error {
+			by := newDeviceNeighbours(dev, c.ref, c.gen)
+			defer by.free()
+			return find(by)
+		})
+	} else {
+		err = find(cpuNeighbours{newPoints(c.ref, c.ref.Mu), newPoints(c.gen, c.ref.Mu)})
+	}
+	if err != nil {
 		return nil, err
+	}
+	c.near = n
+	return n, nil
+}
+
+// find fills in what the metrics under opt ask for.
+func (n *neighbourhood) find(ctx context.Context, opt *Options, by neighbours) error {
+	prK, dcK, prStrict, dcStrict := opt.neighbours()
+	k := n.k
+	var err error
+	if n.ref, err = by.radii(ctx, 0, k); err != nil {
+		return err
 	}
 	var around, reverse []ball
 	column := func(r []float64, which int) []float64 {
@@ -113,29 +139,29 @@ func (c *comparison) neighbourhood(ctx context.Context, metric string) (*neighbo
 		}
 		return out
 	}
-	if c.opt.wants("pr") {
-		if n.gen, err = q.radii(ctx, k); err != nil {
-			return nil, err
+	if opt.wants("pr") {
+		if n.gen, err = by.radii(ctx, 1, k); err != nil {
+			return err
 		}
 		around = append(around, ball{column(n.ref, prK), prStrict})
 		reverse = append(reverse, ball{column(n.gen, prK), prStrict})
 	}
-	if c.opt.wants("dc") {
+	if opt.wants("dc") {
 		around = append(around, ball{column(n.ref, dcK), dcStrict})
 	}
-	of, rev, nearest, dist, err := meet(ctx, p, q, around, reverse)
+	m, err := by.meet(ctx, around, reverse, opt.wants("authpct") || len(opt.Metrics) == 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n.nearest, n.dist = nearest, dist
-	if c.opt.wants("pr") {
-		n.pr, n.reverse, of = of[0], rev[0], of[1:]
+	n.nearest, n.dist = m.nearest, m.dist
+	of := m.of
+	if opt.wants("pr") {
+		n.pr, n.reverse, of = of[0], m.rev[0], of[1:]
 	}
-	if c.opt.wants("dc") {
+	if opt.wants("dc") {
 		n.dc = of[0]
 	}
-	c.near = n
-	return n, nil
+	return nil
 }
 
 // computePR is improved precision and recall (Kynkäänniemi et al. 2019): with

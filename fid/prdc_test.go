@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/oracle"
+	"github.com/fidlab/fidlab/internal/oracle/device"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -43,7 +45,12 @@ type prdcCase struct {
 
 func comparePRDC(t testing.TB, ref, gen *Stats, k int, boundary string) (PRValue, DCValue) {
 	t.Helper()
-	r, err := Compare(context.Background(), ref, gen, Options{Metrics: []string{"pr", "dc"}, NearestK: k, Boundary: boundary})
+	return comparePRDCOn(t, nil, ref, gen, k, boundary)
+}
+
+func comparePRDCOn(t testing.TB, dev *gpu.Device, ref, gen *Stats, k int, boundary string) (PRValue, DCValue) {
+	t.Helper()
+	r, err := Compare(context.Background(), ref, gen, Options{Metrics: []string{"pr", "dc"}, NearestK: k, Boundary: boundary, Device: dev})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +58,9 @@ func comparePRDC(t testing.TB, ref, gen *Stats, k int, boundary string) (PRValue
 }
 
 // Both packages' figures, exactly: the shares are of whole numbers (torch-fidelity's in float32).
-func TestGoldenPRDC(t *testing.T) {
+func TestGoldenPRDC(t *testing.T) { device.Each(t, goldenPRDC) }
+
+func goldenPRDC(t *testing.T, dev *gpu.Device) {
 	var f struct{ Cases []prdcCase }
 	oracle.GoldenJSON(t, &f, "prdc", "cases.json")
 	ranCases(t, len(f.Cases), 4)
@@ -67,13 +76,13 @@ func TestGoldenPRDC(t *testing.T) {
 		for name, want := range c.PRDC {
 			var k int
 			fmt.Sscanf(name, "k%d", &k)
-			pr, dc := comparePRDC(t, ref, gen, k, "strict")
+			pr, dc := comparePRDCOn(t, dev, ref, gen, k, "strict")
 			what := c.Name + " " + name
 			check(what+" precision", pr.Precision, want.Precision, 1e-12)
 			check(what+" recall", pr.Recall, want.Recall, 1e-12)
 			check(what+" density", dc.Density, want.Density, 1e-12)
 			check(what+" coverage", dc.Coverage, want.Coverage, 1e-12)
-			pr, _ = comparePRDC(t, ref, gen, k, "inclusive")
+			pr, _ = comparePRDCOn(t, dev, ref, gen, k, "inclusive")
 			check(what+" precision, torch-fidelity", pr.Precision, c.Torch[name].Precision, 1e-7)
 			check(what+" recall, torch-fidelity", pr.Recall, c.Torch[name].Recall, 1e-7)
 		}

@@ -6,7 +6,9 @@ import (
 	"math"
 	"slices"
 
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu"
+	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -53,8 +55,6 @@ func computeMIND(ctx context.Context, c *comparison) (Value, []string, error) {
 	idx := [2][]int{rows(c.ref, 0), rows(c.gen, 1)}
 	sets := [2]*Stats{c.ref, c.gen}
 	// Directions in float32, around the reference's mean, which moves both sets alike.
-	const block = 50
-	values, errs := make([]float64, mindDirections), make([]error, mindDirections/block)
 	var x [2][]float32
 	for i, s := range sets {
 		p := newPoints(s, c.ref.Mu)
@@ -65,21 +65,33 @@ func computeMIND(ctx context.Context, c *comparison) (Value, []string, error) {
 			}
 		}
 	}
+	values, err := mindValues(ctx, c.opt.onDevice(d), x, n, d, seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	mean := sum(values) / mindDirections
+	return SlicedValue{mean, deviation(values, mean) / math.Sqrt(mindDirections-1)}, notes, nil
+}
+
+// mindValues are 3d·mean_j (sort(Xu)_j - sort(Yu)_j)² for each direction u, of two sets of n vectors of d values.
+func mindValues(ctx context.Context, dev *gpu.Device, x [2][]float32, n, d int, seed uint64) (values []float64, err error) {
+	if dev != nil {
+		err = forked(dev, func(dev *gpu.Device) (err error) {
+			values, err = mindValuesOn(ctx, dev, x, n, d, seed)
+			return err
+		})
+		return values, err
+	}
+	const block = 50
+	values = make([]float64, mindDirections)
+	errs := make([]error, mindDirections/block)
 	cpu.Each(mindDirections/block, func(w *cpu.Worker, b int) {
 		if errs[b] = ctx.Err(); errs[b] != nil {
 			return
 		}
 		u := make([]float32, block*d)
 		for k := range block {
-			row := u[k*d : (k+1)*d]
-			rng.New(seed, mindStream+uint64(b*block+k)).FillNormal32(row)
-			length := 0.0
-			for _, v := range row {
-				length += float64(v) * float64(v)
-			}
-			for j := range row {
-				row[j] = float32(float64(row[j]) / math.Sqrt(length))
-			}
+			mindDirection(u[k*d:(k+1)*d], seed, b*block+k)
 		}
 		var on [2][]float32
 		for i := range on {
@@ -100,9 +112,55 @@ func computeMIND(ctx context.Context, c *comparison) (Value, []string, error) {
 	})
 	for _, err := range errs {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	mean := sum(values) / mindDirections
-	return SlicedValue{mean, deviation(values, mean) / math.Sqrt(mindDirections-1)}, notes, nil
+	return values, nil
+}
+
+// mindDirection fills row with direction k, of length 1.
+func mindDirection(row []float32, seed uint64, k int) {
+	rng.New(seed, mindStream+uint64(k)).FillNormal32(row)
+	length := 0.0
+	for _, v := range row {
+		length += float64(v) * float64(v)
+	}
+	for j := range row {
+		row[j] = float32(float64(row[j]) / math.Sqrt(length))
+	}
+}
+
+// mindValuesOn is mindValues on a GPU. Projections are float32 there as here, summed in another order, so each differs by less than d·2^-23 of the
+// vector's length, and so does each of them once they are sorted, of the longest; the root of a value, or of their mean, by less than 2·√(3d) times that.
+func mindValuesOn(ctx context.Context, dev *gpu.Device, x [2][]float32, n, d int, seed uint64) ([]float64, error) {
+	const block = 250 // directions at once, whose projections are in memory
+	u := make([]float32, mindDirections*d)
+	cpu.Each(mindDirections, func(_ *cpu.Worker, k int) { mindDirection(u[k*d:(k+1)*d], seed, k) })
+	directions, far := dev.From(u, mindDirections, d), dev.Empty64(mindDirections)
+	defer directions.Free()
+	defer far.Free()
+	var sets, on [2]*gpu.Tensor
+	for i := range sets {
+		sets[i], on[i] = dev.From(x[i], n, d), dev.Empty(block, n)
+		defer sets[i].Free()
+		defer on[i].Free()
+	}
+	for b := 0; b < mindDirections; b += block {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		for i := range sets {
+			ops.MatMul(on[i], directions.Rows(b, b+block), sets[i], ops.MatMulConfig{TransB: true})
+			ops.SortRows(on[i])
+		}
+		ops.RowDistances(far.Rows(b, b+block), on[0], on[1])
+	}
+	values := make([]float64, mindDirections)
+	if err := far.Read64(values); err != nil {
+		return nil, err
+	}
+	for k := range values {
+		values[k] *= 3 * float64(d) / float64(n)
+	}
+	return values, nil
 }

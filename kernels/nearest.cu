@@ -3,16 +3,6 @@
 
 inline namespace thisfile {
 
-// limits are the rounding of a product, the least normal and the greatest number.
-template <class T> struct limits;
-template <> struct limits<float> {
-    static constexpr float unit = 5.9604645e-8f, tiny = 1.1754944e-38f, huge = FLT_MAX;
-};
-template <> struct limits<double> {
-    static constexpr double unit = 1.1102230246251565e-16, tiny = 2.2250738585072014e-308,
-                            huge = DBL_MAX;
-};
-
 // The CPU's bits: products and sums rounded one by one, in the order of the coordinates.
 template <class T> __device__ __forceinline__ double dot(const T* a, const T* b, int d)
 {
@@ -31,13 +21,7 @@ __device__ __forceinline__ double distance(const T* a, const T* b, int d, bool c
         if (size == 0 || reach == 0) return 1;
         return __dadd_rn(1, -(dot(a, b, d) / __dmul_rn(size, reach)));
     }
-    double s = 0;
-#pragma unroll 1
-    for (int i = 0; i < d; i++) {
-        const double e = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-        s = __dadd_rn(s, __dmul_rn(e, e));
-    }
-    return s;
+    return squared(a, b, d);
 }
 
 template <class T> __device__ __forceinline__ void sizes(double* square, const T* book, int k, int d)

@@ -10,11 +10,10 @@
 // expect   regs <= 40, shared <= 4096, occupancy >= 75, not LDL STL
 // repro    yes
 // twin     ops.SplatForward, in its lists; kernels/radixsort_test.go holds the sort to sort.SliceStable.
-#include "device.h"
+#include "radix_tile.h"
 
 inline namespace thisfile {
 
-constexpr int threads = 256, warps = threads / 32, each = 16, tile = threads * each, digits = 256;
 // The two top bits of a block's word for a digit say what the rest is: nothing yet, how often the
 // block has it, how often all blocks up to this one have it.
 constexpr unsigned own = 1u << 30, whole = 2u << 30, value = own - 1;
@@ -59,20 +58,8 @@ extern "C" __global__ void __launch_bounds__(256)
     radix_starts_u32(unsigned* starts, const unsigned* counts)
 {
     __shared__ unsigned sums[warps];
-    const int at = blockIdx.x * digits + threadIdx.x, lane = threadIdx.x & 31,
-              warp = threadIdx.x >> 5;
-    const unsigned mine = counts[at];
-    unsigned upTo = mine;
-#pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-        const unsigned t = __shfl_up_sync(0xffffffffu, upTo, d);
-        if (lane >= d) upTo += t;
-    }
-    if (lane == 31) sums[warp] = upTo;
-    __syncthreads();
-    unsigned start = upTo - mine;
-    for (int w = 0; w < warp; w++)
-        start += sums[w];
+    const int at = blockIdx.x * digits + threadIdx.x;
+    const unsigned start = sumBefore(counts[at], sums);
     starts[at] = start;
 }
 EXPORT(radix_starts_u32)
@@ -117,43 +104,13 @@ extern "C" __global__ void __launch_bounds__(256, 3)
 #pragma unroll
     for (int k = 0; k < each; k++)
         key[k] = mine + 32 * k < here ? keysIn[base + mine + 32 * k] : 0;
-#pragma unroll
-    for (int k = 0; k < each; k++) {
-        const bool valid = mine + 32 * k < here;
-        const unsigned digit =
-            valid ? key[k] >> shift & mask : digits; // beyond the end: a digit of its own
-        const unsigned peers = __match_any_sync(0xffffffffu, digit);
-        const unsigned before = __popc(peers & ((1u << lane) - 1));
-        const int leader = __ffs(peers) - 1;
-        unsigned old = 0;
-        if (lane == leader && valid) {
-            old = counts[warp][digit];
-            counts[warp][digit] = old + __popc(peers);
-        }
-        __syncwarp();
-        rank[k] = (__shfl_sync(0xffffffffu, old, leader) + before);
-    }
+    rankInWarp(rank, key, counts, here, shift, mask);
     __syncthreads();
     // Thread d sums digit d over the warps and announces it.
-    unsigned sum = 0;
-    for (int w = 0; w < warps; w++) {
-        const unsigned c = counts[w][threadIdx.x];
-        counts[w][threadIdx.x] = sum;
-        sum += c;
-    }
+    const unsigned sum = sumWarps(counts);
     unsigned* word = state + (size_t)block * digits + threadIdx.x;
     storeRelaxed(word, (block == 0 ? whole : own) | sum);
-    unsigned upTo = sum;
-#pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-        const unsigned t = __shfl_up_sync(0xffffffffu, upTo, d);
-        if (lane >= d) upTo += t;
-    }
-    if (lane == 31) sums[warp] = upTo;
-    __syncthreads();
-    unsigned start = upTo - sum;
-    for (int w = 0; w < warp; w++)
-        start += sums[w];
+    const unsigned start = sumBefore(sum, sums);
     begin[threadIdx.x] = start;
     if (block > 0) {
         unsigned before = 0;

@@ -163,6 +163,11 @@ def sort(o, dev):
     return {"sort": lambda: torch.sort(x)}
 
 
+def sort_rows(o, dev):
+    x = torch.randn(o["b"], o["n"], device=dev, dtype=DTYPES[o["dtype"]])
+    return {"sort": lambda: torch.sort(x, dim=1)}
+
+
 def quantile(o, dev):
     x = torch.randn(o["b"], o["n"], device=dev, dtype=DTYPES[o["dtype"]]).abs()
     return {"quantile": lambda: torch.quantile(x, 0.995, dim=1)}
@@ -185,7 +190,7 @@ def resize(o, dev):
     return {"interpolate antialias": lambda: F.interpolate(x, size=(o["to"], o["to"]), mode=o["mode"], antialias=o["mode"] in ("bilinear", "bicubic"))}
 
 
-OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, activation, adamw, randn, sort, quantile, nearest, var, resize)}
+OPS = {f.__name__: f for f in (sdpa, eigh, cdist, conv2d, matmul, cov, lincomb, activation, adamw, randn, sort, sort_rows, quantile, nearest, var, resize)}
 
 
 def parse(spec):

@@ -67,7 +67,7 @@ var mutations = []mutation{
 		kernels: "splat2d_alphaback4_f32", detector: "order",
 	},
 	{
-		name: "radix-peers", kind: "missing __syncwarp", file: "radixsort.cu",
+		name: "radix-peers", kind: "missing __syncwarp", file: "radix_tile.h",
 		old: "        __syncwarp();\n        rank[k] =", new: "        rank[k] =",
 		kernels: "radix.*", detector: "tsan", test: "TestSplat",
 	},
@@ -128,6 +128,51 @@ var mutations = []mutation{
 		name: "pairsums-stage", kind: "missing __syncthreads", file: "pairsums.cu",
 		old: "                    dot[i][j] += static_cast<double>(part[i][j]);\n            __syncthreads();", new: "                    dot[i][j] += static_cast<double>(part[i][j]);",
 		kernels: "pair_sums_.*", detector: "tsan", test: "PairSums",
+	},
+	{
+		name: "nearestk-rows", kind: "missing bounds check", file: "pair_tile.h",
+		old: "const bool in = first + row < rows && at + c < d;", new: "const bool in = first + row <= rows && at + c < d;",
+		kernels: "nearestk_find_.*", detector: "asan", test: "NearestK",
+	},
+	{
+		name: "nearestk-bounds", kind: "past a shared array", file: "nearestk.cu",
+		old: "for (int i = threadIdx.x; i < TILE * MOST; i += THREADS)", new: "for (int i = threadIdx.x; i <= TILE * MOST; i += THREADS)",
+		kernels: "nearestk_find_.*", detector: "asan", test: "NearestK",
+	},
+	{
+		name: "nearestk-stage", kind: "missing __syncthreads", file: "nearestk.cu",
+		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
+		kernels: "nearestk_find_.*", detector: "tsan", test: "NearestK",
+	},
+	{
+		name: "nearestk-queue", kind: "missing __syncwarp", file: "nearestk.cu",
+		old: "        queued += __popc(b);\n        __syncwarp();", new: "        queued += __popc(b);",
+		kernels: "nearestk_measure_.*", detector: "tsan", test: "NearestK",
+	},
+	{
+		name: "balls-rows", kind: "missing bounds check", file: "balls.cu",
+		old: "                if (col >= n) continue;\n", new: "",
+		kernels: "ball_counts_.*", detector: "asan", test: "BallCounts",
+	},
+	{
+		name: "balls-stage", kind: "missing __syncthreads", file: "balls.cu",
+		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
+		kernels: "ball_counts_.*", detector: "tsan", test: "BallCounts",
+	},
+	{
+		name: "sliced-end", kind: "missing bounds check", file: "sliced.cu",
+		old: "                if (i >= here) continue;\n", new: "",
+		kernels: "sliced_sort_.*", detector: "asan", test: "SortRows",
+	},
+	{
+		name: "sliced-tile", kind: "missing __syncthreads", file: "sliced.cu",
+		old: "            __syncthreads(); // the tile before is written, and sums is free\n", new: "",
+		kernels: "sliced_sort_.*", detector: "tsan", test: "SortRows",
+	},
+	{
+		name: "sliced-sums", kind: "missing __syncthreads", file: "sliced.cu",
+		old: "sums[threadIdx.x >> 5] = s;\n    __syncthreads();", new: "sums[threadIdx.x >> 5] = s;",
+		kernels: "sliced_gaps_.*", detector: "tsan", test: "RowDistances",
 	},
 	{
 		name: "lowrank-skip", kind: "divergent barrier", file: "lowrank.cu",
