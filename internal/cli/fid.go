@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/imageio"
 )
 
@@ -18,6 +19,7 @@ const wide = 1024
 
 type fidOptions struct {
 	ref, gen string
+	dev      *gpu.Device // where sets are compared, once they are
 	test     string
 	metrics  []string
 	nearest  int
@@ -216,7 +218,10 @@ func (a *app) compareTwo(ctx context.Context, o *fidOptions) (res *fid.Result, s
 	if o.ci && !o.noCI && ref.stats.Dim() >= wide && ref.stats.Features != nil && gen.stats.Features != nil {
 		a.say("comparing, with a confidence interval (--no-ci leaves it out)")
 	}
-	opt := o.compare()
+	opt, err := o.compare(a)
+	if err != nil {
+		return nil, sets, "", err
+	}
 	opt.Test = testOf(ins[2:])
 	if res, err = fid.Compare(ctx, ref.stats, gen.stats, opt); err != nil {
 		return nil, sets, "", err

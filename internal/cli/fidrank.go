@@ -40,7 +40,10 @@ func runRank(ctx context.Context, a *app, o *fidOptions, gens []string) error {
 		return err
 	}
 	ref := ins[0].stats
-	opt := o.compare()
+	opt, err := o.compare(a)
+	if err != nil {
+		return err
+	}
 	opt.Test = testOf(ins[len(gens)+1:])
 	var sets []*fid.Stats
 	var results []*fid.Result
@@ -69,12 +72,17 @@ func runRank(ctx context.Context, a *app, o *fidOptions, gens []string) error {
 }
 
 // compare are the options of every comparison.
-func (o *fidOptions) compare() fid.Options {
-	return fid.Options{
+func (o *fidOptions) compare(a *app) (fid.Options, error) {
+	dev, err := a.openDevice("auto")
+	if err != nil {
+		return fid.Options{}, err
+	}
+	o.dev = dev
+	return fid.Options{Device: dev,
 		Metrics: o.metrics, CI: o.ci && !o.noCI, Force: o.x.force, Version: version,
 		Interval: fid.IntervalOptions{Level: o.ciLevel, Seed: o.seed}, NearestK: o.nearest, Boundary: o.boundary,
 		Splits: o.splits, InOrder: o.inOrder, SplitSize: o.tool.SplitSize, Population: o.tool.Population,
-	}
+	}, nil
 }
 
 // rankTable has a line for each set, best first; the other metrics follow.

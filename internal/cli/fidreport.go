@@ -15,7 +15,7 @@ import (
 // writeReport writes the page of one comparison.
 func writeReport(ctx context.Context, t *target, o *fidOptions, r *fid.Result, sets [2]*fid.Stats) error {
 	page := fidPage(o, r, sets)
-	figures, err := setFigures(ctx, sets[0], sets[1], nil, nil)
+	figures, err := setFigures(ctx, o.dev, sets[0], sets[1], nil, nil)
 	if err != nil {
 		return err
 	}

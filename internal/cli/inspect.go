@@ -205,7 +205,7 @@ func runInspect(ctx context.Context, a *app, o *inspectOptions) error {
 	if err != nil {
 		return err
 	}
-	found, err := inspect(ctx, o, sets[0], sets[1])
+	found, err := inspect(ctx, a, o, sets[0], sets[1])
 	if err != nil {
 		return err
 	}
@@ -258,8 +258,11 @@ func (a *app) collectRows(ctx context.Context, o *inspectOptions, surveys map[*i
 	return sets, read, nil
 }
 
-func inspect(ctx context.Context, o *inspectOptions, ref, gen *inspectedSet) (*inspection, error) {
-	opt := o.compare()
+func inspect(ctx context.Context, a *app, o *inspectOptions, ref, gen *inspectedSet) (*inspection, error) {
+	opt, err := o.compare(a)
+	if err != nil {
+		return nil, err
+	}
 	opt.CI = false
 	result, err := fid.Compare(ctx, ref.stats, gen.stats, opt)
 	if err != nil {
@@ -269,7 +272,7 @@ func inspect(ctx context.Context, o *inspectOptions, ref, gen *inspectedSet) (*i
 	if err != nil {
 		return nil, err
 	}
-	nearest, err := fid.NearestOf(ctx, ref.stats, gen.stats)
+	nearest, err := fid.NearestOn(ctx, opt.Device, ref.stats, gen.stats)
 	if err != nil {
 		return nil, err
 	}

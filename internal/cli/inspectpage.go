@@ -63,7 +63,7 @@ func inspectionPage(ctx context.Context, o *inspectOptions, f *inspection) (*rep
 		}
 		sections = append(sections, s)
 	}
-	figures, err := setFigures(ctx, f.ref.stats, f.gen.stats, f.effects, f.nearest)
+	figures, err := setFigures(ctx, o.dev, f.ref.stats, f.gen.stats, f.effects, f.nearest)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/fidlab/fidlab/fid"
+	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/report"
 )
 
@@ -20,8 +21,8 @@ const (
 var sideNames = []string{"reference", "generated"}
 
 // setFigures are the sections of a page that need no pixels: the spectra of both covariances, both sets in a plane and, where the vectors of
-// both are there, what single images do. effects and nearest are computed where they are nil.
-func setFigures(ctx context.Context, ref, gen *fid.Stats, effects []float64, nearest []fid.Nearest) ([]report.Section, error) {
+// both are there, what single images do. effects and nearest are computed where they are nil, distances on dev.
+func setFigures(ctx context.Context, dev *gpu.Device, ref, gen *fid.Stats, effects []float64, nearest []fid.Nearest) ([]report.Section, error) {
 	var out []report.Section
 	add := func(s report.Section, err error) error {
 		var refused *fid.NumericError
@@ -47,7 +48,7 @@ func setFigures(ctx context.Context, ref, gen *fid.Stats, effects []float64, nea
 	if len(ref.Features) == 0 || len(gen.Features) == 0 || ref.N < 2 || gen.N < 3 {
 		return out, nil
 	}
-	return out, add(histogramSection(ctx, ref, gen, effects, nearest))
+	return out, add(histogramSection(ctx, dev, ref, gen, effects, nearest))
 }
 
 func spectraSection(ref, gen *fid.Stats) (report.Section, error) {
@@ -115,7 +116,7 @@ func planeSection(ref, gen *fid.Stats) (report.Section, error) {
 	return s, nil
 }
 
-func histogramSection(ctx context.Context, ref, gen *fid.Stats, effects []float64, nearest []fid.Nearest) (report.Section, error) {
+func histogramSection(ctx context.Context, dev *gpu.Device, ref, gen *fid.Stats, effects []float64, nearest []fid.Nearest) (report.Section, error) {
 	s := report.Section{Title: "Single images"}
 	var err error
 	if effects == nil {
@@ -124,7 +125,7 @@ func histogramSection(ctx context.Context, ref, gen *fid.Stats, effects []float6
 		}
 	}
 	if nearest == nil {
-		if nearest, err = fid.NearestOf(ctx, ref, gen); err != nil {
+		if nearest, err = fid.NearestOn(ctx, dev, ref, gen); err != nil {
 			return s, err
 		}
 	}

@@ -285,7 +285,11 @@ func (w *watcher) compare(ctx context.Context, in *input, r *watchedSet) error {
 			return err
 		}
 	}
-	res, err := fid.Compare(ctx, w.ref.stats, in.stats, w.o.compare())
+	opt, err := w.o.compare(w.a)
+	if err != nil {
+		return err
+	}
+	res, err := fid.Compare(ctx, w.ref.stats, in.stats, opt)
 	if err != nil {
 		return err
 	}
