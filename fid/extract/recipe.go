@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/fidlab/fidlab/internal/cpu/plan"
 	"github.com/fidlab/fidlab/tensor"
 )
 
@@ -11,6 +12,9 @@ import (
 // who wants a file that the Inception extractor can read. Equal salts give
 // equal weights.
 func RecipeWeights(salt string) map[string]*tensor.Array { return recipeWeights(salt) }
+
+// RecipeNet is the network of the extractor "random" up to a tap, for who wants to run it by other means.
+func RecipeNet(tap string) *plan.Net { return inceptionNet(recipeWeights(""), tap) }
 
 // recipeWeights makes the tensors of the Inception network from their names:
 // uniform numbers from a SplitMix64 stream whose key is the FNV-1a hash of salt

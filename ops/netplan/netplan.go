@@ -178,6 +178,16 @@ func (p *Plan) Close() {
 	})
 }
 
+// Prepare makes the memory of one Run on dev, the plan's device or a Fork of it, and returns what queues its kernels one by one, not as a graph, for a whole
+// batch of whatever pictures are there: what benchmarks time. free gives the memory back.
+func (p *Plan) Prepare(dev *gpu.Device) (run, free func(), err error) {
+	f, err := p.prepare(dev)
+	if err != nil {
+		return nil, nil, fmt.Errorf("netplan: %s: %w", p.name, err)
+	}
+	return f.work, f.close, nil
+}
+
 // flight is the memory, the stream and the graph of one Run under way.
 type flight struct {
 	dev   *gpu.Device
