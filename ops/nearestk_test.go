@@ -198,6 +198,19 @@ func TestNearestKRefuses(t *testing.T) {
 	ops.NearestK(cpu.Empty64(0, 2), cpu.New(gpu.Int32, 0, 2), cpu.Empty64(0, 3), y, 2, false)
 }
 
+// Vectors for whose products float32's bound is none are refused on a GPU, and measured on the CPU.
+func TestNearestKOfWideVectors(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		x := dev.Zeros(gpu.Float32, 2, ops.PairWidth+1)
+		f := func() { ops.NearestK(dev.Empty64(2, 1), dev.New(gpu.Int32, 2, 1), x, x, 1, true) }
+		if dev.CUDA() {
+			oracle.RefusesOne(t, "vectors of 1048577 coordinates, a GPU takes 1048576 at most", f)
+		} else {
+			f()
+		}
+	})
+}
+
 func BenchmarkNearestK(b *testing.B) {
 	const n, d = 1000, 2048
 	x, dist, idx := gpu.CPU().FromAs(gpu.Float32, oracle.Normal(1, n*d), n, d), gpu.CPU().Empty64(n, 5), gpu.CPU().New(gpu.Int32, n, 5)
