@@ -56,8 +56,8 @@ struct Step16 {
 
 // The copies of R rows from row0 on, step after step. Eight values of a thread are of one pixel where
 // c is a multiple of 8.
-template <class T, int R> struct Pixels {
-    static constexpr int EACH = R / 32;
+template <class T, int R, int THREADS> struct Pixels {
+    static constexpr int STEP = THREADS / 4, EACH = R / STEP;
     const T* x;
     int pixel[EACH], place[EACH];
     Step16 next;
@@ -69,7 +69,7 @@ template <class T, int R> struct Pixels {
         next.forward(p, threadIdx.x % 4 * 8);
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
-            const Corner corner(p, row0 + threadIdx.x / 4 + 32 * i);
+            const Corner corner(p, row0 + threadIdx.x / 4 + STEP * i);
             pixel[i] = corner.pixel;
             place[i] = corner.place;
         }
@@ -87,12 +87,12 @@ template <class T, int R> struct Pixels {
                             static_cast<unsigned>(xx) < static_cast<unsigned>(p.w);
             const T* const from =
                 x + static_cast<long long>(pixel[i] + by) * p.pitch + next.channel;
-            copyAsync16(to + tileAt<32>(line + 32 * i, chunk), in ? from : x, in);
+            copyAsync16(to + tileAt<32>(line + STEP * i, chunk), in ? from : x, in);
         }
         next.forward(p, 32);
     }
 
-    // The same for any number of channels, value by value: a thread has one step of every fourth row.
+    // The same for any number of channels, value by value: a warp has a row, a thread a step.
     static __device__ __forceinline__ void fetchEach(const Conv16& p, const T* x, int row0, int k,
                                                      T* to)
     {
@@ -102,7 +102,7 @@ template <class T, int R> struct Pixels {
         const int dy = ty * p.dilation, dx = (static_cast<int>(tap) - ty * p.kw) * p.dilation;
         const int by = dy * p.w + dx;
 #pragma unroll 1
-        for (int r = threadIdx.x / 32; r < R; r += 4) {
+        for (int r = threadIdx.x / 32; r < R; r += THREADS / 32) {
             const Corner corner(p, row0 + r);
             const bool in = ty < p.kh && corner.inside(p, dy, dx);
             to[tileAt<32>(r, step / 8) + step % 8] =
@@ -151,20 +151,20 @@ __device__ __forceinline__ void forward16(T* ring, const T* x, const T* w, const
         const int row0 = blockIdx.x / across * M::rows, col0 = blockIdx.x % across * M::cols;
         const size_t lie = reinterpret_cast<size_t>(x + p.at) | reinterpret_cast<size_t>(w);
         if (p.c % 8 == 0 && p.pitch % 8 == 0 && lie % 16 == 0) {
-            Pixels<T, M::rows> pixels(p, x, row0);
+            Pixels<T, M::rows, M::threads> pixels(p, x, row0);
             M::template run<true, true>(
                 acc, ring, steps, [&](T* tile, int) { pixels.fetch(p, tile); },
                 [&](T* tile, int s) {
-                    fetchMatrix<T, M::cols, true>(tile, w, k, true, col0, p.o, s * M::depth, k);
+                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, true, col0, p.o, s * M::depth, k);
                 });
         } else {
             M::template run<true, true>(
                 acc, ring, steps,
                 [&](T* tile, int s) {
-                    Pixels<T, M::rows>::fetchEach(p, x, row0, s * M::depth, tile);
+                    Pixels<T, M::rows, M::threads>::fetchEach(p, x, row0, s * M::depth, tile);
                 },
                 [&](T* tile, int s) {
-                    fetchMatrix<T, M::cols, true>(tile, w, k, false, col0, p.o, s * M::depth, k);
+                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, false, col0, p.o, s * M::depth, k);
                 });
         }
     }
@@ -199,17 +199,20 @@ __device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int
 //
 // Products are exact, sums and the function float; the result is rounded once, to nearest even.
 //
-// kernels  conv16_bf16 conv16_f16 conv16_narrow_bf16 conv16_narrow_f16 conv16_small_bf16 conv16_small_f16
+// kernels  conv16_large_bf16 conv16_large_f16 conv16_bf16 conv16_f16 conv16_narrow_bf16 conv16_narrow_f16
+//          conv16_small_bf16 conv16_small_f16
 // shapes   x: [n, h, width, inPitch], of which c channels from inAt on count. w: [o, kh, kw, c]. bias: [o]
 //          float, or null. out: [n, oh, ow, outPitch], of which o channels from outAt on are written, of
 //          x's type, or, with floats, of float. What lies outside a picture is 0. n h width, n oh ow and
 //          kh kw c below 2^31; h, width, padding and the reach of a kernel below 2^14.
 // params   function: of cpu.Func, with fa and fb.
-// launch   grid tiles of 128 pixels x 128 channels, block 128, shared 65536. conv16_narrow: of 128 x 64,
-//          shared 49152. conv16_small: of 64 x 64, shared 32768.
-// bound    compute: 2 n oh ow o kh kw c flops on tensor cores. Goal: 60 % of an A100's peak, 50 % of an
-//          H100's, whose mma.sync reaches about 62 %, from m = n = k = 2048 on; of conv16_narrow two thirds
-//          of that, of conv16_small half.
+// launch   conv16_bf16, conv16_f16: grid tiles of 128 pixels x 128 channels, block 128, shared 65536.
+//          conv16_large: of 256 x 128, block 256, shared 98304. conv16_narrow: of 128 x 64, shared 49152.
+//          conv16_small: of 64 x 64, shared 32768.
+// bound    compute: 2 n oh ow o kh kw c flops on tensor cores. Goal: of conv16_large 60 % of an A100's peak, 50 %
+//          of an H100's, whose mma.sync reaches about 62 %, from m = n = k = 2048 on; of conv16 five sixths of
+//          that, of conv16_narrow two thirds, of conv16_small half.
+// expect   conv16_large_bf16 conv16_large_f16: regs <= 255, occupancy >= 12, block 256, dynamic 98304
 // expect   conv16_bf16 conv16_f16: regs <= 255, occupancy >= 12, block 128, dynamic 65536
 // expect   conv16_narrow_bf16 conv16_narrow_f16: regs <= 168, occupancy >= 18, block 128, dynamic 49152
 // expect   conv16_small_bf16 conv16_small_f16: regs <= 128, occupancy >= 25, block 128, dynamic 32768
@@ -220,6 +223,21 @@ __device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int
 // source   own derivation.
 // note     With c, inPitch and inAt multiples of 8 copies are 16 bytes wide, else single values. Shared memory
 //          is the limit beside the tensor cores: see mma_tile.h.
+extern "C" __global__ void __launch_bounds__(256, 1)
+    conv16_large_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h, int width,
+                int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
+                int strideW, int dilation, int top, int left, int outPitch, int outAt, int floats,
+                int function, double fa, double fb)
+{
+    DYNAMIC_SHARED(bf16, ring);
+    forward16<MmaLarge<bf16>>(ring, x, w,
+                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
+                                    strideW, dilation, top, left},
+                                   {out, bias, outPitch, outAt, floats, function,
+                                    static_cast<float>(fa), static_cast<float>(fb)});
+}
+EXPORT(conv16_large_bf16)
+
 extern "C" __global__ void __launch_bounds__(128, 2)
     conv16_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h, int width,
                 int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
@@ -227,13 +245,28 @@ extern "C" __global__ void __launch_bounds__(128, 2)
                 int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<Mma<bf16, 128, 128>>(ring, x, w,
+    forward16<MmaMiddle<bf16>>(ring, x, w,
                                    {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
                                     strideW, dilation, top, left},
                                    {out, bias, outPitch, outAt, floats, function,
                                     static_cast<float>(fa), static_cast<float>(fb)});
 }
 EXPORT(conv16_bf16)
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+    conv16_large_f16(void* out, const half* x, const half* w, const float* bias, int n, int h, int width,
+               int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
+               int strideW, int dilation, int top, int left, int outPitch, int outAt, int floats,
+               int function, double fa, double fb)
+{
+    DYNAMIC_SHARED(half, ring);
+    forward16<MmaLarge<half>>(ring, x, w,
+                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
+                                    strideW, dilation, top, left},
+                                   {out, bias, outPitch, outAt, floats, function,
+                                    static_cast<float>(fa), static_cast<float>(fb)});
+}
+EXPORT(conv16_large_f16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
     conv16_f16(void* out, const half* x, const half* w, const float* bias, int n, int h, int width,
@@ -242,7 +275,7 @@ extern "C" __global__ void __launch_bounds__(128, 2)
                int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<Mma<half, 128, 128>>(ring, x, w,
+    forward16<MmaMiddle<half>>(ring, x, w,
                                    {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
                                     strideW, dilation, top, left},
                                    {out, bias, outPitch, outAt, floats, function,
@@ -257,7 +290,7 @@ extern "C" __global__ void __launch_bounds__(128, 3)
                        int outPitch, int outAt, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<Mma<bf16, 128, 64>>(ring, x, w,
+    forward16<MmaNarrow<bf16>>(ring, x, w,
                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
                                    strideW, dilation, top, left},
                                   {out, bias, outPitch, outAt, floats, function,
@@ -272,7 +305,7 @@ extern "C" __global__ void __launch_bounds__(128, 3)
                       int outPitch, int outAt, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<Mma<half, 128, 64>>(ring, x, w,
+    forward16<MmaNarrow<half>>(ring, x, w,
                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
                                    strideW, dilation, top, left},
                                   {out, bias, outPitch, outAt, floats, function,
@@ -287,7 +320,7 @@ extern "C" __global__ void __launch_bounds__(128, 4)
                       int outPitch, int outAt, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<Mma<bf16, 64, 64>>(ring, x, w,
+    forward16<MmaSmall<bf16>>(ring, x, w,
                                  {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
                                   strideW, dilation, top, left},
                                  {out, bias, outPitch, outAt, floats, function,
@@ -302,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(128, 4)
                      int outAt, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<Mma<half, 64, 64>>(ring, x, w,
+    forward16<MmaSmall<half>>(ring, x, w,
                                  {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
                                   strideW, dilation, top, left},
                                  {out, bias, outPitch, outAt, floats, function,

@@ -48,10 +48,12 @@ __device__ __forceinline__ void products16(typename M::Sums& acc, T* ring, const
     M::template run<aAlongK, bAlongK>(
         acc, ring, (k + M::depth - 1) / M::depth,
         [&](T* tile, int s) {
-            fetchMatrix<T, M::rows, aAlongK>(tile, a, o.lda, wideA, at.row0, o.m, s * M::depth, k);
+            fetchMatrix<T, M::rows, aAlongK, M::threads>(tile, a, o.lda, wideA, at.row0, o.m,
+                                                         s * M::depth, k);
         },
         [&](T* tile, int s) {
-            fetchMatrix<T, M::cols, bAlongK>(tile, b, o.ldb, wideB, at.col0, o.n, s * M::depth, k);
+            fetchMatrix<T, M::cols, bAlongK, M::threads>(tile, b, o.ldb, wideB, at.col0, o.n,
+                                                         s * M::depth, k);
         });
 }
 
@@ -154,7 +156,7 @@ __device__ __forceinline__ void narrow16(T* out, const float* x, long long n)
 //
 // Products are exact, sums and all that follows float; what is stored is rounded once, to nearest even.
 //
-// kernels  matmul16_bf16 matmul16_f16 matmul16_small_bf16 matmul16_small_f16
+// kernels  matmul16_large_bf16 matmul16_large_f16 matmul16_bf16 matmul16_f16 matmul16_small_bf16 matmul16_small_f16
 // shapes   op(A): m x k, op(B)^T: n x k, out, pre, residual: m x n, all without gaps; matrix b of the batch
 //          lies strideA, strideB elements behind b - 1, 0 for one that all share. bias: [n] float, or null.
 //          pre, residual: or null. out, pre and residual are of the operands' type, or, with floats, float;
@@ -164,9 +166,11 @@ __device__ __forceinline__ void narrow16(T* out, const float* x, long long n)
 //          depth steps, a multiple of 32, each of which has its product, alone, in out: [batch, pieces, m, n],
 //          float; then no bias, pre, residual, function or add.
 // launch   matmul16_bf16, matmul16_f16: grid batch * pieces * tiles of 128 x 128, block 128, shared 65536.
-//          matmul16_small: tiles of 64 x 64, shared 32768.
-// bound    compute: 2 m n k flops a matrix on tensor cores. Goal: 60 % of an A100's peak, 50 % of an H100's,
-//          whose mma.sync reaches about 62 %, from m = n = k = 2048 on; of matmul16_small half of that.
+//          matmul16_large: tiles of 256 x 128, block 256, shared 98304. matmul16_small: of 64 x 64, shared 32768.
+// bound    compute: 2 m n k flops a matrix on tensor cores. Goal: of matmul16_large 60 % of an A100's peak, 50 %
+//          of an H100's, whose mma.sync reaches about 62 %, from m = n = k = 2048 on; of matmul16 five sixths of
+//          that, of matmul16_small half.
+// expect   matmul16_large_bf16 matmul16_large_f16: regs <= 255, occupancy >= 12, block 256, dynamic 98304
 // expect   matmul16_bf16 matmul16_f16: regs <= 255, occupancy >= 12, block 128, dynamic 65536
 // expect   matmul16_small_bf16 matmul16_small_f16: regs <= 128, occupancy >= 25, block 128, dynamic 32768
 // expect   has HMMA LDSM.16.M88.4 LDSM.16.MT88.4 LDGSTS.E.BYPASS.LTC128B.128, not LDL STL
@@ -176,6 +180,20 @@ __device__ __forceinline__ void narrow16(T* out, const float* x, long long n)
 //          tensor cores cut off what they do not keep.
 // source   own derivation.
 // note     Loads are 16 bytes wide where rows are multiples of that and the operand is aligned, else single values.
+extern "C" __global__ void __launch_bounds__(256, 1)
+    matmul16_large_bf16(void* out, void* pre, const bf16* a, const bf16* b, const float* bias,
+                  const void* residual, int m, int n, int k, int lda, int ldb, long long strideA,
+                  long long strideB, int flags, double alpha, int add, int floats, int function,
+                  double fa, double fb, int pieces, int depth)
+{
+    DYNAMIC_SHARED(bf16, ring);
+    layer16<MmaLarge<bf16>, bf16>(
+        ring, {a, b, m, n, k, lda, ldb, strideA, strideB, flags, pieces, depth},
+        {out, pre, residual, bias, static_cast<float>(alpha), static_cast<float>(fa),
+         static_cast<float>(fb), add, floats, function});
+}
+EXPORT(matmul16_large_bf16)
+
 extern "C" __global__ void __launch_bounds__(128, 2)
     matmul16_bf16(void* out, void* pre, const bf16* a, const bf16* b, const float* bias,
                   const void* residual, int m, int n, int k, int lda, int ldb, long long strideA,
@@ -183,12 +201,26 @@ extern "C" __global__ void __launch_bounds__(128, 2)
                   double fa, double fb, int pieces, int depth)
 {
     DYNAMIC_SHARED(bf16, ring);
-    layer16<Mma<bf16, 128, 128>, bf16>(
+    layer16<MmaMiddle<bf16>, bf16>(
         ring, {a, b, m, n, k, lda, ldb, strideA, strideB, flags, pieces, depth},
         {out, pre, residual, bias, static_cast<float>(alpha), static_cast<float>(fa),
          static_cast<float>(fb), add, floats, function});
 }
 EXPORT(matmul16_bf16)
+
+extern "C" __global__ void __launch_bounds__(256, 1)
+    matmul16_large_f16(void* out, void* pre, const half* a, const half* b, const float* bias,
+                 const void* residual, int m, int n, int k, int lda, int ldb, long long strideA,
+                 long long strideB, int flags, double alpha, int add, int floats, int function,
+                 double fa, double fb, int pieces, int depth)
+{
+    DYNAMIC_SHARED(half, ring);
+    layer16<MmaLarge<half>, half>(
+        ring, {a, b, m, n, k, lda, ldb, strideA, strideB, flags, pieces, depth},
+        {out, pre, residual, bias, static_cast<float>(alpha), static_cast<float>(fa),
+         static_cast<float>(fb), add, floats, function});
+}
+EXPORT(matmul16_large_f16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
     matmul16_f16(void* out, void* pre, const half* a, const half* b, const float* bias,
@@ -197,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(128, 2)
                  double fa, double fb, int pieces, int depth)
 {
     DYNAMIC_SHARED(half, ring);
-    layer16<Mma<half, 128, 128>, half>(
+    layer16<MmaMiddle<half>, half>(
         ring, {a, b, m, n, k, lda, ldb, strideA, strideB, flags, pieces, depth},
         {out, pre, residual, bias, static_cast<float>(alpha), static_cast<float>(fa),
          static_cast<float>(fb), add, floats, function});
@@ -211,7 +243,7 @@ extern "C" __global__ void __launch_bounds__(128, 4)
                         int floats, int function, double fa, double fb, int pieces, int depth)
 {
     DYNAMIC_SHARED(bf16, ring);
-    layer16<Mma<bf16, 64, 64>, bf16>(
+    layer16<MmaSmall<bf16>, bf16>(
         ring, {a, b, m, n, k, lda, ldb, strideA, strideB, flags, pieces, depth},
         {out, pre, residual, bias, static_cast<float>(alpha), static_cast<float>(fa),
          static_cast<float>(fb), add, floats, function});
@@ -225,7 +257,7 @@ extern "C" __global__ void __launch_bounds__(128, 4)
                        int floats, int function, double fa, double fb, int pieces, int depth)
 {
     DYNAMIC_SHARED(half, ring);
-    layer16<Mma<half, 64, 64>, half>(
+    layer16<MmaSmall<half>, half>(
         ring, {a, b, m, n, k, lda, ldb, strideA, strideB, flags, pieces, depth},
         {out, pre, residual, bias, static_cast<float>(alpha), static_cast<float>(fa),
          static_cast<float>(fb), add, floats, function});

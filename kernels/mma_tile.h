@@ -10,16 +10,25 @@ using attention::blockAt;
 using attention::rowsAt;
 using attention::tileAt;
 
-// A tile of ROWS by COLS, by four warps, each with a quarter of it: large quarters, so that shared
-// memory, of which a product of 16 steps reads (ROWS + COLS) / 2 rows a warp, keeps up with the
-// tensor cores.
-template <class T, int ROWS, int COLS> struct Mma {
-    static constexpr int threads = 128, rows = ROWS, cols = COLS, depth = 32, stages = 4;
+// A tile of ROWS by COLS, of which a warp has TALL by ACROSS. Shared memory, of which a product of 16
+// steps reads TALL + ACROSS rows a warp, keeps up with the tensor cores where that is 64 by 64, and L2,
+// of which a block reads ROWS + COLS rows, where the tile is 256 by 128.
+template <class T, int ROWS, int COLS, int TALL, int ACROSS> struct Mma {
+    static constexpr int rows = ROWS, cols = COLS, depth = 32, stages = 4;
+    static constexpr int down = ROWS / TALL, threads = 32 * down * (COLS / ACROSS);
     static constexpr int stageA = ROWS * depth, stage = (ROWS + COLS) * depth;
-    static constexpr int shared = stages * stage;           // values
-    static constexpr int MT = ROWS / 32, NT = COLS / 16;    // products a warp
-    static constexpr int tall = ROWS / 2, across = COLS / 2; // of a warp's part
+    static constexpr int MT = TALL / 16, NT = ACROSS / 8; // products of a warp
+    static_assert(ROWS % TALL == 0 && COLS % ACROSS == 0 && NT % 2 == 0, "warps fit");
     typedef float Sums[MT][NT][4];
+
+    static __device__ __forceinline__ int warpRow()
+    {
+        return static_cast<int>(threadIdx.x >> 5) % down * TALL;
+    }
+    static __device__ __forceinline__ int warpCol()
+    {
+        return static_cast<int>(threadIdx.x >> 5) / down * ACROSS;
+    }
 
     struct Fragments {
         unsigned a[MT][4], b[NT / 2][4];
@@ -31,8 +40,7 @@ template <class T, int ROWS, int COLS> struct Mma {
     template <bool aAlongK, bool bAlongK>
     static __device__ __forceinline__ void take(Fragments& f, const T* a, const T* b, int k)
     {
-        const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-        const int row = (warp & 1) * tall, col = (warp >> 1) * across;
+        const int lane = threadIdx.x & 31, row = warpRow(), col = warpCol();
         if constexpr (aAlongK) {
             const T* const from = blockAt<depth>(a, row, 2 * k, lane);
 #pragma unroll
@@ -101,8 +109,8 @@ template <class T, int ROWS, int COLS> struct Mma {
     // f(row, column, v, v of the next column) for the thread's sums, by their place in the tile.
     template <class F> static __device__ __forceinline__ void each(const Sums& acc, F f)
     {
-        const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-        const int r = (warp & 1) * tall + (lane >> 2), c = (warp >> 1) * across + 2 * (lane & 3);
+        const int lane = threadIdx.x & 31;
+        const int r = warpRow() + (lane >> 2), c = warpCol() + 2 * (lane & 3);
 #pragma unroll
         for (int i = 0; i < MT; i++)
 #pragma unroll
@@ -113,14 +121,20 @@ template <class T, int ROWS, int COLS> struct Mma {
     }
 };
 
+// The tiles that kernels have. The first fills a multiprocessor, of the second there are two at a time.
+template <class T> using MmaLarge = Mma<T, 256, 128, 64, 64>;
+template <class T> using MmaMiddle = Mma<T, 128, 128, 64, 64>;
+template <class T> using MmaNarrow = Mma<T, 128, 64, 64, 32>;
+template <class T> using MmaSmall = Mma<T, 64, 64, 32, 32>;
+
 // Starts the copy of R rows and 32 steps of a matrix, from (row0, k0) on, into a tile; beyond nrows
 // or k it writes zeros. Rows lie along k, or, without alongK, steps do along the rows; wide says that
 // they are multiples of 16 bytes. Others are copied value by value.
-template <class T, int R, bool alongK>
+template <class T, int R, bool alongK, int THREADS>
 __device__ __forceinline__ void fetchMatrix(T* to, const T* from, int ld, bool wide, int row0,
                                             int nrows, int k0, int k)
 {
-    constexpr int THREADS = 128, DEPTH = 32, CHUNKS = alongK ? DEPTH / 8 : R / 8;
+    constexpr int DEPTH = 32, CHUNKS = alongK ? DEPTH / 8 : R / 8;
     constexpr int LINES = alongK ? R : DEPTH, STEP = THREADS / CHUNKS;
     constexpr int WIDTH = alongK ? DEPTH : R;
     if (wide) { // then nrows or k, whichever lies along memory, is a multiple of 8

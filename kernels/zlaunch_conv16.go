@@ -4,6 +4,38 @@ package kernels
 
 import "github.com/fidlab/fidlab/cuda"
 
+// Conv16LargeBf16 queues conv16_large_bf16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
+func Conv16LargeBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.Ptr(w)
+	args.Ptr(bias)
+	args.I32(n)
+	args.I32(h)
+	args.I32(width)
+	args.I32(c)
+	args.I32(inPitch)
+	args.I32(inAt)
+	args.I32(o)
+	args.I32(kh)
+	args.I32(kw)
+	args.I32(oh)
+	args.I32(ow)
+	args.I32(strideH)
+	args.I32(strideW)
+	args.I32(dilation)
+	args.I32(top)
+	args.I32(left)
+	args.I32(outPitch)
+	args.I32(outAt)
+	args.I32(floats)
+	args.I32(function)
+	args.F64(fa)
+	args.F64(fb)
+	stream.Launch(cuda.Func{Module: "conv16", Name: "conv16_large_bf16"}, grid, &args)
+}
+
 // Conv16Bf16 queues conv16_bf16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
 func Conv16Bf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
 	var args cuda.Args
@@ -34,6 +66,38 @@ func Conv16Bf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n
 	args.F64(fa)
 	args.F64(fb)
 	stream.Launch(cuda.Func{Module: "conv16", Name: "conv16_bf16"}, grid, &args)
+}
+
+// Conv16LargeF16 queues conv16_large_f16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
+func Conv16LargeF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.Ptr(w)
+	args.Ptr(bias)
+	args.I32(n)
+	args.I32(h)
+	args.I32(width)
+	args.I32(c)
+	args.I32(inPitch)
+	args.I32(inAt)
+	args.I32(o)
+	args.I32(kh)
+	args.I32(kw)
+	args.I32(oh)
+	args.I32(ow)
+	args.I32(strideH)
+	args.I32(strideW)
+	args.I32(dilation)
+	args.I32(top)
+	args.I32(left)
+	args.I32(outPitch)
+	args.I32(outAt)
+	args.I32(floats)
+	args.I32(function)
+	args.F64(fa)
+	args.F64(fb)
+	stream.Launch(cuda.Func{Module: "conv16", Name: "conv16_large_f16"}, grid, &args)
 }
 
 // Conv16F16 queues conv16_f16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.

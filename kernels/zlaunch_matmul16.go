@@ -4,6 +4,34 @@ package kernels
 
 import "github.com/fidlab/fidlab/cuda"
 
+// Matmul16LargeBf16 queues matmul16_large_bf16 of matmul16.cu: products of 16-bit matrices on tensor cores, with what a layer does to them.
+func Matmul16LargeBf16(stream *cuda.Stream, grid cuda.Grid, out, pre, a, b, bias, residual cuda.Ptr, m, n, k, lda, ldb int32, strideA, strideB int64, flags int32, alpha float64, add, floats, function int32, fa, fb float64, pieces, depth int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(pre)
+	args.Ptr(a)
+	args.Ptr(b)
+	args.Ptr(bias)
+	args.Ptr(residual)
+	args.I32(m)
+	args.I32(n)
+	args.I32(k)
+	args.I32(lda)
+	args.I32(ldb)
+	args.I64(strideA)
+	args.I64(strideB)
+	args.I32(flags)
+	args.F64(alpha)
+	args.I32(add)
+	args.I32(floats)
+	args.I32(function)
+	args.F64(fa)
+	args.F64(fb)
+	args.I32(pieces)
+	args.I32(depth)
+	stream.Launch(cuda.Func{Module: "matmul16", Name: "matmul16_large_bf16"}, grid, &args)
+}
+
 // Matmul16Bf16 queues matmul16_bf16 of matmul16.cu: products of 16-bit matrices on tensor cores, with what a layer does to them.
 func Matmul16Bf16(stream *cuda.Stream, grid cuda.Grid, out, pre, a, b, bias, residual cuda.Ptr, m, n, k, lda, ldb int32, strideA, strideB int64, flags int32, alpha float64, add, floats, function int32, fa, fb float64, pieces, depth int32) {
 	var args cuda.Args
@@ -30,6 +58,34 @@ func Matmul16Bf16(stream *cuda.Stream, grid cuda.Grid, out, pre, a, b, bias, res
 	args.I32(pieces)
 	args.I32(depth)
 	stream.Launch(cuda.Func{Module: "matmul16", Name: "matmul16_bf16"}, grid, &args)
+}
+
+// Matmul16LargeF16 queues matmul16_large_f16 of matmul16.cu: products of 16-bit matrices on tensor cores, with what a layer does to them.
+func Matmul16LargeF16(stream *cuda.Stream, grid cuda.Grid, out, pre, a, b, bias, residual cuda.Ptr, m, n, k, lda, ldb int32, strideA, strideB int64, flags int32, alpha float64, add, floats, function int32, fa, fb float64, pieces, depth int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(pre)
+	args.Ptr(a)
+	args.Ptr(b)
+	args.Ptr(bias)
+	args.Ptr(residual)
+	args.I32(m)
+	args.I32(n)
+	args.I32(k)
+	args.I32(lda)
+	args.I32(ldb)
+	args.I64(strideA)
+	args.I64(strideB)
+	args.I32(flags)
+	args.F64(alpha)
+	args.I32(add)
+	args.I32(floats)
+	args.I32(function)
+	args.F64(fa)
+	args.F64(fb)
+	args.I32(pieces)
+	args.I32(depth)
+	stream.Launch(cuda.Func{Module: "matmul16", Name: "matmul16_large_f16"}, grid, &args)
 }
 
 // Matmul16F16 queues matmul16_f16 of matmul16.cu: products of 16-bit matrices on tensor cores, with what a layer does to them.

@@ -113,26 +113,34 @@ func ofBias(bias *gpu.Tensor) string {
 // k is how many products a sum has.
 func (p *conv16) k() int { return p.kh * p.kw * p.c }
 
-// tile16 is a version of the kernels on tensor cores: its tile and shared memory.
+// tile16 is a version of the kernels on tensor cores.
 type tile16 struct {
-	rows, cols, shared int
-	speed              float64 // on full tiles, against the largest
+	rows, cols, threads, shared int
+	speed                       float64 // of a full multiprocessor, against that of the middle one
+	alone                       float64 // share of it that one block reaches
 }
 
-// tiles16 are the versions of conv16, and the first and the last those of matmul16. The speeds are the shares of shared memory's
-// bandwidth that a product of the tile takes: see mma_tile.h.
-var tiles16 = [3]tile16{{128, 128, 65536, 1}, {128, 64, 49152, 0.7}, {64, 64, 32768, 0.5}}
+// tiles16 are the versions of conv16: large, middle, narrow and small. matmul16 has all but the narrow one. What speeds are beside
+// another comes from the shared memory and L2 that a product of the tile reads (mma_tile.h), and is no measurement.
+var tiles16 = [4]tile16{{256, 128, 256, 98304, 1.2, 1}, {128, 128, 128, 65536, 1, 0.6}, {128, 64, 128, 49152, 0.7, 0.45}, {64, 64, 128, 32768, 0.5, 0.35}}
 
-// tileFor is the version with the least work for batch times m by n results, counting what tiles waste beyond the edges and, where there are few,
-// multiprocessors that have none. Bits are the same with all.
+// The numbers of the versions.
+const (
+	largeTile = iota
+	middleTile
+	narrowTile
+	smallTile16
+)
+
+// tileFor is the version of those given that is through first with batch times m by n results: with what tiles waste beyond the edges,
+// and multiprocessors that have few blocks or none. Bits are the same with all.
 func tileFor(m, n, batch int, of ...int) (t int) {
 	least := math.Inf(1)
 	for _, i := range of {
 		v := tiles16[i]
-		blocks := batch * ceil(m, v.rows) * ceil(n, v.cols)
-		each := float64(v.rows*v.cols) / v.speed
-		if cost := each * float64(max(blocks, fullBlocks)); cost < least {
-			t, least = i, cost
+		each := ceil(batch*ceil(m, v.rows)*ceil(n, v.cols), fullBlocks/2) // of a multiprocessor
+		if time := float64(v.rows*v.cols) / v.speed * max(float64(each), 1/v.alone); time < least {
+			t, least = i, time
 		}
 	}
 	return t
@@ -143,19 +151,20 @@ func (p *conv16) launch(op string, out *gpu.Tensor, x, w, bias cuda.Ptr) {
 	m := p.n * p.oh * p.ow
 	which := forcedTile
 	if which < 0 {
-		which = tileFor(m, p.o, 1, 0, 1, 2)
+		which = tileFor(m, p.o, 1, middleTile, largeTile, narrowTile, smallTile16)
 	}
 	t := tiles16[which]
-	g := cuda.Grid{X: ceil(m, t.rows) * ceil(p.o, t.cols), Y: 1, Z: 1, BX: 128, BY: 1, BZ: 1, Shared: t.shared}
+	g := cuda.Grid{X: ceil(m, t.rows) * ceil(p.o, t.cols), Y: 1, Z: 1, BX: t.threads, BY: 1, BZ: 1, Shared: t.shared}
 	if max(m, p.n*p.h*p.w, p.k(), g.X, p.inPitch, p.outPitch) > math.MaxInt32 {
 		fail(op, "%d pictures of %d×%d are too many for a GPU, want fewer than 2^31 pixels; use a smaller batch", p.n, p.h, p.w)
 	}
 	if high, wide := p.h+p.pad[0]+p.pad[1], p.w+p.pad[2]+p.pad[3]; max(high, wide) >= conv16Most {
 		fail(op, "padded pictures of %d×%d, want less than %d on a GPU", high, wide, conv16Most)
 	}
-	f := [3][2]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32,
+	f := [4][2]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32,
 		int32, int32, int32, int32, int32, int32, int32, int32, int32, float64, float64){
-		{kernels.Conv16F16, kernels.Conv16Bf16}, {kernels.Conv16NarrowF16, kernels.Conv16NarrowBf16}, {kernels.Conv16SmallF16, kernels.Conv16SmallBf16},
+		{kernels.Conv16LargeF16, kernels.Conv16LargeBf16}, {kernels.Conv16F16, kernels.Conv16Bf16},
+		{kernels.Conv16NarrowF16, kernels.Conv16NarrowBf16}, {kernels.Conv16SmallF16, kernels.Conv16SmallBf16},
 	}[which][number(p.bf16)]
 	f(out.Device().Stream(), g, out.Ptr(), x, w, bias, int32(p.n), int32(p.h), int32(p.w), int32(p.c), int32(p.inPitch), int32(p.inAt), int32(p.o),
 		int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.strideH), int32(p.strideW), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]),

@@ -52,14 +52,15 @@ func (p *product) launch16(s *cuda.Stream, out *gpu.Tensor, at, bt cuda.Ptr, bf1
 	}
 	which := forcedTile
 	if which < 0 {
-		which = tileFor(p.m, p.n, p.batch, 0, 2)
+		which = tileFor(p.m, p.n, p.batch, middleTile, largeTile, smallTile16)
 	}
 	t := tiles16[which]
 	tiles := ceil(p.m, t.rows) * ceil(p.n, t.cols)
-	pieces, depth := p.pieces(p.batch * tiles)
-	depth = ceil(depth, depth16) * depth16
+	// Long sums are cut only where that many blocks leave no multiprocessor with less than it can do.
+	pieces := max(1, min(int(fullBlocks/2/t.alone)/(p.batch*tiles), p.k/leastDepth))
+	depth := max(1, ceil(ceil(p.k, pieces), depth16)) * depth16
 	pieces = max(1, ceil(p.k, depth))
-	g := cuda.Grid{X: p.batch * tiles * pieces, Y: 1, Z: 1, BX: 128, BY: 1, BZ: 1, Shared: t.shared}
+	g := cuda.Grid{X: p.batch * tiles * pieces, Y: 1, Z: 1, BX: t.threads, BY: 1, BZ: 1, Shared: t.shared}
 	if max(p.m, p.n, p.k) > math.MaxInt32 {
 		fail(p.op, "a product of %d by %d by %d, want sizes below 2^31 on a GPU", p.m, p.k, p.n)
 	}
@@ -67,10 +68,12 @@ func (p *product) launch16(s *cuda.Stream, out *gpu.Tensor, at, bt cuda.Ptr, bf1
 		fail(p.op, "%d products of %d by %d take more than 2^31-1 blocks of a GPU; use a smaller batch", p.batch, p.m, p.n)
 	}
 	lda, ldb, flags := p.strides()
-	k := [2][2]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int64, int64,
+	k := [4][2]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int64, int64,
 		int32, float64, int32, int32, int32, float64, float64, int32, int32){
-		{kernels.Matmul16F16, kernels.Matmul16Bf16}, {kernels.Matmul16SmallF16, kernels.Matmul16SmallBf16},
-	}[min(1, which)][number(bf16)]
+		largeTile:   {kernels.Matmul16LargeF16, kernels.Matmul16LargeBf16},
+		middleTile:  {kernels.Matmul16F16, kernels.Matmul16Bf16},
+		smallTile16: {kernels.Matmul16SmallF16, kernels.Matmul16SmallBf16},
+	}[which][number(bf16)]
 	call := func(to, keep, bias, residual cuda.Ptr, acc, floats bool, f Func) {
 		k(s, g, to, keep, at, bt, bias, residual, int32(p.m), int32(p.n), int32(p.k), int32(lda), int32(ldb), int64(p.strideA), int64(p.strideB), flags,
 			p.alpha, number(acc), number(floats), int32(f.f), f.a, f.b, int32(pieces), int32(depth))

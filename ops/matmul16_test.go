@@ -21,7 +21,7 @@ func TestMatMul16OnDevices(t *testing.T) {
 		{batch: 1, m: 40, n: 33, k: 1030}, {batch: 1, m: 64, n: 72, k: 200}, {batch: 2, m: 3, n: 4, k: 0},
 		{batch: 3, m: 72, n: 64, k: 40, oneA: true}, {batch: 3, m: 24, n: 68, k: 40, oneB: true}, {batch: 2, m: 72, n: 136, k: 48, odd: true},
 	}
-	for _, tile := range []int{-1, 0, 2} {
+	for _, tile := range []int{-1, 0, 1, 3} {
 		restore := ops.ForcedTile(tile)
 		device.Each(t, func(t *testing.T, dev *gpu.Device) {
 			if !dev.CUDA() && tile >= 0 {
@@ -43,7 +43,7 @@ func TestMatMul16OnDevices(t *testing.T) {
 // A layer with all it can have, in one piece and in several: bias, what the function is of, function and residual, which is the result
 // itself in one case.
 func TestLinearResidualOnDevices(t *testing.T) {
-	for _, tile := range []int{-1, 0} {
+	for _, tile := range []int{-1, 0, 1} {
 		restore := ops.ForcedTile(tile)
 		device.Each(t, func(t *testing.T, dev *gpu.Device) {
 			for _, dt := range halfDTypes {
@@ -127,7 +127,7 @@ func TestMatMul16SameBits(t *testing.T) {
 		all := dev.Empty(3, 70, 72)
 		ops.MatMul(all, x, w, ops.MatMulConfig{})
 		want := read64(t, all)
-		for _, tile := range []int{0, 2} {
+		for _, tile := range []int{0, 1, 3} {
 			restore := ops.ForcedTile(tile)
 			one := dev.Empty(70, 72)
 			ops.MatMul(one, x.Rows(1, 2).View(70, 136), w, ops.MatMulConfig{})

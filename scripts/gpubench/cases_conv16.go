@@ -19,9 +19,10 @@ func init() {
 		kernel                     string // that the sizes choose, without the dtype
 		goal                       float64
 	}{
-		{name: "unet", n: 64, side: 32, in: 256, out: 256, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16", goal: 0.5, tinyN: 16, tinySide: 40, tinyOut: 128},
-		{name: "inception35", n: 64, side: 35, in: 288, out: 384, kh: 3, kw: 3, stride: 2, kernel: "conv16", goal: 0.4, tinyN: 16, tinySide: 81, tinyOut: 128},
-		{name: "inception17", n: 64, side: 17, in: 768, out: 192, kh: 1, kw: 7, stride: 1, padW: 3, kernel: "conv16", goal: 0.35, tinyN: 16, tinySide: 40, tinyOut: 128},
+		{name: "unet256", n: 64, side: 32, in: 256, out: 256, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_large", goal: 0.5, tinyN: 11, tinySide: 40, tinyOut: 128},
+		{name: "unet640", n: 8, side: 32, in: 640, out: 640, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16", goal: 0.4, tinyN: 22, tinySide: 40, tinyOut: 128},
+		{name: "inception35", n: 64, side: 35, in: 288, out: 384, kh: 3, kw: 3, stride: 2, kernel: "conv16_large", goal: 0.4, tinyN: 11, tinySide: 81, tinyOut: 128},
+		{name: "inception17", n: 64, side: 17, in: 768, out: 192, kh: 1, kw: 7, stride: 1, padW: 3, kernel: "conv16_narrow", goal: 0.3, tinyN: 16, tinySide: 40, tinyOut: 64},
 		{name: "inception147", n: 64, side: 147, in: 32, out: 64, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_narrow", goal: 0.3, tinyN: 16, tinySide: 40, tinyOut: 64},
 		{name: "inception8", n: 64, side: 8, in: 2048, out: 320, kh: 1, kw: 1, stride: 1, kernel: "conv16_small", goal: 0.2, tinyN: 2, tinySide: 9, tinyOut: 72},
 	} {
@@ -51,7 +52,7 @@ func init() {
 	out := size(128, 200)
 	pixels, weights := float64(n*side*side), float64(9*ch*out)
 	flops := 2 * pixels * weights
-	kernel := map[bool]string{false: "conv16_bf16", true: "conv16_small_bf16"}[tiny]
+	kernel := map[bool]string{false: "conv16_large_bf16", true: "conv16_small_bf16"}[tiny]
 	register(Case{
 		Name: "conv16.rounded", Kernel: kernel, Shape: shape(n, side, ch, out), Peak: "bf16", Goal: 0.2,
 		Bytes: pixels*(8*float64(ch)+4*float64(out)) + 8*weights, Flops: flops,

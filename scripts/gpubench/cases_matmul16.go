@@ -14,7 +14,7 @@ func init() {
 			side   int
 			kernel string
 			goal   float64
-		}{{"4096", size(4096, 1500), "matmul16_", 0.5}, {"1024", size(1024, 70), "matmul16_small_", 0.25}} {
+		}{{"4096", size(4096, 1500), "matmul16_large_", 0.5}, {"1024", size(1024, 70), "matmul16_small_", 0.25}} {
 			side, k := s.side, size(s.side, 24)
 			register(Case{
 				Name: "matmul16." + s.name + "." + dt, Kernel: s.kernel + dt, Shape: shape(side, side, k), Peak: dt, Goal: s.goal,
@@ -29,20 +29,19 @@ func init() {
 		rows, in, out := size(16384, 1500), size(384, 24), size(1536, 1500)
 		layer := 2 * float64(rows) * float64(in) * float64(out)
 		register(Case{
-			Name: "linear16.up." + dt, Kernel: "matmul16_" + dt, Shape: shape(rows, in, out), Peak: dt, Goal: 0.35,
+			Name: "linear16.up." + dt, Kernel: "matmul16_large_" + dt, Shape: shape(rows, in, out), Peak: dt, Goal: 0.35,
 			Bytes: 2*float64(rows*in+in*out+rows*out) + 4*float64(out), Flops: layer,
 			Setup: func(dev *gpu.Device) (func(), error) {
 				x, w, b, y := normal(dev, d, rows, in), normal(dev, d, out, in), normal(dev, gpu.Float32, out), dev.New(d, rows, out)
 				return func() { ops.Linear(y, nil, x, w, b, ops.GELUTanh) }, nil
 			},
 		})
-		small := size(384, 40)
+		hidden, back, m := size(1536, 24), size(384, 1400), size(16384, 1400)
 		register(Case{
-			Name: "linear16.down." + dt, Kernel: map[bool]string{false: "matmul16_", true: "matmul16_small_"}[tiny] + dt, Shape: shape(rows, out, small), Peak: dt, Goal: 0.4,
-			Bytes: 2*float64(rows*out+out*small) + 8*float64(rows*small), Flops: 2 * float64(rows) * float64(out) * float64(small),
-			Parts: linear16Parts(dt, rows, out, small),
+			Name: "linear16.down." + dt, Kernel: "matmul16_" + dt, Shape: shape(m, hidden, back), Peak: dt, Goal: 0.4,
+			Bytes: 2*float64(m*hidden+hidden*back) + 8*float64(m*back), Flops: 2 * float64(m) * float64(hidden) * float64(back),
 			Setup: func(dev *gpu.Device) (func(), error) {
-				x, w, b, y := normal(dev, d, rows, out), normal(dev, d, small, out), normal(dev, gpu.Float32, small), normal(dev, gpu.Float32, rows, small)
+				x, w, b, y := normal(dev, d, m, hidden), normal(dev, d, back, hidden), normal(dev, gpu.Float32, back), normal(dev, gpu.Float32, m, back)
 				return func() { ops.LinearResidual(y, nil, x, w, b, y, ops.Identity) }, nil
 			},
 		})
@@ -78,16 +77,4 @@ func init() {
 			return func() { ops.MatMul(c, a, b, ops.MatMulConfig{TransA: true, Acc: true, BF16: true}) }, nil
 		},
 	})
-}
-
-// linear16Parts are those of a layer whose sums the rehearsal's sizes cut.
-func linear16Parts(dt string, rows, k, n int) []Part {
-	if !tiny {
-		return nil
-	}
-	product := float64(rows) * float64(n)
-	return []Part{
-		{"matmul16_small_" + dt, 2*float64(rows*k+k*n) + 20*product, 2 * product * float64(k), dt},
-		{"matmul16_sum_f32", 28 * product, 0, "memory"},
-	}
 }
