@@ -166,16 +166,17 @@ template <int EDGE> struct TileF32 {
         }
     }
 
-    template <bool aAlongK, bool bAlongK>
-    static __device__ __forceinline__ void products(Sums& acc, float* shared,
-                                                    const Operands<float>& o)
+    // acc += the products of so many steps of depth. takeA(v, s) and takeB(v, s) take the thread's 4 values of step s, as take
+    // does, from wherever they are.
+    template <bool aAlongK, bool bAlongK, class A, class B>
+    static __device__ __forceinline__ void walk(Sums& acc, float* shared, int steps, A takeA,
+                                                B takeB)
     {
         const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
         float va[4], vb[4];
-        const int steps = (o.k + depth - 1) / depth;
         auto fetch = [&](int s) {
-            take<aAlongK>(va, o.a, o.lda, o.wideA, o.row0, o.m, s * depth, o.k);
-            take<bAlongK>(vb, o.b, o.ldb, o.wideB, o.col0, o.n, s * depth, o.k);
+            takeA(va, s);
+            takeB(vb, s);
         };
         auto keep = [&](int s) {
             put<aAlongK>(shared + (s & 1) * 2 * stage, va);
@@ -212,6 +213,20 @@ template <int EDGE> struct TileF32 {
             if (s + 1 < steps) keep(s + 1); // the other stage, which all left at the barrier before
             __syncthreads();
         }
+    }
+
+    template <bool aAlongK, bool bAlongK>
+    static __device__ __forceinline__ void products(Sums& acc, float* shared,
+                                                    const Operands<float>& o)
+    {
+        walk<aAlongK, bAlongK>(
+            acc, shared, (o.k + depth - 1) / depth,
+            [&](float(&v)[4], int s) {
+                take<aAlongK>(v, o.a, o.lda, o.wideA, o.row0, o.m, s * depth, o.k);
+            },
+            [&](float(&v)[4], int s) {
+                take<bAlongK>(v, o.b, o.ldb, o.wideB, o.col0, o.n, s * depth, o.k);
+            });
     }
 
     // acc = the products; shared has that many values.

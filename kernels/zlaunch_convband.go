@@ -30,3 +30,30 @@ func ConvBandF32(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, 
 	args.I32(clip)
 	stream.Launch(cuda.Func{Module: "convband", Name: "conv_band_f32"}, grid, &args)
 }
+
+// ConvBandLargeF32 queues conv_band_large_f32 of convband.cu: a convolution of some channels of maps, with its bias and rectifier, into some channels of others.
+func ConvBandLargeF32(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, c, from, h, width, o, to, kh, kw, oh, ow, strideY, strideX, dilation, top, left, clip int32) {
+	var args cuda.Args
+	args.Ptr(out)
+	args.Ptr(x)
+	args.Ptr(w)
+	args.Ptr(bias)
+	args.I32(n)
+	args.I32(c)
+	args.I32(from)
+	args.I32(h)
+	args.I32(width)
+	args.I32(o)
+	args.I32(to)
+	args.I32(kh)
+	args.I32(kw)
+	args.I32(oh)
+	args.I32(ow)
+	args.I32(strideY)
+	args.I32(strideX)
+	args.I32(dilation)
+	args.I32(top)
+	args.I32(left)
+	args.I32(clip)
+	stream.Launch(cuda.Func{Module: "convband", Name: "conv_band_large_f32"}, grid, &args)
+}

@@ -22,6 +22,9 @@ type BandConfig struct {
 
 func (cfg BandConfig) strides() (h, w int) { return max(1, cfg.StrideH), max(1, cfg.StrideW) }
 
+// sharedBand is the shared memory of large tiles: those of the operands, and sums.
+const sharedBand = 82432
+
 // bands are the sizes of an operation between bands.
 type bands struct {
 	n, h, w, from        int // maps, their size, values from pixel to pixel
@@ -98,9 +101,15 @@ func ConvBand(out, x, w, bias *gpu.Tensor, clip bool, cfg BandConfig) {
 	}
 	if s != nil {
 		pixels := b.n * b.area
-		b.small(op, pixels, b.kh*b.kw*b.c, ceil(pixels, convTile)*ceil(b.o, convTile))
-		g := cuda.Grid{X: ceil(pixels, convTile) * ceil(b.o, convTile), Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1}
-		kernels.ConvBandF32(s, g, bandAt(out, b.out), bandAt(x, b.in), w.Ptr(), ptr(bias), int32(b.n), int32(b.c), int32(b.from), int32(b.h), int32(b.w),
+		f, edge, shared := kernels.ConvBandF32, smallTile, sharedSmall
+		small, large := ceil(pixels, smallTile)*ceil(b.o, smallTile), ceil(pixels, matmulTile)*ceil(b.o, matmulTile)
+		// Small tiles run at five eighths of the speed, but waste less and are more. Bits are the same with both.
+		if large >= largeTiles && 5*matmulTile*matmulTile*large < 8*smallTile*smallTile*small {
+			f, edge, shared = kernels.ConvBandLargeF32, matmulTile, sharedBand
+		}
+		b.small(op, pixels, b.kh*b.kw*b.c, small)
+		g := cuda.Grid{X: ceil(pixels, edge) * ceil(b.o, edge), Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1, Shared: shared}
+		f(s, g, bandAt(out, b.out), bandAt(x, b.in), w.Ptr(), ptr(bias), int32(b.n), int32(b.c), int32(b.from), int32(b.h), int32(b.w),
 			int32(b.o), int32(b.to), int32(b.kh), int32(b.kw), int32(b.oh), int32(b.ow), int32(b.sy), int32(b.sx), 1, int32(b.t), int32(b.l), flag(clip))
 		return
 	}

@@ -92,6 +92,32 @@ func TestConvBand(t *testing.T) {
 	})
 }
 
+// Large tiles, whose sums of chains lie in shared memory, give the bits of small ones.
+func TestConvBandInLargeTiles(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		for _, b := range []bandCase{
+			{n: 1, h: 16, w: 16, c: 36, o: 128, kh: 3, kw: 3, cfg: ops.BandConfig{Pad: [4]int{1, 1, 1, 1}}},
+			{n: 1, h: 15, w: 17, c: 30, o: 121, kh: 3, kw: 3, spareOut: 3, cfg: ops.BandConfig{Pad: [4]int{1, 1, 1, 1}, Out: 2}},
+		} {
+			oh, ow := b.size()
+			x := dev.From(oracle.Normal(1, b.n*b.h*b.w*b.c), b.n, b.h, b.w, b.c)
+			w, bias := dev.From(oracle.Normal(2, b.o*b.kh*b.kw*b.c), b.o, b.kh, b.kw, b.c), dev.From(oracle.Normal(3, b.o), b.o)
+			run := func(least int) []float64 {
+				defer ops.LargeTiles(least)()
+				out := dev.Zeros(gpu.Float32, b.n, oh, ow, b.o+b.spareOut)
+				ops.ConvBand(out, x, w, bias, true, b.cfg)
+				return read64(t, out)
+			}
+			small, large := run(1000), run(1)
+			for i, v := range large {
+				if v != small[i] {
+					t.Fatalf("%+v: value %d is %g in large tiles, %g in small ones", b, i, v, small[i])
+				}
+			}
+		}
+	})
+}
+
 func TestPoolBand(t *testing.T) {
 	device.Each(t, func(t *testing.T, dev *gpu.Device) {
 		for _, b := range bandCases {

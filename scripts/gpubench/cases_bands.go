@@ -5,7 +5,8 @@ import (
 	"github.com/fidlab/fidlab/ops"
 )
 
-// Layers of networks that are only run, at sizes of Inception-v3's; bands lie in maps that have other channels too.
+// Layers of networks that are only run, at sizes of Inception-v3's; bands lie in maps that have other channels too; their 192 channels
+// fill large tiles of 128 by three quarters.
 func init() {
 	batch := size(32, 2)
 	for _, c := range []struct {
@@ -16,12 +17,18 @@ func init() {
 		{"1x7", 17, 192, 192, 1, 7, 1, 3},
 		{"3x3", 35, 288, 384, 3, 3, 2, 0},
 	} {
-		side, in, out := size(c.side, 9), size(c.in, 24), size(c.out, 20)
+		side, in, out, kernel := c.side, c.in, c.out, "conv_band_large_f32"
+		switch {
+		case tiny && c.name == "1x1": // the least that large tiles are taken for
+			side, in, out = 92, 8, 128
+		case tiny:
+			side, in, out, kernel = 9, 24, 20, "conv_band_f32"
+		}
 		cfg := ops.BandConfig{StrideH: c.step, StrideW: c.step, Pad: [4]int{0, 0, c.p, c.p}, Out: size(64, 4)}
 		oh, ow := (side-c.kh)/c.step+1, (side+2*c.p-c.kw)/c.step+1
 		pixels, results := float64(batch*side*side), float64(batch*oh*ow)
 		register(Case{
-			Name: "conv.band." + c.name + ".f32", Kernel: "conv_band_f32", Shape: shape(batch, side, in, out), Peak: "f32", Goal: 0.35,
+			Name: "conv.band." + c.name + ".f32", Kernel: kernel, Shape: shape(batch, side, in, out), Peak: "f32", Goal: 0.4,
 			Bytes: 4 * (pixels*float64(in) + results*float64(out) + float64(c.kh*c.kw*in*out+out)),
 			Flops: 2 * results * float64(c.kh*c.kw*in) * float64(out),
 			Setup: func(dev *gpu.Device) (func(), error) {
@@ -31,6 +38,17 @@ func init() {
 			},
 		})
 	}
+	few := size(64, 12) // channels, which large tiles would be half empty of
+	spots, depth := size(73, 9), size(80, 24)
+	register(Case{
+		Name: "conv.band.few.f32", Kernel: "conv_band_f32", Shape: shape(batch, spots, depth, few), Peak: "f32", Goal: 0.35,
+		Bytes: 4 * (float64(batch*spots*spots*(depth+few)) + float64(depth*few+few)), Flops: 2 * float64(batch*spots*spots) * float64(depth) * float64(few),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			x, y := normal(dev, gpu.Float32, batch, spots, spots, depth), dev.Empty(batch, spots, spots, few)
+			w, b := normal(dev, gpu.Float32, few, 1, 1, depth), normal(dev, gpu.Float32, few)
+			return func() { ops.ConvBand(y, x, w, b, true, ops.BandConfig{}) }, nil
+		},
+	})
 	for dt, d := range map[string]gpu.DType{"f32": gpu.Float32, "bf16": gpu.BFloat16} {
 		bytes := float64(d.Size())
 		side, c := size(35, 9), size(288, 24)

@@ -10,9 +10,9 @@ import (
 // Inception-v3 as fid runs it, pictures already on the device: one graph. In a rehearsal its first layer.
 func init() {
 	const flops, parameters, picture = 11.42e9, 21.8e6, 3 * 299 * 299
-	batch, products := size(netplan.DefaultBatch, 1), "conv16_bf16"
+	batch, products, floats := size(netplan.DefaultBatch, 1), "conv16_bf16", "conv_band_large_f32"
 	if tiny {
-		products = "conv16_small_bf16" // of one picture
+		products, floats = "conv16_small_bf16", "conv_band_f32" // of one picture
 	}
 	for name, c := range map[string]struct {
 		precision    plan.Precision
@@ -21,7 +21,7 @@ func init() {
 		bytes        float64 // of a parameter
 		goal         float64
 	}{
-		"fp32":   {plan.F32, "conv_band_f32", "f32", 1, 4, 0.3},
+		"fp32":   {plan.F32, floats, "f32", 1, 4, 0.3},
 		"bf16":   {plan.BF16, products, "bf16", 1, 2, 0.3},
 		"bf16x3": {plan.SplitBF16, products, "bf16", 3, 6, 0.3},
 	} {

@@ -281,13 +281,13 @@ var mutations = []mutation{
 	},
 	{
 		name: "band-edge", kind: "missing bounds check", file: "convband.cu",
-		old: "if (k < end && y >= 0 && y < p.h && xx >= 0 && xx < p.w) {", new: "if (k < end && y >= 0 && y < p.h && xx >= 0) {",
+		old: "const bool in = k < depth && y >= 0 && y < p.h && xx >= 0 && xx < p.w;", new: "const bool in = k < depth && y >= 0 && y < p.h && xx >= 0;",
 		kernels: "conv_band_f32", detector: "result", test: "TestConvBand",
 	},
 	{
 		name: "band-chains", kind: "wrong sum", file: "convband.cu",
-		old: "total[i][j] += sums.acc[i][j];", new: "total[i][j] = sums.acc[i][j];",
-		kernels: "conv_band_f32", detector: "result", test: "TestConvBand",
+		old: "*z = k0 > 0 ? *z + acc[i][j] : acc[i][j];", new: "*z = acc[i][j];",
+		kernels: "conv_band_large_f32", detector: "result", test: "TestConvBandInLargeTiles",
 	},
 	{
 		name: "band-window", kind: "missing bounds check", file: "bands.cu",
