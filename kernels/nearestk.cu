@@ -239,8 +239,13 @@ __device__ __forceinline__ void measure(double* dist, int* idx, const int* at, c
         const int next = waiting[lane < now ? lane : 0];
         const double v = squared(own, y + static_cast<long long>(next) * d, d);
         __syncwarp();
+        // Few come before the k-th so far.
+        const double kth = __shfl_sync(0xffffffffu, far, k - 1);
+        const int its = __shfl_sync(0xffffffffu, place, k - 1);
+        unsigned worth = __ballot_sync(0xffffffffu, lane < now && ahead(v, next, kth, its));
 #pragma unroll 1
-        for (int t = 0; t < now; t++) {
+        for (; worth != 0; worth &= worth - 1) {
+            const int t = __ffs(worth) - 1;
             const double w = __shfl_sync(0xffffffffu, v, t);
             const int j = __shfl_sync(0xffffffffu, next, t);
             const int to = __popc(__ballot_sync(0xffffffffu, ahead(far, place, w, j)));
