@@ -3,7 +3,8 @@
 
 inline namespace thisfile {
 
-// ROOM is how many rows are kept in question for a vector and a piece of the set; MOST is how many nearest there may be.
+// ROOM is how many rows are kept in question for a vector and a piece of the set; MOST is how many
+// nearest there may be.
 constexpr int ROOM = 96, MOST = 32, HALF = 16, WARPS = THREADS / 32;
 static_assert(MOST == 2 * HALF && ROOM % HALF == 0 && ROOM > 2 * MOST, "two of a lane, and room");
 
@@ -49,7 +50,8 @@ __device__ __forceinline__ void find(int* at, T* low, int* count, T* cap, const 
     // many rows are in question. A row's 16 threads alone touch them, and seldom.
     __shared__ T near[TILE][MOST], most[TILE];
     __shared__ int have[TILE];
-    const int tx = threadIdx.x % HALF, ty = threadIdx.x / HALF, half = threadIdx.x & HALF;
+    const int tx = threadIdx.x % HALF, ty = threadIdx.x / HALF;
+    const int shift = threadIdx.x & HALF; // of my row's lanes in a ballot
     const int piece = blockIdx.x % pieces, first = static_cast<int>(blockIdx.x) / pieces * TILE;
     const T least = static_cast<T>(2 * d + 16) * limits<T>::tiny;
     for (int i = threadIdx.x; i < TILE * MOST; i += THREADS)
@@ -102,7 +104,7 @@ __device__ __forceinline__ void find(int* at, T* low, int* count, T* cap, const 
             }
             const unsigned both = __ballot_sync(0xffffffffu, in);
             if (both == 0) continue;
-            const unsigned mine = both >> half & 0xffffu;
+            const unsigned mine = both >> shift & 0xffffu;
             const int more = __popc(mine);
             const long long list = (static_cast<long long>(piece) * n + row) * ROOM;
             int filled = have[r];
@@ -115,7 +117,7 @@ __device__ __forceinline__ void find(int* at, T* low, int* count, T* cap, const 
                     const T l = there ? low[list + i + tx] : T(0);
                     const int p = there ? at[list + i + tx] : 0;
                     const bool stays = there && !(l > most[r]);
-                    const unsigned s = __ballot_sync(0xffffffffu, stays) >> half & 0xffffu;
+                    const unsigned s = __ballot_sync(0xffffffffu, stays) >> shift & 0xffffu;
                     if (stays) {
                         const long long to = list + kept + __popc(s & before);
                         low[to] = l;
@@ -237,8 +239,13 @@ __device__ __forceinline__ void measure(double* dist, int* idx, const int* at, c
         const int next = waiting[lane < now ? lane : 0];
         const double v = squared(own, y + static_cast<long long>(next) * d, d);
         __syncwarp();
+        // Few come before the k-th so far.
+        const double kth = __shfl_sync(0xffffffffu, far, k - 1);
+        const int its = __shfl_sync(0xffffffffu, place, k - 1);
+        unsigned worth = __ballot_sync(0xffffffffu, lane < now && ahead(v, next, kth, its));
 #pragma unroll 1
-        for (int t = 0; t < now; t++) {
+        for (; worth != 0; worth &= worth - 1) {
+            const int t = __ffs(worth) - 1;
             const double w = __shfl_sync(0xffffffffu, v, t);
             const int j = __shfl_sync(0xffffffffu, next, t);
             const int to = __popc(__ballot_sync(0xffffffffu, ahead(far, place, w, j)));

@@ -47,7 +47,8 @@ __device__ __forceinline__ void gaps(double* out, const T* a, const T* b, long l
 // repro    yes
 // twin     ops.SortRows, the same bits.
 // source   Own derivation; ranks as radix_pass.
-extern "C" __global__ void __launch_bounds__(256, 3) sliced_sort_f32(unsigned* x, unsigned* other, int n)
+extern "C" __global__ void __launch_bounds__(256, 3)
+    sliced_sort_f32(unsigned* x, unsigned* other, int n)
 {
     __shared__ unsigned starts[4][digits]; // of each pass
     __shared__ unsigned counts[warps][digits], begin[digits], target[digits];
@@ -67,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(256, 3) sliced_sort_f32(unsigned* x
     __syncthreads();
 #pragma unroll 1
     for (int p = 0; p < 4; p++) {
-        const unsigned *from = p % 2 == 0 ? x : other;
+        const unsigned* from = p % 2 == 0 ? x : other;
         unsigned* to = p % 2 == 0 ? other : x;
         unsigned next = sumBefore(starts[p][threadIdx.x], sums); // where my digit goes on
 #pragma unroll 1

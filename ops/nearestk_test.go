@@ -160,6 +160,22 @@ func TestNearestK(t *testing.T) {
 	})
 }
 
+// Of a set most of whose vectors are on one place, lists overflow, and a row is still none of its own neighbours. There are so many rows that the first pieces of
+// them have more than a list holds.
+func TestNearestKWithinOneSet(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		r := rand.New(rand.NewPCG(7, 8))
+		const n, d, k = 1536, 2, 4
+		s := vectorSets{d: d, x: make([]float64, n*d)}
+		for i := range s.x {
+			s.x[i] = float64(r.IntN(20) / 19)
+		}
+		s.y = s.x
+		x, _ := s.on(dev, false)
+		nearestKCase(t, "one place mostly", dev, s, x, x, k, true)
+	})
+}
+
 func nearestKCase(t *testing.T, name string, dev *gpu.Device, s vectorSets, x, y *gpu.Tensor, k int, apart bool) {
 	t.Helper()
 	n := len(s.x) / s.d
