@@ -36,7 +36,7 @@ build_test() {
 
 rm -rf "$out" "$out.tar.gz"
 mkdir -p "$out/bin"
-for p in cuda kernels gpu ops; do
+for p in cuda kernels gpu ops ops/netplan; do
 	[ -d "$p" ] && build_test "$p"
 done
 go build "${flags[@]}" -tags "$tags" -ldflags "$ldflags" -o "$out/bin/gpubench" ./scripts/gpubench
