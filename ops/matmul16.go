@@ -50,16 +50,10 @@ func (p *product) launch16(s *cuda.Stream, out *gpu.Tensor, at, bt cuda.Ptr, bf1
 	if size == 0 {
 		return
 	}
-	which := forcedTile
-	if which < 0 {
-		which = tileFor(p.m, p.n, p.batch, middleTile, largeTile, smallTile16)
-	}
+	which, pieces := tileFor(p.m, p.n, p.k, p.batch, p.k/leastDepth, middleTile, largeTile, smallTile16)
 	t := tiles16[which]
 	tiles := ceil(p.m, t.rows) * ceil(p.n, t.cols)
-	// Long sums are cut only where that many blocks leave no multiprocessor with less than it can do.
-	pieces := max(1, min(int(fullBlocks/2/t.alone)/(p.batch*tiles), p.k/leastDepth))
-	depth := max(1, ceil(ceil(p.k, pieces), depth16)) * depth16
-	pieces = max(1, ceil(p.k, depth))
+	pieces, depth := depthOf(p.k, pieces)
 	g := cuda.Grid{X: p.batch * tiles * pieces, Y: 1, Z: 1, BX: t.threads, BY: 1, BZ: 1, Shared: t.shared}
 	if max(p.m, p.n, p.k) > math.MaxInt32 {
 		fail(p.op, "a product of %d by %d by %d, want sizes below 2^31 on a GPU", p.m, p.k, p.n)
@@ -88,6 +82,12 @@ func (p *product) launch16(s *cuda.Stream, out *gpu.Tensor, at, bt cuda.Ptr, bf1
 	sum(s, cuda.Grid1(size, vectorBlock, vectorBlock), out.Ptr(), ptr(pre), part, ptr(bias), ptr(residual), int32(p.batch), int32(p.m), int32(p.n), int32(pieces),
 		number(p.acc), int32(f.f), f.a, f.b)
 	s.Free(part)
+}
+
+// depthOf is how deep pieces of a sum of k products are, in whole steps, and how many that makes.
+func depthOf(k, pieces int) (int, int) {
+	depth := max(1, ceil(ceil(k, pieces), depth16)) * depth16
+	return max(1, ceil(k, depth)), depth
 }
 
 // depth16 is the steps of k that a tile on tensor cores has.

@@ -310,4 +310,14 @@ var mutations = []mutation{
 		old: "const int k = min(o.depth, o.k - at.piece * o.depth);", new: "const int k = o.depth;",
 		kernels: "matmul16_small_bf16", detector: "asan", test: "TestMatMul16OnDevices",
 	},
+	{
+		name: "conv16-pixels", kind: "lost end of a sum", file: "conv16_weight.cu",
+		old: "            acc, ring, (end - first + M::depth - 1) / M::depth,", new: "            acc, ring, (end - first) / M::depth,",
+		kernels: "conv16_weight_small_bf16", detector: "result", test: "TestConvInBF16OnTensorCores",
+	},
+	{
+		name: "conv16-rows", kind: "missing bounds check", file: "conv16_weight.cu",
+		old: "const bool in = real && row < end && corner.inside(p, dy, dx);", new: "const bool in = real && row < end;",
+		kernels: "conv16_weight_bf16", detector: "result", test: "TestConvInBF16OnTensorCores",
+	},
 }
