@@ -121,7 +121,8 @@ __device__ __forceinline__ void forward16(T* ring, const T* x, const T* w, const
             M::template run<true, true>(
                 acc, ring, steps, [&](T* tile, int) { pixels.fetch(p, tile); },
                 [&](T* tile, int s) {
-                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, true, col0, p.o, s * M::depth, k);
+                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, true, col0, p.o,
+                                                              s * M::depth, k);
                 });
         } else {
             M::template run<true, true>(
@@ -130,7 +131,8 @@ __device__ __forceinline__ void forward16(T* ring, const T* x, const T* w, const
                     Pixels<T, M::rows, M::threads>::fetchEach(p, x, row0, s * M::depth, tile);
                 },
                 [&](T* tile, int s) {
-                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, false, col0, p.o, s * M::depth, k);
+                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, false, col0, p.o,
+                                                              s * M::depth, k);
                 });
         }
     }
@@ -153,8 +155,9 @@ __device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int
     if (at >= static_cast<long long>(o) * c * taps) return;
     const long long row = at / each;
     const int in = static_cast<int>(at - row * each), tap = in / last, channel = in - tap * last;
-    out[at] = fromFloat<T>(turned ? w[(channel * static_cast<long long>(c) + row) * taps + taps - 1 - tap]
-                                  : w[(row * c + channel) * taps + tap]);
+    out[at] =
+        fromFloat<T>(turned ? w[(channel * static_cast<long long>(c) + row) * taps + taps - 1 - tap]
+                            : w[(row * c + channel) * taps + tap]);
 }
 
 } // namespace thisfile
@@ -191,62 +194,63 @@ __device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int
 // note     With c, inPitch and inAt multiples of 8 copies are 16 bytes wide, else single values. Shared memory
 //          is the limit beside the tensor cores: see mma_tile.h.
 extern "C" __global__ void __launch_bounds__(256, 1)
-    conv16_large_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h, int width,
-                int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-                int strideW, int dilation, int top, int left, int outPitch, int outAt, int add, int floats,
-                int function, double fa, double fb)
+    conv16_large_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h,
+                      int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
+                      int ow, int strideH, int strideW, int dilation, int top, int left,
+                      int outPitch, int outAt, int add, int floats, int function, double fa,
+                      double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaLarge<bf16>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, add, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaLarge<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_large_bf16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
     conv16_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h, int width,
                 int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-                int strideW, int dilation, int top, int left, int outPitch, int outAt, int add, int floats,
-                int function, double fa, double fb)
+                int strideW, int dilation, int top, int left, int outPitch, int outAt, int add,
+                int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaMiddle<bf16>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, add, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaMiddle<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_bf16)
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    conv16_large_f16(void* out, const half* x, const half* w, const float* bias, int n, int h, int width,
-               int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-               int strideW, int dilation, int top, int left, int outPitch, int outAt, int add, int floats,
-               int function, double fa, double fb)
+    conv16_large_f16(void* out, const half* x, const half* w, const float* bias, int n, int h,
+                     int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow,
+                     int strideH, int strideW, int dilation, int top, int left, int outPitch,
+                     int outAt, int add, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaLarge<half>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, add, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaLarge<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_large_f16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
     conv16_f16(void* out, const half* x, const half* w, const float* bias, int n, int h, int width,
                int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-               int strideW, int dilation, int top, int left, int outPitch, int outAt, int add, int floats,
-               int function, double fa, double fb)
+               int strideW, int dilation, int top, int left, int outPitch, int outAt, int add,
+               int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaMiddle<half>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, add, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaMiddle<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_f16)
 
@@ -254,14 +258,15 @@ extern "C" __global__ void __launch_bounds__(128, 3)
     conv16_narrow_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h,
                        int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
                        int ow, int strideH, int strideW, int dilation, int top, int left,
-                       int outPitch, int outAt, int add, int floats, int function, double fa, double fb)
+                       int outPitch, int outAt, int add, int floats, int function, double fa,
+                       double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaNarrow<bf16>>(ring, x, w,
-                                  {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                   strideW, dilation, top, left},
-                                  {out, bias, outPitch, outAt, add, floats, function,
-                                   static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaNarrow<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_narrow_bf16)
 
@@ -269,14 +274,15 @@ extern "C" __global__ void __launch_bounds__(128, 3)
     conv16_narrow_f16(void* out, const half* x, const half* w, const float* bias, int n, int h,
                       int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
                       int ow, int strideH, int strideW, int dilation, int top, int left,
-                      int outPitch, int outAt, int add, int floats, int function, double fa, double fb)
+                      int outPitch, int outAt, int add, int floats, int function, double fa,
+                      double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaNarrow<half>>(ring, x, w,
-                                  {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                   strideW, dilation, top, left},
-                                  {out, bias, outPitch, outAt, add, floats, function,
-                                   static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaNarrow<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_narrow_f16)
 
@@ -284,14 +290,15 @@ extern "C" __global__ void __launch_bounds__(128, 4)
     conv16_small_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h,
                       int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
                       int ow, int strideH, int strideW, int dilation, int top, int left,
-                      int outPitch, int outAt, int add, int floats, int function, double fa, double fb)
+                      int outPitch, int outAt, int add, int floats, int function, double fa,
+                      double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaSmall<bf16>>(ring, x, w,
-                                 {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                  strideW, dilation, top, left},
-                                 {out, bias, outPitch, outAt, add, floats, function,
-                                  static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaSmall<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_small_bf16)
 
@@ -302,11 +309,11 @@ extern "C" __global__ void __launch_bounds__(128, 4)
                      int outAt, int add, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaSmall<half>>(ring, x, w,
-                                 {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                  strideW, dilation, top, left},
-                                 {out, bias, outPitch, outAt, add, floats, function,
-                                  static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaSmall<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_small_f16)
 

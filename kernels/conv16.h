@@ -28,7 +28,8 @@ struct Corner {
         const int y = static_cast<int>(q - image * p.oh) * p.strideH - p.top;
         const int x = static_cast<int>(row - q * p.ow) * p.strideW - p.left;
         pixel = (static_cast<int>(image) * p.h + y) * p.w + x;
-        place = static_cast<int>(static_cast<unsigned>(y) << 16 | (static_cast<unsigned>(x) & 0xffffu));
+        place =
+            static_cast<int>(static_cast<unsigned>(y) << 16 | (static_cast<unsigned>(x) & 0xffffu));
     }
     __device__ __forceinline__ bool inside(const Conv16& p, int dy, int dx) const
     {

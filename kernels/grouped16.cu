@@ -59,7 +59,8 @@ __device__ __forceinline__ void storeRows16(const typename M::Sums& acc, float* 
     const Finish16<O> z = {static_cast<O*>(e.out) + first,
                            e.pre != nullptr ? static_cast<O*>(e.pre) + first : nullptr,
                            nullptr,
-                           e.bias != nullptr ? e.bias + static_cast<size_t>(p.group) * e.n : nullptr,
+                           e.bias != nullptr ? e.bias + static_cast<size_t>(p.group) * e.n
+                                             : nullptr,
                            1,
                            e.a,
                            e.b,
@@ -127,49 +128,49 @@ __device__ __forceinline__ void experts16(T* ring, const T* a, const T* w, const
 // source   own derivation; groups of rows after Gale et al. 2022, arXiv 2211.15841, section 5.
 // note     Offsets that do not ascend give wrong results, but nothing is read or written outside.
 extern "C" __global__ void __launch_bounds__(128, 2)
-    grouped16_bf16(void* out, void* pre, const bf16* a, const bf16* w, const float* bias, const int* offsets,
-       int groups, int rows, int n, int k, int flags, int add, int floats, int function, double fa,
-       double fb)
+    grouped16_bf16(void* out, void* pre, const bf16* a, const bf16* w, const float* bias,
+                   const int* offsets, int groups, int rows, int n, int k, int flags, int add,
+                   int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
     experts16<MmaMiddle<bf16>>(ring, a, w,
-                      {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats, function,
-                       static_cast<float>(fa), static_cast<float>(fb)});
+                               {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats,
+                                function, static_cast<float>(fa), static_cast<float>(fb)});
 }
 EXPORT(grouped16_bf16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-    grouped16_f16(void* out, void* pre, const half* a, const half* w, const float* bias, const int* offsets,
-       int groups, int rows, int n, int k, int flags, int add, int floats, int function, double fa,
-       double fb)
+    grouped16_f16(void* out, void* pre, const half* a, const half* w, const float* bias,
+                  const int* offsets, int groups, int rows, int n, int k, int flags, int add,
+                  int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
     experts16<MmaMiddle<half>>(ring, a, w,
-                      {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats, function,
-                       static_cast<float>(fa), static_cast<float>(fb)});
+                               {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats,
+                                function, static_cast<float>(fa), static_cast<float>(fb)});
 }
 EXPORT(grouped16_f16)
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-    grouped16_small_bf16(void* out, void* pre, const bf16* a, const bf16* w, const float* bias, const int* offsets,
-       int groups, int rows, int n, int k, int flags, int add, int floats, int function, double fa,
-       double fb)
+    grouped16_small_bf16(void* out, void* pre, const bf16* a, const bf16* w, const float* bias,
+                         const int* offsets, int groups, int rows, int n, int k, int flags, int add,
+                         int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
     experts16<MmaSmall<bf16>>(ring, a, w,
-                      {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats, function,
-                       static_cast<float>(fa), static_cast<float>(fb)});
+                              {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats,
+                               function, static_cast<float>(fa), static_cast<float>(fb)});
 }
 EXPORT(grouped16_small_bf16)
 
 extern "C" __global__ void __launch_bounds__(128, 4)
-    grouped16_small_f16(void* out, void* pre, const half* a, const half* w, const float* bias, const int* offsets,
-       int groups, int rows, int n, int k, int flags, int add, int floats, int function, double fa,
-       double fb)
+    grouped16_small_f16(void* out, void* pre, const half* a, const half* w, const float* bias,
+                        const int* offsets, int groups, int rows, int n, int k, int flags, int add,
+                        int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
     experts16<MmaSmall<half>>(ring, a, w,
-                      {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats, function,
-                       static_cast<float>(fa), static_cast<float>(fb)});
+                              {out, pre, bias, offsets, groups, rows, n, k, flags, add, floats,
+                               function, static_cast<float>(fa), static_cast<float>(fb)});
 }
 EXPORT(grouped16_small_f16)

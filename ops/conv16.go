@@ -62,8 +62,8 @@ func conv16Of(op string, out, x, w, bias *gpu.Tensor, cfg Conv16Config) conv16 {
 	sameDevice(op, out, x, w, bias)
 	dt := x.DType()
 	if !dt.Half() || w.DType() != dt || out.DType() != dt && out.DType() != gpu.Float32 || bias != nil && bias.DType() != gpu.Float32 {
-		fail(op, "pictures are %v, kernels %v, the result %v%s, want float16 or bfloat16 for both operands, the same or float32 for the result, and float32 for a bias",
-			dt, w.DType(), out.DType(), ofBias(bias))
+		fail(op, "pictures are %v, kernels %v, the result %v%s, want float16 or bfloat16 for both operands, the same or float32 for the result, "+
+			"and float32 for a bias", dt, w.DType(), out.DType(), ofBias(bias))
 	}
 	xs, ws, os := x.Shape(), w.Shape(), out.Shape()
 	if len(xs) != 4 || len(ws) != 4 || len(os) != 4 || slices.Min(ws) < 1 {
@@ -91,7 +91,8 @@ func conv16Of(op string, out, x, w, bias *gpu.Tensor, cfg Conv16Config) conv16 {
 	}
 	high, wide := p.h+p.pad[0]+p.pad[1]-p.dilation*(p.kh-1), p.w+p.pad[2]+p.pad[3]-p.dilation*(p.kw-1)
 	if high < 1 || wide < 1 {
-		fail(op, "kernels of %d×%d, %d apart, for pictures of %d×%d with padding %v, want a kernel within the padded picture", p.kh, p.kw, p.dilation, p.h, p.w, p.pad)
+		fail(op, "kernels of %d×%d, %d apart, for pictures of %d×%d with padding %v, want a kernel within the padded picture",
+			p.kh, p.kw, p.dilation, p.h, p.w, p.pad)
 	}
 	p.oh, p.ow = (high-1)/p.strideH+1, (wide-1)/p.strideW+1
 	if os[0] != p.n || os[1] != p.oh || os[2] != p.ow {

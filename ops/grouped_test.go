@@ -179,7 +179,8 @@ func TestGrouped16OnDevices(t *testing.T) {
 			if least == 1 && !dev.CUDA() {
 				return
 			}
-			cases := append(groupedCases(), groupedCase{offsets: []int32{0, 140, 260}, rows: 300, n: 136, k: 72}, groupedCase{offsets: []int32{0, 130}, rows: 130, n: 7, k: 131, on: true})
+			cases := append(groupedCases(), groupedCase{offsets: []int32{0, 140, 260}, rows: 300, n: 136, k: 72},
+				groupedCase{offsets: []int32{0, 130}, rows: 130, n: 7, k: 131, on: true})
 			for i, c := range cases {
 				for j, dt := range halfDTypes {
 					c.check16(t, dev, dt, []gpu.DType{dt, gpu.Float32}[(i+j)%2])

@@ -32,7 +32,8 @@ func halves(out, a, b *gpu.Tensor) bool {
 func halfStream(op string, out, a, b, bias, pre, residual *gpu.Tensor) *cuda.Stream {
 	dt := a.DType()
 	if !dt.Half() || b.DType() != dt || out.DType() != dt && out.DType() != gpu.Float32 {
-		fail(op, "operands are %v and %v, the result %v, want float16 or bfloat16 for both operands, and the same or float32 for the result", dt, b.DType(), out.DType())
+		fail(op, "operands are %v and %v, the result %v, want float16 or bfloat16 for both operands, and the same or float32 for the result",
+			dt, b.DType(), out.DType())
 	}
 	if bias != nil && bias.DType() != gpu.Float32 {
 		fail(op, "the bias is %v, want float32 beside operands of 16 bits", bias.DType())

@@ -19,12 +19,18 @@ func init() {
 		kernel                     string // that the sizes choose, without the dtype
 		goal                       float64
 	}{
-		{name: "unet256", n: 64, side: 32, in: 256, out: 256, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_large", goal: 0.5, tinyN: 11, tinySide: 40, tinyOut: 128},
-		{name: "unet640", n: 8, side: 32, in: 640, out: 640, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16", goal: 0.4, tinyN: 22, tinySide: 40, tinyOut: 128},
-		{name: "inception35", n: 64, side: 35, in: 288, out: 384, kh: 3, kw: 3, stride: 2, kernel: "conv16_large", goal: 0.4, tinyN: 11, tinySide: 81, tinyOut: 128},
-		{name: "inception17", n: 64, side: 17, in: 768, out: 192, kh: 1, kw: 7, stride: 1, padW: 3, kernel: "conv16_narrow", goal: 0.3, tinyN: 16, tinySide: 40, tinyOut: 64},
-		{name: "inception147", n: 64, side: 147, in: 32, out: 64, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_narrow", goal: 0.3, tinyN: 16, tinySide: 40, tinyOut: 64},
-		{name: "inception8", n: 64, side: 8, in: 2048, out: 320, kh: 1, kw: 1, stride: 1, kernel: "conv16_small", goal: 0.2, tinyN: 2, tinySide: 9, tinyOut: 72},
+		{name: "unet256", n: 64, side: 32, in: 256, out: 256, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_large", goal: 0.5,
+			tinyN: 11, tinySide: 40, tinyOut: 128},
+		{name: "unet640", n: 8, side: 32, in: 640, out: 640, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16", goal: 0.4,
+			tinyN: 22, tinySide: 40, tinyOut: 128},
+		{name: "inception35", n: 64, side: 35, in: 288, out: 384, kh: 3, kw: 3, stride: 2, kernel: "conv16_large", goal: 0.4,
+			tinyN: 11, tinySide: 81, tinyOut: 128},
+		{name: "inception17", n: 64, side: 17, in: 768, out: 192, kh: 1, kw: 7, stride: 1, padW: 3, kernel: "conv16_narrow", goal: 0.3,
+			tinyN: 16, tinySide: 40, tinyOut: 64},
+		{name: "inception147", n: 64, side: 147, in: 32, out: 64, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_narrow", goal: 0.3,
+			tinyN: 16, tinySide: 40, tinyOut: 64},
+		{name: "inception8", n: 64, side: 8, in: 2048, out: 320, kh: 1, kw: 1, stride: 1, kernel: "conv16_small", goal: 0.2,
+			tinyN: 2, tinySide: 9, tinyOut: 72},
 	} {
 		for dt, d := range halves {
 			n, side, in, out := size(s.n, s.tinyN), size(s.side, s.tinySide), size(s.in, 8), size(s.out, s.tinyOut)
@@ -72,9 +78,11 @@ func init() {
 		})
 	}
 	pack := Part{"conv16_pack_bf16", 6 * weights, 0, "memory"}
-	one("forward", "conv16_large_bf16", "conv16_small_bf16", pixels*float64(2*ch+4*out)+2*weights, []Part{{"narrow16_bf16", 6 * pixels * float64(ch), 0, "memory"}, pack},
+	one("forward", "conv16_large_bf16", "conv16_small_bf16", pixels*float64(2*ch+4*out)+2*weights,
+		[]Part{{"narrow16_bf16", 6 * pixels * float64(ch), 0, "memory"}, pack},
 		func(x, y, w *gpu.Tensor) { ops.Conv2D(y, x, w, nil, cfg) })
-	one("data", "conv16_large_bf16", "conv16_small_bf16", pixels*float64(4*ch+2*out)+2*weights, []Part{{"narrow16_bf16", 6 * pixels * float64(out), 0, "memory"}, pack},
+	one("data", "conv16_large_bf16", "conv16_small_bf16", pixels*float64(4*ch+2*out)+2*weights,
+		[]Part{{"narrow16_bf16", 6 * pixels * float64(out), 0, "memory"}, pack},
 		func(x, y, w *gpu.Tensor) { ops.Conv2DBackwardData(x, y, w, cfg, false) })
 	pieces := float64(size(6, 10))
 	one("weight", "conv16_weight_bf16", "conv16_weight_small_bf16", 2*pixels*float64(ch+out)+4*pieces*weights, []Part{
