@@ -183,8 +183,10 @@ func (p *conv16) launch(op string, out *gpu.Tensor, x, w, bias cuda.Ptr) {
 	}
 	f := [4][2]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32,
 		int32, int32, int32, int32, int32, int32, int32, int32, int32, int32, float64, float64){
-		{kernels.Conv16LargeF16, kernels.Conv16LargeBf16}, {kernels.Conv16F16, kernels.Conv16Bf16},
-		{kernels.Conv16NarrowF16, kernels.Conv16NarrowBf16}, {kernels.Conv16SmallF16, kernels.Conv16SmallBf16},
+		{kernels.Conv16LargeF16, kernels.Conv16LargeBf16},
+		{kernels.Conv16F16, kernels.Conv16Bf16},
+		{kernels.Conv16NarrowF16, kernels.Conv16NarrowBf16},
+		{kernels.Conv16SmallF16, kernels.Conv16SmallBf16},
 	}[which][number(p.bf16)]
 	f(out.Device().Stream(), g, out.Ptr(), x, w, bias, int32(p.n), int32(p.h), int32(p.w), int32(p.c), int32(p.inPitch), int32(p.inAt), int32(p.o),
 		int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.strideH), int32(p.strideW), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]),

@@ -19,18 +19,30 @@ func init() {
 		kernel                     string // that the sizes choose, without the dtype
 		goal                       float64
 	}{
-		{name: "unet256", n: 64, side: 32, in: 256, out: 256, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_large", goal: 0.5,
-			tinyN: 11, tinySide: 40, tinyOut: 128},
-		{name: "unet640", n: 8, side: 32, in: 640, out: 640, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16", goal: 0.4,
-			tinyN: 22, tinySide: 40, tinyOut: 128},
-		{name: "inception35", n: 64, side: 35, in: 288, out: 384, kh: 3, kw: 3, stride: 2, kernel: "conv16_large", goal: 0.4,
-			tinyN: 11, tinySide: 81, tinyOut: 128},
-		{name: "inception17", n: 64, side: 17, in: 768, out: 192, kh: 1, kw: 7, stride: 1, padW: 3, kernel: "conv16_narrow", goal: 0.3,
-			tinyN: 16, tinySide: 40, tinyOut: 64},
-		{name: "inception147", n: 64, side: 147, in: 32, out: 64, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_narrow", goal: 0.3,
-			tinyN: 16, tinySide: 40, tinyOut: 64},
-		{name: "inception8", n: 64, side: 8, in: 2048, out: 320, kh: 1, kw: 1, stride: 1, kernel: "conv16_small", goal: 0.2,
-			tinyN: 2, tinySide: 9, tinyOut: 72},
+		{
+			name: "unet256", n: 64, side: 32, in: 256, out: 256, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_large", goal: 0.5,
+			tinyN: 11, tinySide: 40, tinyOut: 128,
+		},
+		{
+			name: "unet640", n: 8, side: 32, in: 640, out: 640, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16", goal: 0.4,
+			tinyN: 22, tinySide: 40, tinyOut: 128,
+		},
+		{
+			name: "inception35", n: 64, side: 35, in: 288, out: 384, kh: 3, kw: 3, stride: 2, kernel: "conv16_large", goal: 0.4,
+			tinyN: 11, tinySide: 81, tinyOut: 128,
+		},
+		{
+			name: "inception17", n: 64, side: 17, in: 768, out: 192, kh: 1, kw: 7, stride: 1, padW: 3, kernel: "conv16_narrow", goal: 0.3,
+			tinyN: 16, tinySide: 40, tinyOut: 64,
+		},
+		{
+			name: "inception147", n: 64, side: 147, in: 32, out: 64, kh: 3, kw: 3, stride: 1, padH: 1, padW: 1, kernel: "conv16_narrow", goal: 0.3,
+			tinyN: 16, tinySide: 40, tinyOut: 64,
+		},
+		{
+			name: "inception8", n: 64, side: 8, in: 2048, out: 320, kh: 1, kw: 1, stride: 1, kernel: "conv16_small", goal: 0.2,
+			tinyN: 2, tinySide: 9, tinyOut: 72,
+		},
 	} {
 		for dt, d := range halves {
 			n, side, in, out := size(s.n, s.tinyN), size(s.side, s.tinySide), size(s.in, 8), size(s.out, s.tinyOut)
@@ -94,7 +106,8 @@ func init() {
 		Bytes: 4 * (float64(n*16)*float64(deep+mid) + 2*float64(deep*mid)), Flops: 2 * float64(n*16) * float64(deep*mid),
 		Parts: []Part{
 			{"conv16_weight_bf16", 2*float64(n*16)*float64(deep+mid) + 16*float64(deep*mid), 2 * float64(n*16) * float64(deep*mid), "bf16"},
-			{"narrow16_bf16", 3 * float64(n*16) * float64(deep+mid), 0, "memory"}, {"conv16_weight_sum_f32", 24 * float64(deep*mid), 0, "memory"},
+			{"narrow16_bf16", 3 * float64(n*16) * float64(deep+mid), 0, "memory"},
+			{"conv16_weight_sum_f32", 24 * float64(deep*mid), 0, "memory"},
 		},
 		Setup: func(dev *gpu.Device) (func(), error) {
 			x, y, w := normal(dev, gpu.Float32, n, 4, 4, deep), normal(dev, gpu.Float32, n, 4, 4, mid), normal(dev, gpu.Float32, mid, deep, 1, 1)
