@@ -1,42 +1,8 @@
 // Convolutions of pictures of 16-bit channels on tensor cores, as products of matrices that are never
 // written: a block's tile takes its rows from the pixels where they lie.
-#include "mma_finish.h"
+#include "conv16.h"
 
 inline namespace thisfile {
-
-// The sizes of a convolution. A pixel of x has c channels, the first `at` into its `pitch` values.
-struct Conv16 {
-    int n, h, w, c, pitch, at, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left;
-
-    __device__ __forceinline__ int rows() const { return n * oh * ow; }
-    __device__ __forceinline__ int depth() const { return kh * kw * c; }
-};
-
-// Where a row of the product begins in x: its first pixel, perhaps outside, as a number among all
-// pixels and as row and column in halves of a word. A row past the end lies in no picture.
-struct Corner {
-    int pixel, place;
-    __device__ __forceinline__ Corner(const Conv16& p, int row)
-    {
-        if (row >= p.rows()) {
-            pixel = 0;
-            place = static_cast<int>(0x80000000u);
-            return;
-        }
-        const unsigned q = static_cast<unsigned>(row) / static_cast<unsigned>(p.ow);
-        const unsigned image = q / static_cast<unsigned>(p.oh);
-        const int y = static_cast<int>(q - image * p.oh) * p.strideH - p.top;
-        const int x = static_cast<int>(row - q * p.ow) * p.strideW - p.left;
-        pixel = (static_cast<int>(image) * p.h + y) * p.w + x;
-        place = static_cast<int>(static_cast<unsigned>(y) << 16 | (static_cast<unsigned>(x) & 0xffffu));
-    }
-    __device__ __forceinline__ bool inside(const Conv16& p, int dy, int dx) const
-    {
-        const int y = (place >> 16) + dy, x = static_cast<short>(place) + dx;
-        return static_cast<unsigned>(y) < static_cast<unsigned>(p.h) &&
-               static_cast<unsigned>(x) < static_cast<unsigned>(p.w);
-    }
-};
 
 // The place in the sum over rows, columns and channels of a kernel, channels fastest.
 struct Step16 {
@@ -116,7 +82,7 @@ template <class T, int R, int THREADS> struct Pixels {
 struct Out16 {
     void* out;
     const float* bias;
-    int pitch, at, floats, function;
+    int pitch, at, add, floats, function;
     float a, b;
 };
 
@@ -134,7 +100,7 @@ __device__ __forceinline__ void storePixels(const typename M::Sums& acc, float* 
                            p.rows(),
                            p.o,
                            to.pitch,
-                           0,
+                           to.add,
                            to.function};
     store16<M>(acc, shared, z, row0, col0);
 }
@@ -155,7 +121,8 @@ __device__ __forceinline__ void forward16(T* ring, const T* x, const T* w, const
             M::template run<true, true>(
                 acc, ring, steps, [&](T* tile, int) { pixels.fetch(p, tile); },
                 [&](T* tile, int s) {
-                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, true, col0, p.o, s * M::depth, k);
+                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, true, col0, p.o,
+                                                              s * M::depth, k);
                 });
         } else {
             M::template run<true, true>(
@@ -164,7 +131,8 @@ __device__ __forceinline__ void forward16(T* ring, const T* x, const T* w, const
                     Pixels<T, M::rows, M::threads>::fetchEach(p, x, row0, s * M::depth, tile);
                 },
                 [&](T* tile, int s) {
-                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, false, col0, p.o, s * M::depth, k);
+                    fetchMatrix<T, M::cols, true, M::threads>(tile, w, k, false, col0, p.o,
+                                                              s * M::depth, k);
                 });
         }
     }
@@ -178,16 +146,18 @@ __device__ __forceinline__ void forward16(T* ring, const T* x, const T* w, const
         storePixels<M, T, T>(acc, shared, p, to, row0, col0);
 }
 
-// Element `at` of kernels in the order of the sum.
+// Element `at` of kernels in the order of the sum, forward or, turned, of the gradient by the pictures.
 template <class T>
-__device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int taps)
+__device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int taps, int turned)
 {
     const long long at = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
-    const int each = c * taps;
-    if (at >= static_cast<long long>(o) * each) return;
+    const int last = turned ? o : c, each = last * taps;
+    if (at >= static_cast<long long>(o) * c * taps) return;
     const long long row = at / each;
-    const int in = static_cast<int>(at - row * each), tap = in / c;
-    out[at] = fromFloat<T>(w[row * each + static_cast<long long>(in - tap * c) * taps + tap]);
+    const int in = static_cast<int>(at - row * each), tap = in / last, channel = in - tap * last;
+    out[at] =
+        fromFloat<T>(turned ? w[(channel * static_cast<long long>(c) + row) * taps + taps - 1 - tap]
+                            : w[(row * c + channel) * taps + tap]);
 }
 
 } // namespace thisfile
@@ -205,7 +175,7 @@ __device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int
 //          float, or null. out: [n, oh, ow, outPitch], of which o channels from outAt on are written, of
 //          x's type, or, with floats, of float. What lies outside a picture is 0. n h width, n oh ow and
 //          kh kw c below 2^31; h, width, padding and the reach of a kernel below 2^14.
-// params   function: of cpu.Func, with fa and fb.
+// params   function: of cpu.Func, with fa and fb. add: old values are added to the sum.
 // launch   conv16_bf16, conv16_f16: grid tiles of 128 pixels x 128 channels, block 128, shared 65536.
 //          conv16_large: of 256 x 128, block 256, shared 98304. conv16_narrow: of 128 x 64, shared 49152.
 //          conv16_small: of 64 x 64, shared 32768.
@@ -224,62 +194,63 @@ __device__ __forceinline__ void pack16(T* out, const float* w, int o, int c, int
 // note     With c, inPitch and inAt multiples of 8 copies are 16 bytes wide, else single values. Shared memory
 //          is the limit beside the tensor cores: see mma_tile.h.
 extern "C" __global__ void __launch_bounds__(256, 1)
-    conv16_large_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h, int width,
-                int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-                int strideW, int dilation, int top, int left, int outPitch, int outAt, int floats,
-                int function, double fa, double fb)
+    conv16_large_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h,
+                      int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
+                      int ow, int strideH, int strideW, int dilation, int top, int left,
+                      int outPitch, int outAt, int add, int floats, int function, double fa,
+                      double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaLarge<bf16>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaLarge<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_large_bf16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
     conv16_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h, int width,
                 int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-                int strideW, int dilation, int top, int left, int outPitch, int outAt, int floats,
-                int function, double fa, double fb)
+                int strideW, int dilation, int top, int left, int outPitch, int outAt, int add,
+                int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaMiddle<bf16>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaMiddle<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_bf16)
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-    conv16_large_f16(void* out, const half* x, const half* w, const float* bias, int n, int h, int width,
-               int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-               int strideW, int dilation, int top, int left, int outPitch, int outAt, int floats,
-               int function, double fa, double fb)
+    conv16_large_f16(void* out, const half* x, const half* w, const float* bias, int n, int h,
+                     int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow,
+                     int strideH, int strideW, int dilation, int top, int left, int outPitch,
+                     int outAt, int add, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaLarge<half>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaLarge<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_large_f16)
 
 extern "C" __global__ void __launch_bounds__(128, 2)
     conv16_f16(void* out, const half* x, const half* w, const float* bias, int n, int h, int width,
                int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow, int strideH,
-               int strideW, int dilation, int top, int left, int outPitch, int outAt, int floats,
-               int function, double fa, double fb)
+               int strideW, int dilation, int top, int left, int outPitch, int outAt, int add,
+               int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaMiddle<half>>(ring, x, w,
-                                   {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                    strideW, dilation, top, left},
-                                   {out, bias, outPitch, outAt, floats, function,
-                                    static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaMiddle<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_f16)
 
@@ -287,14 +258,15 @@ extern "C" __global__ void __launch_bounds__(128, 3)
     conv16_narrow_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h,
                        int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
                        int ow, int strideH, int strideW, int dilation, int top, int left,
-                       int outPitch, int outAt, int floats, int function, double fa, double fb)
+                       int outPitch, int outAt, int add, int floats, int function, double fa,
+                       double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaNarrow<bf16>>(ring, x, w,
-                                  {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                   strideW, dilation, top, left},
-                                  {out, bias, outPitch, outAt, floats, function,
-                                   static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaNarrow<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_narrow_bf16)
 
@@ -302,14 +274,15 @@ extern "C" __global__ void __launch_bounds__(128, 3)
     conv16_narrow_f16(void* out, const half* x, const half* w, const float* bias, int n, int h,
                       int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
                       int ow, int strideH, int strideW, int dilation, int top, int left,
-                      int outPitch, int outAt, int floats, int function, double fa, double fb)
+                      int outPitch, int outAt, int add, int floats, int function, double fa,
+                      double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaNarrow<half>>(ring, x, w,
-                                  {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                   strideW, dilation, top, left},
-                                  {out, bias, outPitch, outAt, floats, function,
-                                   static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaNarrow<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_narrow_f16)
 
@@ -317,14 +290,15 @@ extern "C" __global__ void __launch_bounds__(128, 4)
     conv16_small_bf16(void* out, const bf16* x, const bf16* w, const float* bias, int n, int h,
                       int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh,
                       int ow, int strideH, int strideW, int dilation, int top, int left,
-                      int outPitch, int outAt, int floats, int function, double fa, double fb)
+                      int outPitch, int outAt, int add, int floats, int function, double fa,
+                      double fb)
 {
     DYNAMIC_SHARED(bf16, ring);
-    forward16<MmaSmall<bf16>>(ring, x, w,
-                                 {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                  strideW, dilation, top, left},
-                                 {out, bias, outPitch, outAt, floats, function,
-                                  static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaSmall<bf16>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_small_bf16)
 
@@ -332,32 +306,35 @@ extern "C" __global__ void __launch_bounds__(128, 4)
     conv16_small_f16(void* out, const half* x, const half* w, const float* bias, int n, int h,
                      int width, int c, int inPitch, int inAt, int o, int kh, int kw, int oh, int ow,
                      int strideH, int strideW, int dilation, int top, int left, int outPitch,
-                     int outAt, int floats, int function, double fa, double fb)
+                     int outAt, int add, int floats, int function, double fa, double fb)
 {
     DYNAMIC_SHARED(half, ring);
-    forward16<MmaSmall<half>>(ring, x, w,
-                                 {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH,
-                                  strideW, dilation, top, left},
-                                 {out, bias, outPitch, outAt, floats, function,
-                                  static_cast<float>(fa), static_cast<float>(fb)});
+    forward16<MmaSmall<half>>(
+        ring, x, w,
+        {n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left},
+        {out, bias, outPitch, outAt, add, floats, function, static_cast<float>(fa),
+         static_cast<float>(fb)});
 }
 EXPORT(conv16_small_f16)
 
 // conv16_pack - the kernels of a convolution as conv16 has them.
 //
-//     out[o, t, c] = w[o, c, t], to nearest even; what is too large becomes infinite, NaN stays one
+//     out[o, t, c] = w[o, c, t], or, turned, out[c, t, o] = w[o, c, taps - 1 - t]
+//
+// to nearest even; what is too large becomes infinite, NaN stays one. conv16 of a gradient and turned kernels is
+// the gradient by the pictures, where steps are 1.
 //
 // kernels  conv16_pack_bf16
-// shapes   w: [o, c, taps] float, out: [o, taps, c]; c taps below 2^31.
+// shapes   w: [o, c, taps] float, out: [o, taps, c] or [c, taps, o]; c taps and o taps below 2^31.
 // launch   grid ceil(o c taps / 256), block 256, shared 0.
 // bound    memory: 6 o c taps bytes. Goal: none; a kernel is small beside its pictures.
 // expect   regs <= 40, shared <= 0, occupancy >= 75, not LDL STL
 // repro    yes
-// twin     ops.Conv2D
+// twin     ops.Conv2D, ops.Conv2DBackwardData
 // source   own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    conv16_pack_bf16(bf16* out, const float* w, int o, int c, int taps)
+    conv16_pack_bf16(bf16* out, const float* w, int o, int c, int taps, int turned)
 {
-    pack16(out, w, o, c, taps);
+    pack16(out, w, o, c, taps, turned);
 }
 EXPORT(conv16_pack_bf16)

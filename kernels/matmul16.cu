@@ -64,7 +64,7 @@ __device__ __forceinline__ void storeLayer(const typename M::Sums& acc, float* s
 {
     // Found anew, so that the products have the registers.
     const Place16 at(opaque(blockIdx.x), m, n, pieces, M::rows, M::cols);
-    const long long size = static_cast<long long>(m) * n, matrix = at.batch * size; // one piece, or no more than out
+    const long long size = static_cast<long long>(m) * n, matrix = at.batch * size;
     O* const pre = static_cast<O*>(l.pre);
     const O* const residual = static_cast<const O*>(l.residual);
     const Finish16<O> z = {static_cast<O*>(l.out) + (at.batch * pieces + at.piece) * size,
@@ -132,8 +132,7 @@ __device__ __forceinline__ void sumPieces16(const float* part, const Layer16& l,
 }
 
 // A thread's eight values.
-template <class T>
-__device__ __forceinline__ void narrow16(T* out, const float* x, long long n)
+template <class T> __device__ __forceinline__ void narrow16(T* out, const float* x, long long n)
 {
     const long long at = (static_cast<long long>(blockIdx.x) * 256 + threadIdx.x) * 8;
     if (at + 8 <= n && aligned16(out) && aligned16(x)) {
@@ -182,9 +181,9 @@ __device__ __forceinline__ void narrow16(T* out, const float* x, long long n)
 // note     Loads are 16 bytes wide where rows are multiples of that and the operand is aligned, else single values.
 extern "C" __global__ void __launch_bounds__(256, 1)
     matmul16_large_bf16(void* out, void* pre, const bf16* a, const bf16* b, const float* bias,
-                  const void* residual, int m, int n, int k, int lda, int ldb, long long strideA,
-                  long long strideB, int flags, double alpha, int add, int floats, int function,
-                  double fa, double fb, int pieces, int depth)
+                        const void* residual, int m, int n, int k, int lda, int ldb,
+                        long long strideA, long long strideB, int flags, double alpha, int add,
+                        int floats, int function, double fa, double fb, int pieces, int depth)
 {
     DYNAMIC_SHARED(bf16, ring);
     layer16<MmaLarge<bf16>, bf16>(
@@ -210,9 +209,9 @@ EXPORT(matmul16_bf16)
 
 extern "C" __global__ void __launch_bounds__(256, 1)
     matmul16_large_f16(void* out, void* pre, const half* a, const half* b, const float* bias,
-                 const void* residual, int m, int n, int k, int lda, int ldb, long long strideA,
-                 long long strideB, int flags, double alpha, int add, int floats, int function,
-                 double fa, double fb, int pieces, int depth)
+                       const void* residual, int m, int n, int k, int lda, int ldb,
+                       long long strideA, long long strideB, int flags, double alpha, int add,
+                       int floats, int function, double fa, double fb, int pieces, int depth)
 {
     DYNAMIC_SHARED(half, ring);
     layer16<MmaLarge<half>, half>(

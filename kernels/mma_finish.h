@@ -59,8 +59,8 @@ template <class O> __device__ __forceinline__ bool wideFinish(const Finish16<O>&
 // shared memory of this thread. count is 4 where wide. Functions but the two that are an instruction
 // are compiled once, and not for each of the four.
 template <class O>
-__device__ __forceinline__ void finish16(const Finish16<O>& z, size_t at, int c, float* v, int count,
-                                         bool wide)
+__device__ __forceinline__ void finish16(const Finish16<O>& z, size_t at, int c, float* v,
+                                         int count, bool wide)
 {
     const bool simple = z.function == IDENTITY || z.function == RELU;
     const O* const old = z.pre != nullptr ? z.pre : z.out;
@@ -117,7 +117,8 @@ __device__ __forceinline__ void store16(const typename M::Sums& acc, float* shar
         __syncthreads(); // the band before, or the tiles of the products, were read
         M::each(acc, [&](int r, int c, float v, float next) {
             if (r >= first && r < first + band)
-                *reinterpret_cast<float2*>(&shared[(r - first) * stride + c]) = make_float2(v, next);
+                *reinterpret_cast<float2*>(&shared[(r - first) * stride + c]) =
+                    make_float2(v, next);
         });
         __syncthreads();
 #pragma unroll 1

@@ -100,7 +100,8 @@ template <class T, int ROWS, int COLS, int TALL, int ACROSS> struct Mma {
             fetch(s + stages - 1);
 #pragma unroll
             for (int k = 0; k < depth / 16; k++) {
-                if (k + 1 < depth / 16) take<aAlongK, bAlongK>(f[(k + 1) & 1], a, a + stageA, k + 1);
+                if (k + 1 < depth / 16)
+                    take<aAlongK, bAlongK>(f[(k + 1) & 1], a, a + stageA, k + 1);
                 multiply(acc, f[k & 1]);
             }
         }
@@ -140,8 +141,9 @@ __device__ __forceinline__ void fetchMatrix(T* to, const T* from, int ld, bool w
     if (wide) { // then nrows or k, whichever lies along memory, is a multiple of 8
         const int line = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
         const int lines = alongK ? nrows - row0 : k - k0, across = alongK ? k - k0 : nrows - row0;
-        const T* p = from + (alongK ? static_cast<size_t>(row0 + line) * ld + k0
-                                    : static_cast<size_t>(k0 + line) * ld + row0) +
+        const T* p = from +
+                     (alongK ? static_cast<size_t>(row0 + line) * ld + k0
+                             : static_cast<size_t>(k0 + line) * ld + row0) +
                      8 * chunk;
         const bool inside = 8 * chunk < across;
 #pragma unroll

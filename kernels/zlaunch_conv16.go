@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // Conv16LargeBf16 queues conv16_large_bf16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16LargeBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16LargeBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -29,6 +29,7 @@ func Conv16LargeBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.P
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -37,7 +38,7 @@ func Conv16LargeBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.P
 }
 
 // Conv16Bf16 queues conv16_bf16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16Bf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16Bf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -61,6 +62,7 @@ func Conv16Bf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -69,7 +71,7 @@ func Conv16Bf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n
 }
 
 // Conv16LargeF16 queues conv16_large_f16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16LargeF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16LargeF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -93,6 +95,7 @@ func Conv16LargeF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Pt
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -101,7 +104,7 @@ func Conv16LargeF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Pt
 }
 
 // Conv16F16 queues conv16_f16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16F16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16F16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -125,6 +128,7 @@ func Conv16F16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n,
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -133,7 +137,7 @@ func Conv16F16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n,
 }
 
 // Conv16NarrowBf16 queues conv16_narrow_bf16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16NarrowBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16NarrowBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -157,6 +161,7 @@ func Conv16NarrowBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -165,7 +170,7 @@ func Conv16NarrowBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.
 }
 
 // Conv16NarrowF16 queues conv16_narrow_f16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16NarrowF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16NarrowF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -189,6 +194,7 @@ func Conv16NarrowF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.P
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -197,7 +203,7 @@ func Conv16NarrowF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.P
 }
 
 // Conv16SmallBf16 queues conv16_small_bf16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16SmallBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16SmallBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -221,6 +227,7 @@ func Conv16SmallBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.P
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -229,7 +236,7 @@ func Conv16SmallBf16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.P
 }
 
 // Conv16SmallF16 queues conv16_small_f16 of conv16.cu: convolutions of pictures of 16-bit channels on tensor cores, as part of a concatenation.
-func Conv16SmallF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, floats, function int32, fa, fb float64) {
+func Conv16SmallF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Ptr, n, h, width, c, inPitch, inAt, o, kh, kw, oh, ow, strideH, strideW, dilation, top, left, outPitch, outAt, add, floats, function int32, fa, fb float64) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(x)
@@ -253,6 +260,7 @@ func Conv16SmallF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Pt
 	args.I32(left)
 	args.I32(outPitch)
 	args.I32(outAt)
+	args.I32(add)
 	args.I32(floats)
 	args.I32(function)
 	args.F64(fa)
@@ -261,12 +269,13 @@ func Conv16SmallF16(stream *cuda.Stream, grid cuda.Grid, out, x, w, bias cuda.Pt
 }
 
 // Conv16PackBf16 queues conv16_pack_bf16 of conv16.cu: the kernels of a convolution as conv16 has them.
-func Conv16PackBf16(stream *cuda.Stream, grid cuda.Grid, out, w cuda.Ptr, o, c, taps int32) {
+func Conv16PackBf16(stream *cuda.Stream, grid cuda.Grid, out, w cuda.Ptr, o, c, taps, turned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(w)
 	args.I32(o)
 	args.I32(c)
 	args.I32(taps)
+	args.I32(turned)
 	stream.Launch(cuda.Func{Module: "conv16", Name: "conv16_pack_bf16"}, grid, &args)
 }

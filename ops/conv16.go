@@ -29,6 +29,7 @@ type conv16 struct {
 	inPitch, inAt, outPitch, outAt int
 	f                              Func
 	bf16                           bool
+	acc                            bool // what out holds is added to the sums
 }
 
 // conv16Most is the greatest height and width of padded pictures on a GPU, where places are halves of a word.
@@ -61,8 +62,8 @@ func conv16Of(op string, out, x, w, bias *gpu.Tensor, cfg Conv16Config) conv16 {
 	sameDevice(op, out, x, w, bias)
 	dt := x.DType()
 	if !dt.Half() || w.DType() != dt || out.DType() != dt && out.DType() != gpu.Float32 || bias != nil && bias.DType() != gpu.Float32 {
-		fail(op, "pictures are %v, kernels %v, the result %v%s, want float16 or bfloat16 for both operands, the same or float32 for the result, and float32 for a bias",
-			dt, w.DType(), out.DType(), ofBias(bias))
+		fail(op, "pictures are %v, kernels %v, the result %v%s, want float16 or bfloat16 for both operands, the same or float32 for the result, "+
+			"and float32 for a bias", dt, w.DType(), out.DType(), ofBias(bias))
 	}
 	xs, ws, os := x.Shape(), w.Shape(), out.Shape()
 	if len(xs) != 4 || len(ws) != 4 || len(os) != 4 || slices.Min(ws) < 1 {
@@ -90,7 +91,8 @@ func conv16Of(op string, out, x, w, bias *gpu.Tensor, cfg Conv16Config) conv16 {
 	}
 	high, wide := p.h+p.pad[0]+p.pad[1]-p.dilation*(p.kh-1), p.w+p.pad[2]+p.pad[3]-p.dilation*(p.kw-1)
 	if high < 1 || wide < 1 {
-		fail(op, "kernels of %d×%d, %d apart, for pictures of %d×%d with padding %v, want a kernel within the padded picture", p.kh, p.kw, p.dilation, p.h, p.w, p.pad)
+		fail(op, "kernels of %d×%d, %d apart, for pictures of %d×%d with padding %v, want a kernel within the padded picture",
+			p.kh, p.kw, p.dilation, p.h, p.w, p.pad)
 	}
 	p.oh, p.ow = (high-1)/p.strideH+1, (wide-1)/p.strideW+1
 	if os[0] != p.n || os[1] != p.oh || os[2] != p.ow {
@@ -132,27 +134,45 @@ const (
 	smallTile16
 )
 
-// tileFor is the version of those given that is through first with batch times m by n results: with what tiles waste beyond the edges,
-// and multiprocessors that have few blocks or none. Bits are the same with all.
-func tileFor(m, n, batch int, of ...int) (t int) {
+// forcedTile is the version that is taken whatever the sizes, where it is not negative and there is a choice of it. A variable so that
+// tests see all at small sizes.
+var forcedTile = -1
+
+// tileFor is the version of those given that is through first with batch times m by n sums of k products, and into how many pieces, at most
+// cuts, it cuts them: by what tiles waste beyond the edges, multiprocessors that have few blocks or none, and what it takes to add pieces
+// up. Sums that are not cut have the same bits with all.
+func tileFor(m, n, k, batch, cuts int, of ...int) (t, pieces int) {
+	if slices.Contains(of, forcedTile) {
+		of = []int{forcedTile}
+	}
+	const (
+		many = fullBlocks / 2 // multiprocessors
+		rate = 1000           // products that one makes in a clock, with the middle version
+		wide = 20             // bytes that it moves meanwhile
+		more = 5000           // clocks of another kernel
+	)
 	least := math.Inf(1)
 	for _, i := range of {
 		v := tiles16[i]
-		each := ceil(batch*ceil(m, v.rows)*ceil(n, v.cols), fullBlocks/2) // of a multiprocessor
-		if time := float64(v.rows*v.cols) / v.speed * max(float64(each), 1/v.alone); time < least {
-			t, least = i, time
+		blocks := batch * ceil(m, v.rows) * ceil(n, v.cols)
+		most := max(1, min(int(many/v.alone)/blocks, cuts))
+		for _, p := range []int{1, most} {
+			time := float64(v.rows*v.cols) * float64(k) / rate / v.speed / float64(p) * max(float64(ceil(blocks*p, many)), 1/v.alone)
+			if p > 1 {
+				time += more + float64(batch*m*n)*float64(8*p)/(many*wide)
+			}
+			if time < least {
+				t, pieces, least = i, p, time
+			}
 		}
 	}
-	return t
+	return t, pieces
 }
 
 // launch is a convolution on a GPU, of x's and w's memory.
 func (p *conv16) launch(op string, out *gpu.Tensor, x, w, bias cuda.Ptr) {
 	m := p.n * p.oh * p.ow
-	which := forcedTile
-	if which < 0 {
-		which = tileFor(m, p.o, 1, middleTile, largeTile, narrowTile, smallTile16)
-	}
+	which, _ := tileFor(m, p.o, p.k(), 1, 1, middleTile, largeTile, narrowTile, smallTile16)
 	t := tiles16[which]
 	g := cuda.Grid{X: ceil(m, t.rows) * ceil(p.o, t.cols), Y: 1, Z: 1, BX: t.threads, BY: 1, BZ: 1, Shared: t.shared}
 	if max(m, p.n*p.h*p.w, p.k(), g.X, p.inPitch, p.outPitch) > math.MaxInt32 {
@@ -162,17 +182,16 @@ func (p *conv16) launch(op string, out *gpu.Tensor, x, w, bias cuda.Ptr) {
 		fail(op, "padded pictures of %d×%d, want less than %d on a GPU", high, wide, conv16Most)
 	}
 	f := [4][2]func(*cuda.Stream, cuda.Grid, cuda.Ptr, cuda.Ptr, cuda.Ptr, cuda.Ptr, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32, int32,
-		int32, int32, int32, int32, int32, int32, int32, int32, int32, float64, float64){
-		{kernels.Conv16LargeF16, kernels.Conv16LargeBf16}, {kernels.Conv16F16, kernels.Conv16Bf16},
-		{kernels.Conv16NarrowF16, kernels.Conv16NarrowBf16}, {kernels.Conv16SmallF16, kernels.Conv16SmallBf16},
+		int32, int32, int32, int32, int32, int32, int32, int32, int32, int32, float64, float64){
+		{kernels.Conv16LargeF16, kernels.Conv16LargeBf16},
+		{kernels.Conv16F16, kernels.Conv16Bf16},
+		{kernels.Conv16NarrowF16, kernels.Conv16NarrowBf16},
+		{kernels.Conv16SmallF16, kernels.Conv16SmallBf16},
 	}[which][number(p.bf16)]
 	f(out.Device().Stream(), g, out.Ptr(), x, w, bias, int32(p.n), int32(p.h), int32(p.w), int32(p.c), int32(p.inPitch), int32(p.inAt), int32(p.o),
 		int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.strideH), int32(p.strideW), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]),
-		int32(p.outPitch), int32(p.outAt), number(out.DType() == gpu.Float32), int32(p.f.f), p.f.a, p.f.b)
+		int32(p.outPitch), int32(p.outAt), number(p.acc), number(out.DType() == gpu.Float32), int32(p.f.f), p.f.a, p.f.b)
 }
-
-// forcedTile is the version that is taken whatever the sizes, where it is not negative. A variable so that tests see all at small sizes.
-var forcedTile = -1
 
 // conv16Rows is how many pixels of the result the CPU makes of patches at a time; fixed, so that bits depend on no number of threads.
 const conv16Rows = 256

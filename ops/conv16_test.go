@@ -230,3 +230,31 @@ func TestConv16Misuse(t *testing.T) {
 		ops.Conv16(dev.Zeros(dt, 0, 3, 3, 4), none, w, b, ops.Conv16Config{})
 	})
 }
+
+// Convolutions of float32 in BF16 and both gradients, whose channels tensor cores take on a GPU: kernels of several forms, steps, which
+// the gradient by the pictures leaves to the other kernel, padding beyond a kernel's reach likewise, and sums over pixels in one piece
+// and in several.
+func TestConvInBF16OnTensorCores(t *testing.T) {
+	cases := []convCase{
+		{n: 1, in: 8, h: 3, w: 4, out: 8, kh: 1, kw: 1},
+		{n: 2, in: 40, h: 7, w: 5, out: 72, kh: 3, kw: 3, cfg: ops.Same(3)},
+		{n: 2, in: 16, h: 9, w: 8, out: 136, kh: 3, kw: 2, cfg: ops.ConvConfig{Pad: [4]int{0, 2, 1, 0}}},
+		{n: 1, in: 24, h: 9, w: 10, out: 16, kh: 3, kw: 3, cfg: ops.ConvConfig{Stride: 2, Pad: [4]int{1, 0, 1, 1}}},
+		{n: 2, in: 8, h: 8, w: 7, out: 24, kh: 3, kw: 3, cfg: ops.ConvConfig{Dilation: 2, Pad: [4]int{2, 1, 4, 3}}},
+		{n: 1, in: 8, h: 5, w: 6, out: 8, kh: 2, kw: 2, cfg: ops.ConvConfig{Pad: [4]int{2, 1, 0, 1}}},
+		{n: 3, in: 16, h: 15, w: 13, out: 8, kh: 3, kw: 3, cfg: ops.Same(3)},
+	}
+	for _, tile := range []int{-1, 0, 1, 3} {
+		restore := ops.ForcedTile(tile)
+		device.Each(t, func(t *testing.T, dev *gpu.Device) {
+			if !dev.CUDA() && tile >= 0 {
+				return
+			}
+			for _, p := range cases {
+				p.cfg.Last, p.cfg.BF16 = true, true
+				p.check(t, dev, gpu.Float32)
+			}
+		})
+		restore()
+	}
+}

@@ -28,7 +28,7 @@ func (p *conv) operand(s *cuda.Stream, x *gpu.Tensor, known bool) loan {
 // launch is Conv2D on a GPU.
 func (p *conv) launch(op string, out, x, w, bias *gpu.Tensor) {
 	if q := p.with16(); q != nil {
-		q.narrowed(op, out, x, w, bias)
+		q.narrowed(op, out, x, w, bias, false)
 		return
 	}
 	g := p.convGrid(op, p.n*p.oh*p.ow, p.o, p.rows(), 1)
@@ -40,29 +40,12 @@ func (p *conv) launch(op string, out, x, w, bias *gpu.Tensor) {
 		int32(p.kh), int32(p.kw), int32(p.oh), int32(p.ow), int32(p.stride), int32(p.dilation), int32(p.pad[0]), int32(p.pad[2]), int32(p.groups), number(p.last))
 }
 
-// with16 is the convolution for tensor cores, nil where it rounds no operands or pixels are not read 16 bytes at a time.
-func (p *conv) with16() *conv16 {
-	if !p.bf16 || !p.last || p.c%8 != 0 || max(p.h+p.pad[0]+p.pad[1], p.w+p.pad[2]+p.pad[3]) >= conv16Most {
-		return nil
-	}
-	return &conv16{
-		n: p.n, h: p.h, w: p.w, c: p.c, o: p.o, kh: p.kh, kw: p.kw, oh: p.oh, ow: p.ow, strideH: p.stride, strideW: p.stride, dilation: p.dilation,
-		pad: p.pad, inPitch: p.c, outPitch: p.o, bf16: true,
-	}
-}
-
-// narrowed is launch of float32 operands, which are rounded to bfloat16s; the kernels are put in the order of the sum.
-func (p *conv16) narrowed(op string, out, x, w, bias *gpu.Tensor) {
-	s, n := out.Device().Stream(), w.Len()
-	xl, packed := narrowedOn(s, x), s.Alloc(2*n)
-	kernels.Conv16PackBf16(s, cuda.Grid1(n, vectorBlock, vectorBlock), packed, w.Ptr(), int32(p.o), int32(p.c), int32(p.kh*p.kw))
-	p.launch(op, out, xl.p, packed, ptr(bias))
-	xl.free(s)
-	s.Free(packed)
-}
-
 // launchData is Conv2DBackwardData on a GPU.
 func (p *conv) launchData(op string, dx, dy, w *gpu.Tensor, acc bool) {
+	if q := p.dataWith16(acc); q != nil {
+		q.narrowed(op, dx, dy, w, nil, true)
+		return
+	}
 	g := p.convGrid(op, p.n*p.h*p.w, p.c, p.o*p.kh*p.kw, 1)
 	f, s := byWidth(dx, kernels.ConvDataF32, kernels.ConvDataF64), dx.Device().Stream()
 	yl, wl := p.operand(s, dy, false), p.operand(s, w, p.known)
@@ -75,6 +58,10 @@ func (p *conv) launchData(op string, dx, dy, w *gpu.Tensor, acc bool) {
 // launchWeight is Conv2DBackwardWeight on a GPU. The sum over all pixels is cut into pieces as that of
 // a product is, by sizes alone; a second kernel adds them up in order.
 func (p *conv) launchWeight(op string, dw, dy, x *gpu.Tensor) {
+	if q := p.with16(); q != nil && p.o%8 == 0 {
+		q.launchWeight(op, dw, dy, x)
+		return
+	}
 	s := dw.Device().Stream()
 	m, n, k := p.o, p.rows(), p.n*p.oh*p.ow
 	sum := product{k: k}

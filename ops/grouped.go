@@ -25,7 +25,8 @@ type GroupedConfig struct {
 
 // GroupedMatMul sets the rows of out [..., N] to x·w[g], with the rows of x [..., K] and the
 // matrix of w [G, K, N] of the row's group. out is no operand. It panics when shapes do not
-// fit, and unless dtypes (float32 or float64) and devices agree.
+// fit, and unless dtypes (float32 or float64) and devices agree; x and w may also be both
+// Float16 or both BFloat16, and out of their dtype or Float32, as of MatMul.
 func GroupedMatMul(out, x, w, offsets *gpu.Tensor, cfg GroupedConfig) {
 	p := grouped{op: "GroupedMatMul", trans: cfg.TransW, acc: cfg.Acc}
 	p.check(out, nil, x, w, nil, offsets)
@@ -36,7 +37,8 @@ func GroupedMatMul(out, x, w, offsets *gpu.Tensor, cfg GroupedConfig) {
 // [..., K], the matrix of w [G, N, K] and the row of bias [G, N], or nil, of the row's group.
 // pre, like out, gets what f is applied to, which the gradient needs; it is nil where that is
 // not wanted or f is Identity. out is no operand. It panics when shapes do not fit, and
-// unless dtypes (float32 or float64) and devices agree.
+// unless dtypes, as of GroupedMatMul, and devices agree; beside operands of 16 bits the bias
+// is Float32.
 func GroupedLinear(out, pre, x, w, bias, offsets *gpu.Tensor, f Func) {
 	p := grouped{op: "GroupedLinear", trans: true}
 	p.check(out, pre, x, w, bias, offsets)
@@ -109,11 +111,16 @@ type grouped struct {
 	op                 string
 	groups, rows, n, k int
 	trans, acc         bool // weights are [groups, n, k]
+	half               bool // operands have 16 bits
 	tm, tn             int  // rows and columns of a tile
 }
 
 func (p *grouped) check(out, pre, x, w, bias, offsets *gpu.Tensor) {
-	streamOf(p.op, out, pre, x, w, bias)
+	if p.half = halves(out, x, w); p.half {
+		halfStream(p.op, out, x, w, bias, pre, nil)
+	} else {
+		streamOf(p.op, out, pre, x, w, bias)
+	}
 	s := w.Shape()
 	if len(s) != 3 {
 		fail(p.op, "the weights have shape %v, want three axes, the first of groups", s)
@@ -163,9 +170,23 @@ func (p *grouped) do(out, pre, x, w, bias, offsets *gpu.Tensor, f Func) {
 		return
 	}
 	if s := out.Device().Stream(); s != nil {
-		p.launch(s, out, pre, x, w, bias, offsets, f)
+		if p.half {
+			p.launch16(s, out, pre, x, w, bias, offsets, f)
+		} else {
+			p.launch(s, out, pre, x, w, bias, offsets, f)
+		}
 		return
 	}
+	if p.half {
+		x, w = widened(x), widened(w)
+		in32(out, pre, p.acc, false, func(out, pre *gpu.Tensor) { p.run(out, pre, x, w, bias, offsets, f) })
+		return
+	}
+	p.run(out, pre, x, w, bias, offsets, f)
+}
+
+// run is do on the CPU.
+func (p *grouped) run(out, pre, x, w, bias, offsets *gpu.Tensor, f Func) {
 	p.tn = p.n
 	if p.n > 512 {
 		p.tn = 256

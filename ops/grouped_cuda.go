@@ -52,6 +52,29 @@ func (p *grouped) launch(s *cuda.Stream, out, pre, x, w, bias, offsets *gpu.Tens
 	s.Free(copied)
 }
 
+// launch16 is launch of 16-bit operands.
+func (p *grouped) launch16(s *cuda.Stream, out, pre, x, w, bias, offsets *gpu.Tensor, f Func) {
+	which := smallTile16 // large tiles as in launch
+	if p.rows/max(1, p.groups) >= matmulTile && p.rows/matmulTile*ceil(p.n, matmulTile) >= largeTiles {
+		which = middleTile
+	}
+	t := tiles16[which]
+	g := cuda.Grid{X: (p.rows/t.rows + p.groups + 1) * ceil(p.n, t.cols), Y: 1, Z: 1, BX: t.threads, BY: 1, BZ: 1, Shared: t.shared}
+	p.fits(g.X)
+	k := byDType(x.DType(), nil, nil, kernels.Grouped16SmallF16, kernels.Grouped16SmallBf16)
+	if which == middleTile {
+		k = byDType(x.DType(), nil, nil, kernels.Grouped16F16, kernels.Grouped16Bf16)
+	}
+	at, copied := numbers(s, offsets)
+	flags := int32(2) // the kernel's matrices are transposes of ours
+	if p.trans {
+		flags = 0
+	}
+	k(s, g, out.Ptr(), ptr(pre), x.Ptr(), w.Ptr(), ptr(bias), at, int32(p.groups), int32(p.rows), int32(p.n), int32(p.k),
+		flags, number(p.acc), number(out.DType() == gpu.Float32), int32(f.f), f.a, f.b)
+	s.Free(copied)
+}
+
 // cutRows is into how many pieces the rows of every group are cut where there are so many
 // blocks without: groups of a middle size get pieces of leastDepth rows.
 func (p *grouped) cutRows(blocks int) int {

@@ -171,6 +171,72 @@ func TestGroupedOnDevices(t *testing.T) {
 	})
 }
 
+// Layers of 16-bit operands, into both types of results and in both tiles on a GPU.
+func TestGrouped16OnDevices(t *testing.T) {
+	for _, least := range []int{1 << 30, 1} {
+		restore := ops.LargeTiles(least)
+		device.Each(t, func(t *testing.T, dev *gpu.Device) {
+			if least == 1 && !dev.CUDA() {
+				return
+			}
+			cases := append(groupedCases(), groupedCase{offsets: []int32{0, 140, 260}, rows: 300, n: 136, k: 72},
+				groupedCase{offsets: []int32{0, 130}, rows: 130, n: 7, k: 131, on: true})
+			for i, c := range cases {
+				for j, dt := range halfDTypes {
+					c.check16(t, dev, dt, []gpu.DType{dt, gpu.Float32}[(i+j)%2])
+				}
+			}
+		})
+		restore()
+	}
+}
+
+// check16 is the part of check for operands of dt and results of to.
+func (c *groupedCase) check16(t *testing.T, dev *gpu.Device, dt, to gpu.DType) {
+	t.Helper()
+	groups, at := len(c.offsets)-1, c.at(dev)
+	x, xv := linearInput(t, dev, dt, 1, c.rows, c.k)
+	for v, cfg := range []ops.GroupedConfig{{}, {TransW: true}, {Acc: true}} {
+		shape := []int{groups, c.k, c.n}
+		if cfg.TransW {
+			shape = []int{groups, c.n, c.k}
+		}
+		w, wv := linearInput(t, dev, dt, uint64(2+v), shape...)
+		out, old := linearInput(t, dev, to, 9, c.rows, c.n)
+		ops.GroupedMatMul(out, x, w, at, cfg)
+		for i, got := range read64(t, out) {
+			want, size := 0.0, 0.0
+			if c.group(i/c.n) >= 0 {
+				want, size = c.row(i/c.n, i%c.n, xv, wv, cfg.TransW)
+			}
+			if cfg.Acc {
+				want, size = want+old[i], size+math.Abs(old[i])
+			}
+			isNear(t, fmt.Sprintf("%s to %v, %+v: element %d", c.name(dt), to, cfg, i), got, want, rounded16(to, want, off(false, c.k, size)))
+		}
+	}
+	w, wv := linearInput(t, dev, dt, 3, groups, c.n, c.k)
+	b, bv := linearInput(t, dev, gpu.Float32, 4, groups, c.n)
+	out, pre := dev.New(to, c.rows, c.n), dev.New(to, c.rows, c.n)
+	ops.GroupedLinear(out, pre, x, w, b, at, ops.Tanh)
+	got, before := read64(t, out), read64(t, pre)
+	for i := range got {
+		want, bound := 0.0, 0.0
+		g := c.group(i / c.n)
+		if g >= 0 {
+			sum, size := c.row(i/c.n, i%c.n, xv, wv, true)
+			want = sum + bv[g*c.n+i%c.n]
+			bound = off(false, c.k+1, size+math.Abs(bv[g*c.n+i%c.n]))
+		}
+		what := fmt.Sprintf("%s to %v: element %d", c.name(dt), to, i)
+		isNear(t, what+" before the function", before[i], want, rounded16(to, want, bound))
+		if g < 0 && (got[i] != 0 || before[i] != 0) {
+			t.Fatalf("%s is in no group: %v, %v", what, got[i], before[i])
+		}
+		isNear(t, what, got[i], math.Tanh(want), rounded16(to, math.Tanh(want), bound+8*0x1p-24))
+	}
+}
+
 // Large float32 layers have tiles of another size on a GPU; here small ones get them.
 func TestGroupedInLargeTiles(t *testing.T) {
 	defer ops.LargeTiles(1)()
@@ -180,6 +246,18 @@ func TestGroupedInLargeTiles(t *testing.T) {
 		} {
 			c.check(t, dev, gpu.Float32)
 		}
+	})
+}
+
+func TestGrouped16Misuse(t *testing.T) {
+	d := gpu.CPU()
+	h := func(shape ...int) *gpu.Tensor { return d.Zeros(gpu.Float16, shape...) }
+	at := d.FromInt32([]int32{0, 5, 5}, 3)
+	oracle.Refuses(t, map[string]func(){
+		"GroupedMatMul: operands are float16 and float32": func() { ops.GroupedMatMul(h(5, 3), h(5, 4), d.Empty(2, 4, 3), at, ops.GroupedConfig{}) },
+		"GroupedLinear: the bias is float16":              func() { ops.GroupedLinear(h(5, 3), nil, h(5, 4), h(2, 3, 4), h(2, 3), at, ops.ReLU) },
+		"GroupedLinear: an operand like the result":       func() { ops.GroupedLinear(h(5, 3), d.Empty(5, 3), h(5, 4), h(2, 3, 4), nil, at, ops.ReLU) },
+		"GroupedWeights: operand 0 is float16":            func() { ops.GroupedWeights(h(2, 3, 4), h(5, 3), h(5, 4), at, false) },
 	})
 }
 

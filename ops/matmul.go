@@ -30,7 +30,13 @@ type MatMulConfig struct {
 // rounded once; on a GPU tensor cores make them, and so they do with BF16.
 func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	const op = "MatMul"
-	s, half := productStream(op, out, a, b, nil, nil, nil)
+	var s *cuda.Stream
+	half := halves(out, a, b)
+	if half {
+		s = halfStream(op, out, a, b, nil, nil, nil)
+	} else {
+		s = streamOf(op, out, a, b)
+	}
 	p := product{op: op, alpha: cfg.Alpha, ta: cfg.TransA, tb: cfg.TransB, acc: cfg.Acc, bf16: cfg.BF16}
 	if cfg.KnownB {
 		p.known = cpu.RoundedB
@@ -73,7 +79,13 @@ func LinearBF16(out, pre, x, w, bias *gpu.Tensor, f Func, known bool) {
 }
 
 func linearOf(op string, out, pre, x, w, bias, residual *gpu.Tensor, f Func, low, known bool) {
-	s, half := productStream(op, out, x, w, bias, pre, residual)
+	var s *cuda.Stream
+	half := halves(out, x, w)
+	if half {
+		s = halfStream(op, out, x, w, bias, pre, residual)
+	} else {
+		s = streamOf(op, out, pre, x, w, bias)
+	}
 	ws := w.Shape()
 	if len(ws) != 2 {
 		fail(op, "the weight has shape %v, want [out, in]", ws)

@@ -22,26 +22,28 @@ func LinearResidual(out, pre, x, w, bias, residual *gpu.Tensor, f Func) {
 	linearOf(op, out, pre, x, w, bias, residual, f, false, false)
 }
 
-// productStream is where a product is launched, nil on the CPU, and whether its operands have 16 bits. It panics unless all tensors that
-// are not nil are float32, or all float64, or a and b of one 16-bit dtype, the result, pre and residual of it or float32, and the bias
-// float32; and unless they are on one device.
-func productStream(op string, out, a, b, bias, pre, residual *gpu.Tensor) (s *cuda.Stream, half bool) {
+// halves tells whether an operand of a product, or its result, has 16 bits.
+func halves(out, a, b *gpu.Tensor) bool {
+	return out.DType().Half() || a.DType().Half() || b.DType().Half()
+}
+
+// halfStream is streamOf for a product with operands of 16 bits: it panics unless a and b are of one such dtype, the result, pre and residual
+// of it or float32, and the bias float32, those that are not nil.
+func halfStream(op string, out, a, b, bias, pre, residual *gpu.Tensor) *cuda.Stream {
 	dt := a.DType()
-	if !dt.Half() && !b.DType().Half() && !out.DType().Half() {
-		return streamOf(op, out, a, b, bias, pre, residual), false
-	}
 	if !dt.Half() || b.DType() != dt || out.DType() != dt && out.DType() != gpu.Float32 {
-		fail(op, "operands are %v and %v, the result %v, want float16 or bfloat16 for both operands, and the same or float32 for the result", dt, b.DType(), out.DType())
+		fail(op, "operands are %v and %v, the result %v, want float16 or bfloat16 for both operands, and the same or float32 for the result",
+			dt, b.DType(), out.DType())
 	}
 	if bias != nil && bias.DType() != gpu.Float32 {
 		fail(op, "the bias is %v, want float32 beside operands of 16 bits", bias.DType())
 	}
-	for _, t := range []*gpu.Tensor{pre, residual} {
+	for _, t := range [2]*gpu.Tensor{pre, residual} {
 		if t != nil && t.DType() != out.DType() {
 			fail(op, "an operand like the result is %v, the result %v, want one dtype", t.DType(), out.DType())
 		}
 	}
-	return sameDevice(op, out, a, b, bias, pre, residual).Stream(), true
+	return sameDevice(op, out, a, b, bias, pre, residual).Stream()
 }
 
 // launch16 is a product on a GPU whose operands have 16 bits, float16 or with bf16 bfloat16, at at and bt.
@@ -50,16 +52,10 @@ func (p *product) launch16(s *cuda.Stream, out *gpu.Tensor, at, bt cuda.Ptr, bf1
 	if size == 0 {
 		return
 	}
-	which := forcedTile
-	if which < 0 {
-		which = tileFor(p.m, p.n, p.batch, middleTile, largeTile, smallTile16)
-	}
+	which, pieces := tileFor(p.m, p.n, p.k, p.batch, p.k/leastDepth, middleTile, largeTile, smallTile16)
 	t := tiles16[which]
 	tiles := ceil(p.m, t.rows) * ceil(p.n, t.cols)
-	// Long sums are cut only where that many blocks leave no multiprocessor with less than it can do.
-	pieces := max(1, min(int(fullBlocks/2/t.alone)/(p.batch*tiles), p.k/leastDepth))
-	depth := max(1, ceil(ceil(p.k, pieces), depth16)) * depth16
-	pieces = max(1, ceil(p.k, depth))
+	pieces, depth := depthOf(p.k, pieces)
 	g := cuda.Grid{X: p.batch * tiles * pieces, Y: 1, Z: 1, BX: t.threads, BY: 1, BZ: 1, Shared: t.shared}
 	if max(p.m, p.n, p.k) > math.MaxInt32 {
 		fail(p.op, "a product of %d by %d by %d, want sizes below 2^31 on a GPU", p.m, p.k, p.n)
@@ -90,6 +86,12 @@ func (p *product) launch16(s *cuda.Stream, out *gpu.Tensor, at, bt cuda.Ptr, bf1
 	s.Free(part)
 }
 
+// depthOf is how deep pieces of a sum of k products are, in whole steps, and how many that makes.
+func depthOf(k, pieces int) (int, int) {
+	depth := max(1, ceil(ceil(k, pieces), depth16)) * depth16
+	return max(1, ceil(k, depth)), depth
+}
+
 // depth16 is the steps of k that a tile on tensor cores has.
 const depth16 = 32
 
@@ -105,24 +107,29 @@ func narrowedOn(s *cuda.Stream, x *gpu.Tensor) loan {
 
 // run16 is a product of 16-bit operands on the CPU.
 func (p *product) run16(out, a, b, bias, pre, residual *gpu.Tensor, f Func) {
-	a32, b32, out32 := widened(a), widened(b), out
-	if out.DType().Half() {
-		out32 = out.Device().New(gpu.Float32, out.Shape()...)
-		if p.acc {
-			widen16(out32.F32(), out.U16(), out.DType() == gpu.BFloat16)
+	a, b = widened(a), widened(b)
+	in32(out, pre, p.acc, residual != nil, func(out, pre *gpu.Tensor) { // the residual may be out
+		p.run(out, a, b, bias, pre, f)
+		if n := out.Len(); residual != nil {
+			cpu.PairRows(cpu.PairAdd, false, 1, n, out.F32(), n, out.F32(), n, 1, widened(residual).F32(), n, 1)
 		}
-	} else if residual != nil { // which may be out
-		out32 = out.Like()
+	})
+}
+
+// in32 calls f with tensors of float32 for out and pre, which may be nil, on the CPU, and rounds what f sets them to. With old f's out
+// holds what out does; with fresh it is not out's memory.
+func in32(out, pre *gpu.Tensor, old, fresh bool, f func(out, pre *gpu.Tensor)) {
+	out32, pre32 := out, pre
+	if fresh || out.DType().Half() {
+		out32 = out.Device().New(gpu.Float32, out.Shape()...)
+		if old {
+			copy(out32.F32(), widened(out).F32())
+		}
 	}
-	pre32 := pre
 	if pre != nil && pre.DType().Half() {
-		pre32 = out.Device().New(gpu.Float32, pre.Shape()...)
+		pre32 = pre.Device().New(gpu.Float32, pre.Shape()...)
 	}
-	p.run(out32, a32, b32, bias, pre32, f)
-	if residual != nil {
-		n := out.Len()
-		cpu.PairRows(cpu.PairAdd, false, 1, n, out32.F32(), n, out32.F32(), n, 1, widened(residual).F32(), n, 1)
-	}
+	f(out32, pre32)
 	narrowed(out, out32)
 	if pre != nil {
 		narrowed(pre, pre32)

@@ -17,9 +17,16 @@ import (
 func TestMatMul16OnDevices(t *testing.T) {
 	cfgs := []ops.MatMulConfig{{}, {TransA: true, Acc: true}, {TransB: true, Alpha: -0.5}, {TransA: true, TransB: true, Alpha: 2, Acc: true}}
 	cases := []matmulCase{
-		{batch: 1, m: 130, n: 70, k: 21}, {batch: 2, m: 136, n: 152, k: 72}, {batch: 1, m: 64, n: 64, k: 1096}, {batch: 1, m: 7, n: 1, k: 5},
-		{batch: 1, m: 40, n: 33, k: 1030}, {batch: 1, m: 64, n: 72, k: 200}, {batch: 2, m: 3, n: 4, k: 0},
-		{batch: 3, m: 72, n: 64, k: 40, oneA: true}, {batch: 3, m: 24, n: 68, k: 40, oneB: true}, {batch: 2, m: 72, n: 136, k: 48, odd: true},
+		{batch: 1, m: 130, n: 70, k: 21},
+		{batch: 2, m: 136, n: 152, k: 72},
+		{batch: 1, m: 64, n: 64, k: 1096},
+		{batch: 1, m: 7, n: 1, k: 5},
+		{batch: 1, m: 40, n: 33, k: 1030},
+		{batch: 1, m: 64, n: 72, k: 200},
+		{batch: 2, m: 3, n: 4, k: 0},
+		{batch: 3, m: 72, n: 64, k: 40, oneA: true},
+		{batch: 3, m: 24, n: 68, k: 40, oneB: true},
+		{batch: 2, m: 72, n: 136, k: 48, odd: true},
 	}
 	for _, tile := range []int{-1, 0, 1, 3} {
 		restore := ops.ForcedTile(tile)

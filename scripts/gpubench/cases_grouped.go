@@ -60,4 +60,31 @@ func init() {
 			}
 		}
 	}
+
+	// The same layer on tensor cores.
+	for dt, d := range halves {
+		for _, c := range []struct {
+			name, kernel  string
+			rows, in, out int
+			goal          float64
+		}{
+			{"grouped16", "grouped16_", size(16384, 1100), size(1024, 24), size(1024, 2200), 0.4},
+			{"grouped16.small", "grouped16_small_", size(1024, 70), size(256, 24), size(256, 72), 0},
+		} {
+			offsets := make([]int32, 9)
+			for g, share := range []int{3, 1, 0, 2, 5, 1, 2, 2} { // sixteenths
+				offsets[g+1] = offsets[g] + int32(c.rows*share/16)
+			}
+			rows := float64(offsets[8])
+			register(Case{
+				Name: c.name + "." + dt, Kernel: c.kernel + dt, Shape: shape(c.rows, c.in, c.out) + " in 8", Peak: dt, Goal: c.goal,
+				Bytes: 2 * (rows*float64(c.in+c.out) + float64(8*c.in*c.out)), Flops: 2 * rows * float64(c.in) * float64(c.out),
+				Setup: func(dev *gpu.Device) (func(), error) {
+					x, w, b, y := normal(dev, d, c.rows, c.in), normal(dev, d, 8, c.out, c.in), normal(dev, gpu.Float32, 8, c.out), dev.New(d, c.rows, c.out)
+					groups := gpu.CPU().FromInt32(offsets, 9).To(dev)
+					return func() { ops.GroupedLinear(y, nil, x, w, b, groups, ops.SiLU) }, nil
+				},
+			})
+		}
+	}
 }

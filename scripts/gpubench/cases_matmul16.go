@@ -46,14 +46,14 @@ func init() {
 			},
 		})
 		long, n := size(16384, 600), size(384, 32)
-		flops := 2 * float64(n) * float64(n) * float64(long)
-		kernel := "matmul16_small_" + dt
+		flops, pieces := 2*float64(n)*float64(n)*float64(long), float64(size(22, 2))
+		kernel := map[bool]string{false: "matmul16_large_", true: "matmul16_small_"}[tiny] + dt
 		register(Case{
 			Name: "matmul16.long." + dt, Kernel: kernel, Shape: shape(n, n, long), Peak: dt, Goal: 0.15,
 			Bytes: 2 * float64(2*long*n+n*n), Flops: flops,
 			Parts: []Part{
-				{kernel, float64(4*long*n) + 32*float64(n*n), flops, dt},
-				{"matmul16_sum_" + dt, 34 * float64(n*n), 0, "memory"},
+				{kernel, float64(4*long*n) + pieces*float64(4*n*n), flops, dt},
+				{"matmul16_sum_" + dt, (4*pieces + 2) * float64(n*n), 0, "memory"},
 			},
 			Setup: func(dev *gpu.Device) (func(), error) {
 				a, b, c := normal(dev, d, long, n), normal(dev, d, long, n), dev.New(d, n, n)
@@ -63,13 +63,14 @@ func init() {
 	}
 
 	long, n := size(16384, 600), size(384, 32)
-	flops := 2 * float64(n) * float64(n) * float64(long)
+	flops, pieces := 2*float64(n)*float64(n)*float64(long), float64(size(22, 2))
+	kernel := map[bool]string{false: "matmul16_large_bf16", true: "matmul16_small_bf16"}[tiny]
 	register(Case{
-		Name: "matmul16.rounded", Kernel: "matmul16_small_bf16", Shape: shape(n, n, long), Peak: "bf16", Goal: 0.1,
+		Name: "matmul16.rounded", Kernel: kernel, Shape: shape(n, n, long), Peak: "bf16", Goal: 0.1,
 		Bytes: 8*float64(2*long*n) + 8*float64(n*n), Flops: flops,
 		Parts: []Part{
-			{"matmul16_small_bf16", float64(4*long*n) + 32*float64(n*n), flops, "bf16"},
-			{"matmul16_sum_f32", 40 * float64(n*n), 0, "memory"},
+			{kernel, float64(4*long*n) + pieces*float64(4*n*n), flops, "bf16"},
+			{"matmul16_sum_f32", (4*pieces + 8) * float64(n*n), 0, "memory"},
 			{"narrow16_bf16", 6 * float64(long*n), 0, "memory"},
 		},
 		Setup: func(dev *gpu.Device) (func(), error) {

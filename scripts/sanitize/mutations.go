@@ -315,7 +315,7 @@ var mutations = []mutation{
 		kernels: "group_norm_last_back_f(32|64)", detector: "result", test: "TestGroupNormLastOnDevices",
 	},
 	{
-		name: "grouped-rows", kind: "missing bounds check", file: "grouped.cu",
+		name: "grouped-rows", kind: "missing bounds check", file: "grouped.h",
 		old: "    return min(max(offsets[g], 0), rows);", new: "    return offsets[g] + 1;",
 		kernels: "grouped_small_f32", detector: "asan", test: "TestGroupedOnDevices",
 	},
@@ -379,5 +379,25 @@ var mutations = []mutation{
 		name: "matmul16-piece", kind: "wrong index", file: "matmul16.cu",
 		old: "const int k = min(o.depth, o.k - at.piece * o.depth);", new: "const int k = o.depth;",
 		kernels: "matmul16_small_bf16", detector: "asan", test: "TestMatMul16OnDevices",
+	},
+	{
+		name: "conv16-pixels", kind: "lost end of a sum", file: "conv16_weight.cu",
+		old: "            acc, ring, (end - first + M::depth - 1) / M::depth,", new: "            acc, ring, (end - first) / M::depth,",
+		kernels: "conv16_weight_small_bf16", detector: "result", test: "TestConvInBF16OnTensorCores",
+	},
+	{
+		name: "conv16-rows", kind: "missing bounds check", file: "conv16_weight.cu",
+		old: "const bool in = real && row < end && corner.inside(p, dy, dx);", new: "const bool in = real && row < end;",
+		kernels: "conv16_weight_bf16", detector: "result", test: "TestConvInBF16OnTensorCores",
+	},
+	{
+		name: "grouped16-rest", kind: "missing bounds check", file: "grouped16.cu",
+		old: "across = min(cols, e.n - col0);", new: "across = cols;",
+		kernels: "grouped16_small_bf16", detector: "asan", test: "TestGrouped16OnDevices",
+	},
+	{
+		name: "grouped16-group", kind: "wrong index", file: "grouped16.cu",
+		old: "    w += static_cast<size_t>(p.group) * e.n * e.k;\n", new: "",
+		kernels: "grouped16_f16", detector: "result", test: "TestGrouped16OnDevices",
 	},
 }
