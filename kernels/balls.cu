@@ -7,10 +7,9 @@ constexpr int RULES = 4;
 static_assert(RULES * TILE == THREADS, "a thread for each count");
 
 template <class T>
-__device__ __forceinline__ void counts(int* balls, unsigned* held, const T* x, const T* y,
-                                       const double* radius, const T* centre, const T* xs,
-                                       const T* ys, int n, int m, int d, int rules, int strict,
-                                       int pieces, T slack)
+__device__ __forceinline__ void
+counts(int* balls, unsigned* held, const T* x, const T* y, const double* radius, const T* centre,
+       const T* xs, const T* ys, int n, int m, int d, int rules, int strict, int pieces, T slack)
 {
     __shared__ T a[DEPTH][PITCH], b[DEPTH][PITCH];
     __shared__ int inside[RULES][TILE]; // of the rows of y
@@ -32,7 +31,8 @@ __device__ __forceinline__ void counts(int* balls, unsigned* held, const T* x, c
         }
 #pragma unroll 1
         for (int rule = 0; rule < rules; rule++) {
-            unsigned in = 0, ask = 0; // pairs 4 i + j that are in a ball, and whose product leaves it open
+            unsigned in = 0,
+                     ask = 0; // pairs 4 i + j that are in a ball, and whose product leaves it open
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 const int col = c0 + 4 * tx + j;

@@ -78,7 +78,8 @@ template <bool AVERAGE, class T>
 __device__ __forceinline__ void pool(T* out, const T* x, unsigned pixels, const Windows& p)
 {
     constexpr int V = Vec16<T>::n;
-    const unsigned at = blockIdx.x * BAND_THREADS + threadIdx.x, channels = static_cast<unsigned>(p.c);
+    const unsigned at = blockIdx.x * BAND_THREADS + threadIdx.x,
+                   channels = static_cast<unsigned>(p.c);
     if (p.c % V == 0 && p.from % V == 0 && p.to % V == 0 && aligned16(out) && aligned16(x)) {
         if (at < pixels * (channels / V)) poolOf<V, AVERAGE>(out, x, at, p);
     } else {
@@ -101,8 +102,8 @@ __device__ __forceinline__ void mean(float* out, const T* x, int n, int area, in
 }
 
 template <class T>
-__device__ __forceinline__ void fromPlanes(T* out, const float* x, long long pixels, int area, int c,
-                                           int to)
+__device__ __forceinline__ void fromPlanes(T* out, const float* x, long long pixels, int area,
+                                           int c, int to)
 {
     const long long at = static_cast<long long>(blockIdx.x) * BAND_THREADS + threadIdx.x;
     if (at >= pixels) return;
@@ -159,12 +160,11 @@ __device__ __forceinline__ void terms(bf16* out, const float* x, long long value
 // twin     ops.PoolBand
 // source   own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    pool_band_f32(float* out, const float* x, int pixels, int c, int from, int h, int width,
-                  int to, int oh, int ow, int kh, int kw, int stride_y, int stride_x, int top,
-                  int left, int average)
+    pool_band_f32(float* out, const float* x, int pixels, int c, int from, int h, int width, int to,
+                  int oh, int ow, int kh, int kw, int stride_y, int stride_x, int top, int left,
+                  int average)
 {
-    const Windows p = {c,  from, h,        width,    to,  oh, ow,
-                       kh, kw,   stride_y, stride_x, top, left};
+    const Windows p = {c, from, h, width, to, oh, ow, kh, kw, stride_y, stride_x, top, left};
     if (average != 0)
         pool<true>(out, x, pixels, p);
     else
@@ -173,12 +173,11 @@ extern "C" __global__ void __launch_bounds__(256)
 EXPORT(pool_band_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    pool_band_bf16(bf16* out, const bf16* x, int pixels, int c, int from, int h, int width,
-                  int to, int oh, int ow, int kh, int kw, int stride_y, int stride_x, int top,
-                  int left, int average)
+    pool_band_bf16(bf16* out, const bf16* x, int pixels, int c, int from, int h, int width, int to,
+                   int oh, int ow, int kh, int kw, int stride_y, int stride_x, int top, int left,
+                   int average)
 {
-    const Windows p = {c,  from, h,        width,    to,  oh, ow,
-                       kh, kw,   stride_y, stride_x, top, left};
+    const Windows p = {c, from, h, width, to, oh, ow, kh, kw, stride_y, stride_x, top, left};
     if (average != 0)
         pool<true>(out, x, pixels, p);
     else

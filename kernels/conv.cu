@@ -53,7 +53,8 @@ __device__ __forceinline__ void forward(T* out, const T* x, const T* w, const T*
     Products<T> sums;
     const int mine = row0 + sums.line(!last), column = col0 + sums.line(false);
     const Digits pixel(mine < m ? mine : 0, p.oh, p.ow); // picture, y, x
-    const int y0 = mine < m ? pixel.b * p.stride - p.top : -p.h - p.kh * p.dilation; // in no picture
+    const int y0 =
+        mine < m ? pixel.b * p.stride - p.top : -p.h - p.kh * p.dilation; // in no picture
     const int x0 = pixel.c * p.stride - p.left;
     const T* const image = x + pixel.a * from.image;
     const bool inside = column < p.o;
@@ -85,9 +86,8 @@ __device__ __forceinline__ void forward(T* out, const T* x, const T* w, const T*
             Tap t(p, k, p.c);
 #pragma unroll
             for (int e = 0; e < EACH; e++, t.d.next())
-                v[e] = inside && k + e < end
-                           ? kernel[t.channel() * taps + t.y() * p.kw + t.x()]
-                           : T(0);
+                v[e] = inside && k + e < end ? kernel[t.channel() * taps + t.y() * p.kw + t.x()]
+                                             : T(0);
         });
     out += g * p.o * to.channel;
     if (bias != nullptr) bias += g * p.o;

@@ -21,10 +21,12 @@ __device__ __forceinline__ void strip(float* out, const float* x, const float* w
     constexpr bool KEPT = N > 64; // in shared memory
     constexpr int groups = Tile::depth / 4;
     const int depth = p.kh * p.kw * p.c, across = (p.o + N - 1) / N;
-    const int row0 = static_cast<int>(blockIdx.x) / across * N, col0 = static_cast<int>(blockIdx.x) % across * N;
+    const int row0 = static_cast<int>(blockIdx.x) / across * N,
+              col0 = static_cast<int>(blockIdx.x) % across * N;
     const bool wide = p.c % 4 == 0;
     const bool wideX = wide && p.from % 4 == 0 && aligned16(x), wideW = wide && aligned16(w);
-    const int mine = row0 + static_cast<int>(threadIdx.x) / groups, step = static_cast<int>(threadIdx.x) % groups * 4;
+    const int mine = row0 + static_cast<int>(threadIdx.x) / groups,
+              step = static_cast<int>(threadIdx.x) % groups * 4;
     const int column = col0 + static_cast<int>(threadIdx.x) / groups;
     const Digits pixel(mine < m ? mine : 0, p.oh, p.ow); // picture, y, x
     // A pixel past the last lies in no picture.
@@ -34,9 +36,9 @@ __device__ __forceinline__ void strip(float* out, const float* x, const float* w
     const float* const image = x + pixel.a * (p.h * line);
     const bool inside = column < p.o;
     const float* const kernel = w + (inside ? static_cast<long long>(column) * depth : 0);
-    const auto fromMap = [&](float(&v)[4], int k) {
+    const auto fromMap = [&](float (&v)[4], int k) {
         Digits t(k, p.kw, p.c); // of the kernel's rows, columns, channels
-        if (wideX) { // one place's
+        if (wideX) {            // one place's
             const int y = y0 + t.a * p.dilation, xx = x0 + t.b * p.dilation;
             const bool in = k < depth && y >= 0 && y < p.h && xx >= 0 && xx < p.w;
             const float4 u = in ? *reinterpret_cast<const float4*>(
@@ -53,7 +55,7 @@ __device__ __forceinline__ void strip(float* out, const float* x, const float* w
                        : 0.f;
         }
     };
-    const auto fromKernel = [&](float(&v)[4], int k) {
+    const auto fromKernel = [&](float (&v)[4], int k) {
         if (wideW) {
             const float4 u = inside && k < depth ? *reinterpret_cast<const float4*>(kernel + k)
                                                  : make_float4(0, 0, 0, 0);
@@ -73,8 +75,9 @@ __device__ __forceinline__ void strip(float* out, const float* x, const float* w
         typename Tile::Sums acc = {};
         const int steps = (min(depth - k0, CHAIN) + Tile::depth - 1) / Tile::depth;
         Tile::template walk<true, true>(
-            acc, shared, steps, [&](float(&v)[4], int s) { fromMap(v, k0 + s * Tile::depth + step); },
-            [&](float(&v)[4], int s) { fromKernel(v, k0 + s * Tile::depth + step); });
+            acc, shared, steps,
+            [&](float (&v)[4], int s) { fromMap(v, k0 + s * Tile::depth + step); },
+            [&](float (&v)[4], int s) { fromKernel(v, k0 + s * Tile::depth + step); });
 #pragma unroll
         for (int i = 0; i < Tile::per; i++)
 #pragma unroll
@@ -140,12 +143,12 @@ EXPORT(conv_band_f32)
 
 extern "C" __global__ void __launch_bounds__(256, 2)
     conv_band_large_f32(float* out, const float* x, const float* w, const float* bias, int n, int c,
-                  int from, int h, int width, int o, int to, int kh, int kw, int oh, int ow,
-                  int stride_y, int stride_x, int dilation, int top, int left, int clip)
+                        int from, int h, int width, int o, int to, int kh, int kw, int oh, int ow,
+                        int stride_y, int stride_x, int dilation, int top, int left, int clip)
 {
     DYNAMIC_SHARED(float, shared);
     strip<128>(out, x, w, bias, n * oh * ow,
-              {c, from, h, width, o, to, kh, kw, oh, ow, stride_y, stride_x, dilation, top, left},
-              clip, shared);
+               {c, from, h, width, o, to, kh, kw, oh, ow, stride_y, stride_x, dilation, top, left},
+               clip, shared);
 }
 EXPORT(conv_band_large_f32)

@@ -34,8 +34,7 @@ template <class T> __device__ __forceinline__ Place<T> placeOf(long long n, bool
     return placeIn<T>(blockIdx.x, n, aligned);
 }
 
-template <class T>
-__device__ __forceinline__ void take(T* r, const T* x, const Place<T>& p)
+template <class T> __device__ __forceinline__ void take(T* r, const T* x, const Place<T>& p)
 {
     constexpr int V = Vec16<T>::n;
     if (p.whole) {

@@ -98,8 +98,7 @@ __device__ __forceinline__ void gatedBackward(T* dx, const T* x, const T* dy, in
                                               double b, int second, int d, long long n)
 {
     constexpr int V = Vec16<T>::n;
-    const Place<T> p =
-        placeOf<T>(n, aligned16(dx) && aligned16(x) && aligned16(dy) && d % V == 0);
+    const Place<T> p = placeOf<T>(n, aligned16(dx) && aligned16(x) && aligned16(dy) && d % V == 0);
     T r[V], v[V], g[V];
     takeHalf(r, x, p, d, second, 0);
     takeHalf(v, x, p, d, second, second ? -d : d);

@@ -221,10 +221,10 @@ template <int EDGE> struct TileF32 {
     {
         walk<aAlongK, bAlongK>(
             acc, shared, (o.k + depth - 1) / depth,
-            [&](float(&v)[4], int s) {
+            [&](float (&v)[4], int s) {
                 take<aAlongK>(v, o.a, o.lda, o.wideA, o.row0, o.m, s * depth, o.k);
             },
-            [&](float(&v)[4], int s) {
+            [&](float (&v)[4], int s) {
                 take<bAlongK>(v, o.b, o.ldb, o.wideB, o.col0, o.n, s * depth, o.k);
             });
     }

@@ -45,9 +45,9 @@ template <class T> __device__ __forceinline__ T sigmoidOf(T z)
 }
 
 template <class T>
-__device__ __forceinline__ void
-groupNormLast(T* y, T* mean, T* inv, const T* x, const T* weight, const T* bias, const T* scale,
-              const T* shift, double eps, int groups, int per, int area, int silu)
+__device__ __forceinline__ void groupNormLast(T* y, T* mean, T* inv, const T* x, const T* weight,
+                                              const T* bias, const T* scale, const T* shift,
+                                              double eps, int groups, int per, int area, int silu)
 {
     __shared__ T of[ROW_WARPS];
     const Team t = rowTeam(ROW_THREADS);

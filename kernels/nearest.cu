@@ -15,7 +15,7 @@ template <class T> __device__ __forceinline__ double dot(const T* a, const T* b,
 
 template <class T>
 __device__ __forceinline__ double distance(const T* a, const T* b, int d, bool cosine, double size,
-                                        double reach)
+                                           double reach)
 {
     if (cosine) {
         if (size == 0 || reach == 0) return 1;
@@ -24,7 +24,8 @@ __device__ __forceinline__ double distance(const T* a, const T* b, int d, bool c
     return squared(a, b, d);
 }
 
-template <class T> __device__ __forceinline__ void sizes(double* square, const T* book, int k, int d)
+template <class T>
+__device__ __forceinline__ void sizes(double* square, const T* book, int k, int d)
 {
     const int i = static_cast<int>(blockIdx.x) * THREADS + static_cast<int>(threadIdx.x);
     if (i >= k) return;
@@ -102,16 +103,13 @@ __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* 
             unsigned open = 0;
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                if (row < n && c0 + 4 * tx + j < k &&
-                    !(sum[i][j] > cap[i]))
-                    open |= 1u << j;
+                if (row < n && c0 + 4 * tx + j < k && !(sum[i][j] > cap[i])) open |= 1u << j;
 #pragma unroll 1
             for (int j = 0; j < 4; j++) {
                 if ((open >> j & 1) == 0) continue;
                 const int code = c0 + 4 * tx + j;
-                const double e =
-                    distance(z + row * d, book + static_cast<long long>(code) * d, d, cosine != 0,
-                             length[4 * ty + i], square[k + code]);
+                const double e = distance(z + row * d, book + static_cast<long long>(code) * d, d,
+                                          cosine != 0, length[4 * ty + i], square[k + code]);
                 if (e < far[i][threadIdx.x]) {
                     far[i][threadIdx.x] = e;
                     at[i][threadIdx.x] = code;

@@ -44,8 +44,8 @@ __device__ __forceinline__ void whereEqual(T* out, const T* g, const T* b, const
                                            long long n, const Axes& x)
 {
     constexpr int V = Vec16<T>::n;
-    const bool aligned = aligned16(out) && aligned16(g) && aligned16(b) &&
-                         vectorsFit(x, a, stepA, first, stepFirst);
+    const bool aligned =
+        aligned16(out) && aligned16(g) && aligned16(b) && vectorsFit(x, a, stepA, first, stepFirst);
     const Place<T> p = placeOf<T>(n, aligned);
     T u[V], v[V], w[V], r[V];
     takeBoth(u, a, stepA, v, first, stepFirst, x, p);
@@ -190,23 +190,29 @@ EXPORT(where_equal_f64)
 // twin     ops.MaskedFill; the same bits.
 // source   own derivation.
 extern "C" __global__ void __launch_bounds__(256)
-    masked_fill_f32(float* out, const float* x, const unsigned char* mask, double v, int acc, int step,
-                    long long n, int axes, int last, int s0, int s1, int s2, int s3, int s4, int s5,
-                    int s6, int a0, int a1, int a2, int a3, int a4, int a5, int a6)
+    masked_fill_f32(float* out, const float* x, const unsigned char* mask, double v, int acc,
+                    int step, long long n, int axes, int last, int s0, int s1, int s2, int s3,
+                    int s4, int s5, int s6, int a0, int a1, int a2, int a3, int a4, int a5, int a6)
 {
-    const Axes w = {
-        axes, last, {s0, s1, s2, s3, s4, s5, s6}, {a0, a1, a2, a3, a4, a5, a6}, {0, 0, 0, 0, 0, 0, 0}};
+    const Axes w = {axes,
+                    last,
+                    {s0, s1, s2, s3, s4, s5, s6},
+                    {a0, a1, a2, a3, a4, a5, a6},
+                    {0, 0, 0, 0, 0, 0, 0}};
     maskedFill(out, x, mask, v, acc, step, n, w);
 }
 EXPORT(masked_fill_f32)
 
 extern "C" __global__ void __launch_bounds__(256)
-    masked_fill_f64(double* out, const double* x, const unsigned char* mask, double v, int acc, int step,
-                    long long n, int axes, int last, int s0, int s1, int s2, int s3, int s4, int s5,
-                    int s6, int a0, int a1, int a2, int a3, int a4, int a5, int a6)
+    masked_fill_f64(double* out, const double* x, const unsigned char* mask, double v, int acc,
+                    int step, long long n, int axes, int last, int s0, int s1, int s2, int s3,
+                    int s4, int s5, int s6, int a0, int a1, int a2, int a3, int a4, int a5, int a6)
 {
-    const Axes w = {
-        axes, last, {s0, s1, s2, s3, s4, s5, s6}, {a0, a1, a2, a3, a4, a5, a6}, {0, 0, 0, 0, 0, 0, 0}};
+    const Axes w = {axes,
+                    last,
+                    {s0, s1, s2, s3, s4, s5, s6},
+                    {a0, a1, a2, a3, a4, a5, a6},
+                    {0, 0, 0, 0, 0, 0, 0}};
     maskedFill(out, x, mask, v, acc, step, n, w);
 }
 EXPORT(masked_fill_f64)

@@ -4,7 +4,7 @@
 inline namespace thisfile {
 
 // The kernels, by params kind.
-constexpr int CUBIC = 0; // (scale x.y + shift)^3
+constexpr int CUBIC = 0;  // (scale x.y + shift)^3
 constexpr int NORMAL = 1; // exp(-scale |x - y|^2)
 
 // The kernel's value of a product and the squared lengths.

@@ -59,9 +59,9 @@ template <int N, class T> __device__ __forceinline__ void give(T* p, const Pack<
 __device__ __forceinline__ int digitOf(long long& at, int size)
 {
     const long long n = at;
-    at = (n >> 32) == 0 ? static_cast<long long>(static_cast<unsigned>(n) /
-                                                 static_cast<unsigned>(size))
-                        : n / size;
+    at = (n >> 32) == 0
+             ? static_cast<long long>(static_cast<unsigned>(n) / static_cast<unsigned>(size))
+             : n / size;
     return static_cast<int>(n - at * size);
 }
 

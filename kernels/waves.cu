@@ -33,8 +33,10 @@ __device__ __forceinline__ void wavesBackward(T* dt, const T* dy, const T* t, do
         const T* row = dy + i * width;
 #pragma unroll 1
         for (int j = lane; j < half; j += 32) {
-            const double w = scale * exp(rate * j), sine = sineOf(v * w, 0), cosine = sineOf(v * w, 1);
-            const double bySine = row[cosFirst ? half + j : j], byCosine = row[cosFirst ? j : half + j];
+            const double w = scale * exp(rate * j), sine = sineOf(v * w, 0),
+                         cosine = sineOf(v * w, 1);
+            const double bySine = row[cosFirst ? half + j : j],
+                         byCosine = row[cosFirst ? j : half + j];
             s += w * (bySine * cosine - byCosine * sine);
         }
     }
