@@ -194,13 +194,13 @@ var mutations = []mutation{
 		kernels: "argmax_f32", detector: "asan", test: "ArgMax",
 	},
 	{
-		name: "matmul-band", kind: "missing __syncthreads", file: "matmul.cu",
+		name: "matmul-band", kind: "missing __syncthreads", file: "gemm_finish.h",
 		old:     "        __syncthreads();\n#pragma unroll 1\n        for (int i = threadIdx.x; i < BAND",
 		new:     "#pragma unroll 1\n        for (int i = threadIdx.x; i < BAND",
 		kernels: "matmul_small_f32", detector: "result", test: "MatMul|Linear",
 	},
 	{
-		name: "matmul-rows", kind: "missing bounds check", file: "matmul.cu",
+		name: "matmul-rows", kind: "missing bounds check", file: "gemm_finish.h",
 		old: "if (r < z.m && c < z.n)", new: "if (c < z.n)",
 		kernels: "matmul_f64", detector: "asan", test: "MatMul|Linear",
 	},
