@@ -1,6 +1,7 @@
 // The scheduler's insides, for host.cc and host_warp.cc.
 #pragma once
 #include "host.h"
+#include "host_hopper.h"
 #include <vector>
 
 #if defined(HOST_ASAN)
@@ -26,6 +27,13 @@ struct Copy {
     bool valid;
 };
 
+// Accumulators that a wgmma has: their values, while the thread's own are NaN.
+struct Accumulators {
+    float* d;
+    int count, open; // products under way
+    float value[128];
+};
+
 struct Fiber : Thread {
     Fiber* next = nullptr; // in the run queue
     void* stackPointer = nullptr;
@@ -47,6 +55,15 @@ struct Fiber : Thread {
     std::vector<size_t> groups;
     size_t landed = 0, landedCopies = 0;
 
+    // wgmma: as above, products in the place of copies.
+    std::vector<Product> products;
+    std::vector<size_t> productGroups;
+    std::vector<Accumulators> accumulators;
+    bool fenced = false;    // wgmmaFence came after the last wait
+    uint64_t productTrail;  // of all products, the same in the four warps of a group
+    const void* awaited;    // the barrier that barrierWait or namedSync waits for
+    unsigned awaitedParity;
+
     unsigned barriers = 0; // of the block, that it has come to
     void* tsan = nullptr;
     void* fakeStack = nullptr;   // AddressSanitizer's
@@ -63,6 +80,21 @@ Fiber* current();
 // arrive calls combine (if not null) for the group; ordering says whether memory is ordered.
 void meet(Primitive which, unsigned mask, Site at, bool ordering,
           void (*combine)(Fiber* lanes, unsigned group));
+// Waits until resume; the caller sees to it that somebody calls that.
+void park(Primitive which, Site at);
+void resume(Fiber** v, int n);
+int orderOfThreads(); // FIDLAB_HOST_ORDER
+uint32_t randomNumber();
+size_t sharedSize();    // of the dynamic shared memory
+Fiber* fiberOf(int i);  // of the block
+void beginAsync();      // at the start and the end of every block
+void endAsync();
+void endProducts(Fiber* f); // at a thread's end
+bool landBox();         // lets a box land that is under way; false if there is none
+void noteOfWait(const Fiber& f, char* text, size_t n); // what is known of awaited
+void wholeWarp(Primitive which, Site at);              // ends the process unless the warp has 32 threads
+// What wgmma sees of n bytes at p in shared memory.
+const unsigned char* asyncView(const void* p, size_t n, const char* what, Site at);
 const char* primitiveName(Primitive p);
 bool inShared(const void* p, size_t n);
 void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
