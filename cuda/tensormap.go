@@ -45,8 +45,9 @@ func (t *Tiles) Encode() (TensorMap, error) {
 		return m, fmt.Errorf("cuda: tensor map of %d dimensions, want 1 to %d", t.Rank, len(t.Dims))
 	}
 	if status := encodeTiles(&m, t); status != 0 {
+		bad := *t // so that t itself stays where it is
 		return m, fmt.Errorf("cuda: tensor map of extents %d, strides %d and boxes of %d at %#x: %s",
-			t.Dims[:t.Rank], t.Strides[:t.Rank-1], t.Box[:t.Rank], uint64(t.Base), reason(status))
+			bad.Dims[:bad.Rank], bad.Strides[:bad.Rank-1], bad.Box[:bad.Rank], uint64(bad.Base), reason(status))
 	}
 	return m, nil
 }

@@ -20,9 +20,7 @@
 #pragma once
 #include "device.h"
 
-#ifndef __CUDACC__
-#include "host_hopper.h"
-#else
+#ifdef __CUDACC__ // otherwise host_hopper.h has the same names
 
 // 128 bytes that the driver made (cuda.TensorMap).
 struct __align__(128) TensorMap {

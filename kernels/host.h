@@ -5,6 +5,7 @@
 //   host_math.h     CUDA's arithmetic intrinsics
 //   host_warp.h     barriers, warp primitives, tensor cores, cp.async
 //   host_atomic.h   atomics and fences
+//   host_hopper.h   what device_hopper.h has
 //
 // What it models exactly: barriers, warp primitives, atomics, registers' layouts, rounding of the
 // 16-bit types. What it does not: the rounding inside a tensor core (here: a chain of fused
@@ -127,3 +128,4 @@ extern "C" __attribute__((visibility("hidden"))) unsigned char* host_shared_rang
 #include "host_math.h"
 #include "host_warp.h"
 #include "host_atomic.h"
+#include "host_hopper.h"

@@ -1,7 +1,6 @@
 // The scheduler's insides, for host.cc and host_warp.cc.
 #pragma once
 #include "host.h"
-#include "host_hopper.h"
 #include <vector>
 
 #if defined(HOST_ASAN)

@@ -130,6 +130,9 @@ func (n *attnSizes) attentionCUDA(out, lse *gpu.Tensor, in AttentionInput, cfg A
 	s := out.Device().Stream()
 	p := n.problem(s, in, cfg)
 	defer p.free(s)
+	if n.attentionHopper(out, lse, in, &p) {
+		return
+	}
 	k := attnForward[p.dt][p.width]
 	k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
 		out.Ptr(), lse.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,

@@ -1,6 +1,10 @@
 package ops
 
-import "github.com/fidlab/fidlab/gpu"
+import (
+	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/kernels"
+)
 
 // SplatTileLists are the Gaussians of every tile of a sorted list, and the side of the tiles.
 func SplatTileLists(a *SplatAux) (side int, lists [][]int32, err error) {
@@ -20,4 +24,18 @@ func LargeTiles(least int) (restore func()) {
 	old := largeTiles
 	largeTiles = least
 	return func() { largeTiles = old }
+}
+
+// HopperAttention makes the host device take attention's kernels of compute capability 9.0 where
+// they fit, counts the calls that do, and returns what restores it.
+func HopperAttention(calls *int) (restore func()) {
+	old := attnHopper
+	attnHopper = func(d cuda.Device) bool {
+		if !cuda.HostDevice() && !kernels.AttentionHopperHere(d) {
+			return false
+		}
+		*calls++
+		return true
+	}
+	return func() { attnHopper = old }
 }
