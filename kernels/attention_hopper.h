@@ -221,11 +221,11 @@ __device__ __forceinline__ void attendHopper(T* outTo, float* lse, const TensorM
             namedSync(3, 256);
         }
 
+        if (steps > 1) barrierWait(&barriers.fullKeys[1 % STAGES], 1 / STAGES & 1);
 #pragma unroll 1
         for (int i = 1; i < steps; i++) {
             const int stage = i % STAGES, before = (i - 1) % STAGES;
             key -= KEYS;
-            barrierWait(&barriers.fullKeys[stage], i / STAGES & 1);
             namedSync(1 + group, 256);
             settle(out[0]);
             settle(p);
@@ -241,6 +241,11 @@ __device__ __forceinline__ void attendHopper(T* outTo, float* lse, const TensorM
             if (key + KEYS > min(here.keys, top + here.hi))
                 maskScores<1, 16>(s, here.lo, here.hi, here.keys, top, key);
             hopperSoftmax(soft, s, shrink, c);
+            settle(s[0]);
+            // The loop that waits for the next keys keeps the exponentials above it and the wait
+            // for the products below; next to each other, the compiler waits first.
+            if (i + 1 < steps)
+                barrierWait(&barriers.fullKeys[(i + 1) % STAGES], (i + 1) / STAGES & 1);
             wgmmaWait<0>();
             settle(out[0]);
             settle(p);
