@@ -279,9 +279,7 @@ void prepare(Fiber& f, int i)
     f.copies.clear();
     f.groups.clear();
     f.landed = f.landedCopies = 0;
-    f.products.clear();
-    f.productGroups.clear();
-    f.accumulators.clear();
+    f.products.n = f.productGroups.n = f.accumulators.n = 0;
     f.fenced = false;
     f.productTrail = 0;
     f.awaited = nullptr;

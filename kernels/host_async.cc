@@ -50,30 +50,29 @@ struct Box {
 struct Named {
     int threads = 0, arrived = 0;
     unsigned opened = 0;
-    std::vector<Fiber*> waiting;
+    List<Fiber*, 1024> waiting;
     char order[2] = {}; // ThreadSanitizer's, in turn
 };
 
 // Of the block.
 struct {
     bool used = false;
-    std::vector<unsigned char> view; // what the asynchronous proxy sees of the dynamic shared memory
-    std::vector<Box> boxes;          // under way
-    std::vector<Fiber*> waiting;     // at barriers in shared memory
-    std::vector<Fiber*> initialised; // by these, and no fence since
+    unsigned char view[256 << 10];   // what the asynchronous proxy sees of the dynamic shared memory
+    List<Box, 256> boxes;            // under way
+    List<Fiber*, 1024> waiting;      // at barriers in shared memory
+    List<Fiber*, 256> initialised;   // by these, and no fence since
     Named named[16];
-    std::vector<int> registers; // of each warp
+    int registers[32], warps = 0; // of each warp, if warps is not 0
 } b;
 
 void begun()
 {
     if (b.used) return;
     b.used = true;
-    b.view.assign(sharedSize(), 0xff);
-    for (Named& n : b.named) {
-        n.threads = n.arrived = 0;
-        n.waiting.clear();
-    }
+    if (sharedSize() > sizeof b.view) die("%zu bytes of shared memory", sharedSize());
+    fillBytes(b.view, sharedSize(), 0xff);
+    for (Named& n : b.named)
+        n.threads = n.arrived = n.waiting.n = 0;
 }
 
 int threadsOfBlock() { return static_cast<int>(blockSize.x * blockSize.y * blockSize.z); }
@@ -107,11 +106,15 @@ void settleWord(unsigned long long* barrier, Word w)
     w.parity ^= 1;
     w.lacking = w.count;
     writeWord(barrier, w);
-    std::vector<Fiber*> ready, others;
+    static Fiber* ready[1024];
+    int go = 0, stay = 0;
     for (Fiber* f : b.waiting)
-        (f->awaited == barrier && f->awaitedParity == ended ? ready : others).push_back(f);
-    b.waiting = others;
-    resume(ready.data(), static_cast<int>(ready.size()));
+        if (f->awaited == barrier && f->awaitedParity == ended)
+            ready[go++] = f;
+        else
+            b.waiting.v[stay++] = f;
+    b.waiting.n = stay;
+    resume(ready, go);
 }
 
 unsigned char* swizzledAt(unsigned char* p, int swizzle)
@@ -168,33 +171,27 @@ void land(const Box& box)
 void beginAsync()
 {
     b.used = false;
-    b.boxes.clear();
-    b.waiting.clear();
-    b.initialised.clear();
-    b.registers.clear();
+    b.boxes.n = b.waiting.n = b.initialised.n = b.warps = 0;
 }
 
 void endAsync()
 {
-    if (!b.boxes.empty()) die("the block has ended while a box that it asked for is under way");
+    if (b.boxes.n) die("the block has ended while a box that it asked for is under way");
     if (b.used)
         for (int i = 0; i < 16; i++)
             if (b.named[i].arrived)
                 die("the block has ended with %d threads of %d at the named barrier %d",
                     b.named[i].arrived, b.named[i].threads, i);
-    if (!b.registers.empty()) {
-        int sum = 0;
-        for (size_t w = 0; w < b.registers.size(); w++) {
-            sum += b.registers[w];
-            if (b.registers[w] != b.registers[w & ~size_t(3)])
-                die("warps %zu and %zu of one group have taken %d and %d registers", w & ~size_t(3),
-                    w, b.registers[w & ~size_t(3)], b.registers[w]);
-        }
-        const int warps = threadsOfBlock() / 32;
-        if (sum > warps * startRegisters())
-            die("the warps have taken %d registers a lane, and the block has %d", sum,
-                warps * startRegisters());
+    int sum = 0;
+    for (int w = 0; w < b.warps; w++) {
+        sum += b.registers[w];
+        if (b.registers[w] != b.registers[w & ~3])
+            die("warps %d and %d of one group have taken %d and %d registers", w & ~3, w,
+                b.registers[w & ~3], b.registers[w]);
     }
+    if (sum > b.warps * startRegisters())
+        die("the warps have taken %d registers a lane, and the block has %d", sum,
+            b.warps * startRegisters());
     for (int i = 0; i < threadsOfBlock(); i++)
         if (fiberOf(i)->productTrail != fiberOf(i & ~127)->productTrail)
             die("warp %d has given other products to wgmma than the first one of its four", i / 32);
@@ -212,7 +209,7 @@ void barrierInit(unsigned long long* barrier, unsigned count, Site at)
     __tsan_write_range(barrier, 8);
 #endif
     writeWord(barrier, {0, count, count, 0});
-    b.initialised.push_back(current());
+    b.initialised.add(current(), "barriers");
 }
 
 void barrierArrive(unsigned long long* barrier, unsigned bytes, Site at)
@@ -242,7 +239,7 @@ void barrierWait(unsigned long long* barrier, unsigned parity, Site at)
         Fiber* f = current();
         f->awaited = barrier;
         f->awaitedParity = parity;
-        b.waiting.push_back(f);
+        b.waiting.add(f, "threads");
         park(Primitive::barrier, at);
     }
 #if defined(HOST_TSAN)
@@ -311,15 +308,28 @@ void copyBox(void* shared, const TensorMap& map, unsigned long long* barrier, co
     if (order == 1 || (order > 1 && randomNumber() % 2))
         land(box);
     else
-        b.boxes.push_back(box);
+        b.boxes.add(box, "boxes under way");
 }
 
 bool landBox()
 {
-    if (b.boxes.empty()) return false;
-    const size_t i = orderOfThreads() > 1 ? randomNumber() % b.boxes.size() : 0;
-    const Box box = b.boxes[i];
-    b.boxes.erase(b.boxes.begin() + static_cast<long>(i));
+    if (!b.boxes.n) return false;
+    int i = 0;
+    if (orderOfThreads() > 1)
+        i = static_cast<int>(randomNumber() % static_cast<unsigned>(b.boxes.n));
+    else // one that is waited for: the others come later
+        for (int k = 0; k < b.boxes.n; k++) {
+            bool awaited = false;
+            for (const Fiber* f : b.waiting)
+                awaited = awaited || f->awaited == b.boxes.v[k].barrier;
+            if (awaited) {
+                i = k;
+                break;
+            }
+        }
+    Box box;
+    copyBytes(&box, &b.boxes.v[i], sizeof box);
+    b.boxes.drop(i, 1);
     land(box);
     return true;
 }
@@ -329,7 +339,7 @@ void fenceProxyAsync()
     begun();
     for (Fiber*& f : b.initialised)
         if (f == current()) f = nullptr;
-    copyBytes(b.view.data(), dynamicShared, sharedSize());
+    copyBytes(b.view, dynamicShared, sharedSize());
 }
 
 const unsigned char* asyncView(const void* p, size_t n, const char* what, Site at)
@@ -358,13 +368,13 @@ void namedBarrier(int id, int threads, bool wait, Site at)
     char* order = &n.order[n.opened % 2];
     __tsan_release(order);
 #endif
-    if (wait) n.waiting.push_back(f);
+    if (wait) n.waiting.add(f, "threads");
     if (n.arrived == threads) {
         n.arrived = 0;
         n.opened++;
-        const std::vector<Fiber*> ready = n.waiting;
-        n.waiting.clear();
-        resume(const_cast<Fiber**>(ready.data()), static_cast<int>(ready.size()));
+        const int ready = n.waiting.n;
+        n.waiting.n = 0;
+        resume(n.waiting.v, ready);
     }
     if (!wait) return;
     f->awaited = &n;
@@ -379,8 +389,10 @@ void setRegisters(int n, bool up, Site at)
     Fiber* f = current();
     wholeWarp(Primitive::registers, at);
     const int start = startRegisters();
-    if (b.registers.empty()) b.registers.assign(static_cast<size_t>(threadsOfBlock() / 32), start);
-    const int now = b.registers[static_cast<size_t>(f->warp)];
+    if (!b.warps)
+        for (b.warps = 0; b.warps < threadsOfBlock() / 32; b.warps++)
+            b.registers[b.warps] = start;
+    const int now = b.registers[f->warp];
     if (threadsOfBlock() % 128 || n % 8 || n < 24 || n > 256)
         die("registers, %s:%d: %d registers in a block of %d threads; want multiples of 8 from 24 "
             "to 256, and of 128",
@@ -390,7 +402,7 @@ void setRegisters(int n, bool up, Site at)
             at.line, n, now);
     f->in[0] = static_cast<uint64_t>(n);
     meet(Primitive::registers, ~0u, at, false, [](Fiber* lanes, unsigned) {
-        b.registers[static_cast<size_t>(lanes[0].warp)] = static_cast<int>(lanes[0].in[0]);
+        b.registers[lanes[0].warp] = static_cast<int>(lanes[0].in[0]);
     });
 }
 

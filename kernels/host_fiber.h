@@ -18,12 +18,36 @@ extern "C" void __tsan_java_free(unsigned long p, unsigned long size);
 
 namespace host {
 
+void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
+void copyBytes(void* to, const void* from, size_t n);
+
 // A cp.async that has not landed yet.
 struct Copy {
     void* to;
     const void* from;
     int bytes;
     bool valid;
+};
+
+// A list of at most N, in place: ThreadSanitizer sees what std::vector does to memory, in whichever
+// fiber it happens.
+template <class T, int N> struct List {
+    int n = 0;
+    T v[N];
+
+    void add(const T& x, const char* what)
+    {
+        if (n == N) die("more than %d %s", N, what);
+        copyBytes(&v[n++], &x, sizeof x);
+    }
+    void drop(int from, int count) // the order of the others stays
+    {
+        for (int i = from; i + count < n; i++)
+            copyBytes(&v[i], &v[i + count], sizeof(T));
+        n -= count;
+    }
+    T* begin() { return v; }
+    T* end() { return v + n; }
 };
 
 // Accumulators that a wgmma has: their values, while the thread's own are NaN.
@@ -55,9 +79,9 @@ struct Fiber : Thread {
     size_t landed = 0, landedCopies = 0;
 
     // wgmma: as above, products in the place of copies.
-    std::vector<Product> products;
-    std::vector<size_t> productGroups;
-    std::vector<Accumulators> accumulators;
+    List<Product, 64> products;
+    List<int, 32> productGroups;
+    List<Accumulators, 4> accumulators;
     bool fenced = false;    // wgmmaFence came after the last wait
     uint64_t productTrail;  // of all products, the same in the four warps of a group
     const void* awaited;    // the barrier that barrierWait or namedSync waits for
@@ -96,8 +120,6 @@ void wholeWarp(Primitive which, Site at);              // ends the process unles
 const unsigned char* asyncView(const void* p, size_t n, const char* what, Site at);
 const char* primitiveName(Primitive p);
 bool inShared(const void* p, size_t n);
-void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
-void copyBytes(void* to, const void* from, size_t n);
 unsigned char* takeShared(size_t n); // a block's dynamic shared memory
 void giveShared(unsigned char* p);
 void forgetAccesses(void* p, size_t n); // with HOST_TSAN only

@@ -1,8 +1,8 @@
 // The models of device_hopper.h for the host build; host_async.cc and host_wgmma.cc have them.
 //
 // Each does what the PTX manual lets a machine do at worst. A box lands when no thread of the block
-// can go on without it (FIDLAB_HOST_ORDER 0), at once (1), or at any time between, boxes in any
-// order (others). Products are computed when they are waited for: until then their accumulators are
+// can go on and one waits for it (FIDLAB_HOST_ORDER 0), at once (1), or at any time between, boxes
+// in any order (others). Products are computed when they are waited for: until then their accumulators are
 // NaN and the operands in shared memory may change under them. What copyBox and wgmma see of shared
 // memory is a copy of its own: boxes go into both, stores reach it at fenceProxyAsync.
 #pragma once

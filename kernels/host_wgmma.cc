@@ -77,14 +77,14 @@ void untouched(const Accumulators& a, Site at)
                 at.line, i);
 }
 
-void compute(Fiber* lanes, size_t which)
+void compute(Fiber* lanes, int which)
 {
-    const Product& p = lanes[0].products[which];
+    const Product& p = lanes[0].products.v[which];
     const int columns = 2 * p.count;
     float a[16][16];
     alignas(32) float b[16][256];
     for (int l = 0; l < 32; l++) {
-        const Product& q = lanes[l].products[which];
+        const Product& q = lanes[l].products.v[which];
         if (!same(p, q))
             die("wgmma, %s:%d: lanes 0 and %d have different products", p.at.file, p.at.line, l);
         if (!p.held) continue;
@@ -116,7 +116,7 @@ void compute(Fiber* lanes, size_t which)
                 take8(&b[8 * c][n], 256, right.piece(n, c), p.isHalf);
     Accumulators* held[32];
     for (int l = 0; l < 32; l++)
-        held[l] = accumulatorsOf(lanes[l], lanes[l].products[which].d);
+        held[l] = accumulatorsOf(lanes[l], lanes[l].products.v[which].d);
     for (int row = 0; row < 16; row++)
         for (int n = 0; n < columns; n += 8) {
             __m256 sum = _mm256_setzero_ps();
@@ -136,33 +136,35 @@ void compute(Fiber* lanes, size_t which)
 // Does the groups but the last in[0] of them, in every lane alike.
 void combineWait(Fiber* lanes, unsigned)
 {
-    const size_t groups = lanes[0].productGroups.size(), keep = lanes[0].in[0];
-    for (int l = 1; l < 32; l++)
-        if (lanes[l].productGroups != lanes[0].productGroups || lanes[l].in[0] != keep ||
-            lanes[l].products.size() != lanes[0].products.size())
-            die("wgmmaWait: lanes 0 and %d have different groups", l);
+    Fiber& first = lanes[0];
+    const int groups = first.productGroups.n, keep = static_cast<int>(first.in[0]);
+    for (int l = 1; l < 32; l++) {
+        const Fiber& f = lanes[l];
+        bool alike = f.productGroups.n == groups && f.products.n == first.products.n &&
+                     f.in[0] == first.in[0];
+        for (int i = 0; alike && i < groups; i++)
+            alike = f.productGroups.v[i] == first.productGroups.v[i];
+        if (!alike) die("wgmmaWait: lanes 0 and %d have different groups", l);
+    }
     if (groups <= keep) return;
-    const size_t done = groups - keep, end = lanes[0].productGroups[done - 1];
-    for (size_t i = 0; i < end; i++)
+    const int done = groups - keep, end = first.productGroups.v[done - 1];
+    for (int i = 0; i < end; i++)
         compute(lanes, i);
     for (int l = 0; l < 32; l++) {
         Fiber& f = lanes[l];
-        const Site at = f.products[end ? end - 1 : 0].at;
-        for (size_t i = 0; i < f.accumulators.size();) {
-            Accumulators& a = f.accumulators[i];
+        for (int i = 0; i < f.accumulators.n;) {
+            Accumulators& a = f.accumulators.v[i];
             if (a.open) {
                 i++;
                 continue;
             }
-            untouched(a, at);
+            untouched(a, f.products.v[end ? end - 1 : 0].at);
             copyBytes(a.d, a.value, static_cast<size_t>(a.count) * sizeof(float));
-            a = f.accumulators.back();
-            f.accumulators.pop_back();
+            f.accumulators.drop(i, 1);
         }
-        f.products.erase(f.products.begin(), f.products.begin() + static_cast<long>(end));
-        f.productGroups.erase(f.productGroups.begin(),
-                              f.productGroups.begin() + static_cast<long>(done));
-        for (size_t& g : f.productGroups)
+        f.products.drop(0, end);
+        f.productGroups.drop(0, done);
+        for (int& g : f.productGroups)
             g -= end;
     }
 }
@@ -198,8 +200,12 @@ void wgmma(const Product& p)
     if (!f->fenced) die("wgmma, %s:%d: no wgmmaFence since the last wait", p.at.file, p.at.line);
     Accumulators* a = accumulatorsOf(*f, p.d);
     if (!a) {
-        f->accumulators.push_back({p.d, p.count, 0, {}});
-        a = &f->accumulators.back();
+        if (f->accumulators.n == 4)
+            die("wgmma, %s:%d: more than 4 sets of accumulators are under way", p.at.file, p.at.line);
+        a = &f->accumulators.v[f->accumulators.n++];
+        a->d = p.d;
+        a->count = p.count;
+        a->open = 0;
         copyBytes(a->value, p.d, static_cast<size_t>(p.count) * sizeof(float));
         fillBytes(p.d, static_cast<size_t>(p.count) * sizeof(float), 0xff);
     }
@@ -208,7 +214,7 @@ void wgmma(const Product& p)
             a->count);
     untouched(*a, p.at);
     a->open++;
-    f->products.push_back(p);
+    f->products.add(p, "products under way");
     for (uint64_t x : {p.left, p.right, static_cast<uint64_t>(p.count)})
         f->productTrail = (f->productTrail ^ x) * 0x9e3779b97f4a7c15u + 1;
 #if defined(HOST_TSAN)
@@ -221,7 +227,7 @@ void wgmmaFence() { current()->fenced = true; }
 void wgmmaCommit()
 {
     Fiber* f = current();
-    f->productGroups.push_back(f->products.size());
+    f->productGroups.add(f->products.n, "groups of products");
 }
 
 void wgmmaWait(int pending, Site at)
@@ -231,24 +237,19 @@ void wgmmaWait(int pending, Site at)
     f->in[0] = static_cast<uint64_t>(pending);
     f->fenced = false;
 #if defined(HOST_TSAN)
-    std::vector<Product> done;
-    const size_t groups = f->productGroups.size(), keep = static_cast<size_t>(pending);
-    if (f->lane == 0 && groups > keep)
-        done.assign(f->products.begin(),
-                    f->products.begin() + static_cast<long>(f->productGroups[groups - keep - 1]));
+    const int groups = f->productGroups.n;
+    if (f->lane == 0 && groups > pending)
+        for (int i = 0; i < f->productGroups.v[groups - pending - 1]; i++)
+            reads(f->products.v[i], f->warp);
 #endif
     meet(Primitive::wgmmaWait, ~0u, at, false, combineWait);
-#if defined(HOST_TSAN)
-    for (const Product& p : done)
-        reads(p, f->warp);
-#endif
 }
 
 void endProducts(Fiber* f)
 {
-    if (!f->products.empty())
-        die("this thread has ended while a wgmma is under way, %s:%d", f->products[0].at.file,
-            f->products[0].at.line);
+    if (f->products.n)
+        die("this thread has ended while a wgmma is under way, %s:%d", f->products.v[0].at.file,
+            f->products.v[0].at.line);
 }
 
 } // namespace host

@@ -33,7 +33,12 @@ var mutations = []mutation{
 	{
 		name: "hopper-values", kind: "missing barrierWait", file: "attention_hopper.h",
 		old: "            barrierWait(&barriers.fullValues[before], (i - 1) / STAGES & 1);\n", new: "",
-		kernels: "attention_hopper_.*", detector: "result",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-last", kind: "missing barrierWait", file: "attention_hopper.h",
+		old: "        barrierWait(&barriers.fullValues[last % STAGES], last / STAGES & 1);\n", new: "",
+		kernels: "attention_hopper_.*", detector: "tsan",
 	},
 	{
 		name: "hopper-parity", kind: "wrong phase", file: "attention_hopper.h",
@@ -64,9 +69,9 @@ var mutations = []mutation{
 	},
 	{
 		name: "hopper-release", kind: "place given back early", file: "attention_hopper.h",
-		old:     "            wgmmaWait<1>();\n            settle(s[0]);\n            if (lane == 0) barrierArrive(&barriers.emptyKeys[stage]);",
-		new:     "            if (lane == 0) barrierArrive(&barriers.emptyKeys[stage]);\n            wgmmaWait<1>();\n            settle(s[0]);",
-		kernels: "attention_hopper_.*", detector: "tsan",
+		old:     "            wgmmaWait<0>();\n            settle(out[0]);\n            settle(p);\n            if (lane == 0) barrierArrive(&barriers.emptyValues[before]);",
+		new:     "            if (lane == 0) barrierArrive(&barriers.emptyValues[before]);\n            wgmmaWait<0>();\n            settle(out[0]);\n            settle(p);",
+		kernels: "attention_hopper_.*_128", detector: "tsan",
 	},
 	{
 		name: "hopper-fence", kind: "missing wgmmaFence", file: "attention_hopper.h",
