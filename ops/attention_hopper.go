@@ -1,6 +1,9 @@
 package ops
 
 import (
+	"os"
+	"sync/atomic"
+
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/kernels"
@@ -25,9 +28,38 @@ const (
 	attnHopperPart    = 64
 )
 
-// attnHopper tells whether a device has the kernels. A variable so that tests run them on the
-// host device.
-var attnHopper = kernels.AttentionHopperHere
+// Hopper says when kernels are taken that are compiled for compute capability 9.0 alone.
+type Hopper int32
+
+// HopperAuto, where such a device runs, is the start, unless FIDLAB_HOPPER=0 asks for HopperNever.
+// HopperHost also takes them on the host device, for tests and rehearsals.
+const (
+	HopperAuto Hopper = iota
+	HopperNever
+	HopperHost
+)
+
+var hopper atomic.Int32
+
+func init() {
+	if os.Getenv("FIDLAB_HOPPER") == "0" {
+		SetHopper(HopperNever)
+	}
+}
+
+// SetHopper sets when such kernels are taken from now on, and returns what was set before.
+func SetHopper(h Hopper) (before Hopper) { return Hopper(hopper.Swap(int32(h))) }
+
+// attnHopper tells whether a device takes attention's. A variable so that tests count.
+var attnHopper = func(d cuda.Device) bool {
+	switch Hopper(hopper.Load()) {
+	case HopperNever:
+		return false
+	case HopperHost:
+		return cuda.HostDevice() || kernels.AttentionHopperHere(d)
+	}
+	return !cuda.HostDevice() && kernels.AttentionHopperHere(d)
+}
 
 // attentionHopper runs the forward pass on these kernels and returns true, or returns false for
 // what they are not for: another device or dtype, other heads, a bias, a window, lengths by CuQ,

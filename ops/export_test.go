@@ -3,7 +3,6 @@ package ops
 import (
 	"github.com/fidlab/fidlab/cuda"
 	"github.com/fidlab/fidlab/gpu"
-	"github.com/fidlab/fidlab/kernels"
 )
 
 // SplatTileLists are the Gaussians of every tile of a sorted list, and the side of the tiles.
@@ -29,13 +28,16 @@ func LargeTiles(least int) (restore func()) {
 // HopperAttention makes the host device take attention's kernels of compute capability 9.0 where
 // they fit, counts the calls that do, and returns what restores it.
 func HopperAttention(calls *int) (restore func()) {
-	old := attnHopper
+	before, old := SetHopper(HopperHost), attnHopper
 	attnHopper = func(d cuda.Device) bool {
-		if !cuda.HostDevice() && !kernels.AttentionHopperHere(d) {
-			return false
+		yes := old(d)
+		if yes {
+			*calls++
 		}
-		*calls++
-		return true
+		return yes
 	}
-	return func() { attnHopper = old }
+	return func() {
+		attnHopper = old
+		SetHopper(before)
+	}
 }

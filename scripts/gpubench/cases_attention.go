@@ -23,6 +23,9 @@ func init() {
 						continue
 					}
 					attentionCase(dt, d, n, causal, false)
+					if dt != "f32" && !odd {
+						hopperCase(dt, d, n, causal)
+					}
 					attentionCase(dt, d, n, causal, true)
 				}
 			}
@@ -93,7 +96,10 @@ func attentionCase(dt string, d, n int, causal, backward bool) {
 			some := func() *gpu.Tensor { return normal(dev, dtypes[dt], b, l, h, d) }
 			in, cfg := ops.AttentionInput{Q: some(), K: some(), V: some()}, ops.AttentionConfig{Causal: causal}
 			out, lse := like(), dev.Empty(b, h, l)
-			forward := func() { ops.Attention(out, lse, in, cfg) }
+			forward := func() {
+				defer ops.SetHopper(ops.SetHopper(ops.HopperNever)) // hopperCase has the others
+				ops.Attention(out, lse, in, cfg)
+			}
 			if !backward {
 				return forward, nil
 			}
@@ -101,6 +107,37 @@ func attentionCase(dt string, d, n int, causal, backward bool) {
 			return func() {
 				forward()
 				ops.AttentionBackward(dq, dk, dv, nil, dout, out, lse, in, cfg)
+			}, nil
+		},
+	})
+}
+
+// hopperCase is the forward pass by the kernels for compute capability 9.0; on another
+// device it is attentionCase's again. At 64 columns the exponentials take as long as the
+// products, and a causal mask makes blocks of unequal length; their goals are lower.
+func hopperCase(dt string, d, n int, causal bool) {
+	b, h, l := size(16384/n, 1), size(2048/d, 1), size(n, 96)
+	a := attentionSize{dt, b, h, l, d, 1}
+	goal := map[int]float64{64: 0.45, 128: 0.65}[d]
+	name, text, mask := fmt.Sprintf("attention.hopper.%s.%d.%d", dt, d, n), shape(b, l, h, d), 0
+	if causal {
+		name, text, mask, a.share, goal = name+".causal", text+" causal", 1, 0.5, goal-0.1
+	}
+	if n < 4096 {
+		goal = 0
+	}
+	rows := a.rows()
+	register(Case{
+		Name: name, Kernel: fmt.Sprintf("attention_hopper_%s_%d", dt, d), Shape: text, Peak: dt, Goal: goal,
+		Bytes: 4*a.bytes() + 4*rows/float64(d), Flops: a.flops(2),
+		Torch: spec("sdpa", "b", b, "h", h, "hk", h, "q", l, "k", l, "d", d, "dtype", dt, "causal", mask, "pass", "fwd"),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			some := func() *gpu.Tensor { return normal(dev, dtypes[dt], b, l, h, d) }
+			in, cfg := ops.AttentionInput{Q: some(), K: some(), V: some()}, ops.AttentionConfig{Causal: causal}
+			out, lse := dev.New(dtypes[dt], b, l, h, d), dev.Empty(b, h, l)
+			return func() {
+				defer ops.SetHopper(ops.SetHopper(ops.HopperHost))
+				ops.Attention(out, lse, in, cfg)
 			}, nil
 		},
 	})
