@@ -11,21 +11,38 @@ import (
 
 // Attention on compute capability 9.0: what most calls are has kernels of its own there.
 
-type attnHopperLaunch = func(s *cuda.Stream, g cuda.Grid, out, lse cuda.Ptr, q, k, v cuda.TensorMap, keyLens cuda.Ptr, scale float32,
-	right, batch, heads, kvHeads, lq, lk int32)
+type (
+	attnHopperLaunch = func(s *cuda.Stream, g cuda.Grid, out, lse cuda.Ptr, q, k, v cuda.TensorMap, keyLens cuda.Ptr, scale float32,
+		right, batch, heads, kvHeads, lq, lk int32)
+	attnHopperDQLaunch = func(s *cuda.Stream, g cuda.Grid, dq, lse, delta cuda.Ptr, q, dout, k, v cuda.TensorMap, scale float32,
+		right, batch, heads, kvHeads, lq, lk int32)
+	attnHopperDKVLaunch = func(s *cuda.Stream, g cuda.Grid, dk, dv, lse, delta cuda.Ptr, q, dout, k, v cuda.TensorMap, scale float32,
+		right, batch, heads, kvHeads, lq, lk int32)
+)
 
-// The kernels by dtype (attnDType, less Float32) and by d = 64, 128.
+// The kernels by dtype (attnDType, less Float32) and by d = 64, 128; the contracts have the same
+// numbers.
 var attnHopperForward = [2][2]attnKernel[attnHopperLaunch]{
 	{{128, 384, 148480, kernels.AttentionHopperF1664}, {128, 384, 164864, kernels.AttentionHopperF16128}},
 	{{128, 384, 148480, kernels.AttentionHopperBf1664}, {128, 384, 164864, kernels.AttentionHopperBf16128}},
 }
 
-// attnHopperKeys is how many keys and values the copy engine takes at a time, attnHopperQueries
-// how many queries, and attnHopperPart how many elements of each.
+var attnHopperDQ = [2][2]attnKernel[attnHopperDQLaunch]{
+	{{128, 384, 99328, kernels.AttentionHopperDqF1664}, {128, 384, 132096, kernels.AttentionHopperDqF16128}},
+	{{128, 384, 99328, kernels.AttentionHopperDqBf1664}, {128, 384, 132096, kernels.AttentionHopperDqBf16128}},
+}
+
+var attnHopperDKV = [2][2]attnKernel[attnHopperDKVLaunch]{
+	{{128, 384, 66560, kernels.AttentionHopperDkvF1664}, {128, 384, 132096, kernels.AttentionHopperDkvF16128}},
+	{{128, 384, 66560, kernels.AttentionHopperDkvBf1664}, {128, 384, 132096, kernels.AttentionHopperDkvBf16128}},
+}
+
+// The rows of a box: as many as one product has, or the keys and values of a step of 128. A box has
+// attnHopperPart elements of each.
 const (
-	attnHopperKeys    = 128
-	attnHopperQueries = 64
-	attnHopperPart    = 64
+	attnHopperRows = 64
+	attnHopperKeys = 128
+	attnHopperPart = 64
 )
 
 // Hopper says when kernels are taken that are compiled for compute capability 9.0 alone.
@@ -61,19 +78,20 @@ var attnHopper = func(d cuda.Device) bool {
 	return !cuda.HostDevice() && kernels.AttentionHopperHere(d)
 }
 
-// attentionHopper runs the forward pass on these kernels and returns true, or returns false for
-// what they are not for: another device or dtype, other heads, a bias, a window, lengths by CuQ,
-// no keys, a scale that is not positive, and tensors that no tensor map describes.
+// fitsHopper tells whether a call is one that these kernels are for: not another device or dtype,
+// other heads, a bias, a window, lengths by CuQ, or none of keys.
+func (n *attnSizes) fitsHopper(s *cuda.Stream, p *attnProblem) bool {
+	return p.dt != 0 && (n.d == 64 || n.d == 128) && !n.varlen && p.bias == 0 && p.left < 0 && p.right <= 0 && n.lk > 0 && attnHopper(s.Dev().Info())
+}
+
+// attentionHopper runs the forward pass on these kernels and returns true, or returns false where
+// they do not fit, the scale is not positive, or no tensor map describes the tensors.
 func (n *attnSizes) attentionHopper(out, lse *gpu.Tensor, in AttentionInput, p *attnProblem) bool {
-	wide := n.d == 128
-	if p.dt == 0 || n.d != 64 && !wide || n.varlen || p.bias != 0 || p.left >= 0 || p.right > 0 || n.lk == 0 || !(n.scale > 0) {
-		return false
-	}
 	s := out.Device().Stream()
-	if !attnHopper(s.Dev().Info()) || n.aligned(out, in.Q, in.K, in.V) == 0 {
+	if !(n.scale > 0) || n.aligned(out, in.Q, in.K, in.V) == 0 || !n.fitsHopper(s, p) {
 		return false
 	}
-	q, err := n.attnTiles(in.Q, n.h, n.lq, attnHopperQueries)
+	q, err := n.attnTiles(in.Q, n.h, n.lq, attnHopperRows)
 	if err != nil {
 		return false
 	}
@@ -85,12 +103,51 @@ func (n *attnSizes) attentionHopper(out, lse *gpu.Tensor, in AttentionInput, p *
 	if err != nil {
 		return false
 	}
-	kernel := &attnHopperForward[p.dt-1][0]
-	if wide {
-		kernel = &attnHopperForward[p.dt-1][1]
-	}
+	kernel := &attnHopperForward[p.dt-1][n.d/128]
 	kernel.launch(s, n.grid(n.lq, kernel.rows, n.h, kernel.threads, kernel.shared),
 		out.Ptr(), lse.Ptr(), q, k, v, p.keyLens, n.scale, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk)
+	return true
+}
+
+// backwardHopper is attentionHopper of the backward pass, after delta. It does not take key lengths:
+// what stands behind them would have to be zeroed in every tile.
+func (n *attnSizes) backwardHopper(dq, dk, dv, dout, lse, delta *gpu.Tensor, in AttentionInput, p *attnProblem) bool {
+	s := dq.Device().Stream()
+	if p.keyLens != 0 || n.aligned(dq, dk, dv, dout, in.Q, in.K, in.V) == 0 || !n.fitsHopper(s, p) {
+		return false
+	}
+	q, err := n.attnTiles(in.Q, n.h, n.lq, attnHopperRows)
+	if err != nil {
+		return false
+	}
+	do, err := n.attnTiles(dout, n.h, n.lq, attnHopperRows)
+	if err != nil {
+		return false
+	}
+	k, err := n.attnTiles(in.K, n.hkv, n.lk, attnHopperRows)
+	if err != nil {
+		return false
+	}
+	v, err := n.attnTiles(in.V, n.hkv, n.lk, attnHopperRows)
+	if err != nil {
+		return false
+	}
+	if dk != nil || dv != nil {
+		kernel := &attnHopperDKV[p.dt-1][n.d/128]
+		kernel.launch(s, n.grid(n.lk, kernel.rows, n.hkv, kernel.threads, kernel.shared),
+			ptr(dk), ptr(dv), lse.Ptr(), delta.Ptr(), q, do, k, v, n.scale, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk)
+	}
+	if n.d == 64 { // steps of more keys
+		if k, err = n.attnTiles(in.K, n.hkv, n.lk, attnHopperKeys); err != nil {
+			return false
+		}
+		if v, err = n.attnTiles(in.V, n.hkv, n.lk, attnHopperKeys); err != nil {
+			return false
+		}
+	}
+	kernel := &attnHopperDQ[p.dt-1][n.d/128]
+	kernel.launch(s, n.grid(n.lq, kernel.rows, n.h, kernel.threads, kernel.shared),
+		dq.Ptr(), lse.Ptr(), delta.Ptr(), q, do, k, v, n.scale, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk)
 	return true
 }
 

@@ -72,6 +72,41 @@ func TestAttentionHopper(t *testing.T) {
 	})
 }
 
+// The backward pass at the forward's edges, and with what may be nil.
+func TestAttentionHopperBackward(t *testing.T) {
+	eachHopper(t, func(t *testing.T, dev *gpu.Device, calls *int) {
+		for i, c := range hopperCases() {
+			if c.keyLens != nil {
+				continue // they go to the others
+			}
+			t.Run(c.String(), func(t *testing.T) {
+				p := newProblem(dev, c, uint64(i))
+				out, lse := p.forward(t)
+				*calls = 0
+				g := gradients(p, out, lse, true, true, false)
+				want, naive := p.want.Backward(p.gout), p.naive().Backward(p.gout)
+				p.check(t, "dq", g[0], want.DQ.Value, want.DQ.Scale, naive.DQ.Value)
+				p.check(t, "dk", g[1], want.DK.Value, want.DK.Scale, naive.DK.Value)
+				p.check(t, "dv", g[2], want.DV.Value, want.DV.Scale, naive.DV.Value)
+				if *calls != 1 {
+					t.Errorf("the kernels were taken %d times", *calls)
+				}
+				if i%5 > 0 {
+					return
+				}
+				for mask := range 4 {
+					some := gradients(p, out, lse, mask&1 > 0, mask&2 > 0, false)
+					for k := range 3 {
+						if some[k] != nil {
+							sameTensor(t, fmt.Sprintf("gradient %d with %02b", k, mask), some[k], g[k])
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
 // What the kernels are not for goes to the others.
 func TestAttentionHopperLeaves(t *testing.T) {
 	eachHopper(t, func(t *testing.T, dev *gpu.Device, calls *int) {
@@ -91,10 +126,16 @@ func TestAttentionHopperLeaves(t *testing.T) {
 			change(&c)
 			p := newProblem(dev, c, uint64(i))
 			naive := p.naive()
-			out, _ := p.forward(t)
+			out, lse := p.forward(t)
 			p.check(t, "out", out, p.want.Out, p.want.OutScale(), naive.Out)
 			if *calls != 0 {
 				t.Fatalf("%v: the kernel was taken", c)
+			}
+			if c.scale >= 0 { // the backward pass takes any scale
+				gradients(p, out, lse, true, true, false)
+			}
+			if *calls != 0 {
+				t.Fatalf("%v: the backward kernels were taken", c)
 			}
 		}
 	})

@@ -94,6 +94,34 @@ var mutations = []mutation{
 		old: "            if (group == 0 || i + 1 < steps) namedArrive(2 - group, 256);", new: "            namedArrive(2 - group, 256);",
 		kernels: "attention_hopper_.*", detector: "scheduler",
 	},
+	{
+		name: "hopper-lines", kind: "missing __syncwarp", file: "attention_hopper_backward.h",
+		old: "                __syncwarp(); // every lane has read the last step's lines\n", new: "",
+		kernels: "attention_hopper_dkv_.*_64", detector: "tsan",
+	},
+	{
+		name: "hopper-empty", kind: "missing barrierWait", file: "attention_hopper_backward.h",
+		old: "                barrierWait(&barriers.empty[stage], (i / 2 & 1) ^ 1);\n", new: "",
+		kernels: "attention_hopper_dkv_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-outer", kind: "missing wgmmaWait", file: "attention_hopper_backward.h",
+		old:     "            wgmmaWait<1>();\n            settle(dp[0]);",
+		new:     "            settle(dp[0]);",
+		kernels: "attention_hopper_dkv_.*", detector: "result",
+	},
+	{
+		name: "hopper-own", kind: "missing barrierWait", file: "attention_hopper_backward.h",
+		old:     "        unsigned ds[KEYS / 16][4] = {};\n        barrierWait(&barriers.own[group], 0);\n",
+		new:     "        unsigned ds[KEYS / 16][4] = {};\n",
+		kernels: "attention_hopper_dq_.*", detector: "tsan",
+	},
+	{
+		name: "hopper-copy", kind: "wrong box", file: "attention_hopper_backward.h",
+		old:     "copyBox(tiles.step(stage, 1) + part * Tiles::STEP_PART, b, &barriers.full[stage], 64 * part,",
+		new:     "copyBox(tiles.step(stage, 1) + part * Tiles::STEP_PART, b, &barriers.full[stage], 0,",
+		kernels: "attention_hopper_d.*_128", detector: "result",
+	},
 	// Splatting, with its sort.
 	{
 		name: "splat-batch", kind: "divergent barrier", file: "splat2d.cu",
