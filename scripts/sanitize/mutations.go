@@ -114,7 +114,7 @@ var mutations = []mutation{
 		name: "hopper-own", kind: "missing barrierWait", file: "attention_hopper_backward.h",
 		old:     "        unsigned ds[KEYS / 16][4] = {};\n        barrierWait(&barriers.own[group], 0);\n",
 		new:     "        unsigned ds[KEYS / 16][4] = {};\n",
-		kernels: "attention_hopper_dq_.*", detector: "tsan",
+		kernels: "attention_hopper_dq_.*", detector: "scheduler",
 	},
 	{
 		name: "hopper-copy", kind: "wrong box", file: "attention_hopper_backward.h",
