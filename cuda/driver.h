@@ -22,9 +22,9 @@ int fidlab_launch(void* ctx, void* fn, void* stream, unsigned gx, unsigned gy, u
 // fidlab_encode_tiles makes the tensor map of a tensor of rank dimensions, the fastest first.
 // dims has rank extents, strides the rank - 1 distances in bytes of the later ones, box the
 // extents of what one copy takes. It returns the driver's status.
-int fidlab_encode_tiles(unsigned long long out[16], int type, int rank,
-                        unsigned long long base, const unsigned long long* dims,
-                        const unsigned long long* strides, const unsigned* box, int swizzle);
+int fidlab_encode_tiles(unsigned long long out[16], int type, int rank, unsigned long long base,
+                        const unsigned long long* dims, const unsigned long long* strides,
+                        const unsigned* box, int swizzle);
 
 // What gorgonia.org/cu lacks, with the driver's own parameters.
 int cuFuncSetAttribute(void* fn, int attribute, int value);

@@ -34,17 +34,16 @@ template <class T, int D, int STAGES> struct HopperTiles {
 // The barriers of the ring: full when a box is there, empty when all eight warps have used it.
 template <int STAGES> struct HopperBarriers {
     unsigned long long queries[2];
-    unsigned long long fullKeys[STAGES], emptyKeys[STAGES], fullValues[STAGES],
-        emptyValues[STAGES];
+    unsigned long long fullKeys[STAGES], emptyKeys[STAGES], fullValues[STAGES], emptyValues[STAGES];
 };
 
 // One thread's work: asks for the queries and for all steps of keys and values, the last one first,
 // since it is there that masks cut.
 template <class T, int D, int STAGES>
-__device__ __forceinline__ void
-hopperLoad(const HopperTiles<T, D, STAGES>& tiles, HopperBarriers<STAGES>& barriers,
-           const TensorMap& q, const TensorMap& k, const TensorMap& v, const Place& here,
-           int keyHead, int steps)
+__device__ __forceinline__ void hopperLoad(const HopperTiles<T, D, STAGES>& tiles,
+                                           HopperBarriers<STAGES>& barriers, const TensorMap& q,
+                                           const TensorMap& k, const TensorMap& v,
+                                           const Place& here, int keyHead, int steps)
 {
     typedef HopperTiles<T, D, STAGES> Tiles;
 #pragma unroll
@@ -57,7 +56,8 @@ hopperLoad(const HopperTiles<T, D, STAGES>& tiles, HopperBarriers<STAGES>& barri
     }
 #pragma unroll 1
     for (int i = 0; i < steps; i++) {
-        const int stage = i % STAGES, free = (i / STAGES & 1) ^ 1, key = (steps - 1 - i) * Tiles::KEYS;
+        const int stage = i % STAGES, free = (i / STAGES & 1) ^ 1,
+                  key = (steps - 1 - i) * Tiles::KEYS;
         barrierWait(&barriers.emptyKeys[stage], free);
         barrierExpect(&barriers.fullKeys[stage], Tiles::STEP * sizeof(T));
 #pragma unroll
@@ -75,9 +75,8 @@ hopperLoad(const HopperTiles<T, D, STAGES>& tiles, HopperBarriers<STAGES>& barri
 
 // s = the group's queries times the keys of a stage: begun, not awaited.
 template <class T, int D, int STAGES>
-__device__ __forceinline__ void hopperScores(float (&s)[1][16][4],
-                                             const HopperTiles<T, D, STAGES>& tiles, int group,
-                                             int stage)
+__device__ __forceinline__ void
+hopperScores(float (&s)[1][16][4], const HopperTiles<T, D, STAGES>& tiles, int group, int stage)
 {
     typedef HopperTiles<T, D, STAGES> Tiles;
     const unsigned long long left = swizzled128(tiles.queries(group), 16, 1024);
@@ -150,8 +149,9 @@ __device__ __forceinline__ void attendHopper(T* outTo, float* lse, const TensorM
     DYNAMIC_SHARED(T, shared);
     const Tiles tiles = {shared + ((0u - sharedAddress(shared)) & 1023) / sizeof(T)};
 
-    const Problem problem = {sizes.keyLens, nullptr,       nullptr,  -1,       sizes.right, sizes.batch,
-                             sizes.heads,   sizes.kvHeads, sizes.lq, sizes.lk, D,           1};
+    const Problem problem = {sizes.keyLens, nullptr,     nullptr,     -1,
+                             sizes.right,   sizes.batch, sizes.heads, sizes.kvHeads,
+                             sizes.lq,      sizes.lk,    D,           1};
     const Place here = queryPlace<ROWS>(problem, blockIdx.x);
     const int end = max(0, here.end(min(here.row + ROWS, here.lq) - 1));
     const int steps = (end + KEYS - 1) / KEYS;
@@ -283,9 +283,9 @@ __device__ __forceinline__ void attendHopper(T* outTo, float* lse, const TensorM
                 sum == 0.f ? -INFINITY : soft.most[0][r] * scale + logf(sum);
     }
     const int row = here.row + 64 * group;
-    storeRows<T, D, 1, D / 8>(outTo + here.queryAt(problem, here.h, row),
-                              (size_t)problem.heads * D, here.lq - row, D, true,
-                              tiles.queries(group), warp % 4 * 16, 0, out, factor);
+    storeRows<T, D, 1, D / 8>(outTo + here.queryAt(problem, here.h, row), (size_t)problem.heads * D,
+                              here.lq - row, D, true, tiles.queries(group), warp % 4 * 16, 0, out,
+                              factor);
 }
 
 } // namespace attention

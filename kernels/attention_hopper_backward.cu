@@ -34,45 +34,57 @@ using namespace attention;
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dq_f16_64(half* dq, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                               const __grid_constant__ TensorMap q,
+                               const __grid_constant__ TensorMap dout,
+                               const __grid_constant__ TensorMap k,
+                               const __grid_constant__ TensorMap v, float scale, int right,
+                               int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperQueries<half, 64, 128>(
-        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}},
+        q, dout, k, v);
 }
 EXPORT(attention_hopper_dq_f16_64)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dq_bf16_64(bf16* dq, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                const __grid_constant__ TensorMap q,
+                                const __grid_constant__ TensorMap dout,
+                                const __grid_constant__ TensorMap k,
+                                const __grid_constant__ TensorMap v, float scale, int right,
+                                int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperQueries<bf16, 64, 128>(
-        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}},
+        q, dout, k, v);
 }
 EXPORT(attention_hopper_dq_bf16_64)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dq_f16_128(half* dq, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                const __grid_constant__ TensorMap q,
+                                const __grid_constant__ TensorMap dout,
+                                const __grid_constant__ TensorMap k,
+                                const __grid_constant__ TensorMap v, float scale, int right,
+                                int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperQueries<half, 128, 64>(
-        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}},
+        q, dout, k, v);
 }
 EXPORT(attention_hopper_dq_f16_128)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dq_bf16_128(bf16* dq, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                 const __grid_constant__ TensorMap q,
+                                 const __grid_constant__ TensorMap dout,
+                                 const __grid_constant__ TensorMap k,
+                                 const __grid_constant__ TensorMap v, float scale, int right,
+                                 int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperQueries<bf16, 128, 64>(
-        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {dq, nullptr, nullptr, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}},
+        q, dout, k, v);
 }
 EXPORT(attention_hopper_dq_bf16_128)
 
@@ -106,44 +118,56 @@ EXPORT(attention_hopper_dq_bf16_128)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dkv_f16_64(half* dk, half* dv, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                const __grid_constant__ TensorMap q,
+                                const __grid_constant__ TensorMap dout,
+                                const __grid_constant__ TensorMap k,
+                                const __grid_constant__ TensorMap v, float scale, int right,
+                                int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperKeys<half, 64>(
-        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q,
+        dout, k, v);
 }
 EXPORT(attention_hopper_dkv_f16_64)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dkv_bf16_64(bf16* dk, bf16* dv, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                 const __grid_constant__ TensorMap q,
+                                 const __grid_constant__ TensorMap dout,
+                                 const __grid_constant__ TensorMap k,
+                                 const __grid_constant__ TensorMap v, float scale, int right,
+                                 int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperKeys<bf16, 64>(
-        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q,
+        dout, k, v);
 }
 EXPORT(attention_hopper_dkv_bf16_64)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dkv_f16_128(half* dk, half* dv, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                 const __grid_constant__ TensorMap q,
+                                 const __grid_constant__ TensorMap dout,
+                                 const __grid_constant__ TensorMap k,
+                                 const __grid_constant__ TensorMap v, float scale, int right,
+                                 int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperKeys<half, 128>(
-        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q,
+        dout, k, v);
 }
 EXPORT(attention_hopper_dkv_f16_128)
 
 extern "C" __global__ void __launch_bounds__(384, 1)
     attention_hopper_dkv_bf16_128(bf16* dk, bf16* dv, const float* lse, const float* delta,
-        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap dout,
-        const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, float scale,
-        int right, int batch, int heads, int kvHeads, int lq, int lk)
+                                  const __grid_constant__ TensorMap q,
+                                  const __grid_constant__ TensorMap dout,
+                                  const __grid_constant__ TensorMap k,
+                                  const __grid_constant__ TensorMap v, float scale, int right,
+                                  int batch, int heads, int kvHeads, int lq, int lk)
 {
     hopperKeys<bf16, 128>(
-        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q, dout, k, v);
+        {nullptr, dk, dv, lse, delta, scale, {nullptr, right, batch, heads, kvHeads, lq, lk}}, q,
+        dout, k, v);
 }
 EXPORT(attention_hopper_dkv_bf16_128)

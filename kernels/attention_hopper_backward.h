@@ -46,9 +46,9 @@ __device__ __forceinline__ void hopperBegin(HopperPairBarriers& barriers, int ot
 
 // One thread asks for the two tiles of both groups' rows, of head h from row on.
 template <class T, int D, int ROWS>
-__device__ __forceinline__ void
-hopperOwn(const HopperPairs<T, D, ROWS>& tiles, HopperPairBarriers& barriers, const TensorMap& a,
-          const TensorMap& b, int h, int row, int batch)
+__device__ __forceinline__ void hopperOwn(const HopperPairs<T, D, ROWS>& tiles,
+                                          HopperPairBarriers& barriers, const TensorMap& a,
+                                          const TensorMap& b, int h, int row, int batch)
 {
     typedef HopperPairs<T, D, ROWS> Tiles;
 #pragma unroll
@@ -66,9 +66,9 @@ hopperOwn(const HopperPairs<T, D, ROWS>& tiles, HopperPairBarriers& barriers, co
 
 // The same thread asks for step i, when its place is empty.
 template <class T, int D, int ROWS>
-__device__ __forceinline__ void
-hopperStep(const HopperPairs<T, D, ROWS>& tiles, HopperPairBarriers& barriers, const TensorMap& a,
-           const TensorMap& b, int i, int h, int row, int batch)
+__device__ __forceinline__ void hopperStep(const HopperPairs<T, D, ROWS>& tiles,
+                                           HopperPairBarriers& barriers, const TensorMap& a,
+                                           const TensorMap& b, int i, int h, int row, int batch)
 {
     typedef HopperPairs<T, D, ROWS> Tiles;
     const int stage = i % Tiles::STAGES;
@@ -94,19 +94,17 @@ __device__ __forceinline__ void hopperInner(float (&s)[1][ROWS / 8][4],
     const unsigned long long right = swizzled128(tiles.step(stage, which), 16, 1024);
 #pragma unroll
     for (int k = 0; k < D / 16; k++)
-        wgmma<T, ROWS, 0>(s[0],
-                          advanced(left, k / 4 * Tiles::OWN_PART * (int)sizeof(T) + k % 4 * 32),
-                          advanced(right, k / 4 * Tiles::STEP_PART * (int)sizeof(T) + k % 4 * 32),
-                          k > 0);
+        wgmma<T, ROWS, 0>(
+            s[0], advanced(left, k / 4 * Tiles::OWN_PART * (int)sizeof(T) + k % 4 * 32),
+            advanced(right, k / 4 * Tiles::STEP_PART * (int)sizeof(T) + k % 4 * 32), k > 0);
     wgmmaCommit();
 }
 
 // sum (64 x D) += p (64 x ROWS) times a tile of the step: begun.
 template <class T, int D, int ROWS>
-__device__ __forceinline__ void hopperOuter(float (&sum)[1][D / 8][4],
-                                            const unsigned (&p)[ROWS / 16][4],
-                                            const HopperPairs<T, D, ROWS>& tiles, int stage,
-                                            int which)
+__device__ __forceinline__ void
+hopperOuter(float (&sum)[1][D / 8][4], const unsigned (&p)[ROWS / 16][4],
+            const HopperPairs<T, D, ROWS>& tiles, int stage, int which)
 {
     typedef HopperPairs<T, D, ROWS> Tiles;
     const unsigned long long right =
@@ -148,8 +146,9 @@ __device__ __forceinline__ void hopperQueries(const HopperGradients<T>& a, const
     const Tiles tiles = {shared + ((0u - sharedAddress(shared)) & 1023) / sizeof(T)};
 
     const HopperSizes& sizes = a.sizes;
-    const Problem problem = {nullptr,       nullptr,       nullptr,  -1,       sizes.right, sizes.batch,
-                             sizes.heads,   sizes.kvHeads, sizes.lq, sizes.lk, D,           1};
+    const Problem problem = {nullptr,     nullptr,     nullptr,     -1,
+                             sizes.right, sizes.batch, sizes.heads, sizes.kvHeads,
+                             sizes.lq,    sizes.lk,    D,           1};
     const Place here = queryPlace<ROWS>(problem, blockIdx.x);
     const int end = max(0, here.end(min(here.row + ROWS, here.lq) - 1));
     const int steps = (end + KEYS - 1) / KEYS;
@@ -238,9 +237,9 @@ __device__ __forceinline__ void hopperQueries(const HopperGradients<T>& a, const
     if (top >= here.lq) return;
     const float factor[1][2] = {{a.scale, a.scale}};
     const int row = here.row + 64 * group;
-    storeRows<T, D, 1, D / 8>(a.dq + here.queryAt(problem, here.h, row),
-                              (size_t)problem.heads * D, here.lq - row, D, true,
-                              tiles.own(group, 0), warp % 4 * 16, 0, sum, factor);
+    storeRows<T, D, 1, D / 8>(a.dq + here.queryAt(problem, here.h, row), (size_t)problem.heads * D,
+                              here.lq - row, D, true, tiles.own(group, 0), warp % 4 * 16, 0, sum,
+                              factor);
 }
 
 // dk and dv of 128 keys of one key head, 64 queries a step, through the query heads that share it.
@@ -260,10 +259,12 @@ __device__ __forceinline__ void hopperKeys(const HopperGradients<T>& a, const Te
     const Tiles tiles = {shared + ((0u - sharedAddress(shared)) & 1023) / sizeof(T)};
 
     const HopperSizes& sizes = a.sizes;
-    const Problem problem = {nullptr,       nullptr,       nullptr,  -1,       sizes.right, sizes.batch,
-                             sizes.heads,   sizes.kvHeads, sizes.lq, sizes.lk, D,           1};
+    const Problem problem = {nullptr,     nullptr,     nullptr,     -1,
+                             sizes.right, sizes.batch, sizes.heads, sizes.kvHeads,
+                             sizes.lq,    sizes.lk,    D,           1};
     const Place here = keyPlace<ROWS>(problem, blockIdx.x);
-    const int first = max(0, here.row - here.hi + 1) / QUERIES * QUERIES; // the first query that sees a key
+    const int first =
+        max(0, here.row - here.hi + 1) / QUERIES * QUERIES; // the first query that sees a key
     const int each = max(0, here.lq - first + QUERIES - 1) / QUERIES;
     const int heads = sizes.heads / sizes.kvHeads, steps = each * heads;
     const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x & 31;
@@ -333,7 +334,8 @@ __device__ __forceinline__ void hopperKeys(const HopperGradients<T>& a, const Te
                 for (int e = 0; e < 4; e++)
                     s[0][n][e] = exp2Approx(fmaf(s[0][n][e], c, -base[8 * n + e % 2]));
             settle(s[0]);
-            if (top + 16 > min(here.keys, query + here.hi)) { // the step's first query sees fewest keys
+            if (top + 16 >
+                min(here.keys, query + here.hi)) { // the step's first query sees fewest keys
 #pragma unroll
                 for (int n = 0; n < K; n++)
 #pragma unroll

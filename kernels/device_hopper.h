@@ -174,13 +174,12 @@ template <class T, int N, int TRANS> struct Wgmma;
         static __device__ __forceinline__ void held(float (&d)[N / 8][4], const unsigned (&a)[4],  \
                                                     unsigned long long b, int add)                 \
         {                                                                                          \
-            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" o5 ", 0;\n"                          \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." name "." name " "       \
-                         "{" text "}, {%" o0 ", %" o1 ", %" o2 ", %" o3 "}, %" o4 ", p, 1, 1, %"   \
-                         o6 ";\n}"                                                                 \
-                         : registers                                                               \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add),           \
-                           "n"(TRANS));                                                            \
+            asm volatile(                                                                          \
+                "{\n.reg .pred p;\nsetp.ne.b32 p, %" o5 ", 0;\n"                                   \
+                "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." name "." name " "                \
+                "{" text "}, {%" o0 ", %" o1 ", %" o2 ", %" o3 "}, %" o4 ", p, 1, 1, %" o6 ";\n}"  \
+                : registers                                                                        \
+                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(TRANS));       \
         }                                                                                          \
     };
 #define WGMMA_BOTH WGMMA_D32(0), WGMMA_D32(8)
@@ -217,8 +216,8 @@ __device__ __forceinline__ unsigned long long swizzled128(const void* p, unsigne
                                                           unsigned stride)
 {
     const unsigned long long at = (sharedAddress(p) & 0x3ffff) >> 4;
-    return at | (unsigned long long)(leading >> 4) << 16 |
-           (unsigned long long)(stride >> 4) << 32 | 1ull << 62;
+    return at | (unsigned long long)(leading >> 4) << 16 | (unsigned long long)(stride >> 4) << 32 |
+           1ull << 62;
 }
 // The same matrix bytes further on: 32 for 16 values of k along a row.
 __device__ __forceinline__ unsigned long long advanced(unsigned long long matrix, int bytes)

@@ -148,8 +148,8 @@ void switchTo(Fiber* from, Fiber* next)
         }
         char line[512];
         const bool warp = f.waits != Primitive::syncthreads &&
-                          f.waits != Primitive::syncthreadsCount &&
-                          f.waits != Primitive::barrier && f.waits != Primitive::named;
+                          f.waits != Primitive::syncthreadsCount && f.waits != Primitive::barrier &&
+                          f.waits != Primitive::named;
         snprintf(line, sizeof line, "\n    thread %u,%u,%u and %d more wait at %s, %s:%d",
                  f.index.x, f.index.y, f.index.z, n - 1, primitiveName(f.waits), f.at.file,
                  f.at.line);

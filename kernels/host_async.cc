@@ -57,10 +57,10 @@ struct Named {
 // Of the block.
 struct {
     bool used = false;
-    unsigned char view[256 << 10];   // what the asynchronous proxy sees of the dynamic shared memory
-    List<Box, 256> boxes;            // under way
-    List<Fiber*, 1024> waiting;      // at barriers in shared memory
-    List<Fiber*, 256> initialised;   // by these, and no fence since
+    unsigned char view[256 << 10]; // what the asynchronous proxy sees of the dynamic shared memory
+    List<Box, 256> boxes;          // under way
+    List<Fiber*, 1024> waiting;    // at barriers in shared memory
+    List<Fiber*, 256> initialised; // by these, and no fence since
     Named named[16];
     int registers[32], warps = 0; // of each warp, if warps is not 0
 } b;

@@ -82,9 +82,9 @@ struct Fiber : Thread {
     List<Product, 64> products;
     List<int, 32> productGroups;
     List<Accumulators, 4> accumulators;
-    bool fenced = false;    // wgmmaFence came after the last wait
-    uint64_t productTrail;  // of all products, the same in the four warps of a group
-    const void* awaited;    // the barrier that barrierWait or namedSync waits for
+    bool fenced = false;   // wgmmaFence came after the last wait
+    uint64_t productTrail; // of all products, the same in the four warps of a group
+    const void* awaited;   // the barrier that barrierWait or namedSync waits for
     unsigned awaitedParity;
 
     unsigned barriers = 0; // of the block, that it has come to
@@ -108,14 +108,14 @@ void park(Primitive which, Site at);
 void resume(Fiber** v, int n);
 int orderOfThreads(); // FIDLAB_HOST_ORDER
 uint32_t randomNumber();
-size_t sharedSize();    // of the dynamic shared memory
-Fiber* fiberOf(int i);  // of the block
-void beginAsync();      // at the start and the end of every block
+size_t sharedSize();   // of the dynamic shared memory
+Fiber* fiberOf(int i); // of the block
+void beginAsync();     // at the start and the end of every block
 void endAsync();
 void endProducts(Fiber* f); // at a thread's end
-bool landBox();         // lets a box land that is under way; false if there is none
+bool landBox();             // lets a box land that is under way; false if there is none
 void noteOfWait(const Fiber& f, char* text, size_t n); // what is known of awaited
-void wholeWarp(Primitive which, Site at);              // ends the process unless the warp has 32 threads
+void wholeWarp(Primitive which, Site at); // ends the process unless the warp has 32 threads
 // What wgmma sees of n bytes at p in shared memory.
 const unsigned char* asyncView(const void* p, size_t n, const char* what, Site at);
 const char* primitiveName(Primitive p);

@@ -99,16 +99,34 @@ inline void wgmma(float (&d)[N / 8][4], unsigned long long a, unsigned long long
                   HOST_AT)
 {
     static_assert(N == 64 || N == 128, "device_hopper.h has these");
-    host::wgmma({&d[0][0], N / 2, std::is_same_v<T, half>, TRANS != 0, add, false, nullptr, {}, a,
-                 b, HOST_HERE});
+    host::wgmma({&d[0][0],
+                 N / 2,
+                 std::is_same_v<T, half>,
+                 TRANS != 0,
+                 add,
+                 false,
+                 nullptr,
+                 {},
+                 a,
+                 b,
+                 HOST_HERE});
 }
 template <class T, int N, int TRANS>
 inline void wgmma(float (&d)[N / 8][4], const unsigned (&a)[4], unsigned long long b, bool add,
                   HOST_AT)
 {
     static_assert(N == 64 || N == 128, "device_hopper.h has these");
-    host::wgmma({&d[0][0], N / 2, std::is_same_v<T, half>, TRANS != 0, add, true, a,
-                 {a[0], a[1], a[2], a[3]}, 0, b, HOST_HERE});
+    host::wgmma({&d[0][0],
+                 N / 2,
+                 std::is_same_v<T, half>,
+                 TRANS != 0,
+                 add,
+                 true,
+                 a,
+                 {a[0], a[1], a[2], a[3]},
+                 0,
+                 b,
+                 HOST_HERE});
 }
 #undef HOST_AT
 #undef HOST_HERE

@@ -201,7 +201,8 @@ void wgmma(const Product& p)
     Accumulators* a = accumulatorsOf(*f, p.d);
     if (!a) {
         if (f->accumulators.n == 4)
-            die("wgmma, %s:%d: more than 4 sets of accumulators are under way", p.at.file, p.at.line);
+            die("wgmma, %s:%d: more than 4 sets of accumulators are under way", p.at.file,
+                p.at.line);
         a = &f->accumulators.v[f->accumulators.n++];
         a->d = p.d;
         a->count = p.count;

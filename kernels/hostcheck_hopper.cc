@@ -8,15 +8,13 @@ namespace {
 // The swizzle by hand: byte of piece c of 16 bytes in row r of 128 bytes, tile at a multiple of 1024.
 __device__ int swizzledByte(int r, int c) { return r * 128 + ((c ^ (r & 7)) * 16); }
 
-__device__ unsigned char* tileOf(unsigned char* p)
-{
-    return p + (0u - sharedAddress(p)) % 1024;
-}
+__device__ unsigned char* tileOf(unsigned char* p) { return p + (0u - sharedAddress(p)) % 1024; }
 
 // d (64 x N) = a (64 x 64) b through four steps of 16: how & 1 with b in rows along n (64 rows of
 // N), else rows along k (N rows of 64); how & 2 with a in registers. Twice, so that the second
 // product adds to the first one. out holds what each thread has, in order.
-template <class T, int N, int TRANS> __device__ void product(float* out, const T* a, const T* b, bool held)
+template <class T, int N, int TRANS>
+__device__ void product(float* out, const T* a, const T* b, bool held)
 {
     DYNAMIC_SHARED(unsigned char, shared);
     unsigned char* const sa = tileOf(shared);
@@ -25,8 +23,10 @@ template <class T, int N, int TRANS> __device__ void product(float* out, const T
     for (int i = thread; i < 64 * 64; i += blockDim.x)
         *reinterpret_cast<T*>(sa + swizzledByte(i / 64, i % 64 / 8) + i % 8 * 2) = a[i];
     for (int i = thread; i < 64 * N; i += blockDim.x) {
-        const int width = TRANS ? N : 64, r = i / width, x = i % width; // of more than 64 columns, two tiles
-        *reinterpret_cast<T*>(sb + x / 64 * (64 * 128) + swizzledByte(r, x % 64 / 8) + x % 8 * 2) = b[i];
+        const int width = TRANS ? N : 64, r = i / width,
+                  x = i % width; // of more than 64 columns, two tiles
+        *reinterpret_cast<T*>(sb + x / 64 * (64 * 128) + swizzledByte(r, x % 64 / 8) + x % 8 * 2) =
+            b[i];
     }
     fenceProxyAsync();
     __syncthreads();
@@ -36,7 +36,8 @@ template <class T, int N, int TRANS> __device__ void product(float* out, const T
     unsigned ra[4][4];
     for (int k = 0; k < 4; k++)
         for (int i = 0; i < 4; i++) {
-            const T* p = &a[(16 * warp + lane / 4 + i % 2 * 8) * 64 + 16 * k + 2 * (lane % 4) + i / 2 * 8];
+            const T* p =
+                &a[(16 * warp + lane / 4 + i % 2 * 8) * 64 + 16 * k + 2 * (lane % 4) + i / 2 * 8];
             ra[k][i] = pack2<T>(toFloat(p[0]), toFloat(p[1]));
         }
     const unsigned long long left = swizzled128(sa, 16, 1024);
@@ -74,7 +75,8 @@ extern "C" __global__ void check_wgmma_f16(float* out, const half* a, const half
     products(out, a, b, n, how);
 }
 EXPORT(check_wgmma_f16)
-extern "C" __global__ void check_wgmma_bf16(float* out, const bf16* a, const bf16* b, int n, int how)
+extern "C" __global__ void check_wgmma_bf16(float* out, const bf16* a, const bf16* b, int n,
+                                            int how)
 {
     products(out, a, b, n, how);
 }
@@ -153,9 +155,10 @@ extern "C" __global__ void check_turns(int* out, int n)
 EXPORT(check_turns)
 
 // Mistakes that the models must not let pass: each ends the process, or (20 and more) leaves no number.
-extern "C" __global__ void check_hopper_mistake(float* out, const __grid_constant__ TensorMap map, int which)
+extern "C" __global__ void check_hopper_mistake(float* out, const __grid_constant__ TensorMap map,
+                                                int which)
 {
-    __shared__ unsigned long long barrier, second;
+    __shared__ unsigned long long barrier;
     DYNAMIC_SHARED(unsigned char, shared);
     unsigned char* const tile = tileOf(shared);
     float d[8][4] = {};
@@ -200,7 +203,10 @@ extern "C" __global__ void check_hopper_mistake(float* out, const __grid_constan
     if (which == 18 && first) copyBox(tile, map, &barrier, 0, 0, 0);
     if (which == 19 && first) barrierInit(reinterpret_cast<unsigned long long*>(out), 1);
     if (which >= 20) {
-        if (which == 20) fenceProxyAsync(); // before the stores that it is for
+        if (which == 20) { // before the stores that it is for
+            fenceProxyAsync();
+            __syncthreads();
+        }
         for (int i = threadIdx.x; i < 8192 / 2; i += blockDim.x)
             reinterpret_cast<bf16*>(tile)[i] = fromFloat<bf16>(1.f);
         if (which > 20) fenceProxyAsync();
@@ -208,10 +214,9 @@ extern "C" __global__ void check_hopper_mistake(float* out, const __grid_constan
         wgmmaFence();
         wgmma<bf16, 64, 0>(d, m, m, false);
         wgmmaCommit();
-        if (which == 21) *out = d[0][0]; // before the wait
+        if (which == 21 && first) *out = d[0][0]; // before the wait
         wgmmaWait<0>();
-        if (which != 21) *out = d[0][0];
+        if (which != 21 && first) *out = d[0][0];
     }
-    (void)second;
 }
 EXPORT(check_hopper_mistake)
