@@ -279,9 +279,7 @@ void prepare(Fiber& f, int i)
     f.copies.clear();
     f.groups.clear();
     f.landed = f.landedCopies = 0;
-    f.products.n = f.productGroups.n = f.accumulators.n = 0;
-    f.fenced = false;
-    f.productTrail = 0;
+    f.wgmma->begin();
     f.awaited = nullptr;
     s.warps[f.warp].live |= 1u << f.lane;
     // The frame that fidlab_host_switch pops: six registers, then the address of body, which finds
@@ -341,10 +339,12 @@ void makeFibers()
 {
     if (s.fibers) return;
     s.fibers = new Fiber[maxThreads];
+    Wgmma* const wgmma = new Wgmma[maxThreads];
     for (int i = 0; i < maxThreads; i++) {
         void* p = mmap(nullptr, guardSize + stackSize, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED || mprotect(p, guardSize, PROT_NONE)) die("no memory for the stacks");
+        s.fibers[i].wgmma = wgmma + i;
         s.fibers[i].stack = static_cast<unsigned char*>(p) + guardSize;
     }
 }

@@ -193,7 +193,7 @@ void endAsync()
         die("the warps have taken %d registers a lane, and the block has %d", sum,
             b.warps * startRegisters());
     for (int i = 0; i < threadsOfBlock(); i++)
-        if (fiberOf(i)->productTrail != fiberOf(i & ~127)->productTrail)
+        if (fiberOf(i)->wgmma->trail != fiberOf(i & ~127)->wgmma->trail)
             die("warp %d has given other products to wgmma than the first one of its four", i / 32);
 }
 

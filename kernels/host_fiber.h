@@ -57,6 +57,24 @@ struct Accumulators {
     float value[128];
 };
 
+// A thread's products: groups as for cp.async below.
+struct Wgmma {
+    bool used = false;
+    bool fenced = false; // wgmmaFence came after the last wait
+    uint64_t trail = 0;  // of all products, the same in the four warps of a group
+    List<int, 32> groups;
+    List<Product, 64> products;
+    List<Accumulators, 4> accumulators;
+
+    void begin()
+    {
+        if (!used) return;
+        used = fenced = false;
+        trail = 0;
+        groups.n = products.n = accumulators.n = 0;
+    }
+};
+
 struct Fiber : Thread {
     Fiber* next = nullptr; // in the run queue
     void* stackPointer = nullptr;
@@ -78,13 +96,8 @@ struct Fiber : Thread {
     std::vector<size_t> groups;
     size_t landed = 0, landedCopies = 0;
 
-    // wgmma: as above, products in the place of copies.
-    List<Product, 64> products;
-    List<int, 32> productGroups;
-    List<Accumulators, 4> accumulators;
-    bool fenced = false;   // wgmmaFence came after the last wait
-    uint64_t productTrail; // of all products, the same in the four warps of a group
-    const void* awaited;   // the barrier that barrierWait or namedSync waits for
+    Wgmma* wgmma;        // its products; apart, so that fibers stay near one another
+    const void* awaited; // the barrier that barrierWait or namedSync waits for
     unsigned awaitedParity;
 
     unsigned barriers = 0; // of the block, that it has come to

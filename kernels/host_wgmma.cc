@@ -64,7 +64,7 @@ bool same(const Product& x, const Product& y)
 
 Accumulators* accumulatorsOf(Fiber& f, const float* d)
 {
-    for (Accumulators& a : f.accumulators)
+    for (Accumulators& a : f.wgmma->accumulators)
         if (a.d == d) return &a;
     return nullptr;
 }
@@ -79,12 +79,12 @@ void untouched(const Accumulators& a, Site at)
 
 void compute(Fiber* lanes, int which)
 {
-    const Product& p = lanes[0].products.v[which];
+    const Product& p = lanes[0].wgmma->products.v[which];
     const int columns = 2 * p.count;
     float a[16][16];
     alignas(32) float b[16][256];
     for (int l = 0; l < 32; l++) {
-        const Product& q = lanes[l].products.v[which];
+        const Product& q = lanes[l].wgmma->products.v[which];
         if (!same(p, q))
             die("wgmma, %s:%d: lanes 0 and %d have different products", p.at.file, p.at.line, l);
         if (!p.held) continue;
@@ -116,7 +116,7 @@ void compute(Fiber* lanes, int which)
                 take8(&b[8 * c][n], 256, right.piece(n, c), p.isHalf);
     Accumulators* held[32];
     for (int l = 0; l < 32; l++)
-        held[l] = accumulatorsOf(lanes[l], lanes[l].products.v[which].d);
+        held[l] = accumulatorsOf(lanes[l], lanes[l].wgmma->products.v[which].d);
     for (int row = 0; row < 16; row++)
         for (int n = 0; n < columns; n += 8) {
             __m256 sum = _mm256_setzero_ps();
@@ -137,34 +137,34 @@ void compute(Fiber* lanes, int which)
 void combineWait(Fiber* lanes, unsigned)
 {
     Fiber& first = lanes[0];
-    const int groups = first.productGroups.n, keep = static_cast<int>(first.in[0]);
+    const int groups = first.wgmma->groups.n, keep = static_cast<int>(first.in[0]);
     for (int l = 1; l < 32; l++) {
         const Fiber& f = lanes[l];
-        bool alike = f.productGroups.n == groups && f.products.n == first.products.n &&
-                     f.in[0] == first.in[0];
+        bool alike = f.wgmma->groups.n == groups &&
+                     f.wgmma->products.n == first.wgmma->products.n && f.in[0] == first.in[0];
         for (int i = 0; alike && i < groups; i++)
-            alike = f.productGroups.v[i] == first.productGroups.v[i];
+            alike = f.wgmma->groups.v[i] == first.wgmma->groups.v[i];
         if (!alike) die("wgmmaWait: lanes 0 and %d have different groups", l);
     }
     if (groups <= keep) return;
-    const int done = groups - keep, end = first.productGroups.v[done - 1];
+    const int done = groups - keep, end = first.wgmma->groups.v[done - 1];
     for (int i = 0; i < end; i++)
         compute(lanes, i);
     for (int l = 0; l < 32; l++) {
         Fiber& f = lanes[l];
-        for (int i = 0; i < f.accumulators.n;) {
-            Accumulators& a = f.accumulators.v[i];
+        for (int i = 0; i < f.wgmma->accumulators.n;) {
+            Accumulators& a = f.wgmma->accumulators.v[i];
             if (a.open) {
                 i++;
                 continue;
             }
-            untouched(a, f.products.v[end ? end - 1 : 0].at);
+            untouched(a, f.wgmma->products.v[end ? end - 1 : 0].at);
             copyBytes(a.d, a.value, static_cast<size_t>(a.count) * sizeof(float));
-            f.accumulators.drop(i, 1);
+            f.wgmma->accumulators.drop(i, 1);
         }
-        f.products.drop(0, end);
-        f.productGroups.drop(0, done);
-        for (int& g : f.productGroups)
+        f.wgmma->products.drop(0, end);
+        f.wgmma->groups.drop(0, done);
+        for (int& g : f.wgmma->groups)
             g -= end;
     }
 }
@@ -197,13 +197,14 @@ void wgmma(const Product& p)
     wholeWarp(Primitive::wgmmaWait, p.at);
     if ((blockSize.x * blockSize.y * blockSize.z) % 128)
         die("wgmma, %s:%d: the block's threads are no multiple of 128", p.at.file, p.at.line);
-    if (!f->fenced) die("wgmma, %s:%d: no wgmmaFence since the last wait", p.at.file, p.at.line);
+    if (!f->wgmma->fenced)
+        die("wgmma, %s:%d: no wgmmaFence since the last wait", p.at.file, p.at.line);
     Accumulators* a = accumulatorsOf(*f, p.d);
     if (!a) {
-        if (f->accumulators.n == 4)
+        if (f->wgmma->accumulators.n == 4)
             die("wgmma, %s:%d: more than 4 sets of accumulators are under way", p.at.file,
                 p.at.line);
-        a = &f->accumulators.v[f->accumulators.n++];
+        a = &f->wgmma->accumulators.v[f->wgmma->accumulators.n++];
         a->d = p.d;
         a->count = p.count;
         a->open = 0;
@@ -215,20 +216,25 @@ void wgmma(const Product& p)
             a->count);
     untouched(*a, p.at);
     a->open++;
-    f->products.add(p, "products under way");
+    f->wgmma->products.add(p, "products under way");
     for (uint64_t x : {p.left, p.right, static_cast<uint64_t>(p.count)})
-        f->productTrail = (f->productTrail ^ x) * 0x9e3779b97f4a7c15u + 1;
+        f->wgmma->trail = (f->wgmma->trail ^ x) * 0x9e3779b97f4a7c15u + 1;
 #if defined(HOST_TSAN)
     if (f->lane == 0) reads(p, f->warp);
 #endif
 }
 
-void wgmmaFence() { current()->fenced = true; }
+void wgmmaFence()
+{
+    current()->wgmma->used = true;
+    current()->wgmma->fenced = true;
+}
 
 void wgmmaCommit()
 {
     Fiber* f = current();
-    f->productGroups.add(f->products.n, "groups of products");
+    f->wgmma->used = true;
+    f->wgmma->groups.add(f->wgmma->products.n, "groups of products");
 }
 
 void wgmmaWait(int pending, Site at)
@@ -236,21 +242,21 @@ void wgmmaWait(int pending, Site at)
     Fiber* f = current();
     wholeWarp(Primitive::wgmmaWait, at);
     f->in[0] = static_cast<uint64_t>(pending);
-    f->fenced = false;
+    f->wgmma->fenced = false;
 #if defined(HOST_TSAN)
-    const int groups = f->productGroups.n;
+    const int groups = f->wgmma->groups.n;
     if (f->lane == 0 && groups > pending)
-        for (int i = 0; i < f->productGroups.v[groups - pending - 1]; i++)
-            reads(f->products.v[i], f->warp);
+        for (int i = 0; i < f->wgmma->groups.v[groups - pending - 1]; i++)
+            reads(f->wgmma->products.v[i], f->warp);
 #endif
     meet(Primitive::wgmmaWait, ~0u, at, false, combineWait);
 }
 
 void endProducts(Fiber* f)
 {
-    if (f->products.n)
-        die("this thread has ended while a wgmma is under way, %s:%d", f->products.v[0].at.file,
-            f->products.v[0].at.line);
+    if (f->wgmma->products.n)
+        die("this thread has ended while a wgmma is under way, %s:%d",
+            f->wgmma->products.v[0].at.file, f->wgmma->products.v[0].at.line);
 }
 
 } // namespace host
