@@ -115,15 +115,40 @@ extern int cuLaunchKernel(void* fn, unsigned gx, unsigned gy, unsigned gz, unsig
 
 int fidlab_launch(void* ctx, void* fn, void* stream, unsigned gx, unsigned gy, unsigned gz,
                   unsigned bx, unsigned by, unsigned bz, unsigned shared, unsigned long long* args,
-                  int count)
+                  int count, struct fidlab_map* maps, int mapped)
 {
     void* p[MAX_ARGS];
     for (int i = 0; i < count && i < MAX_ARGS; i++) {
         p[i] = &args[i];
+    }
+    for (int i = 0; i < mapped; i++) {
+        p[maps[i].place] =
+            maps[i].opaque; // the driver copies 128 bytes, as the kernel declares them
     }
     int rc = cuCtxSetCurrent(ctx);
     if (rc != 0) {
         return rc;
     }
     return cuLaunchKernel(fn, gx, gy, gz, bx, by, bz, shared, stream, p, NULL);
+}
+
+extern int cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* base,
+                                  const unsigned long long* dims, const unsigned long long* strides,
+                                  const unsigned* box, const unsigned* steps, int interleave,
+                                  int swizzle, int promotion, int fill);
+
+int fidlab_encode_tiles(unsigned long long out[16], int type, int rank, unsigned long long base,
+                        const unsigned long long* dims, const unsigned long long* strides,
+                        const unsigned* box, int swizzle)
+{
+    // CU_TENSOR_MAP_INTERLEAVE_NONE, ..._L2_PROMOTION_L2_256B, ..._FLOAT_OOB_FILL_NONE: zeros.
+    enum { NOT_INTERLEAVED = 0, PROMOTE_256 = 3, FILL_ZEROS = 0 };
+    _Alignas(128) unsigned long long map[16] = {0}; // the driver wants 64
+    const unsigned steps[5] = {1, 1, 1, 1, 1};
+    int rc = cuTensorMapEncodeTiled(map, type, (unsigned)rank, (void*)(size_t)base, dims, strides,
+                                    box, steps, NOT_INTERLEAVED, swizzle, PROMOTE_256, FILL_ZEROS);
+    for (int i = 0; i < 16; i++) {
+        out[i] = map[i];
+    }
+    return rc;
 }

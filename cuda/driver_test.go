@@ -129,3 +129,23 @@ func TestOpenRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A driver from before tensor maps says so; what none can describe is refused without one.
+func TestTilesOfOldDriver(t *testing.T) {
+	withFake(t, "good", func(t *testing.T) {
+		if _, err := Open(0); err != nil {
+			t.Fatal(err)
+		}
+		tiles := Tiles{Base: 256, Type: TensorBF16, Rank: 2, Dims: [5]uint64{64, 8}, Strides: [4]uint64{128}, Box: [5]uint32{64, 8}, Swizzle: Swizzle128}
+		const want = "cuda: tensor map of extents [64 8], strides [128] and boxes of [64 8] at 0x100: not supported"
+		if _, err := tiles.Encode(); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+		for _, rank := range []int{0, 6} {
+			tiles.Rank = rank
+			if _, err := tiles.Encode(); err == nil || !strings.HasSuffix(err.Error(), "dimensions, want 1 to 5") {
+				t.Errorf("rank %d: %v", rank, err)
+			}
+		}
+	})
+}

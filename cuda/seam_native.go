@@ -5,6 +5,8 @@ package cuda
 // #cgo LDFLAGS: -L${SRCDIR}/link -ldl
 // #cgo noescape fidlab_launch
 // #cgo nocallback fidlab_launch
+// #cgo noescape fidlab_encode_tiles
+// #cgo nocallback fidlab_encode_tiles
 // #include "driver.h"
 import "C"
 
@@ -188,7 +190,13 @@ func setFuncAttribute(f rawFunc, attr, value int) error {
 func launch(ctx rawContext, f rawFunc, s rawStream, g Grid, a *Args) int {
 	return int(C.fidlab_launch(*(*unsafe.Pointer)(unsafe.Pointer(&ctx)), cFunc(f), cStream(s),
 		C.uint(g.X), C.uint(g.Y), C.uint(g.Z), C.uint(g.BX), C.uint(g.BY), C.uint(g.BZ), C.uint(g.Shared),
-		(*C.ulonglong)(unsafe.Pointer(&a.slot[0])), C.int(a.n)))
+		(*C.ulonglong)(unsafe.Pointer(&a.slot[0])), C.int(a.n), (*C.struct_fidlab_map)(unsafe.Pointer(&a.maps[0])), C.int(a.mapped)))
+}
+
+// encodeTiles asks the driver for a tensor map. The driver reads nothing at base.
+func encodeTiles(m *TensorMap, t *Tiles) int {
+	return int(C.fidlab_encode_tiles((*C.ulonglong)(unsafe.Pointer(&m[0])), C.int(t.Type), C.int(t.Rank), C.ulonglong(t.Base),
+		(*C.ulonglong)(unsafe.Pointer(&t.Dims[0])), (*C.ulonglong)(unsafe.Pointer(&t.Strides[0])), (*C.uint)(unsafe.Pointer(&t.Box[0])), C.int(t.Swizzle)))
 }
 
 // cFunc and cStream are the handles within the binding's one-field structs.

@@ -51,6 +51,7 @@ func moduleFunc(m rawModule, name string) (f rawFunc, err error)         { retur
 func funcAttribute(f rawFunc, attr int) (int, error)                     { return 0, ErrNoDevice }
 func setFuncAttribute(f rawFunc, attr, value int) error                  { return ErrNoDevice }
 func launch(ctx rawContext, f rawFunc, s rawStream, g Grid, a *Args) int { return statusUnknown }
+func encodeTiles(m *TensorMap, t *Tiles) int                             { return statusUnknown }
 func beginCapture(s rawStream) error                                     { return ErrNoDevice }
 func endCapture(s rawStream) (rawGraph, error)                           { return nil, ErrNoDevice }
 func launchGraph(g rawGraph, s rawStream) error                          { return ErrNoDevice }

@@ -81,13 +81,32 @@ func (g Grid) String() string {
 }
 
 // maxArgs is also MAX_ARGS of driver.c.
-const maxArgs = 48
+const (
+	maxArgs = 48
+	maxMaps = 4
+)
 
 // Args are a launch's arguments, each in a slot of 8 bytes, in the kernel's order.
-// The zero value is ready for use; more than 48 arguments panic.
+// The zero value is ready for use; more than 48 arguments, or four tensor maps
+// among them, panic.
 type Args struct {
-	slot [maxArgs]uint64
-	n    int
+	slot   [maxArgs]uint64
+	n      int
+	maps   [maxMaps]mapArg
+	mapped int
+}
+
+// mapArg is struct fidlab_map of driver.h: a tensor map, whose slot stays unused.
+type mapArg struct {
+	value TensorMap
+	place int64
+}
+
+// Map adds a tensor map by value.
+func (a *Args) Map(m *TensorMap) {
+	a.maps[a.mapped] = mapArg{*m, int64(a.n)}
+	a.mapped++
+	a.add(0)
 }
 
 // Ptr adds a pointer.

@@ -36,3 +36,17 @@ func TestGrid1(t *testing.T) {
 		}
 	}
 }
+
+// A tensor map stands at its place among the arguments, by value.
+func TestArgsMap(t *testing.T) {
+	var a Args
+	m := TensorMap{15: 7}
+	a.Ptr(1)
+	a.Map(&m)
+	m[15] = 0
+	a.I32(2)
+	a.Map(&m)
+	if a.n != 4 || a.mapped != 2 || a.maps[0].place != 1 || a.maps[0].value[15] != 7 || a.maps[1].place != 3 || a.slot[2] != 2 {
+		t.Errorf("%d arguments, maps %v", a.n, a.maps[:a.mapped])
+	}
+}

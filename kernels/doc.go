@@ -4,7 +4,9 @@
 // each below a comment block that is its contract (formula, shapes, launch,
 // bound, expected registers, CPU twin). It includes device.h alone, which
 // stands for the machine: CUDA's headers and inline PTX under nvcc, and under a
-// plain C++ compiler the same names from host.h. zlaunch.go, generated from the
+// plain C++ compiler the same names from host.h. Beside it, device_hopper.h has
+// what compute capability 9.0 alone can do; files that include it are compiled
+// for that, and XHere tells whether a device is one. zlaunch.go, generated from the
 // signatures, has one Go function for each entry point.
 //
 // # The host device
@@ -19,7 +21,8 @@
 // barrier that not all threads reach ends the process with the block, the
 // threads and the lines. A primitive's semantics are exact, except that tensor
 // cores round as a chain of float fused multiply-adds and that the fast
-// intrinsics are libm's.
+// intrinsics are libm's. Of what is asynchronous the models do the worst that
+// the PTX manual allows (host_hopper.h).
 //
 //	FIDLAB_HOST_ORDER=0|1|N   blocks start and threads wake forward, backward,
 //	                          or at random from seed N

@@ -17,35 +17,8 @@
 #include <string>
 #include <sys/mman.h>
 
-// Saves the callee-saved registers and the stack pointer in *save, then continues at to.
+// Saves the callee-saved registers and the stack pointer in *save, then continues at to (host_switch.cc).
 extern "C" void fidlab_host_switch(void** save, void* to);
-#if defined(__x86_64__)
-__asm__(R"(
-.text
-.globl fidlab_host_switch
-.hidden fidlab_host_switch
-.type fidlab_host_switch, @function
-fidlab_host_switch:
-    pushq %rbp
-    pushq %rbx
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
-    movq %rsp, (%rdi)
-    movq %rsi, %rsp
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbx
-    popq %rbp
-    ret
-.size fidlab_host_switch, .-fidlab_host_switch
-)");
-#else
-#error "the host device switches fibers in x86-64 assembly; this is another machine"
-#endif
 
 namespace host {
 
@@ -168,17 +141,20 @@ void switchTo(Fiber* from, Fiber* next)
         for (int j = i; j < s.threads; j++) {
             const Fiber& g = s.fibers[j];
             if (!g.done && g.waits == f.waits && g.mask == f.mask && g.at.line == f.at.line &&
-                !strcmp(g.at.file, f.at.file)) {
+                g.awaited == f.awaited && !strcmp(g.at.file, f.at.file)) {
                 told[j] = true;
                 n++;
             }
         }
         char line[512];
-        const bool warp =
-            f.waits != Primitive::syncthreads && f.waits != Primitive::syncthreadsCount;
+        const bool warp = f.waits != Primitive::syncthreads &&
+                          f.waits != Primitive::syncthreadsCount && f.waits != Primitive::barrier &&
+                          f.waits != Primitive::named;
         snprintf(line, sizeof line, "\n    thread %u,%u,%u and %d more wait at %s, %s:%d",
                  f.index.x, f.index.y, f.index.z, n - 1, primitiveName(f.waits), f.at.file,
                  f.at.line);
+        text += line;
+        noteOfWait(f, line, sizeof line);
         text += line;
         if (warp) {
             snprintf(line, sizeof line, " for the lanes %08x of warp %d; %08x are there", f.mask,
@@ -191,6 +167,8 @@ void switchTo(Fiber* from, Fiber* next)
 
 void runNext(Fiber* from)
 {
+    while (!s.head && s.live && landBox()) {
+    }
     if (!s.head) {
         if (s.live) deadlock();
         switchTo(from, nullptr);
@@ -269,6 +247,7 @@ void body()
 #if defined(HOST_TSAN)
     __tsan_release(&s.ends);
 #endif
+    endProducts(f);
     f->done = true;
     s.live--;
     Warp& warp = s.warps[f->warp];
@@ -300,6 +279,8 @@ void prepare(Fiber& f, int i)
     f.copies.clear();
     f.groups.clear();
     f.landed = f.landedCopies = 0;
+    f.wgmma->begin();
+    f.awaited = nullptr;
     s.warps[f.warp].live |= 1u << f.lane;
     // The frame that fidlab_host_switch pops: six registers, then the address of body, which finds
     // the stack as a call would leave it (a return address of 0 on a multiple of 16, plus 8).
@@ -346,8 +327,10 @@ void runBlock()
         prepare(s.fibers[i], i);
         all[i] = &s.fibers[i];
     }
+    beginAsync();
     wake(all, s.threads);
     runNext(nullptr);
+    endAsync();
     giveShared(dynamicShared);
     dynamicShared = nullptr;
 }
@@ -356,10 +339,12 @@ void makeFibers()
 {
     if (s.fibers) return;
     s.fibers = new Fiber[maxThreads];
+    Wgmma* const wgmma = new Wgmma[maxThreads];
     for (int i = 0; i < maxThreads; i++) {
         void* p = mmap(nullptr, guardSize + stackSize, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED || mprotect(p, guardSize, PROT_NONE)) die("no memory for the stacks");
+        s.fibers[i].wgmma = wgmma + i;
         s.fibers[i].stack = static_cast<unsigned char*>(p) + guardSize;
     }
 }
@@ -383,6 +368,23 @@ void die(const char* format, ...)
 }
 
 Fiber* current() { return s.running; }
+Fiber* fiberOf(int i) { return &s.fibers[i]; }
+int orderOfThreads() { return s.order; }
+uint32_t randomNumber() { return nextRandom(); }
+size_t sharedSize() { return s.sharedSize; }
+
+void resume(Fiber** v, int n) { wake(v, n); }
+
+void park(Primitive which, Site at)
+{
+    Fiber* f = s.running;
+    f->waits = which;
+    f->at = at;
+    f->mask = 0;
+    runNext(f);
+    f->waits = Primitive::none;
+    f->awaited = nullptr;
+}
 
 bool inShared(const void* p, size_t n)
 {

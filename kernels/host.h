@@ -5,6 +5,7 @@
 //   host_math.h     CUDA's arithmetic intrinsics
 //   host_warp.h     barriers, warp primitives, tensor cores, cp.async
 //   host_atomic.h   atomics and fences
+//   host_hopper.h   what device_hopper.h has
 //
 // What it models exactly: barriers, warp primitives, atomics, registers' layouts, rounding of the
 // 16-bit types. What it does not: the rounding inside a tensor core (here: a chain of fused
@@ -50,13 +51,14 @@ struct Parameter {
     bool pointer;
     char type; // of the number, or of what the pointer points to: see typeLetter
 };
-// f float, d double, h half, b bf16, i any integer, x anything else.
+// f float, d double, h half, b bf16, i any integer, m a tensor map, x anything else.
 template <class T> constexpr char typeLetter()
 {
     if (std::is_same_v<T, float>) return 'f';
     if (std::is_same_v<T, double>) return 'd';
     if (std::is_same_v<T, half>) return 'h';
     if (std::is_same_v<T, bf16>) return 'b';
+    if (std::is_same_v<T, TensorMap>) return 'm';
     return std::is_integral_v<T> ? 'i' : 'x';
 }
 typedef void (*Call)(void** parameters);
@@ -74,9 +76,10 @@ void launch(const Kernel* k, dim3 grid, dim3 block, size_t shared, void** parame
 
 template <auto f> struct Bind;
 template <class... A, void (*f)(A...)> struct Bind<f> {
-    static_assert(((sizeof(A) <= 8) && ...), "a kernel parameter has at most 8 bytes");
-    static_assert(((std::is_pointer_v<A> || std::is_arithmetic_v<A>) && ...),
-                  "a kernel parameter is a pointer or a number");
+    template <class T> static constexpr bool map = std::is_same_v<std::remove_cv_t<T>, TensorMap>;
+    static_assert(((sizeof(A) <= 8 || map<A>) && ...), "a kernel parameter has at most 8 bytes");
+    static_assert(((std::is_pointer_v<A> || std::is_arithmetic_v<A> || map<A>) && ...),
+                  "a kernel parameter is a pointer, a number or a tensor map");
     template <size_t... i> static void spread(void** p, std::index_sequence<i...>)
     {
         f(*static_cast<std::remove_cv_t<A>*>(p[i])...);
@@ -125,3 +128,4 @@ extern "C" __attribute__((visibility("hidden"))) unsigned char* host_shared_rang
 #include "host_math.h"
 #include "host_warp.h"
 #include "host_atomic.h"
+#include "host_hopper.h"

@@ -18,12 +18,61 @@ extern "C" void __tsan_java_free(unsigned long p, unsigned long size);
 
 namespace host {
 
+void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
+void copyBytes(void* to, const void* from, size_t n);
+
 // A cp.async that has not landed yet.
 struct Copy {
     void* to;
     const void* from;
     int bytes;
     bool valid;
+};
+
+// A list of at most N, in place: ThreadSanitizer sees what std::vector does to memory, in whichever
+// fiber it happens.
+template <class T, int N> struct List {
+    int n = 0;
+    T v[N];
+
+    void add(const T& x, const char* what)
+    {
+        if (n == N) die("more than %d %s", N, what);
+        copyBytes(&v[n++], &x, sizeof x);
+    }
+    void drop(int from, int count) // the order of the others stays
+    {
+        for (int i = from; i + count < n; i++)
+            copyBytes(&v[i], &v[i + count], sizeof(T));
+        n -= count;
+    }
+    T* begin() { return v; }
+    T* end() { return v + n; }
+};
+
+// Accumulators that a wgmma has: their values, while the thread's own are NaN.
+struct Accumulators {
+    float* d;
+    int count, open; // products under way
+    float value[128];
+};
+
+// A thread's products: groups as for cp.async below.
+struct Wgmma {
+    bool used = false;
+    bool fenced = false; // wgmmaFence came after the last wait
+    uint64_t trail = 0;  // of all products, the same in the four warps of a group
+    List<int, 32> groups;
+    List<Product, 64> products;
+    List<Accumulators, 4> accumulators;
+
+    void begin()
+    {
+        if (!used) return;
+        used = fenced = false;
+        trail = 0;
+        groups.n = products.n = accumulators.n = 0;
+    }
 };
 
 struct Fiber : Thread {
@@ -47,6 +96,10 @@ struct Fiber : Thread {
     std::vector<size_t> groups;
     size_t landed = 0, landedCopies = 0;
 
+    Wgmma* wgmma;        // its products; apart, so that fibers stay near one another
+    const void* awaited; // the barrier that barrierWait or namedSync waits for
+    unsigned awaitedParity;
+
     unsigned barriers = 0; // of the block, that it has come to
     void* tsan = nullptr;
     void* fakeStack = nullptr;   // AddressSanitizer's
@@ -63,10 +116,23 @@ Fiber* current();
 // arrive calls combine (if not null) for the group; ordering says whether memory is ordered.
 void meet(Primitive which, unsigned mask, Site at, bool ordering,
           void (*combine)(Fiber* lanes, unsigned group));
+// Waits until resume; the caller sees to it that somebody calls that.
+void park(Primitive which, Site at);
+void resume(Fiber** v, int n);
+int orderOfThreads(); // FIDLAB_HOST_ORDER
+uint32_t randomNumber();
+size_t sharedSize();   // of the dynamic shared memory
+Fiber* fiberOf(int i); // of the block
+void beginAsync();     // at the start and the end of every block
+void endAsync();
+void endProducts(Fiber* f); // at a thread's end
+bool landBox();             // lets a box land that is under way; false if there is none
+void noteOfWait(const Fiber& f, char* text, size_t n); // what is known of awaited
+void wholeWarp(Primitive which, Site at); // ends the process unless the warp has 32 threads
+// What wgmma sees of n bytes at p in shared memory.
+const unsigned char* asyncView(const void* p, size_t n, const char* what, Site at);
 const char* primitiveName(Primitive p);
 bool inShared(const void* p, size_t n);
-void fillBytes(void* p, size_t n, int byte); // the sanitizers do not see these two
-void copyBytes(void* to, const void* from, size_t n);
 unsigned char* takeShared(size_t n); // a block's dynamic shared memory
 void giveShared(unsigned char* p);
 void forgetAccesses(void* p, size_t n); // with HOST_TSAN only

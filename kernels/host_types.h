@@ -67,6 +67,12 @@ struct bf16 {
     uint16_t bits;
 };
 
+// A tensor as the copy engine sees it, a kernel's parameter by value. The host device writes its own
+// form into it (host_map.h).
+struct TensorMap {
+    unsigned long long opaque[16];
+};
+
 namespace host {
 template <class To, class From> inline To bitCast(From x)
 {

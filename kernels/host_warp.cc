@@ -35,6 +35,10 @@ const char* primitiveName(Primitive p)
         "ldmatrix4",
         "ldmatrix2Trans",
         "ldmatrix4Trans",
+        "barrierWait",
+        "namedSync",
+        "wgmmaWait",
+        "registers{Up,Down}",
     };
     return names[static_cast<int>(p)];
 }
@@ -270,7 +274,7 @@ unsigned reduce(Primitive which, unsigned mask, unsigned v, Site at)
 }
 
 // The tensor-core instructions are warp-wide: every lane, none ended.
-static void wholeWarp(Primitive which, Site at)
+void wholeWarp(Primitive which, Site at)
 {
     const unsigned n = blockSize.x * blockSize.y * blockSize.z;
     if (static_cast<unsigned>(current()->warp) * 32 + 32 > n)

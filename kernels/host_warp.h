@@ -29,6 +29,10 @@ enum class Primitive : unsigned char {
     ldmatrix4,
     ldmatrix2Trans,
     ldmatrix4Trans,
+    barrier,
+    named,
+    wgmmaWait,
+    registers,
 };
 
 enum class Shuffle { index, up, down, exclusiveOr };

@@ -15,6 +15,7 @@
 // The variables but the first two are read at every call, so that a test can set them.
 #include "hostdriver.h"
 #include "hostrecord.h"
+#include "host_map.h"
 #include <cstdio>
 #include <cstdlib>
 
@@ -333,14 +334,36 @@ struct Launch {
     const host::Kernel* kernel;
     dim3 grid, block;
     unsigned shared;
-    std::vector<uint64_t> arguments; // 8 bytes each
+    std::vector<uint64_t> arguments; // 8 bytes each, of a tensor map its place in maps
+    std::vector<TensorMap> maps;
 };
+
+// Whether the tensor of a map lies in the device's memory as a whole.
+bool mapFits(const host::Map& m)
+{
+    if (m.magic != host::mapMagic || !pointerFits(m.base)) return false;
+    return bufferOf(m.base, m.extent()) != nullptr;
+}
 
 int run(Launch& l)
 {
     const host::Kernel& k = *l.kernel;
     std::vector<void*> parameters;
     for (int i = 0; i < k.count; i++) {
+        if (k.parameters[i].type == 'm' && !k.parameters[i].pointer) {
+            TensorMap& t = l.maps[l.arguments[i]];
+            const host::Map m = host::mapOf(t);
+            if (!mapFits(m)) {
+                fprintf(stderr,
+                        "host device: %s: parameter %d is no tensor map, or one of %#llx with %llu "
+                        "bytes, which no buffer of device %d holds\n",
+                        k.name, i, static_cast<unsigned long long>(m.base),
+                        static_cast<unsigned long long>(m.extent()), currentContext->device);
+                return state.lost = illegalAddress;
+            }
+            parameters.push_back(&t);
+            continue;
+        }
         if (k.parameters[i].pointer && l.arguments[i] && !pointerFits(l.arguments[i])) {
             fprintf(stderr,
                     "host device: %s: parameter %d is %#llx, which is in no buffer of device %d\n",
@@ -350,7 +373,7 @@ int run(Launch& l)
         }
         parameters.push_back(&l.arguments[i]);
     }
-    Record record(k, l.grid, l.block, l.shared, l.arguments);
+    Record record(k, l.grid, l.block, l.shared, l.arguments, l.maps);
     host::launch(&k, l.grid, l.block, l.shared, parameters.data());
     record.finish();
     checkGuards(k.name);
@@ -368,10 +391,16 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     if (!bx || !by || !bz || bx > 1024 || by > 1024 || bz > 64) return invalidValue;
     if (uint64_t(bx) * by * bz > 1024) return invalidValue;
     if (shared > static_cast<unsigned>(f->dynamicShared)) return invalidValue;
-    Launch l = {f->kernel, {gx, gy, gz}, {bx, by, bz}, shared, {}};
+    Launch l = {f->kernel, {gx, gy, gz}, {bx, by, bz}, shared, {}, {}};
     for (int i = 0; i < f->kernel->count; i++) {
         uint64_t slot = 0;
-        __builtin_memcpy(&slot, parameters[i], f->kernel->parameters[i].size);
+        if (f->kernel->parameters[i].size == sizeof(TensorMap)) {
+            slot = l.maps.size();
+            l.maps.emplace_back();
+            __builtin_memcpy(&l.maps.back(), parameters[i], sizeof(TensorMap));
+        } else {
+            __builtin_memcpy(&slot, parameters[i], f->kernel->parameters[i].size);
+        }
         l.arguments.push_back(slot);
     }
     return perform(stream, [l]() mutable { return run(l); });
@@ -442,7 +471,7 @@ const Entry deviceEntries[] = {
 extern "C" void* fidlab_host_driver(const char* name)
 {
     using namespace hostdriver;
-    for (const Entry* list : {deviceEntries, memoryEntries, streamEntries})
+    for (const Entry* list : {deviceEntries, memoryEntries, streamEntries, mapEntries})
         for (const Entry* e = list; e->name; e++)
             if (!strcmp(e->name, name)) return e->function;
     return nullptr;

@@ -119,7 +119,7 @@ struct Entry {
     const char* name;
     void* function;
 };
-extern const Entry deviceEntries[], memoryEntries[], streamEntries[];
+extern const Entry deviceEntries[], memoryEntries[], streamEntries[], mapEntries[];
 
 } // namespace hostdriver
 

@@ -2,6 +2,7 @@
 
 // Writes recordings; hostrecord.h has the format.
 #include "hostrecord.h"
+#include "host_map.h"
 #include "hostdriver.h"
 #include <cstdio>
 #include <cstdlib>
@@ -48,7 +49,7 @@ std::string line(const char* word, dim3 d)
 } // namespace
 
 Record::Record(const host::Kernel& k, dim3 grid, dim3 block, size_t shared,
-               const std::vector<uint64_t>& arguments)
+               const std::vector<uint64_t>& arguments, const std::vector<TensorMap>& maps)
     : kernel(k)
 {
     const char* folder = getenv("FIDLAB_HOST_RECORD");
@@ -60,9 +61,31 @@ Record::Record(const host::Kernel& k, dim3 grid, dim3 block, size_t shared,
     std::map<uintptr_t, size_t> index; // of the buffers, by address
     std::vector<const Buffer*> buffers;
     size_t bytes = 0;
+    const auto place = [&](uintptr_t p) { // " INDEX OFFSET" of an address
+        const Buffer* b = bufferOf(p, 0);
+        const uintptr_t base = reinterpret_cast<uintptr_t>(b->block) + guardSize;
+        if (!index.count(base)) {
+            index[base] = buffers.size();
+            buffers.push_back(b);
+            bytes += b->size;
+        }
+        return " " + std::to_string(index[base]) + " " + std::to_string(p - base);
+    };
     for (int i = 0; i < k.count; i++) {
         const host::Parameter& p = k.parameters[i];
         parameters += std::string("parameter ") + p.type + " " + std::to_string(p.size);
+        if (!p.pointer && p.type == 'm') {
+            const host::Map m = host::mapOf(maps[arguments[i]]);
+            parameters += " map" + place(m.base);
+            for (uint64_t word : maps[arguments[i]].opaque) {
+                char hex[32];
+                snprintf(hex, sizeof hex, " %llx", static_cast<unsigned long long>(word));
+                parameters += hex;
+            }
+            parameters += "\n";
+            kind += "map,";
+            continue;
+        }
         if (!p.pointer) {
             char hex[32];
             snprintf(hex, sizeof hex, "%016llx", static_cast<unsigned long long>(arguments[i]));
@@ -75,15 +98,7 @@ Record::Record(const host::Kernel& k, dim3 grid, dim3 block, size_t shared,
             parameters += " null\n";
             continue;
         }
-        const Buffer* b = bufferOf(arguments[i], 0);
-        const uintptr_t base = reinterpret_cast<uintptr_t>(b->block) + guardSize;
-        if (!index.count(base)) {
-            index[base] = buffers.size();
-            buffers.push_back(b);
-            bytes += b->size;
-        }
-        parameters += " buffer " + std::to_string(index[base]) + " " +
-                      std::to_string(arguments[i] - base) + "\n";
+        parameters += " buffer" + place(arguments[i]) + "\n";
     }
     if (bytes > limit("FIDLAB_HOST_RECORD_BYTES", 1 << 20)) return;
     kind += sizeClass(grid.x) + "x" + sizeClass(grid.y) + "x" + sizeClass(grid.z) + "," +

@@ -20,6 +20,7 @@
 //	parameter TYPE SIZE value HEX            a number, 8 bytes, little end first
 //	parameter TYPE SIZE buffer INDEX OFFSET  a pointer into a buffer
 //	parameter TYPE SIZE null
+//	parameter m 128 map INDEX OFFSET WORD... a tensor map of a buffer, its 16 words in hexadecimal
 //	buffer BYTES same|changed
 //	data
 //
@@ -34,7 +35,7 @@ namespace hostdriver {
 class Record {
   public:
     Record(const host::Kernel& k, dim3 grid, dim3 block, size_t shared,
-           const std::vector<uint64_t>& arguments);
+           const std::vector<uint64_t>& arguments, const std::vector<TensorMap>& maps);
     void finish(); // after the launch
 
   private:

@@ -130,6 +130,9 @@ func (n *attnSizes) attentionCUDA(out, lse *gpu.Tensor, in AttentionInput, cfg A
 	s := out.Device().Stream()
 	p := n.problem(s, in, cfg)
 	defer p.free(s)
+	if n.attentionHopper(out, lse, in, &p) {
+		return
+	}
 	k := attnForward[p.dt][p.width]
 	k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
 		out.Ptr(), lse.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
@@ -149,19 +152,22 @@ func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu
 	}
 	rows := cuda.Grid1(n.queries*n.h, 32, 256)
 	attnDelta[p.dt](s, rows, delta.Ptr(), dout.Ptr(), out.Ptr(), int64(n.queries), p.heads, lq, p.d, n.aligned(dout, out))
+	hopper := n.backwardHopper(dq, dk, dv, dout, lse, delta, in, &p)
 	aligned := n.aligned(dq, dk, dv, dout, in.Q, in.K, in.V)
-	if dk != nil || dv != nil {
+	if (dk != nil || dv != nil) && !hopper {
 		k := attnDKV[p.dt][p.width]
 		k.launch(s, n.grid(n.lk, k.rows, n.hkv, k.threads, k.shared),
 			ptr(dk), ptr(dv), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
 			p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
 			p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
 	}
-	k := attnDQ[p.dt][p.width]
-	k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
-		dq.Ptr(), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
-		p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
-		p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
+	if !hopper {
+		k := attnDQ[p.dt][p.width]
+		k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
+			dq.Ptr(), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
+			p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
+			p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
+	}
 	if dbias == nil {
 		return
 	}

@@ -1,6 +1,9 @@
 package ops
 
-import "github.com/fidlab/fidlab/gpu"
+import (
+	"github.com/fidlab/fidlab/cuda"
+	"github.com/fidlab/fidlab/gpu"
+)
 
 // SplatTileLists are the Gaussians of every tile of a sorted list, and the side of the tiles.
 func SplatTileLists(a *SplatAux) (side int, lists [][]int32, err error) {
@@ -27,4 +30,20 @@ func ForcedTile(which int) (restore func()) {
 	old := forcedTile
 	forcedTile = which
 	return func() { forcedTile = old }
+
+// HopperAttention makes the host device take attention's kernels of compute capability 9.0 where
+// they fit, counts the calls that do, and returns what restores it.
+func HopperAttention(calls *int) (restore func()) {
+	before, old := SetHopper(HopperHost), attnHopper
+	attnHopper = func(d cuda.Device) bool {
+		yes := old(d)
+		if yes {
+			*calls++
+		}
+		return yes
+	}
+	return func() {
+		attnHopper = old
+		SetHopper(before)
+	}
 }

@@ -23,6 +23,10 @@ func init() {
 						continue
 					}
 					attentionCase(dt, d, n, causal, false)
+					if dt != "f32" && !odd {
+						hopperCase(dt, d, n, causal, false)
+						hopperCase(dt, d, n, causal, true)
+					}
 					attentionCase(dt, d, n, causal, true)
 				}
 			}
@@ -93,14 +97,66 @@ func attentionCase(dt string, d, n int, causal, backward bool) {
 			some := func() *gpu.Tensor { return normal(dev, dtypes[dt], b, l, h, d) }
 			in, cfg := ops.AttentionInput{Q: some(), K: some(), V: some()}, ops.AttentionConfig{Causal: causal}
 			out, lse := like(), dev.Empty(b, h, l)
-			forward := func() { ops.Attention(out, lse, in, cfg) }
 			if !backward {
-				return forward, nil
+				return func() {
+					defer ops.SetHopper(ops.SetHopper(ops.HopperNever)) // hopperCase has the others
+					ops.Attention(out, lse, in, cfg)
+				}, nil
 			}
 			dout, dq, dk, dv := some(), like(), like(), like()
 			return func() {
-				forward()
+				defer ops.SetHopper(ops.SetHopper(ops.HopperNever))
+				ops.Attention(out, lse, in, cfg)
 				ops.AttentionBackward(dq, dk, dv, nil, dout, out, lse, in, cfg)
+			}, nil
+		},
+	})
+}
+
+// hopperCase is attentionCase by the kernels for compute capability 9.0; on another
+// device it is that case again. At 64 columns the exponentials take as long as the
+// products, and a causal mask makes blocks of unequal length; their goals are lower.
+func hopperCase(dt string, d, n int, causal, backward bool) {
+	b, h, l := size(16384/n, 1), size(2048/d, 1), size(n, 96)
+	a := attentionSize{dt, b, h, l, d, 1}
+	pass, torch, goal := "forward", "fwd", map[int]float64{64: 0.45, 128: 0.65}[d]
+	if backward {
+		pass, torch, goal = "both", "fwdbwd", map[int]float64{64: 0.4, 128: 0.5}[d]
+	}
+	name, text, mask := fmt.Sprintf("attention.hopper.%s.%s.%d.%d", pass, dt, d, n), shape(b, l, h, d), 0
+	if causal {
+		name, text, mask, a.share, goal = name+".causal", text+" causal", 1, 0.5, goal-0.1
+	}
+	if n < 4096 {
+		goal = 0
+	}
+	part := func(pass string, products, operands float64) Part {
+		return Part{fmt.Sprintf("attention_hopper%s_%s_%d", pass, dt, d), operands * a.bytes(), a.flops(products), dt}
+	}
+	whole, parts := part("", 2, 4), []Part(nil)
+	if backward {
+		delta := a.both()[1]
+		whole, parts = part("_dkv", 7, 12), []Part{part("", 2, 4), delta, part("_dkv", 4, 6), part("_dq", 3, 5)}
+	}
+	register(Case{
+		Name: name, Kernel: whole.Kernel, Shape: text, Peak: dt, Goal: goal,
+		Bytes: whole.Bytes, Flops: whole.Flops, Parts: parts,
+		Torch: spec("sdpa", "b", b, "h", h, "hk", h, "q", l, "k", l, "d", d, "dtype", dt, "causal", mask, "pass", torch),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			like := func() *gpu.Tensor { return dev.New(dtypes[dt], b, l, h, d) }
+			some := func() *gpu.Tensor { return normal(dev, dtypes[dt], b, l, h, d) }
+			in, cfg := ops.AttentionInput{Q: some(), K: some(), V: some()}, ops.AttentionConfig{Causal: causal}
+			out, lse := like(), dev.Empty(b, h, l)
+			var dout, dq, dk, dv *gpu.Tensor
+			if backward {
+				dout, dq, dk, dv = some(), like(), like(), like()
+			}
+			return func() {
+				defer ops.SetHopper(ops.SetHopper(ops.HopperHost))
+				ops.Attention(out, lse, in, cfg)
+				if backward {
+					ops.AttentionBackward(dq, dk, dv, nil, dout, out, lse, in, cfg)
+				}
 			}, nil
 		},
 	})

@@ -130,6 +130,10 @@ Registers and occupancy are those of the kernel that takes most of the time, for
 		for _, t := range targets {
 			_, p := peaksOf(t.name)
 			k, ms := fit[[2]string{c.Kernel, t.arch}], 1e3*p.roofline(x)
+			if k.regs == "" { // compiled for another device alone
+				b.WriteString(" — | — | — | — | — |")
+				continue
+			}
 			predicted := "—"
 			if c.Goal > 0 {
 				predicted = fmt.Sprintf("%.3g", ms/c.Goal)

@@ -73,7 +73,7 @@ func (h *house) buildOne(t tools, s *source, tmp string, force bool) error {
 		return nil
 	}
 	out := filepath.Join(tmp, s.stem+".fatbin")
-	if err := h.compile(t, s.stem, out); err != nil {
+	if err := h.compile(t, s, out); err != nil {
 		return err
 	}
 	b, err := os.ReadFile(out)
@@ -209,7 +209,7 @@ func (h *house) rebuild(all []*source) error {
 	parallel(2, len(all), func(i int) {
 		s := all[i]
 		out := filepath.Join(tmp, s.stem+".fatbin")
-		if errs[i] = h.compile(t, s.stem, out); errs[i] != nil {
+		if errs[i] = h.compile(t, s, out); errs[i] != nil {
 			return
 		}
 		got, err := os.ReadFile(out)
@@ -251,7 +251,7 @@ func (h *house) lines(dir string) error {
 		replace[h.fatbin(s.stem)] = filepath.Join(dir, s.stem+".fatbin")
 	}
 	parallel(2, len(all), func(i int) {
-		errs[i] = h.compile(t, all[i].stem, replace[h.fatbin(all[i].stem)], "-lineinfo")
+		errs[i] = h.compile(t, all[i], replace[h.fatbin(all[i].stem)], "-lineinfo")
 	})
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -18,6 +18,7 @@ type contract struct {
 	block       int     // threads per block, 0 when the contract gives no one number
 	expects     []field // the lines of the field expect, continuations joined
 	rules       []rule
+	arches      []string // that it is compiled for: all, or those of the field arch
 }
 
 type field struct {
@@ -28,7 +29,7 @@ type field struct {
 // fieldNames in the order in which the page shows them; the first seven are wanted in every contract.
 var (
 	wantedFields = []string{"kernels", "shapes", "launch", "bound", "expect", "repro", "twin"}
-	otherFields  = []string{"params", "source", "note"}
+	otherFields  = []string{"arch", "params", "source", "note"}
 )
 
 var (
@@ -107,6 +108,15 @@ func readContract(file string, lines []string, first int, bad *problems) *contra
 		}
 	}
 	c.kernels = strings.Fields(c.fields["kernels"].text)
+	c.arches = arches
+	if f := c.fields["arch"]; f.text != "" {
+		c.arches = strings.Fields(f.text)
+		for _, a := range c.arches {
+			if !slices.Contains(arches, a) {
+				bad.add(file, f.line, "arch: %q is none of %s", a, strings.Join(arches, " "))
+			}
+		}
+	}
 	c.readLaunch()
 	if r := c.fields["repro"]; r.text != "" && r.text != "yes" && !strings.HasPrefix(r.text, "yes:") && !strings.HasPrefix(r.text, "no:") {
 		bad.add(file, r.line, "repro is %q; want \"yes\" or \"no: why\"", r.text)

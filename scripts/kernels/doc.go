@@ -11,7 +11,8 @@
 // launchers understand, and each entry point is covered by one contract, a
 // comment that starts with "// name - title" and has the fields kernels,
 // shapes, launch, bound, expect, repro and twin (params, source and note where
-// they help). Every complaint names file and line.
+// they help). "arch sm_90a" compiles a file for that architecture alone, without
+// PTX. Every complaint names file and line.
 //
 // What a compilation gave is recorded beside it: kernels/bin/X.json has the
 // hash of all that went into X.fatbin, its own hash, and what the

@@ -12,7 +12,7 @@ const docsHead = `# The kernels
 
 Made by ` + "`make kernels`" + ` from the contracts in ` + "`kernels/*.cu`" + ` and from what the disassembler says of the compiled code; do not edit.
 
-Every kernel is compiled by nvcc ` + pinned + ` for sm_80, sm_90a and sm_100, with PTX for what comes later. Registers are per thread; shared memory is
+Every kernel is compiled by nvcc ` + pinned + ` for sm_80, sm_90a and sm_100, with PTX for what comes later, unless its contract names fewer. Registers are per thread; shared memory is
 what one block of the launch takes, static and dynamic; occupancy is how much of a multiprocessor's 64 warps run at a time with them. No kernel spills
 registers or uses local memory: a build that does fails. Instruction counts are those in the code, not those executed. What stands under *expected* is
 written by hand from the design and checked by ` + "`go run ./scripts/kernels report`" + `.
@@ -80,6 +80,7 @@ func writeContract(b *bytes.Buffer, c *contract) {
 	for _, f := range []struct{ name, label string }{
 		{"kernels", "kernels"},
 		{"shapes", "shapes"},
+		{"arch", "compiled for"},
 		{"params", "parameters"},
 		{"launch", "launch"},
 		{"bound", "bound"},

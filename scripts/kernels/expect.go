@@ -99,7 +99,7 @@ func (c *contract) checkExpectations(file string, bad *problems) {
 // silent lists the architectures for which the contract says nothing on a subject.
 func (c *contract) silent(kernel, subject string) string {
 	var on []string
-	for _, a := range arches {
+	for _, a := range c.arches {
 		_, set := c.setting(kernel, a, subject, c.shared, -1)
 		if said := len(c.rulesFor(kernel, a, subject)) > 0; !said && (subject != "dynamic" || !set) {
 			on = append(on, a)

@@ -78,3 +78,50 @@ func EdmStepF32(stream *cuda.Stream, grid cuda.Grid, y, d cuda.Ptr, t float32, s
 		t.Errorf("host include: %q, %v", host, err)
 	}
 }
+
+// A file for one architecture: its launchers say where it runs, take tensor maps, and the
+// contract need say nothing of others.
+func TestGenerateForOne(t *testing.T) {
+	text := strings.NewReplacer("// repro ", "// arch     sm_90a\n// repro ", "int type", "const __grid_constant__ TensorMap rows",
+		"regs <= 40, occupancy >= 75", "sm_90a: regs <= 40, occupancy >= 75").Replace(good)
+	h := tree(t, map[string]string{"edmstep.cu": text, "device.h": ""})
+	all, err := h.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := strings.Join(flags(all[0]), " "); !strings.Contains(f, "-gencode arch=compute_90a,code=sm_90a -fatbin") || strings.Contains(f, "80") {
+		t.Errorf("flags %s", f)
+	}
+	if e := all[0].entries; e[0].threads != 256 || e[1].threads != 256 {
+		t.Errorf("launch bounds %d and %d", e[0].threads, e[1].threads)
+	}
+	b, err := launchers(all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"// EdmstepHere tells whether device d runs the kernels of edmstep.cu, which are compiled for sm_90a alone.\nfunc EdmstepHere(d cuda.Device) bool { return d.Major == 9 && d.Minor == 0 }\n",
+		"seed uint64, rows cuda.TensorMap) {", "\targs.Map(&rows)\n",
+	} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%s\nwant %q", b, want)
+		}
+	}
+	var bad problems
+	parse("kernels/edmstep.cu", text+strings.Replace(strings.ReplaceAll(good, "edm_step", "other"), "edmstep -", "other -", 1), &bad)
+	if got := strings.Join(bad.list, "\n"); !strings.Contains(got, "the contract of other is for sm_80 sm_90a sm_100, the one above it for sm_90a; a file is compiled for one list") {
+		t.Errorf("two lists in one file: %s", got)
+	}
+}
+
+func TestSerialized(t *testing.T) {
+	for text, want := range map[string]bool{
+		"ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized due to insufficient register resources for the wgmma pipeline in function 'a'": true,
+		"ptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored to maintain minimum register requirement.":                                                            true,
+		"ptxas info    : Used 168 registers, used 16 barriers": false,
+	} {
+		if got := serialized.MatchString(text); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}

@@ -18,12 +18,15 @@ const pinned = "13.0.88"
 // flags of every compilation. The PTX for later architectures is compiled by the user's driver with
 // the options that its making was given to ptxas, so spills are looked for in
 // the resource usage instead of with -Xptxas -Werror.
-func flags() []string {
+func flags(s *source) []string {
 	list := []string{"-O3", "-std=c++17", "--compress-mode=size", "-Werror", "all-warnings", "-res-usage"}
-	for _, a := range arches {
+	for _, a := range s.arches {
 		list = append(list, "-gencode", "arch=compute_"+strings.TrimPrefix(a, "sm_")+",code="+a)
 	}
-	return append(list, "-gencode", "arch=compute_80,code=compute_80", "-fatbin")
+	if s.whole() {
+		list = append(list, "-gencode", "arch=compute_80,code=compute_80")
+	}
+	return append(list, "-fatbin")
 }
 
 // tools are the programs of the CUDA toolkit.
@@ -62,8 +65,9 @@ func (h *house) findTools() tools {
 }
 
 // compile makes the fatbin of one kernel file; spills and local memory are errors.
-func (h *house) compile(t tools, stem, out string, more ...string) error {
-	cmd := exec.Command(t.nvcc, append(append(flags(), more...), "-o", out, stem+".cu")...)
+func (h *house) compile(t tools, s *source, out string, more ...string) error {
+	stem := s.stem
+	cmd := exec.Command(t.nvcc, append(append(flags(s), more...), "-o", out, stem+".cu")...)
 	cmd.Dir = h.dir
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
@@ -73,10 +77,16 @@ func (h *house) compile(t tools, stem, out string, more ...string) error {
 	if s := spills(text.String()); len(s) > 0 {
 		return fmt.Errorf("kernels/%s.cu: registers spill or a local array is in memory:\n%s", stem, strings.Join(s, "\n"))
 	}
+	if m := serialized.FindString(text.String()); m != "" {
+		return fmt.Errorf("kernels/%s.cu: ptxas waits after every wgmma, so that nothing overlaps:\n%s", stem, m)
+	}
 	return nil
 }
 
 var (
+	// What ptxas says, as information only, when it cannot prove that registers under wgmma are left alone,
+	// and when it ignores a change of the number of registers.
+	serialized = regexp.MustCompile(`(?m)^.*(wgmma\S* instructions are serialized|[Ss]etmaxnreg.*ignored).*$`)
 	usageEntry = regexp.MustCompile(`Compiling entry function '(\w+)' for '(sm_\w+)'`)
 	usageStack = regexp.MustCompile(`(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads`)
 )

@@ -98,7 +98,7 @@ func (h *house) sourceHash(s *source, version string) (string, error) {
 	}
 	slices.Sort(names)
 	var all bytes.Buffer
-	fmt.Fprintf(&all, "nvcc %s\n%s\n", version, strings.Join(flags(), " "))
+	fmt.Fprintf(&all, "nvcc %s\n%s\n", version, strings.Join(flags(s), " "))
 	for _, n := range names {
 		b, err := os.ReadFile(filepath.Join(h.dir, n))
 		if err != nil {

@@ -79,7 +79,7 @@ func judge(s *source, r *record) ([]line, error) {
 	}
 	var list []line
 	for _, e := range s.entries {
-		for _, a := range arches {
+		for _, a := range s.arches {
 			u, ok := recorded[e.name+" "+a]
 			if !ok {
 				return nil, fmt.Errorf("kernels/bin/%s.json: nothing of %s on %s; run make kernels", s.stem, e.name, a)

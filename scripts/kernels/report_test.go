@@ -307,7 +307,7 @@ func TestSameBytesElsewhere(t *testing.T) {
 	}
 	elsewhere := tree(t, files)
 	out := filepath.Join(t.TempDir(), stem+".fatbin")
-	if err := elsewhere.compile(tl, stem, out); err != nil {
+	if err := elsewhere.compile(tl, s[at], out); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(out)

@@ -55,15 +55,20 @@ func (t tools) inspect(s *source, fatbin string) ([]usage, error) {
 	bounds := readBounds(text[2])
 	for i := range list {
 		list[i].Threads = bounds[list[i].Kernel]
+		for _, e := range s.entries { // without PTX the source says it
+			if e.name == list[i].Kernel && list[i].Threads == 0 {
+				list[i].Threads = e.threads
+			}
+		}
 	}
-	if want := len(s.entries) * len(arches); len(list) != want {
-		return nil, fmt.Errorf("%s: the fatbin holds %d kernels, want %d: %d entry points on %d architectures", s.file, len(list), want, len(s.entries), len(arches))
+	if want := len(s.entries) * len(s.arches); len(list) != want {
+		return nil, fmt.Errorf("%s: the fatbin holds %d kernels, want %d: %d entry points on %d architectures", s.file, len(list), want, len(s.entries), len(s.arches))
 	}
 	slices.SortStableFunc(list, func(a, b usage) int {
 		if a.Kernel != b.Kernel {
 			return strings.Compare(a.Kernel, b.Kernel)
 		}
-		return slices.Index(arches, a.Arch) - slices.Index(arches, b.Arch)
+		return slices.Index(s.arches, a.Arch) - slices.Index(s.arches, b.Arch)
 	})
 	return list, nil
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -18,13 +19,18 @@ type source struct {
 	includes  []string
 	entries   []*entry
 	contracts []*contract
+	arches    []string // that it is compiled for; PTX too where these are all
 }
+
+// whole tells whether the file is for every architecture.
+func (s *source) whole() bool { return slices.Equal(s.arches, arches) }
 
 // entry is one entry point, `extern "C" __global__`.
 type entry struct {
 	name     string
 	line     int
 	params   []param
+	threads  int // of the launch bound, 0 where it is no plain number
 	contract *contract
 }
 
@@ -119,6 +125,13 @@ func parse(file, text string, bad *problems) *source {
 		bad.add(file, 1, `does not include "device.h"`)
 	}
 	s.contracts = contracts(file, text, bad)
+	s.arches = arches
+	for i, c := range s.contracts {
+		if i > 0 && !slices.Equal(c.arches, s.arches) {
+			bad.add(file, c.line, "the contract of %s is for %s, the one above it for %s; a file is compiled for one list", c.name, strings.Join(c.arches, " "), strings.Join(s.arches, " "))
+		}
+		s.arches = c.arches
+	}
 	code = withoutDirectives(file, code, bad)
 	s.entries = entries(file, exportCall.ReplaceAllStringFunc(code, func(m string) string { return ";" + strings.Repeat(" ", len(m)-1) }), bad)
 	exported := map[string]int{}
@@ -302,6 +315,7 @@ func (e *entry) signature(text string) string {
 			if n < 0 {
 				return "__launch_bounds__( is not closed"
 			}
+			e.threads = boundThreads(text[len(m):n])
 			bounds, text = true, text[n+1:]
 			continue
 		}
@@ -349,6 +363,16 @@ func (e *entry) signature(text string) string {
 	return ""
 }
 
+// boundThreads is the first argument of a launch bound, or 0 where that is no number.
+func boundThreads(text string) int {
+	first, _, _ := strings.Cut(text, ",")
+	n, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // closing is the index of the parenthesis that closes the one at text[at], or -1.
 func closing(text string, at int) int {
 	depth := 0
@@ -374,9 +398,16 @@ var (
 	}
 )
 
-// parameter reads one parameter: a pointer, or a scalar of at most 8 bytes.
-// The launch passes each in a slot of 8 bytes, so nothing larger fits.
+// mapParameter is a tensor map. The copy engine reads it where the launch put it, so it is
+// of the grid and never copied.
+var mapParameter = regexp.MustCompile(`^const __grid_constant__ TensorMap (\w+)$`)
+
+// parameter reads one parameter: a pointer, a scalar of at most 8 bytes, which the launch passes
+// in a slot of 8 bytes, or a tensor map.
 func parameter(text string) (param, string) {
+	if m := mapParameter.FindStringSubmatch(strings.Join(strings.Fields(text), " ")); m != nil {
+		return param{name: m[1], kind: "Map"}, ""
+	}
 	var words []string
 	stars := 0
 	for _, t := range paramToken.FindAllString(text, -1) {
@@ -399,7 +430,7 @@ func parameter(text string) (param, string) {
 	}
 	kind, ok := scalars[strings.Join(words[:len(words)-1], " ")]
 	if !ok {
-		return param{}, fmt.Sprintf("%s by value; a launch passes pointers, float, double, int, unsigned, long long and unsigned long long", strings.Join(words[:len(words)-1], " "))
+		return param{}, fmt.Sprintf("%s by value; a launch passes pointers, float, double, int, unsigned, long long, unsigned long long and const __grid_constant__ TensorMap", strings.Join(words[:len(words)-1], " "))
 	}
 	p.kind = kind
 	return p, ""

@@ -157,7 +157,7 @@ func (b *builder) command(dir, name string, args ...string) error {
 
 // program links the replay program of the given zhost_*.cc files, those in dir, as out.
 func (b *builder) program(fl *flavour, dir string, units []string, out string) error {
-	files := slices.Concat(units, []string{"host.cc", "host_memory.cc", "host_table.cc", "host_warp.cc", filepath.Join(b.root, "scripts", "sanitize", "cc", "replay.cc")})
+	files := slices.Concat(units, []string{"host.cc", "host_async.cc", "host_memory.cc", "host_switch.cc", "host_table.cc", "host_warp.cc", "host_wgmma.cc", filepath.Join(b.root, "scripts", "sanitize", "cc", "replay.cc")})
 	objects := make([]string, len(files))
 	errs := make([]error, len(files))
 	var wait sync.WaitGroup

@@ -30,6 +30,98 @@ var mutations = []mutation{
 		old: "    __syncwarp();\n    if (aligned) {", new: "    if (aligned) {",
 		kernels: "attention_forward32_f16", detector: "tsan",
 	},
+	{
+		name: "hopper-values", kind: "missing barrierWait", file: "attention_hopper.h",
+		old: "            barrierWait(&barriers.fullValues[before], (i - 1) / STAGES & 1);\n", new: "",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-last", kind: "missing barrierWait", file: "attention_hopper.h",
+		old: "        barrierWait(&barriers.fullValues[last % STAGES], last / STAGES & 1);\n", new: "",
+		kernels: "attention_hopper_.*", detector: "tsan",
+	},
+	{
+		name: "hopper-parity", kind: "wrong phase", file: "attention_hopper.h",
+		old: "free = (i / STAGES & 1) ^ 1", new: "free = i / STAGES & 1",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-bytes", kind: "wrong byte count", file: "attention_hopper.h",
+		old:     "barrierExpect(&barriers.fullValues[stage], Tiles::STEP * sizeof(T));",
+		new:     "barrierExpect(&barriers.fullValues[stage], Tiles::STEP);",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-wait", kind: "missing wgmmaWait", file: "attention_hopper.h",
+		old: "            wgmmaWait<1>();\n", new: "",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-swizzle", kind: "wrong matrix in shared memory", file: "attention_hopper.h",
+		old:     "swizzled128(tiles.keys(stage), 16, 1024)",
+		new:     "swizzled128(tiles.keys(stage), 16, 512)",
+		kernels: "attention_hopper_.*", detector: "result",
+	},
+	{
+		name: "hopper-trans", kind: "wrong matrix in shared memory", file: "attention_hopper.h",
+		old: "advanced(right, k * 16 * 128)", new: "advanced(right, k * 32)",
+		kernels: "attention_hopper_.*", detector: "result",
+	},
+	{
+		name: "hopper-release", kind: "place given back early", file: "attention_hopper.h",
+		old:     "            wgmmaWait<0>();\n            settle(out[0]);\n            settle(p);\n            if (lane == 0) barrierArrive(&barriers.emptyValues[before]);",
+		new:     "            if (lane == 0) barrierArrive(&barriers.emptyValues[before]);\n            wgmmaWait<0>();\n            settle(out[0]);\n            settle(p);",
+		kernels: "attention_hopper_.*_128", detector: "tsan",
+	},
+	{
+		name: "hopper-fence", kind: "missing wgmmaFence", file: "attention_hopper.h",
+		old:     "            settle(p);\n            wgmmaFence();\n            hopperScores",
+		new:     "            settle(p);\n            hopperScores",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-proxy", kind: "missing fenceProxyAsync", file: "attention_hopper.h",
+		old: "            fenceProxyAsync();\n            namedSync(3, 256);", new: "            namedSync(3, 256);",
+		kernels: "attention_hopper_.*", detector: "result",
+	},
+	{
+		name: "hopper-store", kind: "missing namedSync", file: "attention_hopper.h",
+		old: "    namedSync(4 + group, 128);\n", new: "",
+		kernels: "attention_hopper_.*_128", detector: "tsan",
+	},
+	{
+		name: "hopper-turns", kind: "turns that do not match", file: "attention_hopper.h",
+		old: "            if (group == 0 || i + 1 < steps) namedArrive(2 - group, 256);", new: "            namedArrive(2 - group, 256);",
+		kernels: "attention_hopper_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-lines", kind: "missing __syncwarp", file: "attention_hopper_backward.h",
+		old: "                __syncwarp(); // every lane has read the last step's lines\n", new: "",
+		kernels: "attention_hopper_dkv_.*_64", detector: "tsan",
+	},
+	{
+		name: "hopper-empty", kind: "missing barrierWait", file: "attention_hopper_backward.h",
+		old: "                barrierWait(&barriers.empty[stage], (i / 2 & 1) ^ 1);\n", new: "",
+		kernels: "attention_hopper_dkv_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-outer", kind: "missing wgmmaWait", file: "attention_hopper_backward.h",
+		old:     "            wgmmaWait<1>();\n            settle(dp[0]);",
+		new:     "            settle(dp[0]);",
+		kernels: "attention_hopper_dkv_.*", detector: "result",
+	},
+	{
+		name: "hopper-own", kind: "missing barrierWait", file: "attention_hopper_backward.h",
+		old:     "        unsigned ds[KEYS / 16][4] = {};\n        barrierWait(&barriers.own[group], 0);\n",
+		new:     "        unsigned ds[KEYS / 16][4] = {};\n",
+		kernels: "attention_hopper_dq_.*", detector: "scheduler",
+	},
+	{
+		name: "hopper-copy", kind: "wrong box", file: "attention_hopper_backward.h",
+		old:     "copyBox(tiles.step(stage, 1) + part * Tiles::STEP_PART, b, &barriers.full[stage], 64 * part,",
+		new:     "copyBox(tiles.step(stage, 1) + part * Tiles::STEP_PART, b, &barriers.full[stage], 0,",
+		kernels: "attention_hopper_d.*_128", detector: "result",
+	},
 	// Splatting, with its sort.
 	{
 		name: "splat-batch", kind: "divergent barrier", file: "splat2d.cu",

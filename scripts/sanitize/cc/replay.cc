@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 #include "device.h"
+#include "host_map.h"
 
 namespace {
 
@@ -30,6 +31,8 @@ struct Argument {
     uint64_t value = 0;
     int buffer = -1;
     size_t offset = 0;
+    bool mapped = false; // map is the argument, of a tensor in the buffer
+    TensorMap map;
 };
 
 struct Recording {
@@ -74,6 +77,13 @@ Recording read(const char* path)
             words >> type >> size >> how;
             if (how == "value") words >> std::hex >> a.value;
             if (how == "buffer") words >> a.buffer >> a.offset;
+            if (how == "map") {
+                words >> a.buffer >> a.offset >> std::hex;
+                for (auto& word : a.map.opaque)
+                    words >> word;
+                a.mapped = true;
+                type = host::mapOf(a.map).type;
+            }
             if (a.buffer == static_cast<int>(types.size())) types += type;
             r.arguments.push_back(a);
         }
@@ -164,7 +174,12 @@ bool play(const char* path, bool loose)
     std::vector<void*> parameters;
     for (Argument& a : r.arguments) {
         if (a.buffer >= 0) a.value = reinterpret_cast<uint64_t>(r.buffers[a.buffer].at + a.offset);
-        parameters.push_back(&a.value);
+        if (a.mapped) {
+            host::Map m = host::mapOf(a.map);
+            m.base = a.value;
+            a.map = host::encoded(m);
+        }
+        parameters.push_back(a.mapped ? static_cast<void*>(&a.map) : &a.value);
     }
     host::launch(k, r.grid, r.block, r.shared, parameters.data());
     bool right = true;
