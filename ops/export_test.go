@@ -30,6 +30,7 @@ func ForcedTile(which int) (restore func()) {
 	old := forcedTile
 	forcedTile = which
 	return func() { forcedTile = old }
+}
 
 // HopperAttention makes the host device take attention's kernels of compute capability 9.0 where
 // they fit, counts the calls that do, and returns what restores it.
