@@ -69,22 +69,7 @@ func TestRunPanicsOnWrongLengths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := nets.Images(net, 3)
-	for what, f := range map[string]func(){
-		"too many images":  func() { _ = p.Run(nil, in, make([]float32, 21), make([]float32, 90)) },
-		"a broken image":   func() { _ = p.Run(nil, in[:785], make([]float32, 7), make([]float32, 30)) },
-		"a missing output": func() { _ = p.Run(nil, in[:784], make([]float32, 7)) },
-		"a short output":   func() { _ = p.Run(nil, in[:784], make([]float32, 6), make([]float32, 30)) },
-	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", what)
-				}
-			}()
-			f()
-		}()
-	}
+	nets.CheckLengths(t, p)
 }
 
 func BenchmarkPureConv(b *testing.B) {

@@ -273,6 +273,27 @@ func Check(t *testing.T, net *plan.Net, p Runner, images int, tol float64) {
 	}
 }
 
+// CheckLengths gives a compiled Zoo()[1] of batch 2 slices of wrong lengths, which it must panic at.
+func CheckLengths(t *testing.T, p Runner) {
+	t.Helper()
+	in := Images(Zoo()[1], 3)
+	for what, f := range map[string]func(){
+		"too many images":  func() { _ = p.Run(nil, in, make([]float32, 21), make([]float32, 90)) },
+		"a broken image":   func() { _ = p.Run(nil, in[:785], make([]float32, 7), make([]float32, 30)) },
+		"a missing output": func() { _ = p.Run(nil, in[:784], make([]float32, 7)) },
+		"a short output":   func() { _ = p.Run(nil, in[:784], make([]float32, 6), make([]float32, 30)) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", what)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
 // OneConv is a convolution of kernel by kernel elements over maps of side by side pixels.
 func OneConv(in, side, out, kernel int) *plan.Net {
 	b := newBuilder("conv", 1, in, side, side)
