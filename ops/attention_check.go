@@ -51,6 +51,12 @@ func attnCheck(op string, in AttentionInput, cfg AttentionConfig, rest ...*gpu.T
 	n.atMost("keys", n.lk)
 	n.atMost("queries of all sequences and heads", n.queries*n.h)
 	n.atMost("keys of all sequences and heads", n.keys*n.hkv)
+	n.settings(cfg)
+	return n
+}
+
+// settings checks the configuration.
+func (n *attnSizes) settings(cfg AttentionConfig) {
 	n.scale = attnScale(cfg, n.d)
 	if !(math.Abs(float64(n.scale)) <= math.MaxFloat32) {
 		n.fail("Scale is %g, want a finite number", cfg.Scale)
@@ -58,7 +64,6 @@ func attnCheck(op string, in AttentionInput, cfg AttentionConfig, rest ...*gpu.T
 	if cfg.Window < 0 {
 		n.fail("Window is %d, want 0 (no window) or more", cfg.Window)
 	}
-	return n
 }
 
 func (n *attnSizes) atMost(what string, count int) {

@@ -30,6 +30,29 @@ var mutations = []mutation{
 		old: "    __syncwarp();\n    if (aligned) {", new: "    if (aligned) {",
 		kernels: "attention_forward32_f16", detector: "tsan",
 	},
+	{
+		name: "decode-merge", kind: "missing __syncthreads", file: "attention_decode.h",
+		old:     "    __syncthreads(); // tiles are free for the warps' results\n",
+		new:     "",
+		kernels: "attention_decode64_f16", detector: "tsan",
+	},
+	{
+		name: "decode-row", kind: "missing __syncwarp", file: "attention_decode.h",
+		old:     "        __syncwarp(); // the row's exponentials are here\n",
+		new:     "",
+		kernels: "attention_decode64_f32", detector: "tsan",
+	},
+	{
+		name: "decode-end", kind: "missing bounds check", file: "attention_decode.h",
+		old:     "        if (j >= end) return nullptr;\n",
+		new:     "",
+		kernels: "attention_decode64_bf16", detector: "asan",
+	},
+	{
+		name: "append-start", kind: "missing bounds check", file: "attention_decode.h",
+		old: "if (j < 0 || j >= ", new: "if (j >= ",
+		kernels: "attention_append_v16", detector: "asan",
+	},
 	// Splatting, with its sort.
 	{
 		name: "splat-batch", kind: "divergent barrier", file: "splat2d.cu",
