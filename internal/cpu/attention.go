@@ -65,6 +65,10 @@ type Attn struct {
 	KeyLens      []int32  // nil, or [B]: hides keys from KeyLens[b] on
 	Bias         []float32
 	BiasB, BiasH int     // Bias is [BiasB, BiasH, LQ, LK]; BiasB is 1 or B, BiasH 1 or H
+	Blocks       []uint8 // nil, or [BlocksB, BlocksH, ceil(LQ/Block), ceil(LK/Block)]: hides the pairs of a block of Block queries and keys that is 0
+	Block        int
+	BlocksB      int     // 1 or B
+	BlocksH      int     // 1 or H
 	Table        []int32 // nil, or [B, LK/Page]: K and V are pages of Page rows, [pages, Page, HKV, D], and KeyLens the lengths of sequences
 	Page         int
 	CuQ, CuK     []int32 // nil, or [B+1]: where each sequence begins in Q [total, H, D] and K, V [total, HKV, D]
@@ -142,8 +146,30 @@ func (a *Attn) biasAt(b, h, i int) int {
 	return ((b*a.BiasH+h)*a.LQ + i) * a.LK
 }
 
+// blocksAt is where the mask of blocks of sequence b and head h begins, and its blocks side by side.
+func (a *Attn) blocksAt(b, h int) (at, across int) {
+	if a.BlocksB == 1 {
+		b = 0
+	}
+	if a.BlocksH == 1 {
+		h = 0
+	}
+	across = (a.LK + a.Block - 1) / a.Block
+	return (b*a.BlocksH + h) * ((a.LQ + a.Block - 1) / a.Block) * across, across
+}
+
+// hidden tells whether the mask of blocks hides key j from query i.
+func (a *Attn) hidden(b, h, i, j int) bool {
+	if a.Blocks == nil {
+		return false
+	}
+	at, across := a.blocksAt(b, h)
+	return a.Blocks[at+i/a.Block*across+j/a.Block] == 0
+}
+
 // check panics unless the slices hold what the sizes say.
 func (a *Attn) check(op string) {
+	a.checkBlocks(op)
 	rowsQ, rowsK := a.B*a.LQ, a.B*a.LK
 	if a.CuQ != nil {
 		rowsQ, rowsK = a.offsets(op, "CuQ", a.CuQ, a.LQ), a.offsets(op, "CuK", a.CuK, a.LK)
@@ -168,6 +194,16 @@ func (a *Attn) check(op string) {
 	}
 	if a.Bias != nil && len(a.Bias) != a.BiasB*a.BiasH*a.LQ*a.LK {
 		panic(fmt.Sprintf("cpu: %s: the bias has %d elements, want %dx%dx%dx%d", op, len(a.Bias), a.BiasB, a.BiasH, a.LQ, a.LK))
+	}
+}
+
+// checkBlocks panics unless the mask of blocks, where there is one, has the size that it should.
+func (a *Attn) checkBlocks(op string) {
+	if a.Blocks == nil {
+		return
+	}
+	if a.Block < 1 || a.CuQ != nil || len(a.Blocks) != a.BlocksB*a.BlocksH*((a.LQ+a.Block-1)/a.Block)*((a.LK+a.Block-1)/a.Block) {
+		panic(fmt.Sprintf("cpu: %s: the mask has %d blocks of %d, want %dx%d planes of those of %dx%d", op, len(a.Blocks), a.Block, a.BlocksB, a.BlocksH, a.LQ, a.LK))
 	}
 }
 

@@ -31,6 +31,16 @@ var mutations = []mutation{
 		kernels: "attention_forward32_f16", detector: "tsan",
 	},
 	{
+		name: "blocks-edge", kind: "missing bounds check", file: "attention.h",
+		old: "if (i + y < p.lq && j + x < p.lk)", new: "if (j + x < p.lk)",
+		kernels: "attention_forward32_f16", detector: "asan",
+	},
+	{
+		name: "blocks-step", kind: "wrong index", file: "attention_forward.h",
+		old: "goTo(after())", new: "goTo(j0 + KEYS)",
+		kernels: "attention_forward32_bf16", detector: "result",
+	},
+	{
 		name: "decode-merge", kind: "missing __syncthreads", file: "attention_decode.h",
 		old:     "    __syncthreads(); // tiles are free for the warps' results\n",
 		new:     "",
