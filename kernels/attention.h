@@ -19,6 +19,10 @@ struct Problem {
     int heads, kvHeads; // heads is a multiple of kvHeads
     int lq, lk, d;      // the longest lengths where cuQ is given
     int aligned;        // every row starts at a multiple of 16 bytes
+    // [blockBatch, blockHeads, ceil(lq / side), ceil(lk / side)] or null: pairs in a block of
+    // side = 2^blockShift >= 64 that is 0 are not seen. The extents before are 1 or the full ones.
+    const unsigned char* blocks;
+    int blockShift, blockBatch, blockHeads;
 };
 
 // Where a block works: a tile of rows of one sequence and head.
@@ -103,6 +107,26 @@ __device__ __forceinline__ const float* biasOf(const float* bias, int biasBatch,
 {
     const size_t plane = (size_t)(biasBatch == 1 ? 0 : b) * biasHeads + (biasHeads == 1 ? 0 : h);
     return bias + plane * p.lq * p.lk;
+}
+
+// Whether the mask of blocks, where there is one, leaves a pair of the queries i ... i + ROWS - 1 of
+// head g of sequence b and the keys j ... j + KEYS - 1; i and j are multiples of these numbers.
+template <int ROWS, int KEYS>
+__device__ __forceinline__ bool blocksLeft(const Problem& p, int b, int g, int i, int j)
+{
+    if (!p.blocks) return true;
+    const int down = ((p.lq - 1) >> p.blockShift) + 1, across = ((p.lk - 1) >> p.blockShift) + 1;
+    const size_t plane =
+        (size_t)(p.blockBatch == 1 ? 0 : b) * p.blockHeads + (p.blockHeads == 1 ? 0 : g);
+    const unsigned char* const at = p.blocks + plane * down * across;
+    int any = 0;
+#pragma unroll
+    for (int y = 0; y < ROWS; y += 64)
+#pragma unroll
+        for (int x = 0; x < KEYS; x += 64)
+            if (i + y < p.lq && j + x < p.lk)
+                any |= at[(size_t)((i + y) >> p.blockShift) * across + ((j + x) >> p.blockShift)];
+    return any != 0;
 }
 
 // What is subtracted from a query's scores in place of lse. A query that saw no key

@@ -131,6 +131,22 @@ __device__ __forceinline__ void backwardKeys(const BackwardArgs<T>& a)
 
     float dk[ATOMS][N][4] = {}, dv[ATOMS][N][4] = {};
     int left = first < end ? group : 0, stage = 0; // heads to go
+    auto advance = [&] {
+        i0 += QUERIES;
+        if (i0 >= end) i0 = first, head++, left--;
+    };
+    auto settle = [&] { // at the first step from here on of which a mask of blocks leaves something
+        if (!p.blocks) return;
+        const Place here = keyPlace<ROWS>(p, opaque(blockIdx.x));
+        while (left && !blocksLeft<QUERIES, ROWS>(p, here.b, head, i0, here.row))
+            advance();
+    };
+    auto leaves = [&](int h, int i) { // of this warp's keys
+        if (!p.blocks) return true;
+        const Place here = keyPlace<ROWS>(p, opaque(blockIdx.x));
+        return blocksLeft<QUERIES, OWN>(p, here.b, h, i, here.row + own);
+    };
+    settle();
     if (left) fetch(0, i0, head);
     copyAsyncCommit();
     while (left) {
@@ -140,12 +156,12 @@ __device__ __forceinline__ void backwardKeys(const BackwardArgs<T>& a)
         const T* const sdo = sq + QUERIES * WIDTH;
         const float* const lse = lines + stage * 2 * QUERIES;
         const int i = i0, h = head;
-        i0 += QUERIES;
-        if (i0 >= end) i0 = first, head++, left--;
+        advance();
+        settle();
         stage ^= 1;
         if (left) fetch(stage, i0, head);
         copyAsyncCommit();
-        if (i >= over || i + QUERIES <= some) continue;
+        if (i >= over || i + QUERIES <= some || !leaves(h, i)) continue;
 
         float s[ATOMS][QUERIES / 8][4] = {};
         multiplyRows<T, WIDTH>(s, sk, own, sq, 0);
@@ -260,8 +276,23 @@ __device__ __forceinline__ void backwardQueries(const BackwardArgs<T>& a)
                                           aligned);
     };
 
+    // The first step from j on of which a mask of blocks leaves something.
+    auto next = [&](int j) {
+        if (!p.blocks) return j;
+        const Place here = queryPlace<ROWS>(p, opaque(blockIdx.x));
+        while (j < end && !blocksLeft<ROWS, KEYS>(p, here.b, here.h, here.row, j))
+            j += KEYS;
+        return j;
+    };
+    auto leaves = [&](int j) { // of this warp's rows
+        if (!p.blocks) return true;
+        const Place here = queryPlace<ROWS>(p, opaque(blockIdx.x));
+        return blocksLeft<OWN, KEYS>(p, here.b, here.h, here.row + own, j);
+    };
+
     float dq[ATOMS][N][4] = {};
     int stage = 0;
+    j0 = next(j0);
     if (j0 < end) fetch(0);
     copyAsyncCommit();
     while (j0 < end) {
@@ -271,10 +302,10 @@ __device__ __forceinline__ void backwardQueries(const BackwardArgs<T>& a)
         const T* const sv = sk + KEYS * WIDTH;
         const int j = j0;
         stage ^= 1;
-        j0 += KEYS;
+        j0 = next(j0 + KEYS);
         if (j0 < end) fetch(stage);
         copyAsyncCommit();
-        if (j >= over || j + KEYS <= some) continue;
+        if (j >= over || j + KEYS <= some || !leaves(j)) continue;
 
         float s[ATOMS][KEYS / 8][4] = {}, dp[ATOMS][KEYS / 8][4] = {};
         multiplyRows<T, WIDTH>(s, sq, own, sk, 0);

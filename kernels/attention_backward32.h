@@ -56,6 +56,7 @@ __device__ __forceinline__ void backwardKeys32(const BackwardArgs32& a)
             a.bias ? biasOf(a.bias, a.biasBatch, a.biasHeads, p, here.b, h) : nullptr;
         const size_t line = here.lineAt(p, h);
         for (int i = first; i < end; i += QUERIES) {
+            if (!blocksLeft<QUERIES, ROWS>(p, here.b, h, i, here.row)) continue;
             __syncthreads(); // every warp is done with the last step
             const size_t from = here.queryAt(p, h, i);
             loadTile32<QUERIES, WIDTH, THREADS>(sq, a.q + from, stride, here.lq - i, p.d, aligned);
@@ -73,8 +74,9 @@ __device__ __forceinline__ void backwardKeys32(const BackwardArgs32& a)
             copyAsyncWait<1>();
             __syncthreads(); // q is here
 
-            const bool some =
-                top <= last && i <= last - here.lo && i + QUERIES - 1 >= top - here.hi + 1;
+            const bool some = top <= last && i <= last - here.lo &&
+                              i + QUERIES - 1 >= top - here.hi + 1 &&
+                              blocksLeft<QUERIES, OWN>(p, here.b, h, i, top);
             float s[R][C] = {};
             if (some) {
                 multiplyRows32<WIDTH>(s, sk, own, sq, 0);
@@ -164,6 +166,7 @@ __device__ __forceinline__ void backwardQueries32(const BackwardArgs32& a)
 
     float4 dq[R][G] = {};
     for (int j0 = here.first(here.row) / KEYS * KEYS; j0 < end; j0 += KEYS) {
+        if (!blocksLeft<ROWS, KEYS>(p, here.b, here.h, here.row, j0)) continue;
         __syncthreads(); // every warp is done with the last step
         const size_t from = here.keyAt(p, here.h / (p.heads / p.kvHeads), j0);
         loadTile32<KEYS, WIDTH, THREADS>(sk, a.k + from, stride, end - j0, p.d, aligned);
@@ -173,7 +176,8 @@ __device__ __forceinline__ void backwardQueries32(const BackwardArgs32& a)
         copyAsyncWait<1>();
         __syncthreads(); // k is here
 
-        const bool some = top <= last && j0 < here.end(last) && j0 + KEYS > here.first(top);
+        const bool some = top <= last && j0 < here.end(last) && j0 + KEYS > here.first(top) &&
+                          blocksLeft<OWN, KEYS>(p, here.b, here.h, top, j0);
         float s[R][C] = {};
         if (some) {
             multiplyRows32<WIDTH>(s, sq, own, sk, 0);

@@ -6,7 +6,8 @@ using namespace attention;
     {                                                                                              \
         nullptr, nullptr, nullptr, dout, q, k, v, lse, delta, bias, scale, biasBatch, biasHeads,   \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -37,9 +38,10 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dbias_f16(float* dbias, const half* dout, const half* q, const half* k, const half* v,
                         const float* lse, const float* delta, const float* bias, const int* keyLens,
-                        const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
-                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
-                        int d, int aligned)
+                        const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                        int biasBatch, int biasHeads, int blockShift, int blockBatch,
+                        int blockHeads, int left, int right, int batch, int heads, int kvHeads,
+                        int lq, int lk, int d, int aligned)
 {
     biasGradient<half>(dbias, BackwardArgs<half> BACKWARD);
 }
@@ -48,9 +50,10 @@ EXPORT(attention_dbias_f16)
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dbias_bf16(float* dbias, const bf16* dout, const bf16* q, const bf16* k,
                          const bf16* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     biasGradient<bf16>(dbias, BackwardArgs<bf16> BACKWARD);
 }
@@ -59,9 +62,10 @@ EXPORT(attention_dbias_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dbias_f32(float* dbias, const float* dout, const float* q, const float* k,
                         const float* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     biasGradient32(dbias, BackwardArgs32 BACKWARD);
 }

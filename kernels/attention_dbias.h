@@ -35,6 +35,7 @@ __device__ __forceinline__ void biasGradient(float* dbias, const BackwardArgs<T>
             const Place here = placeAt(p, b, h, row);
             const int last = min(row + SIDE, here.lq) - 1;
             if (key >= here.end(last) || key + SIDE <= here.first(row)) continue; // of the block
+            if (!blocksLeft<SIDE, SIDE>(p, b, h, row, key)) continue;
             float s[1][N][4] = {}, dp[1][N][4] = {};
             for (int x = 0; x < p.d; x += WIDTH) {
                 const size_t q = here.queryAt(p, h, row) + x;
@@ -112,6 +113,7 @@ __device__ __forceinline__ void biasGradient32(float* dbias, const BackwardArgs3
             const Place here = placeAt(p, b, h, row);
             const int last = min(row + SIDE, here.lq) - 1;
             if (key >= here.end(last) || key + SIDE <= here.first(row)) continue; // of the block
+            if (!blocksLeft<SIDE, SIDE>(p, b, h, row, key)) continue;
             float s[R][C] = {}, dp[R][C] = {};
             for (int x = 0; x < p.d; x += WIDTH) {
                 const size_t q = here.queryAt(p, h, row) + x;

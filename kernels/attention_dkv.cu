@@ -7,7 +7,8 @@ using namespace attention;
     {                                                                                              \
         dk, dv, nullptr, dout, q, k, v, lse, delta, bias, scale, biasBatch, biasHeads,             \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -47,9 +48,10 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dkv32_f16(half* dk, half* dv, const half* dout, const half* q, const half* k,
                         const half* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<half, 32, 2, 4, 1, 32>(BACKWARD(half));
 }
@@ -58,9 +60,10 @@ EXPORT(attention_dkv32_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dkv32_bf16(bf16* dk, bf16* dv, const bf16* dout, const bf16* q, const bf16* k,
                          const bf16* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<bf16, 32, 2, 4, 1, 32>(BACKWARD(bf16));
 }
@@ -69,9 +72,10 @@ EXPORT(attention_dkv32_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dkv64_f16(half* dk, half* dv, const half* dout, const half* q, const half* k,
                         const half* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<half, 64, 2, 4, 1, 32>(BACKWARD(half));
 }
@@ -80,9 +84,10 @@ EXPORT(attention_dkv64_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dkv64_bf16(bf16* dk, bf16* dv, const bf16* dout, const bf16* q, const bf16* k,
                          const bf16* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<bf16, 64, 2, 4, 1, 32>(BACKWARD(bf16));
 }
@@ -91,9 +96,10 @@ EXPORT(attention_dkv64_bf16)
 extern "C" __global__ void __launch_bounds__(256, 1)
     attention_dkv128_f16(half* dk, half* dv, const half* dout, const half* q, const half* k,
                          const half* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<half, 128, 1, 8, 1, 32>(BACKWARD(half));
 }
@@ -102,9 +108,10 @@ EXPORT(attention_dkv128_f16)
 extern "C" __global__ void __launch_bounds__(256, 1)
     attention_dkv128_bf16(bf16* dk, bf16* dv, const bf16* dout, const bf16* q, const bf16* k,
                           const bf16* v, const float* lse, const float* delta, const float* bias,
-                          const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                          int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                          int kvHeads, int lq, int lk, int d, int aligned)
+                          const int* keyLens, const int* cuQ, const int* cuK,
+                          const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                          int blockShift, int blockBatch, int blockHeads, int left, int right,
+                          int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<bf16, 128, 1, 8, 1, 32>(BACKWARD(bf16));
 }
@@ -113,9 +120,10 @@ EXPORT(attention_dkv128_bf16)
 extern "C" __global__ void __launch_bounds__(256, 1)
     attention_dkv256_f16(half* dk, half* dv, const half* dout, const half* q, const half* k,
                          const half* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<half, 256, 1, 8, 2, 32>(BACKWARD(half));
 }
@@ -124,9 +132,10 @@ EXPORT(attention_dkv256_f16)
 extern "C" __global__ void __launch_bounds__(256, 1)
     attention_dkv256_bf16(bf16* dk, bf16* dv, const bf16* dout, const bf16* q, const bf16* k,
                           const bf16* v, const float* lse, const float* delta, const float* bias,
-                          const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                          int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                          int kvHeads, int lq, int lk, int d, int aligned)
+                          const int* keyLens, const int* cuQ, const int* cuK,
+                          const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                          int blockShift, int blockBatch, int blockHeads, int left, int right,
+                          int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys<bf16, 256, 1, 8, 2, 32>(BACKWARD(bf16));
 }

@@ -7,7 +7,8 @@ using namespace attention;
     {                                                                                              \
         dk, dv, nullptr, dout, q, k, v, lse, delta, bias, scale, biasBatch, biasHeads,             \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -38,9 +39,10 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dkv32_f32(float* dk, float* dv, const float* dout, const float* q, const float* k,
                         const float* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys32<32, 4, 1>(BACKWARD);
 }
@@ -49,9 +51,10 @@ EXPORT(attention_dkv32_f32)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dkv64_f32(float* dk, float* dv, const float* dout, const float* q, const float* k,
                         const float* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys32<64, 4, 1>(BACKWARD);
 }
@@ -60,9 +63,10 @@ EXPORT(attention_dkv64_f32)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dkv128_f32(float* dk, float* dv, const float* dout, const float* q, const float* k,
                          const float* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys32<128, 4, 1>(BACKWARD);
 }
@@ -71,9 +75,10 @@ EXPORT(attention_dkv128_f32)
 extern "C" __global__ void __launch_bounds__(128, 1)
     attention_dkv256_f32(float* dk, float* dv, const float* dout, const float* q, const float* k,
                          const float* v, const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardKeys32<256, 4, 2>(BACKWARD);
 }

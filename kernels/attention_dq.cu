@@ -7,7 +7,8 @@ using namespace attention;
     {                                                                                              \
         nullptr, nullptr, dq, dout, q, k, v, lse, delta, bias, scale, biasBatch, biasHeads,        \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -43,7 +44,8 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dq32_f16(half* dq, const half* dout, const half* q, const half* k, const half* v,
                        const float* lse, const float* delta, const float* bias, const int* keyLens,
-                       const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
+                       const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                       int biasBatch, int biasHeads, int blockShift, int blockBatch, int blockHeads,
                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
                        int d, int aligned)
 {
@@ -54,9 +56,10 @@ EXPORT(attention_dq32_f16)
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dq32_bf16(bf16* dq, const bf16* dout, const bf16* q, const bf16* k, const bf16* v,
                         const float* lse, const float* delta, const float* bias, const int* keyLens,
-                        const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
-                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
-                        int d, int aligned)
+                        const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                        int biasBatch, int biasHeads, int blockShift, int blockBatch,
+                        int blockHeads, int left, int right, int batch, int heads, int kvHeads,
+                        int lq, int lk, int d, int aligned)
 {
     backwardQueries<bf16, 32, 2, 4, 32>(BACKWARD(bf16));
 }
@@ -65,7 +68,8 @@ EXPORT(attention_dq32_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dq64_f16(half* dq, const half* dout, const half* q, const half* k, const half* v,
                        const float* lse, const float* delta, const float* bias, const int* keyLens,
-                       const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
+                       const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                       int biasBatch, int biasHeads, int blockShift, int blockBatch, int blockHeads,
                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
                        int d, int aligned)
 {
@@ -76,9 +80,10 @@ EXPORT(attention_dq64_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dq64_bf16(bf16* dq, const bf16* dout, const bf16* q, const bf16* k, const bf16* v,
                         const float* lse, const float* delta, const float* bias, const int* keyLens,
-                        const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
-                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
-                        int d, int aligned)
+                        const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                        int biasBatch, int biasHeads, int blockShift, int blockBatch,
+                        int blockHeads, int left, int right, int batch, int heads, int kvHeads,
+                        int lq, int lk, int d, int aligned)
 {
     backwardQueries<bf16, 64, 2, 4, 64>(BACKWARD(bf16));
 }
@@ -87,9 +92,10 @@ EXPORT(attention_dq64_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dq128_f16(half* dq, const half* dout, const half* q, const half* k, const half* v,
                         const float* lse, const float* delta, const float* bias, const int* keyLens,
-                        const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
-                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
-                        int d, int aligned)
+                        const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                        int biasBatch, int biasHeads, int blockShift, int blockBatch,
+                        int blockHeads, int left, int right, int batch, int heads, int kvHeads,
+                        int lq, int lk, int d, int aligned)
 {
     backwardQueries<half, 128, 2, 4, 32>(BACKWARD(half));
 }
@@ -98,9 +104,10 @@ EXPORT(attention_dq128_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dq128_bf16(bf16* dq, const bf16* dout, const bf16* q, const bf16* k, const bf16* v,
                          const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardQueries<bf16, 128, 2, 4, 32>(BACKWARD(bf16));
 }
@@ -109,9 +116,10 @@ EXPORT(attention_dq128_bf16)
 extern "C" __global__ void __launch_bounds__(128, 1)
     attention_dq256_f16(half* dq, const half* dout, const half* q, const half* k, const half* v,
                         const float* lse, const float* delta, const float* bias, const int* keyLens,
-                        const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
-                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
-                        int d, int aligned)
+                        const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                        int biasBatch, int biasHeads, int blockShift, int blockBatch,
+                        int blockHeads, int left, int right, int batch, int heads, int kvHeads,
+                        int lq, int lk, int d, int aligned)
 {
     backwardQueries<half, 256, 1, 4, 32>(BACKWARD(half));
 }
@@ -120,9 +128,10 @@ EXPORT(attention_dq256_f16)
 extern "C" __global__ void __launch_bounds__(128, 1)
     attention_dq256_bf16(bf16* dq, const bf16* dout, const bf16* q, const bf16* k, const bf16* v,
                          const float* lse, const float* delta, const float* bias,
-                         const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                         int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                         int kvHeads, int lq, int lk, int d, int aligned)
+                         const int* keyLens, const int* cuQ, const int* cuK,
+                         const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                         int blockShift, int blockBatch, int blockHeads, int left, int right,
+                         int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardQueries<bf16, 256, 1, 4, 32>(BACKWARD(bf16));
 }

@@ -7,7 +7,8 @@ using namespace attention;
     {                                                                                              \
         nullptr, nullptr, dq, dout, q, k, v, lse, delta, bias, scale, biasBatch, biasHeads,        \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -39,7 +40,8 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dq32_f32(float* dq, const float* dout, const float* q, const float* k, const float* v,
                        const float* lse, const float* delta, const float* bias, const int* keyLens,
-                       const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
+                       const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                       int biasBatch, int biasHeads, int blockShift, int blockBatch, int blockHeads,
                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
                        int d, int aligned)
 {
@@ -50,7 +52,8 @@ EXPORT(attention_dq32_f32)
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_dq64_f32(float* dq, const float* dout, const float* q, const float* k, const float* v,
                        const float* lse, const float* delta, const float* bias, const int* keyLens,
-                       const int* cuQ, const int* cuK, float scale, int biasBatch, int biasHeads,
+                       const int* cuQ, const int* cuK, const unsigned char* blocks, float scale,
+                       int biasBatch, int biasHeads, int blockShift, int blockBatch, int blockHeads,
                        int left, int right, int batch, int heads, int kvHeads, int lq, int lk,
                        int d, int aligned)
 {
@@ -61,9 +64,10 @@ EXPORT(attention_dq64_f32)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_dq128_f32(float* dq, const float* dout, const float* q, const float* k,
                         const float* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardQueries32<128, 4>(BACKWARD);
 }
@@ -72,9 +76,10 @@ EXPORT(attention_dq128_f32)
 extern "C" __global__ void __launch_bounds__(128, 1)
     attention_dq256_f32(float* dq, const float* dout, const float* q, const float* k,
                         const float* v, const float* lse, const float* delta, const float* bias,
-                        const int* keyLens, const int* cuQ, const int* cuK, float scale,
-                        int biasBatch, int biasHeads, int left, int right, int batch, int heads,
-                        int kvHeads, int lq, int lk, int d, int aligned)
+                        const int* keyLens, const int* cuQ, const int* cuK,
+                        const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                        int blockShift, int blockBatch, int blockHeads, int left, int right,
+                        int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     backwardQueries32<256, 2>(BACKWARD);
 }

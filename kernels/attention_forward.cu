@@ -7,7 +7,8 @@ using namespace attention;
     {                                                                                              \
         out, lse, q, k, v, bias, scale, biasBatch, biasHeads,                                      \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -19,7 +20,7 @@ using namespace attention;
 // Scores, exponentials and sums are float; exponentials are rounded to 16 bits for the second
 // product. A query that sees no key gets zeros and -inf. Query i has its place at key i + lk - lq
 // and sees the keys from left before to right after its place (less than 0: no limit), below
-// keyLens.
+// keyLens, in blocks that the mask leaves: steps of keys without one are skipped.
 //
 // kernels  attention_forward32_f16 attention_forward32_bf16 attention_forward64_f16
 //          attention_forward64_bf16 attention_forward128_f16 attention_forward128_bf16
@@ -27,9 +28,11 @@ using namespace attention;
 // shapes   out, q: [batch, lq, heads, d]; k, v: [batch, lk, kvHeads, d]; lse: [batch, heads, lq]
 //          or null. With cuQ and cuK [batch + 1], the sequences' first rows: [rows, heads, d] and
 //          [heads, rows], lq and lk the greatest lengths. bias: null or [biasBatch, biasHeads,
-//          lq, lk], each extent 1 or the full one. keyLens: null or [batch].
+//          lq, lk], each extent 1 or the full one. keyLens: null or [batch]. blocks: null, or
+//          bytes [blockBatch, blockHeads, ceil(lq / side), ceil(lk / side)], side = 2^blockShift,
+//          each extent before 1 or the full one; none with cuQ.
 // params   d <= the number in the name; heads a multiple of kvHeads; lq, lk <= 2^29; left, right
-//          <= lq + lk. aligned: d is a multiple of 8 and q, k, v, out lie on 16 bytes.
+//          <= lq + lk; blockShift 6 or 7. aligned: d is a multiple of 8 and q, k, v, out lie on 16 bytes.
 // launch   grid ceil(lq / rows) heads batch, block 128: four warps of 32 queries (16 where d >
 //          128), so rows = 128 (64); steps of 64 keys (32 at 128). Dynamic shared memory: the
 //          rows of q, one step of k and one of v. Products over d are unrolled by 2 steps of 16
@@ -52,7 +55,8 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_forward32_f16(half* out, float* lse, const half* q, const half* k, const half* v,
                             const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                            float scale, int biasBatch, int biasHeads, int left, int right,
+                            const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                            int blockShift, int blockBatch, int blockHeads, int left, int right,
                             int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward<half, 32, 2, 4, 64>(FORWARD(half));
@@ -62,7 +66,8 @@ EXPORT(attention_forward32_f16)
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_forward32_bf16(bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                              const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                             float scale, int biasBatch, int biasHeads, int left, int right,
+                             const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                             int blockShift, int blockBatch, int blockHeads, int left, int right,
                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward<bf16, 32, 2, 4, 64>(FORWARD(bf16));
@@ -72,7 +77,8 @@ EXPORT(attention_forward32_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward64_f16(half* out, float* lse, const half* q, const half* k, const half* v,
                             const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                            float scale, int biasBatch, int biasHeads, int left, int right,
+                            const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                            int blockShift, int blockBatch, int blockHeads, int left, int right,
                             int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward<half, 64, 2, 4, 64>(FORWARD(half));
@@ -82,7 +88,8 @@ EXPORT(attention_forward64_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward64_bf16(bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                              const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                             float scale, int biasBatch, int biasHeads, int left, int right,
+                             const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                             int blockShift, int blockBatch, int blockHeads, int left, int right,
                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward<bf16, 64, 2, 4, 64>(FORWARD(bf16));
@@ -92,7 +99,8 @@ EXPORT(attention_forward64_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward128_f16(half* out, float* lse, const half* q, const half* k, const half* v,
                              const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                             float scale, int biasBatch, int biasHeads, int left, int right,
+                             const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                             int blockShift, int blockBatch, int blockHeads, int left, int right,
                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward<half, 128, 2, 4, 32>(FORWARD(half));
@@ -102,8 +110,10 @@ EXPORT(attention_forward128_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward128_bf16(bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                               const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                              float scale, int biasBatch, int biasHeads, int left, int right,
-                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
+                              const unsigned char* blocks, float scale, int biasBatch,
+                              int biasHeads, int blockShift, int blockBatch, int blockHeads,
+                              int left, int right, int batch, int heads, int kvHeads, int lq,
+                              int lk, int d, int aligned)
 {
     forward<bf16, 128, 2, 4, 32>(FORWARD(bf16));
 }
@@ -112,7 +122,8 @@ EXPORT(attention_forward128_bf16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward256_f16(half* out, float* lse, const half* q, const half* k, const half* v,
                              const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                             float scale, int biasBatch, int biasHeads, int left, int right,
+                             const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                             int blockShift, int blockBatch, int blockHeads, int left, int right,
                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward<half, 256, 1, 4, 64>(FORWARD(half));
@@ -122,8 +133,10 @@ EXPORT(attention_forward256_f16)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward256_bf16(bf16* out, float* lse, const bf16* q, const bf16* k, const bf16* v,
                               const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                              float scale, int biasBatch, int biasHeads, int left, int right,
-                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
+                              const unsigned char* blocks, float scale, int biasBatch,
+                              int biasHeads, int blockShift, int blockBatch, int blockHeads,
+                              int left, int right, int batch, int heads, int kvHeads, int lq,
+                              int lk, int d, int aligned)
 {
     forward<bf16, 256, 1, 4, 64>(FORWARD(bf16));
 }

@@ -152,27 +152,45 @@ __device__ __forceinline__ void forward(const ForwardArgs<T>& a)
     auto firstKey = [&](int i) { return max(0, i + lo); };
     auto endKey = [&](int i) { return min(keys, i + hi); };
 
+    // The first step from j on of which a mask of blocks leaves something.
+    auto next = [&](int j) {
+        if (!p.blocks) return j;
+        const Place here = queryPlace<ROWS>(p, opaque(blockIdx.x));
+        while (j < end && !blocksLeft<ROWS, KEYS>(p, here.b, here.h, here.row, j))
+            j += KEYS;
+        return j;
+    };
+    auto left = [&](int j) { // of this warp's rows
+        if (!p.blocks) return true;
+        const Place here = queryPlace<ROWS>(p, opaque(blockIdx.x));
+        return blocksLeft<OWN, KEYS>(p, here.b, here.h, top, j);
+    };
+
     float out[ATOMS][N][4] = {};
     Softmax<ATOMS> soft;
-
+    __shared__ int ahead[WARPS]; // the step after this one, as each warp has found it: no registers
+    auto after = [&] { return p.blocks ? ahead[threadIdx.x / 32] : j0 + KEYS; };
+    auto goTo = [&](int j) { at += (j - j0) * stride, j0 = j; };
+    goTo(next(j0));
     if (j0 < end) loadTile<T, KEYS, WIDTH, THREADS>(sk, a.k + at, stride, end - j0, p.d, aligned);
     copyAsyncCommit();
-    for (; j0 < end; j0 += KEYS) {
+    for (; j0 < end; goTo(after())) {
         copyAsyncWait<0>();
         __syncthreads(); // keys are here, and every warp is done with the last step's values
         loadTile<T, KEYS, WIDTH, THREADS>(sv, a.v + at, stride, end - j0, p.d, aligned);
         copyAsyncCommit();
 
+        if (p.blocks && (threadIdx.x & 31) == 0) ahead[threadIdx.x / 32] = next(j0 + KEYS);
         // Warps whose rows see nothing of this tile only help to copy.
-        const bool some = top <= last && j0 < endKey(last) && j0 + KEYS > firstKey(top);
+        const bool some = top <= last && j0 < endKey(last) && j0 + KEYS > firstKey(top) && left(j0);
         float s[ATOMS][KEYS / 8][4] = {};
         if (some) multiplyRows<T, WIDTH, ATOMS, KEYS / 8>(s, sq, own, sk, 0);
 
         copyAsyncWait<0>();
         __syncthreads(); // values are here, and every warp is done with the keys
-        at += KEYS * stride;
-        if (j0 + KEYS < end)
-            loadTile<T, KEYS, WIDTH, THREADS>(sk, a.k + at, stride, end - j0 - KEYS, p.d, aligned);
+        if (const int to = after(); to < end)
+            loadTile<T, KEYS, WIDTH, THREADS>(sk, a.k + at + (to - j0) * stride, stride, end - to,
+                                              p.d, aligned);
         copyAsyncCommit();
         if (!some) continue;
 

@@ -7,7 +7,8 @@ using namespace attention;
     {                                                                                              \
         out, lse, q, k, v, bias, scale, biasBatch, biasHeads,                                      \
         {                                                                                          \
-            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned              \
+            keyLens, cuQ, cuK, left, right, batch, heads, kvHeads, lq, lk, d, aligned, blocks,     \
+                blockShift, blockBatch, blockHeads                                                 \
         }                                                                                          \
     }
 
@@ -38,7 +39,8 @@ using namespace attention;
 extern "C" __global__ void __launch_bounds__(128, 3)
     attention_forward32_f32(float* out, float* lse, const float* q, const float* k, const float* v,
                             const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                            float scale, int biasBatch, int biasHeads, int left, int right,
+                            const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                            int blockShift, int blockBatch, int blockHeads, int left, int right,
                             int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward32<32, 8, 32>(FORWARD);
@@ -48,7 +50,8 @@ EXPORT(attention_forward32_f32)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward64_f32(float* out, float* lse, const float* q, const float* k, const float* v,
                             const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                            float scale, int biasBatch, int biasHeads, int left, int right,
+                            const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                            int blockShift, int blockBatch, int blockHeads, int left, int right,
                             int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward32<64, 8, 32>(FORWARD);
@@ -58,7 +61,8 @@ EXPORT(attention_forward64_f32)
 extern "C" __global__ void __launch_bounds__(128, 2)
     attention_forward128_f32(float* out, float* lse, const float* q, const float* k, const float* v,
                              const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                             float scale, int biasBatch, int biasHeads, int left, int right,
+                             const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                             int blockShift, int blockBatch, int blockHeads, int left, int right,
                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward32<128, 4, 32>(FORWARD);
@@ -68,7 +72,8 @@ EXPORT(attention_forward128_f32)
 extern "C" __global__ void __launch_bounds__(128, 1)
     attention_forward256_f32(float* out, float* lse, const float* q, const float* k, const float* v,
                              const float* bias, const int* keyLens, const int* cuQ, const int* cuK,
-                             float scale, int biasBatch, int biasHeads, int left, int right,
+                             const unsigned char* blocks, float scale, int biasBatch, int biasHeads,
+                             int blockShift, int blockBatch, int blockHeads, int left, int right,
                              int batch, int heads, int kvHeads, int lq, int lk, int d, int aligned)
 {
     forward32<256, 4, 32>(FORWARD);

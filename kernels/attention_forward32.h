@@ -79,23 +79,34 @@ __device__ __forceinline__ void forward32(const ForwardArgs32& a)
 
     loadTile32<ROWS, WIDTH, THREADS>(sq, a.q + here.queryAt(p, here.h, here.row),
                                      (size_t)p.heads * p.d, rows, p.d, aligned);
+    // The first step from j on of which a mask of blocks leaves something.
+    auto next = [&](int j) {
+        while (j < end && !blocksLeft<ROWS, KEYS>(p, here.b, here.h, here.row, j))
+            j += KEYS;
+        return j;
+    };
+    int to = next(j0);
+    at += (to - j0) * stride;
+    j0 = to;
     if (j0 < end) loadTile32<KEYS, WIDTH, THREADS>(sk, a.k + at, stride, end - j0, p.d, aligned);
     copyAsyncCommit();
-    for (; j0 < end; j0 += KEYS) {
+    for (; j0 < end; j0 = to) {
         copyAsyncWait<0>();
         __syncthreads(); // keys are here, and every warp is done with the last step's values
         loadTile32<KEYS, WIDTH, THREADS>(sv, a.v + at, stride, end - j0, p.d, aligned);
         copyAsyncCommit();
 
-        const bool some = top <= last && j0 < here.end(last) && j0 + KEYS > here.first(top);
+        const bool some = top <= last && j0 < here.end(last) && j0 + KEYS > here.first(top) &&
+                          blocksLeft<OWN, KEYS>(p, here.b, here.h, top, j0);
         float s[R][C] = {};
         if (some) multiplyRows32<WIDTH>(s, sq, own, sk, 0);
 
         copyAsyncWait<0>();
         __syncthreads(); // values are here, and every warp is done with the keys
-        at += KEYS * stride;
-        if (j0 + KEYS < end)
-            loadTile32<KEYS, WIDTH, THREADS>(sk, a.k + at, stride, end - j0 - KEYS, p.d, aligned);
+        to = next(j0 + KEYS);
+        at += (to - j0) * stride;
+        if (to < end)
+            loadTile32<KEYS, WIDTH, THREADS>(sk, a.k + at, stride, end - to, p.d, aligned);
         copyAsyncCommit();
         if (!some) continue;
 

@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // AttentionDbiasF16 queues attention_dbias_f16 of attention_dbias.cu: the gradient of the additive bias.
-func AttentionDbiasF16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDbiasF16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dbias)
 	args.Ptr(dout)
@@ -18,9 +18,13 @@ func AttentionDbiasF16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -34,7 +38,7 @@ func AttentionDbiasF16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v
 }
 
 // AttentionDbiasBf16 queues attention_dbias_bf16 of attention_dbias.cu: the gradient of the additive bias.
-func AttentionDbiasBf16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDbiasBf16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dbias)
 	args.Ptr(dout)
@@ -47,9 +51,13 @@ func AttentionDbiasBf16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -63,7 +71,7 @@ func AttentionDbiasBf16(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, 
 }
 
 // AttentionDbiasF32 queues attention_dbias_f32 of attention_dbias.cu: the gradient of the additive bias.
-func AttentionDbiasF32(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDbiasF32(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dbias)
 	args.Ptr(dout)
@@ -76,9 +84,13 @@ func AttentionDbiasF32(stream *cuda.Stream, grid cuda.Grid, dbias, dout, q, k, v
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)

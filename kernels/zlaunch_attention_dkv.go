@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // AttentionDkv32F16 queues attention_dkv32_f16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv32F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv32F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -19,9 +19,13 @@ func AttentionDkv32F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -35,7 +39,7 @@ func AttentionDkv32F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, 
 }
 
 // AttentionDkv32Bf16 queues attention_dkv32_bf16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv32Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv32Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -49,9 +53,13 @@ func AttentionDkv32Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -65,7 +73,7 @@ func AttentionDkv32Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 }
 
 // AttentionDkv64F16 queues attention_dkv64_f16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv64F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv64F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -79,9 +87,13 @@ func AttentionDkv64F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -95,7 +107,7 @@ func AttentionDkv64F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, 
 }
 
 // AttentionDkv64Bf16 queues attention_dkv64_bf16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv64Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv64Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -109,9 +121,13 @@ func AttentionDkv64Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -125,7 +141,7 @@ func AttentionDkv64Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 }
 
 // AttentionDkv128F16 queues attention_dkv128_f16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv128F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv128F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -139,9 +155,13 @@ func AttentionDkv128F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -155,7 +175,7 @@ func AttentionDkv128F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 }
 
 // AttentionDkv128Bf16 queues attention_dkv128_bf16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv128Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv128Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -169,9 +189,13 @@ func AttentionDkv128Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -185,7 +209,7 @@ func AttentionDkv128Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k
 }
 
 // AttentionDkv256F16 queues attention_dkv256_f16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv256F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv256F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -199,9 +223,13 @@ func AttentionDkv256F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -215,7 +243,7 @@ func AttentionDkv256F16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k,
 }
 
 // AttentionDkv256Bf16 queues attention_dkv256_bf16 of attention_dkv.cu: the gradients of keys and values, 16-bit tensors on tensor cores.
-func AttentionDkv256Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDkv256Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dk)
 	args.Ptr(dv)
@@ -229,9 +257,13 @@ func AttentionDkv256Bf16(stream *cuda.Stream, grid cuda.Grid, dk, dv, dout, q, k
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)

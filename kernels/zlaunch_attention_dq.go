@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // AttentionDq32F16 queues attention_dq32_f16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq32F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq32F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -18,9 +18,13 @@ func AttentionDq32F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -34,7 +38,7 @@ func AttentionDq32F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 }
 
 // AttentionDq32Bf16 queues attention_dq32_bf16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq32Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq32Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -47,9 +51,13 @@ func AttentionDq32Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -63,7 +71,7 @@ func AttentionDq32Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 }
 
 // AttentionDq64F16 queues attention_dq64_f16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq64F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq64F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -76,9 +84,13 @@ func AttentionDq64F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -92,7 +104,7 @@ func AttentionDq64F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 }
 
 // AttentionDq64Bf16 queues attention_dq64_bf16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq64Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq64Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -105,9 +117,13 @@ func AttentionDq64Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -121,7 +137,7 @@ func AttentionDq64Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 }
 
 // AttentionDq128F16 queues attention_dq128_f16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq128F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq128F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -134,9 +150,13 @@ func AttentionDq128F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -150,7 +170,7 @@ func AttentionDq128F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 }
 
 // AttentionDq128Bf16 queues attention_dq128_bf16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq128Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq128Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -163,9 +183,13 @@ func AttentionDq128Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -179,7 +203,7 @@ func AttentionDq128Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, 
 }
 
 // AttentionDq256F16 queues attention_dq256_f16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq256F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq256F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -192,9 +216,13 @@ func AttentionDq256F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -208,7 +236,7 @@ func AttentionDq256F16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 }
 
 // AttentionDq256Bf16 queues attention_dq256_bf16 of attention_dq.cu: the gradient of queries, 16-bit tensors on tensor cores.
-func AttentionDq256Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq256Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -221,9 +249,13 @@ func AttentionDq256Bf16(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)

@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // AttentionDq32F32 queues attention_dq32_f32 of attention_dq32.cu: the gradient of queries, float tensors, exact float products.
-func AttentionDq32F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq32F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -18,9 +18,13 @@ func AttentionDq32F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -34,7 +38,7 @@ func AttentionDq32F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 }
 
 // AttentionDq64F32 queues attention_dq64_f32 of attention_dq32.cu: the gradient of queries, float tensors, exact float products.
-func AttentionDq64F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq64F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -47,9 +51,13 @@ func AttentionDq64F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -63,7 +71,7 @@ func AttentionDq64F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, ls
 }
 
 // AttentionDq128F32 queues attention_dq128_f32 of attention_dq32.cu: the gradient of queries, float tensors, exact float products.
-func AttentionDq128F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq128F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -76,9 +84,13 @@ func AttentionDq128F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -92,7 +104,7 @@ func AttentionDq128F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 }
 
 // AttentionDq256F32 queues attention_dq256_f32 of attention_dq32.cu: the gradient of queries, float tensors, exact float products.
-func AttentionDq256F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionDq256F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(dq)
 	args.Ptr(dout)
@@ -105,9 +117,13 @@ func AttentionDq256F32(stream *cuda.Stream, grid cuda.Grid, dq, dout, q, k, v, l
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)

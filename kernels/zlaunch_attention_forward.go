@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // AttentionForward32F16 queues attention_forward32_f16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward32F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward32F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -16,9 +16,13 @@ func AttentionForward32F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -32,7 +36,7 @@ func AttentionForward32F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 }
 
 // AttentionForward32Bf16 queues attention_forward32_bf16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward32Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward32Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -43,9 +47,13 @@ func AttentionForward32Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -59,7 +67,7 @@ func AttentionForward32Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 }
 
 // AttentionForward64F16 queues attention_forward64_f16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward64F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward64F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -70,9 +78,13 @@ func AttentionForward64F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -86,7 +98,7 @@ func AttentionForward64F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 }
 
 // AttentionForward64Bf16 queues attention_forward64_bf16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward64Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward64Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -97,9 +109,13 @@ func AttentionForward64Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -113,7 +129,7 @@ func AttentionForward64Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 }
 
 // AttentionForward128F16 queues attention_forward128_f16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward128F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward128F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -124,9 +140,13 @@ func AttentionForward128F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -140,7 +160,7 @@ func AttentionForward128F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 }
 
 // AttentionForward128Bf16 queues attention_forward128_bf16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward128Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward128Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -151,9 +171,13 @@ func AttentionForward128Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -167,7 +191,7 @@ func AttentionForward128Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k
 }
 
 // AttentionForward256F16 queues attention_forward256_f16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward256F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward256F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -178,9 +202,13 @@ func AttentionForward256F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -194,7 +222,7 @@ func AttentionForward256F16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 }
 
 // AttentionForward256Bf16 queues attention_forward256_bf16 of attention_forward.cu: attention, one pass over the keys, 16-bit tensors on tensor cores.
-func AttentionForward256Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward256Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -205,9 +233,13 @@ func AttentionForward256Bf16(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)

@@ -5,7 +5,7 @@ package kernels
 import "github.com/fidlab/fidlab/cuda"
 
 // AttentionForward32F32 queues attention_forward32_f32 of attention_forward32.cu: attention, one pass over the keys, float tensors, exact float products.
-func AttentionForward32F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward32F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -16,9 +16,13 @@ func AttentionForward32F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -32,7 +36,7 @@ func AttentionForward32F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 }
 
 // AttentionForward64F32 queues attention_forward64_f32 of attention_forward32.cu: attention, one pass over the keys, float tensors, exact float products.
-func AttentionForward64F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward64F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -43,9 +47,13 @@ func AttentionForward64F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -59,7 +67,7 @@ func AttentionForward64F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, 
 }
 
 // AttentionForward128F32 queues attention_forward128_f32 of attention_forward32.cu: attention, one pass over the keys, float tensors, exact float products.
-func AttentionForward128F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward128F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -70,9 +78,13 @@ func AttentionForward128F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)
@@ -86,7 +98,7 @@ func AttentionForward128F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 }
 
 // AttentionForward256F32 queues attention_forward256_f32 of attention_forward32.cu: attention, one pass over the keys, float tensors, exact float products.
-func AttentionForward256F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32, biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
+func AttentionForward256F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32, biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32) {
 	var args cuda.Args
 	args.Ptr(out)
 	args.Ptr(lse)
@@ -97,9 +109,13 @@ func AttentionForward256F32(stream *cuda.Stream, grid cuda.Grid, out, lse, q, k,
 	args.Ptr(keyLens)
 	args.Ptr(cuQ)
 	args.Ptr(cuK)
+	args.Ptr(blocks)
 	args.F32(scale)
 	args.I32(biasBatch)
 	args.I32(biasHeads)
+	args.I32(blockShift)
+	args.I32(blockBatch)
+	args.I32(blockHeads)
 	args.I32(left)
 	args.I32(right)
 	args.I32(batch)

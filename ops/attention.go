@@ -29,11 +29,16 @@ type AttentionInput struct {
 	// Bias is nil or [B or 1, H or 1, Lq, Lk] Float32, added to the scaled
 	// scores; -Inf hides a key.
 	Bias *gpu.Tensor
+	// Blocks is nil or [B or 1, H or 1, ceil(Lq/Block), ceil(Lk/Block)] Uint8: no query sees a key
+	// whose block of Block queries and Block keys is 0 there, and no time is spent on such blocks.
+	// Block is 64 or 128. Attention maps do not go with it.
+	Blocks *gpu.Tensor
+	Block  int
 	// CuQ and CuK are nil or, for sequences of several lengths laid end to end,
 	// both [B+1] Int32: sequence b has rows CuQ[b] to CuQ[b+1]-1 of Q, which is
 	// then [total, H, D], and CuK likewise of K and V, [total, Hkv, D]. They
 	// ascend from 0 to the total; on the CPU anything else panics, on a GPU it is
-	// not checked. Such batches have neither KeyLens nor Bias; Lq and Lk above
+	// not checked. Such batches have no KeyLens, Bias or Blocks; Lq and Lk above
 	// are the sequence's own, and MaxQ and MaxK bound them.
 	CuQ, CuK   *gpu.Tensor
 	MaxQ, MaxK int
@@ -116,6 +121,9 @@ func (n *attnSizes) cpu(in AttentionInput, cfg AttentionConfig) cpu.Attn {
 	}
 	if in.Bias != nil {
 		a.Bias = in.Bias.F32()
+	}
+	if in.Blocks != nil {
+		a.Blocks, a.Block, a.BlocksB, a.BlocksH = in.Blocks.U8(), in.Block, n.blocksB, n.blocksH
 	}
 	if in.CuQ != nil {
 		a.CuQ, a.CuK = in.CuQ.I32(), in.CuK.I32()

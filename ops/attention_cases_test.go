@@ -21,6 +21,9 @@ type attnCase struct {
 	biasB, biasH         int     // 0: no bias
 	hide                 bool    // some of the bias is -Inf, all of one row
 	lensQ, lensK         []int32 // several lengths
+	blocksB, blocksH     int     // 0: no mask of blocks
+	block                int
+	share                float64 // of its blocks that are left, on average
 	amplitude            float32 // of Q; 0 is 1
 	dt                   gpu.DType
 }
@@ -38,6 +41,9 @@ func (c attnCase) String() string {
 	}
 	if c.biasB > 0 {
 		s += fmt.Sprintf(",bias=%dx%d", c.biasB, c.biasH)
+	}
+	if c.blocksB > 0 {
+		s += fmt.Sprintf(",blocks=%dx%dof%d", c.blocksB, c.blocksH, c.block)
 	}
 	if c.lensQ != nil {
 		s += fmt.Sprintf(",%v-%v", c.lensQ, c.lensK)
@@ -132,6 +138,19 @@ func newProblem(dev *gpu.Device, c attnCase, seed uint64) *problem {
 			}
 		}
 		p.in.Bias, w.Bias = put(dev, gpu.Float32, bias, c.biasB, c.biasH, c.lq, c.lk)
+	}
+	if c.blocksB > 0 {
+		down, across := (c.lq+c.block-1)/c.block, (c.lk+c.block-1)/c.block
+		mask := make([]uint8, c.blocksB*c.blocksH*down*across)
+		for i := range mask {
+			if r.Float64() < c.share {
+				mask[i] = uint8(1 + r.IntN(255)) // anything but 0
+			}
+		}
+		p.in.Blocks, p.in.Block = dev.FromUint8(mask, c.blocksB, c.blocksH, down, across), c.block
+		w.Hidden = func(b, h, i, j int) bool {
+			return mask[(((b%c.blocksB)*c.blocksH+h%c.blocksH)*down+i/c.block)*across+j/c.block] == 0
+		}
 	}
 	p.attnCase, p.want = c, w
 	w.Forward()

@@ -19,6 +19,8 @@ type attnSizes struct {
 	varlen       bool // CuQ and CuK say where sequences begin
 	biasB, biasH int  // extents of Bias, 0 without one
 	scale        float32
+
+	blocksB, blocksH int // extents of Blocks, 0 without them
 }
 
 func (n *attnSizes) fail(format string, args ...any) {
@@ -36,7 +38,7 @@ func attnCheck(op string, in AttentionInput, cfg AttentionConfig, rest ...*gpu.T
 	if in.Q == nil || in.K == nil {
 		n.fail("Q or K is nil")
 	}
-	n.onDevice(in.Q.Device(), in.K, in.V, in.Bias, in.CuQ, in.CuK)
+	n.onDevice(in.Q.Device(), in.K, in.V, in.Bias, in.Blocks, in.CuQ, in.CuK)
 	if in.KeyLens != nil && in.KeyLens.Device().CUDA() {
 		n.onDevice(in.Q.Device(), in.KeyLens)
 	}
@@ -51,6 +53,12 @@ func attnCheck(op string, in AttentionInput, cfg AttentionConfig, rest ...*gpu.T
 	n.atMost("keys", n.lk)
 	n.atMost("queries of all sequences and heads", n.queries*n.h)
 	n.atMost("keys of all sequences and heads", n.keys*n.hkv)
+	n.settings(cfg)
+	return n
+}
+
+// settings checks the configuration.
+func (n *attnSizes) settings(cfg AttentionConfig) {
 	n.scale = attnScale(cfg, n.d)
 	if !(math.Abs(float64(n.scale)) <= math.MaxFloat32) {
 		n.fail("Scale is %g, want a finite number", cfg.Scale)
@@ -58,7 +66,6 @@ func attnCheck(op string, in AttentionInput, cfg AttentionConfig, rest ...*gpu.T
 	if cfg.Window < 0 {
 		n.fail("Window is %d, want 0 (no window) or more", cfg.Window)
 	}
-	return n
 }
 
 func (n *attnSizes) atMost(what string, count int) {
@@ -117,11 +124,26 @@ func (n *attnSizes) shapes(in AttentionInput) {
 		}
 		n.biasB, n.biasH = s[0], s[1]
 	}
+	n.blocks(in)
+}
+
+func (n *attnSizes) blocks(in AttentionInput) {
+	if in.Blocks == nil {
+		return
+	}
+	if in.Block != 64 && in.Block != 128 {
+		n.fail("Block is %d, want 64 or 128", in.Block)
+	}
+	s, down, across := in.Blocks.Shape(), ceil(n.lq, in.Block), ceil(n.lk, in.Block)
+	if in.Blocks.DType() != gpu.Uint8 || len(s) != 4 || s[0] != 1 && s[0] != n.b || s[1] != 1 && s[1] != n.h || s[2] != down || s[3] != across {
+		n.fail("Blocks is %v %v, want Uint8 [%d or 1, %d or 1, %d, %d]", in.Blocks.DType(), s, n.b, n.h, down, across)
+	}
+	n.blocksB, n.blocksH = s[0], s[1]
 }
 
 func (n *attnSizes) variable(in AttentionInput, q, k []int) {
-	if in.KeyLens != nil || in.Bias != nil {
-		n.fail("sequences of several lengths (CuQ) go with neither KeyLens nor Bias")
+	if in.KeyLens != nil || in.Bias != nil || in.Blocks != nil {
+		n.fail("sequences of several lengths (CuQ) go with neither KeyLens nor Bias nor Blocks")
 	}
 	s := in.CuQ.Shape()
 	if len(s) != 1 || s[0] < 1 || !slices.Equal(s, in.CuK.Shape()) || in.CuQ.DType() != gpu.Int32 || in.CuK.DType() != gpu.Int32 {

@@ -16,12 +16,12 @@ type attnKernel[F any] struct {
 }
 
 type (
-	attnForwardLaunch = func(s *cuda.Stream, g cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32,
-		biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32)
-	attnDKVLaunch = func(s *cuda.Stream, g cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32,
-		biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32)
-	attnDQLaunch = func(s *cuda.Stream, g cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK cuda.Ptr, scale float32,
-		biasBatch, biasHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32)
+	attnForwardLaunch = func(s *cuda.Stream, g cuda.Grid, out, lse, q, k, v, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32,
+		biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32)
+	attnDKVLaunch = func(s *cuda.Stream, g cuda.Grid, dk, dv, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32,
+		biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32)
+	attnDQLaunch = func(s *cuda.Stream, g cuda.Grid, dq, dout, q, k, v, lse, delta, bias, keyLens, cuQ, cuK, blocks cuda.Ptr, scale float32,
+		biasBatch, biasHeads, blockShift, blockBatch, blockHeads, left, right, batch, heads, kvHeads, lq, lk, d, aligned int32)
 )
 
 // The kernels by dtype (attnDType) and by d <= 32, 64, 128, 256; each one's
@@ -78,8 +78,9 @@ const attnLimit = 1 << 29
 
 // attnProblem is what every kernel takes.
 type attnProblem struct {
-	bias, keyLens, cuQ, cuK                        cuda.Ptr
+	bias, keyLens, cuQ, cuK, blocks                cuda.Ptr
 	left, right                                    int32
+	blockShift, blocksB, blocksH                   int32
 	batch, heads, kvHeads, lq, lk, d, biasB, biasH int32
 	dt, width                                      int      // places in the tables
 	copied                                         cuda.Ptr // keyLens, where they were on the CPU, else 0
@@ -93,10 +94,11 @@ func (n *attnSizes) problem(s *cuda.Stream, in AttentionInput, cfg AttentionConf
 		n.fail("%d queries and %d keys, want at most %d on a GPU", n.lq, n.lk, attnLimit)
 	}
 	p := attnProblem{
-		bias: ptr(in.Bias), cuQ: ptr(in.CuQ), cuK: ptr(in.CuK),
+		bias: ptr(in.Bias), cuQ: ptr(in.CuQ), cuK: ptr(in.CuK), blocks: ptr(in.Blocks),
 		left: -1, right: -1,
 		batch: int32(n.b), heads: int32(n.h), kvHeads: int32(n.hkv), lq: int32(n.lq), lk: int32(n.lk), d: int32(n.d),
 		biasB: int32(n.biasB), biasH: int32(n.biasH),
+		blockShift: int32(6 + in.Block/128), blocksB: int32(n.blocksB), blocksH: int32(n.blocksH),
 		dt: attnDType(in.Q.DType()), width: attnWidth(n.d),
 	}
 	if in.KeyLens != nil {
@@ -135,8 +137,8 @@ func (n *attnSizes) attentionCUDA(out, lse *gpu.Tensor, in AttentionInput, cfg A
 	}
 	k := attnForward[p.dt][p.width]
 	k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
-		out.Ptr(), lse.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
-		p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, n.aligned(out, in.Q, in.K, in.V))
+		out.Ptr(), lse.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), p.bias, p.keyLens, p.cuQ, p.cuK, p.blocks, n.scale,
+		p.biasB, p.biasH, p.blockShift, p.blocksB, p.blocksH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, n.aligned(out, in.Q, in.K, in.V))
 }
 
 func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu.Tensor, in AttentionInput, cfg AttentionConfig) {
@@ -158,15 +160,15 @@ func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu
 		k := attnDKV[p.dt][p.width]
 		k.launch(s, n.grid(n.lk, k.rows, n.hkv, k.threads, k.shared),
 			ptr(dk), ptr(dv), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
-			p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
-			p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
+			p.bias, p.keyLens, p.cuQ, p.cuK, p.blocks, n.scale,
+			p.biasB, p.biasH, p.blockShift, p.blocksB, p.blocksH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
 	}
 	if !hopper {
 		k := attnDQ[p.dt][p.width]
 		k.launch(s, n.grid(n.lq, k.rows, n.h, k.threads, k.shared),
 			dq.Ptr(), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
-			p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
-			p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
+			p.bias, p.keyLens, p.cuQ, p.cuK, p.blocks, n.scale,
+			p.biasB, p.biasH, p.blockShift, p.blocksB, p.blocksH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
 	}
 	if dbias == nil {
 		return
@@ -175,6 +177,6 @@ func (n *attnSizes) attentionBackwardCUDA(dq, dk, dv, dbias, dout, out, lse *gpu
 	b := attnDBias[p.dt]
 	b.launch(s, cuda.Grid{X: planes, Y: 1, Z: 1, BX: b.threads, Shared: b.shared},
 		dbias.Ptr(), dout.Ptr(), in.Q.Ptr(), in.K.Ptr(), in.V.Ptr(), lse.Ptr(), delta.Ptr(),
-		p.bias, p.keyLens, p.cuQ, p.cuK, n.scale,
-		p.biasB, p.biasH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
+		p.bias, p.keyLens, p.cuQ, p.cuK, p.blocks, n.scale,
+		p.biasB, p.biasH, p.blockShift, p.blocksB, p.blocksH, p.left, p.right, p.batch, p.heads, p.kvHeads, p.lq, p.lk, p.d, aligned)
 }

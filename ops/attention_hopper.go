@@ -79,9 +79,9 @@ var attnHopper = func(d cuda.Device) bool {
 }
 
 // fitsHopper tells whether a call is one that these kernels are for: not another device or dtype,
-// other heads, a bias, a window, lengths by CuQ, or none of keys.
+// other heads, a bias, blocks, a window, lengths by CuQ, or none of keys.
 func (n *attnSizes) fitsHopper(s *cuda.Stream, p *attnProblem) bool {
-	return p.dt != 0 && (n.d == 64 || n.d == 128) && !n.varlen && p.bias == 0 && p.left < 0 && p.right <= 0 && n.lk > 0 && attnHopper(s.Dev().Info())
+	return p.dt != 0 && (n.d == 64 || n.d == 128) && !n.varlen && p.bias == 0 && p.blocks == 0 && p.left < 0 && p.right <= 0 && n.lk > 0 && attnHopper(s.Dev().Info())
 }
 
 // attentionHopper runs the forward pass on these kernels and returns true, or returns false where

@@ -21,6 +21,9 @@ func (sel *MapSelect) extents(n *attnSizes) (heads, keys int) {
 	if n.varlen {
 		n.fail("sequences of several lengths (CuQ) have no maps; pad them and use KeyLens")
 	}
+	if n.blocksB > 0 {
+		n.fail("a mask of blocks has no maps; hide keys by a Bias")
+	}
 	choose := func(what string, chosen []int, total int) int {
 		if chosen == nil {
 			return total

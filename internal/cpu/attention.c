@@ -37,17 +37,22 @@ int64_t attn_floats(int64_t d)
 }
 
 void attn_forward(int vectors, const attn_head* p, void* out, float* lse, const void* q,
-                  const void* k, const void* v, const float* bias, float* scratch)
+                  const void* k, const void* v, const float* bias, const uint8_t* blocks,
+                  float* scratch)
 {
-    table(vectors)->forward(p, out, lse, q, k, v, bias, scratch);
+    attn_head head = *p;
+    head.blocks = blocks;
+    table(vectors)->forward(&head, out, lse, q, k, v, bias, scratch);
 }
 
 void attn_backward(int vectors, const attn_head* p, float* dq, float* dk, float* dv, float* dbias,
                    const void* q, const void* k, const void* v, const void* dout, const float* lse,
-                   const float* delta, const float* bias, const float* grad, const int32_t* slot,
-                   float* scratch)
+                   const float* delta, const float* bias, const uint8_t* blocks, const float* grad,
+                   const int32_t* slot, float* scratch)
 {
-    table(vectors)->backward(p, dq, dk, dv, dbias, q, k, v, dout, lse, delta, bias, grad, slot,
+    attn_head head = *p;
+    head.blocks = blocks;
+    table(vectors)->backward(&head, dq, dk, dv, dbias, q, k, v, dout, lse, delta, bias, grad, slot,
                              scratch);
 }
 

@@ -65,13 +65,19 @@ type Attn struct {
 	KeyLens      []int32  // nil, or [B]: hides keys from KeyLens[b] on
 	Bias         []float32
 	BiasB, BiasH int     // Bias is [BiasB, BiasH, LQ, LK]; BiasB is 1 or B, BiasH 1 or H
+	Blocks       []uint8 // nil, or [BlocksB, BlocksH, ceil(LQ/Block), ceil(LK/Block)]: hides the pairs of a block of Block queries and keys that is 0
+	Block        int
+	BlocksB      int     // 1 or B
+	BlocksH      int     // 1 or H
+	Table        []int32 // nil, or [B, LK/Page]: K and V are pages of Page rows, [pages, Page, HKV, D], and KeyLens the lengths of sequences
+	Page         int
 	CuQ, CuK     []int32 // nil, or [B+1]: where each sequence begins in Q [total, H, D] and K, V [total, HKV, D]
 }
 
 // attnSeq is one sequence of a batch: its rows and what masks them.
 type attnSeq struct {
 	q0, lq int // first row of Q and their number
-	k0, lk int
+	k0, lk int // likewise of K; with Table, its first page there
 	shift  int // the place of query 0 among the keys
 	keys   int // keys from here on are padding
 }
@@ -81,6 +87,9 @@ func (a *Attn) seq(b int) attnSeq {
 	if a.CuQ != nil {
 		s.q0, s.lq = int(a.CuQ[b]), int(a.CuQ[b+1]-a.CuQ[b])
 		s.k0, s.lk = int(a.CuK[b]), int(a.CuK[b+1]-a.CuK[b])
+	}
+	if a.Table != nil {
+		s.k0, s.lk = b*(a.LK/a.Page), min(max(int(a.KeyLens[b]), 0), s.lk)
 	}
 	s.shift, s.keys = s.lk-s.lq, s.lk
 	if a.KeyLens != nil {
@@ -109,8 +118,14 @@ func (a *Attn) span(s *attnSeq, i0, i1 int) (lo, hi int) {
 	return min(lo, s.lk), hi
 }
 
-func (a *Attn) qAt(s *attnSeq, i, h int) int  { return ((s.q0+i)*a.H + h) * a.D }
-func (a *Attn) kAt(s *attnSeq, j, hk int) int { return ((s.k0+j)*a.HKV + hk) * a.D }
+func (a *Attn) qAt(s *attnSeq, i, h int) int { return ((s.q0+i)*a.H + h) * a.D }
+func (a *Attn) kAt(s *attnSeq, j, hk int) int {
+	row := s.k0 + j
+	if a.Table != nil {
+		row = int(a.Table[s.k0+j/a.Page])*a.Page + j%a.Page
+	}
+	return (row*a.HKV + hk) * a.D
+}
 
 // lseAt is where the log-sum-exp of query 0 is: [B, H, LQ], or [H, total].
 func (a *Attn) lseAt(s *attnSeq, b, h int) int {
@@ -131,8 +146,30 @@ func (a *Attn) biasAt(b, h, i int) int {
 	return ((b*a.BiasH+h)*a.LQ + i) * a.LK
 }
 
+// blocksAt is where the mask of blocks of sequence b and head h begins, and its blocks side by side.
+func (a *Attn) blocksAt(b, h int) (at, across int) {
+	if a.BlocksB == 1 {
+		b = 0
+	}
+	if a.BlocksH == 1 {
+		h = 0
+	}
+	across = (a.LK + a.Block - 1) / a.Block
+	return (b*a.BlocksH + h) * ((a.LQ + a.Block - 1) / a.Block) * across, across
+}
+
+// hidden tells whether the mask of blocks hides key j from query i.
+func (a *Attn) hidden(b, h, i, j int) bool {
+	if a.Blocks == nil {
+		return false
+	}
+	at, across := a.blocksAt(b, h)
+	return a.Blocks[at+i/a.Block*across+j/a.Block] == 0
+}
+
 // check panics unless the slices hold what the sizes say.
 func (a *Attn) check(op string) {
+	a.checkBlocks(op)
 	rowsQ, rowsK := a.B*a.LQ, a.B*a.LK
 	if a.CuQ != nil {
 		rowsQ, rowsK = a.offsets(op, "CuQ", a.CuQ, a.LQ), a.offsets(op, "CuK", a.CuK, a.LK)
@@ -142,6 +179,9 @@ func (a *Attn) check(op string) {
 	}
 	if n := a.Q.len(); n != rowsQ*a.H*a.D {
 		panic(fmt.Sprintf("cpu: %s: Q has %d elements, want %d rows of %d", op, n, rowsQ, a.H*a.D))
+	}
+	if a.Table != nil {
+		rowsK = a.pages(op)
 	}
 	if n := a.K.len(); n != rowsK*a.HKV*a.D {
 		panic(fmt.Sprintf("cpu: %s: K has %d elements, want %d rows of %d", op, n, rowsK, a.HKV*a.D))
@@ -155,6 +195,24 @@ func (a *Attn) check(op string) {
 	if a.Bias != nil && len(a.Bias) != a.BiasB*a.BiasH*a.LQ*a.LK {
 		panic(fmt.Sprintf("cpu: %s: the bias has %d elements, want %dx%dx%dx%d", op, len(a.Bias), a.BiasB, a.BiasH, a.LQ, a.LK))
 	}
+}
+
+// checkBlocks panics unless the mask of blocks, where there is one, has the size that it should.
+func (a *Attn) checkBlocks(op string) {
+	if a.Blocks == nil {
+		return
+	}
+	if a.Block < 1 || a.CuQ != nil || len(a.Blocks) != a.BlocksB*a.BlocksH*((a.LQ+a.Block-1)/a.Block)*((a.LK+a.Block-1)/a.Block) {
+		panic(fmt.Sprintf("cpu: %s: the mask has %d blocks of %d, want %dx%d planes of those of %dx%d", op, len(a.Blocks), a.Block, a.BlocksB, a.BlocksH, a.LQ, a.LK))
+	}
+}
+
+// pages checks the pages of the sequences and returns the number of rows of all that there are.
+func (a *Attn) pages(op string) int {
+	if a.Page < 1 || a.LK%a.Page != 0 || len(a.Table) != a.B*(a.LK/a.Page) || len(a.KeyLens) != a.B || a.CuQ != nil {
+		panic(fmt.Sprintf("cpu: %s: %d pages of %d rows and %d lengths for %d sequences of %d keys", op, len(a.Table), a.Page, len(a.KeyLens), a.B, a.LK))
+	}
+	return a.K.len() / (a.HKV * a.D * a.Page) * a.Page
 }
 
 // offsets checks where sequences begin and returns the number of rows.
@@ -221,7 +279,7 @@ func (f *attnForward) item(w *Worker, item int) {
 		return
 	}
 	i1 := min(i0+f.block(), s.lq)
-	if !f.nativeBlock(w, b, h, &s, i0, i1) {
+	if f.Table != nil || !f.nativeBlock(w, b, h, &s, i0, i1) {
 		f.goBlock(w, b, h, &s, i0, i1)
 	}
 }

@@ -7,7 +7,8 @@
 // One head of one sequence, and the part of it that a call does. Rows of Q and
 // of everything like it are row_q elements apart, rows of K and V row_k. Query
 // i is at place i + shift among the keys and sees keys below keys, with causal
-// none after its place, with window > 0 none that far away or farther.
+// none after its place, with window > 0 none that far away or farther. With
+// blocks it sees keys in blocks of block queries and keys that are not 0 there.
 typedef struct {
     int32_t kind; // of the elements: 0 float32, 1 float16, 2 bfloat16
     int32_t causal;
@@ -15,7 +16,9 @@ typedef struct {
     int64_t i0, i1, j0, j1; // the call's queries; in the backward, its keys
     int64_t row_maps;       // between rows of maps
     double scale;
-    float share; // of the head in a mean of maps
+    float share;           // of the head in a mean of maps
+    const uint8_t* blocks; // [.., across] or NULL
+    int64_t block, across;
 } attn_head;
 
 // The functions of one kind of vectors. Pointers are to row 0 of the head;

@@ -54,6 +54,9 @@ func (f *attnForward) goBlock(w *Worker, b, h int, s *attnSeq, i0, i1 int) {
 }
 
 func (a *Attn) score(query, key []float32, b, h, i, j int) float32 {
+	if a.hidden(b, h, i, j) {
+		return minusInf
+	}
 	x := a.Scale * dot(query, key)
 	if a.Bias != nil {
 		x += a.Bias[a.biasAt(b, h, i)+j]
@@ -145,7 +148,7 @@ func (g *attnBackward) goPart(w *Worker, p *attnPart) {
 				dkj, dvj := dk[(j-p.j0)*d:][:d], dv[(j-p.j0)*d:][:d]
 				for i := i0; i < i1; i++ {
 					lse := g.LSE[at+i]
-					if first, last := g.visible(s, i); j < first || j >= last || lse == minusInf {
+					if first, last := g.visible(s, i); j < first || j >= last || lse == minusInf || g.hidden(p.b, h, i, j) {
 						continue
 					}
 					q, do := queries[(i-i0)*d:][:d], douts[(i-i0)*d:][:d]

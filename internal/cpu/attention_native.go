@@ -71,6 +71,16 @@ func (a *Attn) biasPointer(b, h int) *C.float {
 	return floatAt(a.Bias, a.biasAt(b, h, 0))
 }
 
+// mask is the mask of blocks of a head, nil where there is none.
+func (a *Attn) mask(c *C.attn_head, b, h int) *C.uint8_t {
+	if len(a.Blocks) == 0 {
+		return nil
+	}
+	at, across := a.blocksAt(b, h)
+	c.block, c.across = C.int64_t(a.Block), C.int64_t(across)
+	return (*C.uint8_t)(&a.Blocks[at])
+}
+
 func attnFloats(d int) int { return int(C.attn_floats(C.int64_t(d))) }
 
 func (f *attnForward) nativeBlock(w *Worker, b, h int, s *attnSeq, i0, i1 int) bool {
@@ -82,7 +92,7 @@ func (f *attnForward) nativeBlock(w *Worker, b, h int, s *attnSeq, i0, i1 int) b
 	q, k := f.qAt(s, 0, h), f.kAt(s, 0, h/(f.H/f.HKV))
 	scratch := w.f32(scratchAttention, attnFloats(f.D))
 	C.attn_forward(C.int(attnVectors), &p, f.out.pointer(q), floatAt(f.lse, f.lseAt(s, b, h)),
-		f.Q.pointer(q), f.K.pointer(k), f.V.pointer(k), f.biasPointer(b, h), f32(scratch))
+		f.Q.pointer(q), f.K.pointer(k), f.V.pointer(k), f.biasPointer(b, h), f.mask(&p, b, h), f32(scratch))
 	return true
 }
 
@@ -128,7 +138,7 @@ func (g *attnBackward) nativePart(w *Worker, p *attnPart) bool {
 		}
 		C.attn_backward(C.int(attnVectors), &c, floatAt(dq, q), floatAt(dk, 0), floatAt(dv, 0), dbias,
 			g.Q.pointer(q), g.K.pointer(k), g.V.pointer(k), g.DOut.pointer(q),
-			floatAt(g.LSE, lse), floatAt(g.delta, lse), g.biasPointer(p.b, h), floatAt(grad, 0), slot, f32(buf))
+			floatAt(g.LSE, lse), floatAt(g.delta, lse), g.biasPointer(p.b, h), g.mask(&c, p.b, h), floatAt(grad, 0), slot, f32(buf))
 	}
 	for j := range keys {
 		if dk != nil {

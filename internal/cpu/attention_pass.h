@@ -38,6 +38,28 @@ INLINE void hide(const attn_head* p, float* s, long keys, long j, long queries, 
     }
 }
 
+// Whether a mask of blocks leaves any of keys j.. and queries i.. .
+INLINE int left(const attn_head* p, long keys, long j, long queries, long i)
+{
+    if (!p->blocks) return 1;
+    for (long y = i / p->block; y <= (i + queries - 1) / p->block; y++)
+        for (long x = j / p->block; x <= (j + keys - 1) / p->block; x++)
+            if (p->blocks[y * p->across + x]) return 1;
+    return 0;
+}
+
+// Hides what a mask of blocks does not leave.
+INLINE void hide_blocks(const attn_head* p, float* s, long keys, long j, long queries, long i)
+{
+    for (long n = 0, to; n < queries; n = to) {
+        const long y = (i + n) / p->block;
+        to = (y + 1) * p->block - i < queries ? (y + 1) * p->block - i : queries;
+        for (long r = 0; r < keys; r++)
+            for (long c = n; c < to && !p->blocks[y * p->across + (j + r) / p->block]; c++)
+                s[r * attn_lanes + c] = -__builtin_inff();
+    }
+}
+
 // The scores of keys j.. and queries i.., in base 2.
 INLINE void tile_scores(const attn_head* p, float* s, long keys, long j, long queries, long i,
                         const float* k, long ldk, const float* qt, const float* bias, float* bt)
@@ -49,6 +71,7 @@ INLINE void tile_scores(const attn_head* p, float* s, long keys, long j, long qu
             STORE(s + c, ADD(LOAD(s + c), LOAD(bt + c)));
     }
     hide(p, s, keys, j, queries, i);
+    if (p->blocks) hide_blocks(p, s, keys, j, queries, i);
 }
 
 // Makes the scores of a tile probabilities but for their sum: 2^(s - top), where
@@ -102,6 +125,7 @@ static void forward(const attn_head* p, void* out, float* lse, const void* q, co
     for (long j = lo; j < hi; j += attn_keys) {
         const long keys = hi - j < attn_keys ? hi - j : attn_keys;
         long ldk, ldv;
+        if (!left(p, keys, j, p->i1 - p->i0, p->i0)) continue;
         const float* kr = rows(kb, k, j * p->row_k, p->row_k, p->kind, keys, d, 0, &ldk);
         const float* vr = rows(vb, v, j * p->row_k, p->row_k, p->kind, keys, d, 0, &ldv);
         EACH_LANES(b, i, queries)
@@ -109,7 +133,7 @@ static void forward(const attn_head* p, void* out, float* lse, const void* q, co
             long first = j, last = j + keys;
             span(p, i, queries, &first, &last);
             const long n = last - first, nv = (queries + 15) / 16;
-            if (n <= 0) continue;
+            if (n <= 0 || !left(p, n, first, queries, i)) continue;
             float *o = ot + b * panel, *t = top + b * attn_lanes, *l = sum + b * attn_lanes;
             tile_scores(p, s, n, first, queries, i, kr + (first - j) * ldk, ldk, qt + b * panel,
                         bias, bt);
@@ -209,6 +233,7 @@ static void backward(const attn_head* p, float* dq, float* dk, float* dv, float*
             for (long j = lo; j < hi; j += attn_keys) {
                 const long keys = hi - j < attn_keys ? hi - j : attn_keys;
                 const float* kj = kr + (j - c0) * ldk;
+                if (!left(p, keys, j, queries, i)) continue;
                 tile_scores(p, s, keys, j, queries, i, kj, ldk, qt, bias, bt);
                 probabilities(s, keys, nv, l);
                 if (dv) scatter(keys, queries, pad / 16, s, dor, ldo, dv + (j - p->j0) * pad, pad);

@@ -136,11 +136,12 @@ double vec_sumsq(long n, const float* x);
 int attn_vectors(void); // 0 there is no code for this processor, 1 AVX2, 2 AVX-512
 int64_t attn_floats(int64_t d);
 void attn_forward(int vectors, const attn_head* p, void* out, float* lse, const void* q,
-                  const void* k, const void* v, const float* bias, float* scratch);
+                  const void* k, const void* v, const float* bias, const uint8_t* blocks,
+                  float* scratch);
 void attn_backward(int vectors, const attn_head* p, float* dq, float* dk, float* dv, float* dbias,
                    const void* q, const void* k, const void* v, const void* dout, const float* lse,
-                   const float* delta, const float* bias, const float* grad, const int32_t* slot,
-                   float* scratch);
+                   const float* delta, const float* bias, const uint8_t* blocks, const float* grad,
+                   const int32_t* slot, float* scratch);
 void attn_maps(int vectors, const attn_head* p, float* maps, int more, const void* q, const void* k,
                const float* lse, const float* bias, const int32_t* chosen, int64_t n,
                float* scratch);

@@ -14,6 +14,8 @@ type Attention struct {
 	KeyLens, CuQ, CuK    []int32   // nil: none
 	Bias                 []float64 // nil, or [BiasB, BiasH, LQ, LK]
 	BiasB, BiasH         int
+	// Hidden is nil or tells whether query i of head h of sequence b does not see key j.
+	Hidden func(b, h, i, j int) bool
 	// Round is nil or applied to every intermediate matrix, as it is where each
 	// has the dtype of the operands and is stored.
 	Round func(float64) float64
@@ -53,8 +55,8 @@ func (a *Attention) place(b int) (q0, lq, k0, lk int) {
 	return int(a.CuQ[b]), int(a.CuQ[b+1] - a.CuQ[b]), int(a.CuK[b]), int(a.CuK[b+1] - a.CuK[b])
 }
 
-// sees tells whether query i sees key j of sequence b.
-func (a *Attention) sees(b, i, j int) bool {
+// sees tells whether query i of head h sees key j of sequence b.
+func (a *Attention) sees(b, h, i, j int) bool {
 	_, lq, _, lk := a.place(b)
 	at := i + lk - lq
 	switch {
@@ -65,6 +67,8 @@ func (a *Attention) sees(b, i, j int) bool {
 	case a.Causal && j > at:
 		return false
 	case a.Window > 0 && (at-j >= a.Window || j-at >= a.Window):
+		return false
+	case a.Hidden != nil && a.Hidden(b, h, i, j):
 		return false
 	}
 	return true
@@ -118,7 +122,7 @@ func (a *Attention) Forward() {
 		top, unit := math.Inf(-1), 0.0
 		for j := range p {
 			p[j] = math.Inf(-1)
-			if !a.sees(b, i, j) {
+			if !a.sees(b, h, i, j) {
 				continue
 			}
 			s, size := dots(a.Q[q:][:a.D], a.K[k+j*a.HKV*a.D:][:a.D])
@@ -178,7 +182,7 @@ func (a *Attention) Backward(dout []float64) Grads {
 	dp := newField(len(a.P))
 	a.each(func(b, h, i, row, lse, q, k int) {
 		for j := range a.LK {
-			if a.sees(b, i, j) {
+			if a.sees(b, h, i, j) {
 				s, size := dots(dout[q:][:a.D], a.V[k+j*a.HKV*a.D:][:a.D])
 				dp.add(row*a.LK+j, a.round(s), size)
 			}

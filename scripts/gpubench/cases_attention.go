@@ -32,6 +32,7 @@ func init() {
 			}
 		}
 		biasCase(dt)
+		blocksCase(dt)
 	}
 }
 
@@ -181,6 +182,36 @@ func biasCase(dt string) {
 			return func() {
 				ops.Attention(out, lse, in, ops.AttentionConfig{})
 				ops.AttentionBackward(dq, dk, dv, dbias, dout, out, lse, in, ops.AttentionConfig{})
+			}, nil
+		},
+	})
+}
+
+// blocksCase is a step over long sequences of which a query sees the blocks near its own and the first one.
+func blocksCase(dt string) {
+	const side = 128
+	b, h, l, d := size(1, 1), size(16, 2), size(16384, 300), 64
+	n := (l + side - 1) / side
+	mask, left := make([]uint8, n*n), 0
+	for i := range mask {
+		if row, column := i/n, i%n; column == 0 || max(row-column, column-row) <= 4 {
+			mask[i] = 1
+			left++
+		}
+	}
+	a := attentionSize{dt, b, h, l, d, float64(left) / float64(n*n)}
+	whole := a.part("dkv", 7, 12)
+	register(Case{
+		Name: "attention.blocks." + dt, Kernel: whole.Kernel, Shape: shape(b, l, h, d) + fmt.Sprintf(" %.0f %% of blocks", 100*a.share), Peak: dt,
+		Bytes: whole.Bytes, Flops: whole.Flops, Parts: a.both(),
+		Setup: func(dev *gpu.Device) (func(), error) {
+			some := func() *gpu.Tensor { return normal(dev, dtypes[dt], b, l, h, d) }
+			in := ops.AttentionInput{Q: some(), K: some(), V: some(), Blocks: dev.FromUint8(mask, 1, 1, n, n), Block: side}
+			out, lse, dout := in.Q.Like(), dev.Empty(b, h, l), some()
+			dq, dk, dv := in.Q.Like(), in.K.Like(), in.V.Like()
+			return func() {
+				ops.Attention(out, lse, in, ops.AttentionConfig{})
+				ops.AttentionBackward(dq, dk, dv, nil, dout, out, lse, in, ops.AttentionConfig{})
 			}, nil
 		},
 	})

@@ -122,6 +122,39 @@ var mutations = []mutation{
 		new:     "copyBox(tiles.step(stage, 1) + part * Tiles::STEP_PART, b, &barriers.full[stage], 0,",
 		kernels: "attention_hopper_d.*_128", detector: "result",
 	},
+	{
+		name: "blocks-edge", kind: "missing bounds check", file: "attention.h",
+		old: "if (i + y < p.lq && j + x < p.lk)", new: "if (j + x < p.lk)",
+		kernels: "attention_forward32_f16", detector: "asan",
+	},
+	{
+		name: "blocks-step", kind: "wrong index", file: "attention_forward.h",
+		old: "goTo(after())", new: "goTo(j0 + KEYS)",
+		kernels: "attention_forward32_bf16", detector: "result",
+	},
+	{
+		name: "decode-merge", kind: "missing __syncthreads", file: "attention_decode.h",
+		old:     "    __syncthreads(); // tiles are free for the warps' results\n",
+		new:     "",
+		kernels: "attention_decode64_f16", detector: "tsan",
+	},
+	{
+		name: "decode-row", kind: "missing __syncwarp", file: "attention_decode.h",
+		old:     "        __syncwarp(); // the row's exponentials are here\n",
+		new:     "",
+		kernels: "attention_decode64_f32", detector: "tsan",
+	},
+	{
+		name: "decode-end", kind: "missing bounds check", file: "attention_decode.h",
+		old:     "        if (j >= end) return nullptr;\n",
+		new:     "",
+		kernels: "attention_decode64_bf16", detector: "asan",
+	},
+	{
+		name: "append-start", kind: "missing bounds check", file: "attention_decode.h",
+		old: "if (j < 0 || j >= ", new: "if (j >= ",
+		kernels: "attention_append_v16", detector: "asan",
+	},
 	// Splatting, with its sort.
 	{
 		name: "splat-batch", kind: "divergent barrier", file: "splat2d.cu",
