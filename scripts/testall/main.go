@@ -26,7 +26,7 @@ const maxPureSkips = 10
 const hostTags = "native hostdev"
 
 var (
-	hostPackages = []string{"./cuda", "./kernels", "./gpu", "./ops", "./sampler", "./scripts/sanitize"}
+	hostPackages = []string{"./cuda", "./kernels", "./gpu", "./ops", "./ops/netplan", "./sampler", "./fid", "./scripts/sanitize"}
 	racePackages = []string{"./cuda", "./gpu"}
 )
 
@@ -78,7 +78,8 @@ func (s *suite) everything(native bool) {
 		s.test("native", nil, "-tags", "native", "-shuffle=on", "./...")
 		// The kernels, compiled by g++, through the launch path that a GPU has.
 		s.test("hostdev", nil, append([]string{"-tags", hostTags, "-shuffle=on"}, hostPackages...)...)
-		s.test("hostdev command", nil, "-tags", hostTags, "-run", "^TestScript$/^samplegpu$", "./internal/cli")
+		s.test("hostdev networks", nil, "-tags", hostTags, "-run", "GoldenOnGPU|DINOv2Golden|CLIPGolden", "./fid/extract")
+		s.test("hostdev command", nil, "-tags", hostTags, "-run", "^TestScript$/^(samplegpu|fidgpu)$", "./internal/cli")
 		s.test("hostdev race", nil, append([]string{"-tags", hostTags, "-race", "-short", "-skip", "Alloc"}, racePackages...)...)
 		s.step("gpu rehearsal", nil, "scripts/gpu/rehearse.sh")
 		// Under the race detector sync.Pool drops what it holds at random, so nothing is free of allocations there.
