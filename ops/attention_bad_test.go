@@ -187,8 +187,13 @@ func TestAttentionAllocatesNothing(t *testing.T) {
 	dbias := p.dev.New(gpu.Float32, 1, 1, 40, 50)
 	maps := p.dev.New(gpu.Float32, 2, 1, 40, 2)
 	full := p.dev.New(gpu.Float32, 2, 4, 40, 50)
+	decode := newDecodeProblem(t, gpu.CPU(), decodeCase{h: 4, hkv: 2, d: 16, lq: 2, size: 16, most: 3, lens: []int32{40, 7}, dt: gpu.BFloat16}, 1)
+	last, lastLSE := decode.run()
+	row := p.dev.New(gpu.BFloat16, 2, 1, 2, 16)
 	sel := ops.MapSelect{Mean: true, Keys: []int{3, 1}}
 	if n := oracle.Allocations(50, func() {
+		ops.AppendPages(decode.kv, row, row)
+		ops.AttentionDecode(last, lastLSE, decode.q, decode.kv, decode.cfg)
 		ops.Attention(out, lse, p.in, p.cfg)
 		ops.AttentionBackward(dq, dk, dv, dbias, p.dout, out, lse, p.in, p.cfg)
 		ops.AttentionMaps(maps, lse, p.in, p.cfg, sel)

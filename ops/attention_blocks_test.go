@@ -34,7 +34,7 @@ func blockCases() []attnCase {
 	add(func(c *attnCase) { c.share = 1 })
 	add(func(c *attnCase) { c.lq, c.lk, c.b, c.blocksB = 70, 1100, 1, 1 }) // several pieces of keys
 	add(func(c *attnCase) { c.scale = -0.7 })
-	for _, d := range []int{40, 72, 136} {
+	for _, d := range []int{40, 64, 72, 128, 136} {
 		add(func(c *attnCase) { c.d, c.b, c.blocksB, c.lk = d, 1, 1, 140 })
 	}
 	for i := range out {

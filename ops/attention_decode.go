@@ -21,6 +21,15 @@ type PagedKV struct {
 	Table *gpu.Tensor
 	// Lens is [B] Int32, the sequences' lengths.
 	Lens *gpu.Tensor
+	// Work is nil or memory that DecodeWork has given, for one call at a time: a graph cannot take any while it is recorded.
+	Work *gpu.Tensor
+}
+
+// DecodeWork is memory for calls of AttentionDecode with queries like q and keys and values in pages like kv's.
+func DecodeWork(q *gpu.Tensor, kv PagedKV) *gpu.Tensor {
+	n := attnSizes{op: "DecodeWork"}
+	n.decode(q, kv)
+	return q.Device().Empty(n.decodeWork())
 }
 
 // decodeQueries is how many queries of a sequence are more than a few: Attention is faster for them.
@@ -32,15 +41,42 @@ const decodeQueries = 16
 // -Inf. Lq is 1 to 16 and H a multiple of Hkv; the heads that share keys are worked on together, which reads those once.
 //
 // The keys are cut into pieces by the sizes of the tensors alone, so that a graph of the call holds for all lengths; the sums of the
-// pieces are put together in their order. Two calls give the same bits, which do not depend on the other sequences' lengths. Memory for
-// pieces is taken from the device's pool. It panics on operands that do not fit.
+// pieces are put together in their order. Two calls give the same bits, which do not depend on the other sequences' lengths. Without
+// kv.Work a GPU's memory for the pieces comes from its pool. It panics on operands that do not fit.
 func AttentionDecode(out, lse, q *gpu.Tensor, kv PagedKV, cfg AttentionConfig) {
 	n := attnSizes{op: "AttentionDecode"}
+	pool := n.decode(q, kv)
+	n.onDevice(q.Device(), out, lse, kv.Work)
+	n.settings(cfg)
+	n.like("out", out, q)
+	n.is("lse", lse, n.b, n.h, n.lq)
+	if w := kv.Work; w != nil && (w.DType() != gpu.Float32 || len(w.Shape()) != 1 || w.Shape()[0] < n.decodeWork()) {
+		n.fail("Work is %v %v, want Float32 [%d], as DecodeWork gives", w.DType(), w.Shape(), n.decodeWork())
+	}
+	if n.b == 0 {
+		return
+	}
+	if q.Device().CUDA() {
+		n.decodeCUDA(out, lse, q, kv, cfg)
+		return
+	}
+	n.inPool(kv, pool)
+	a := cpu.Attn{
+		B: n.b, H: n.h, HKV: n.hkv, D: n.d, LQ: n.lq, LK: n.lk,
+		Scale: n.scale, Causal: cfg.Causal, Window: cfg.Window,
+		Q: attnRows(q), K: attnRows(kv.K), V: attnRows(kv.V),
+		KeyLens: kv.Lens.I32(), Table: kv.Table.I32(), Page: kv.K.Shape()[1],
+	}
+	cpu.AttentionForward(nil, &a, attnRows(out), lse.F32())
+}
+
+// decode reads the sizes off queries and pages and returns the number of pages.
+func (n *attnSizes) decode(q *gpu.Tensor, kv PagedKV) (pool int) {
 	if q == nil {
 		n.fail("q is nil")
 	}
-	pool := n.pages(kv)
-	n.onDevice(q.Device(), kv.K, out, lse)
+	pool = n.pages(kv)
+	n.onDevice(q.Device(), kv.K)
 	s := q.Shape()
 	if len(s) != 4 || s[3] != n.d || s[0] != n.b {
 		n.fail("q is %v, want [%d, Lq, H, %d]", s, n.b, n.d)
@@ -57,24 +93,7 @@ func AttentionDecode(out, lse, q *gpu.Tensor, kv PagedKV, cfg AttentionConfig) {
 	}
 	n.queries = n.b * n.lq
 	n.atMost("queries of all sequences and heads", n.queries*n.h)
-	n.settings(cfg)
-	n.like("out", out, q)
-	n.is("lse", lse, n.b, n.h, n.lq)
-	if n.b == 0 {
-		return
-	}
-	if q.Device().CUDA() {
-		n.decodeCUDA(out, lse, q, kv, cfg, pool)
-		return
-	}
-	n.inPool(kv, pool)
-	a := cpu.Attn{
-		B: n.b, H: n.h, HKV: n.hkv, D: n.d, LQ: n.lq, LK: n.lk,
-		Scale: n.scale, Causal: cfg.Causal, Window: cfg.Window,
-		Q: attnRows(q), K: attnRows(kv.K), V: attnRows(kv.V),
-		KeyLens: kv.Lens.I32(), Table: kv.Table.I32(), Page: kv.K.Shape()[1],
-	}
-	cpu.AttentionForward(nil, &a, attnRows(out), lse.F32())
+	return pool
 }
 
 // AppendPages writes k and v, [B, L, Hkv, D], the last L tokens of each sequence, into kv's pages; kv.Lens has them counted already. Of a
@@ -200,27 +219,34 @@ const (
 
 // decodePieces is how many pieces the keys of a sequence are cut into.
 func (n *attnSizes) decodePieces() int {
-	blocks := n.b * n.hkv * ceil(n.h/n.hkv*n.lq, decodeRows)
+	blocks := max(1, n.b*n.hkv*ceil(n.h/n.hkv*n.lq, decodeRows))
 	return max(1, min(ceil(n.lk, decodeLeast), ceil(decodeFill, blocks), decodeMost))
 }
 
-func (n *attnSizes) decodeCUDA(out, lse, q *gpu.Tensor, kv PagedKV, cfg AttentionConfig, pool int) {
+// decodeWork is how many numbers the pieces' results are: sums of values, and two more a row.
+func (n *attnSizes) decodeWork() int { return n.queries * n.h * n.decodePieces() * (n.d + 2) }
+
+func (n *attnSizes) decodeCUDA(out, lse, q *gpu.Tensor, kv PagedKV, cfg AttentionConfig) {
 	dev := q.Device()
 	s := dev.Stream()
 	p := n.problem(s, AttentionInput{Q: q}, cfg)
 	pieces := n.decodePieces()
 	blocks := pieces * n.b * n.hkv * ceil(n.h/n.hkv*n.lq, decodeRows)
 	n.atMost("blocks", blocks)
-	part, stats := dev.New(gpu.Float32, n.queries, n.h, pieces, n.d), dev.New(gpu.Float32, n.queries, n.h, pieces, 2)
+	work := kv.Work
+	if work == nil {
+		work = dev.Empty(n.decodeWork())
+		defer work.Free()
+	}
+	part := work.Ptr()
+	stats := part + cuda.Ptr(4*n.queries*n.h*pieces*n.d)
 	size := kv.K.Shape()[1]
 	k := attnDecode[p.dt][max(p.width-1, 0)]
 	k.launch(s, cuda.Grid{X: blocks, Y: 1, Z: 1, BX: k.threads, Shared: k.shared},
-		part.Ptr(), stats.Ptr(), q.Ptr(), kv.K.Ptr(), kv.V.Ptr(), kv.Table.Ptr(), kv.Lens.Ptr(), n.scale,
+		part, stats, q.Ptr(), kv.K.Ptr(), kv.V.Ptr(), kv.Table.Ptr(), kv.Lens.Ptr(), n.scale,
 		p.left, p.right, p.heads, p.kvHeads, p.lq, p.d, int32(pieces), int32(n.lk/size), int32(bits.TrailingZeros(uint(size))), n.aligned(q, kv.K, kv.V))
-	attnDecodeMerge[p.dt](s, cuda.Grid1(n.queries*n.h, 4, 128), out.Ptr(), lse.Ptr(), part.Ptr(), stats.Ptr(),
+	attnDecodeMerge[p.dt](s, cuda.Grid1(n.queries*n.h, 4, 128), out.Ptr(), lse.Ptr(), part, stats,
 		int32(n.queries*n.h), p.heads, p.lq, p.d, int32(pieces))
-	part.Free()
-	stats.Free()
 }
 
 func (n *attnSizes) appendCUDA(kv PagedKV, k, v *gpu.Tensor, length, pool int) {

@@ -266,6 +266,44 @@ func TestAttentionDecodeStepByStep(t *testing.T) {
 	})
 }
 
+// A graph of a step, recorded once, appends and reads at whatever lengths its tensors have when it runs.
+func TestAttentionDecodeInGraph(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		if !dev.CUDA() {
+			return
+		}
+		p := newDecodeProblem(t, dev, decodeCase{h: 4, hkv: 2, d: 16, lq: 1, size: 16, most: 40, lens: []int32{640, 640}}, 6)
+		k, v := dev.From(oracle.Normal(7, 2*32), 2, 1, 2, 16), dev.From(oracle.Normal(8, 2*32), 2, 1, 2, 16)
+		out, lse := dev.New(gpu.Float32, 2, 1, 4, 16), dev.New(gpu.Float32, 2, 4, 1)
+		work := ops.DecodeWork(p.q, p.kv)
+		p.kv.Work = work
+		step := func() {
+			ops.AppendPages(p.kv, k, v)
+			ops.AttentionDecode(out, lse, p.q, p.kv, p.cfg)
+		}
+		step() // kernels are loaded
+		graph, err := dev.Stream().Capture(step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lens := range [][]int32{{3, 640}, {300, 1}, {17, 16}} {
+			p.kv.Lens.Copy(dev.FromInt32(lens, 2))
+			dev.Stream().LaunchGraph(graph)
+			got, gotLSE := read(t, out), read(t, lse)
+			step()
+			if !slices.Equal(got, read(t, out)) || !slices.Equal(gotLSE, read(t, lse)) {
+				t.Errorf("lengths %v: the graph's results are others", lens)
+			}
+			p.kv.Work = nil // from the pool
+			step()
+			if !slices.Equal(got, read(t, out)) {
+				t.Errorf("lengths %v: results without memory of one's own are others", lens)
+			}
+			p.kv.Work = work
+		}
+	})
+}
+
 func TestAttentionDecodeRefuses(t *testing.T) {
 	d := gpu.CPU()
 	f := func(shape ...int) *gpu.Tensor { return d.New(gpu.Float32, shape...) }
@@ -307,6 +345,8 @@ func TestAttentionDecodeRefuses(t *testing.T) {
 		{"Scale is NaN", func(c *call) { c.cfg.Scale = float32(math.NaN()) }},
 		{"page 1 of sequence 0 is 6, want 0 to 5", func(c *call) { c.kv.Table = ints([]int32{0, 6, 9, 1, 9, 9}, 2, 3) }},
 		{"page 0 of sequence 1 is -1", func(c *call) { c.kv.Table = ints([]int32{0, 5, 9, -1, 9, 9}, 2, 3) }},
+		{"Work is", func(c *call) { c.kv.Work = f(10) }},
+		{"Work is", func(c *call) { c.kv.Work = f(1, 1000) }},
 		{"k is nil", func(c *call) { c.append, c.k = true, nil }},
 		{"v is nil", func(c *call) { c.append, c.v = true, nil }},
 		{"k is [2 1 4 8]", func(c *call) { c.append, c.k = true, f(2, 1, 4, 8) }},

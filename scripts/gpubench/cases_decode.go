@@ -55,6 +55,7 @@ func decodeCase(dt string, d, sequences, length int) {
 		Setup: func(dev *gpu.Device) (func(), error) {
 			kv, q := pagedKV(dev, dt, b, keys, hkv, d), normal(dev, dtypes[dt], b, 1, h, d)
 			out, lse := q.Like(), dev.Empty(b, h, 1)
+			kv.Work = ops.DecodeWork(q, kv)
 			return func() { ops.AttentionDecode(out, lse, q, kv, ops.AttentionConfig{}) }, nil
 		},
 	})

@@ -129,7 +129,7 @@ var mutations = []mutation{
 	},
 	{
 		name: "blocks-step", kind: "wrong index", file: "attention_forward.h",
-		old: "goTo(after())", new: "goTo(j0 + KEYS)",
+		old: "at += (j - j0) * stride, j0 = j;", new: "at += KEYS * stride, j0 = j;",
 		kernels: "attention_forward32_bf16", detector: "result",
 	},
 	{
