@@ -20,15 +20,8 @@ counts(int* balls, unsigned* held, const T* x, const T* y, const double* radius,
     __syncthreads();
 #pragma unroll 1
     for (int c0 = piece * TILE; c0 < n; c0 += pieces * TILE) {
-        T sum[4][4] = {};
-#pragma unroll 1
-        for (int c = 0; c < d; c += DEPTH) {
-            stage(a, y, first, m, c, d, centre);
-            stage(b, x, c0, n, c, d, centre);
-            __syncthreads();
-            multiply(sum, a, b, tx, ty);
-            __syncthreads();
-        }
+        T sum[4][4];
+        products(sum, a, b, y, first, m, x, c0, n, d, tx, ty, centre);
 #pragma unroll 1
         for (int rule = 0; rule < rules; rule++) {
             unsigned in = 0,

@@ -1,5 +1,5 @@
 // Maps with channels last, of which an operation reads or writes some: pools, means, and the ways in and out.
-#include "conv_tile.h"
+#include "rows.h"
 
 inline namespace thisfile {
 

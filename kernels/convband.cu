@@ -1,6 +1,6 @@
 // A convolution of some channels of maps into some channels of others, for networks that are only run.
-#include "conv_tile.h"
 #include "gemm_tile.h"
+#include "rows.h"
 
 inline namespace thisfile {
 

@@ -62,14 +62,8 @@ __device__ __forceinline__ void nearest(int* idx, T* dist, const T* z, const T* 
         at[i][threadIdx.x] = 0;
     }
     for (int c0 = 0; c0 < k; c0 += TILE) {
-        T sum[4][4] = {};
-        for (int at0 = 0; at0 < d; at0 += DEPTH) {
-            stage(zs, z, first, n, at0, d);
-            stage(bs, book, c0, k, at0, d);
-            __syncthreads();
-            multiply(sum, zs, bs, tx, ty);
-            __syncthreads();
-        }
+        T sum[4][4];
+        products(sum, zs, bs, z, first, n, book, c0, k, d, tx, ty);
         // A score is wrong by no more than a bound of the lengths: of a product and its sum with
         // half a square. The sums become the least that scores can be; cap is the least that a
         // score is at most. Where lengths are too great for T, there is no bound.

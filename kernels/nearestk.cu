@@ -65,15 +65,8 @@ __device__ __forceinline__ void find(int* at, T* low, int* count, T* cap, const 
     const int last = k - 1;
 #pragma unroll 1
     for (int c0 = piece * TILE; c0 < m; c0 += pieces * TILE) {
-        T sum[4][4] = {};
-#pragma unroll 1
-        for (int c = 0; c < d; c += DEPTH) {
-            stage(a, x, first, n, c, d, centre);
-            stage(b, y, c0, m, c, d, centre);
-            __syncthreads();
-            multiply(sum, a, b, tx, ty);
-            __syncthreads();
-        }
+        T sum[4][4];
+        products(sum, a, b, x, first, n, y, c0, m, d, tx, ty, centre);
         unsigned open = 0;
 #pragma unroll
         for (int i = 0; i < 4; i++) {

@@ -54,6 +54,29 @@ __device__ __forceinline__ void multiply(T (&sum)[4][4], const T (*a)[PITCH], co
     }
 }
 
+// products is the thread's sums over all d coordinates of rows first on of x with rows c0 on of y, which
+// go through a and b.
+template <class T>
+__device__ __forceinline__ void products(T (&sum)[4][4], T (*a)[PITCH], T (*b)[PITCH], const T* x,
+                                         long long first, long long n, const T* y, long long c0,
+                                         long long m, int d, int tx, int ty,
+                                         const T* centre = nullptr)
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            sum[i][j] = 0;
+#pragma unroll 1
+    for (int c = 0; c < d; c += DEPTH) {
+        stage(a, x, first, n, c, d, centre);
+        stage(b, y, c0, m, c, d, centre);
+        __syncthreads();
+        multiply(sum, a, b, tx, ty);
+        __syncthreads();
+    }
+}
+
 // The CPU's bits of a squared distance: differences, squares and sums rounded one by one, in the
 // order of the coordinates.
 template <class T> __device__ __forceinline__ double squared(const T* a, const T* b, int d)

@@ -65,6 +65,27 @@ __device__ __forceinline__ int digitOf(long long& at, int size)
     return static_cast<int>(n - at * size);
 }
 
+// Two digits and a third that change fastest first: where a sum is.
+struct Digits {
+    int a, b, c; // c counts fastest, then b
+    int nb, nc;
+    __device__ __forceinline__ Digits(int at, int sizeB, int sizeC) : nb(sizeB), nc(sizeC)
+    {
+        const unsigned u = static_cast<unsigned>(at), q = u / static_cast<unsigned>(nc);
+        c = static_cast<int>(u - q * nc);
+        a = static_cast<int>(q / static_cast<unsigned>(nb));
+        b = static_cast<int>(q - static_cast<unsigned>(a) * nb);
+    }
+    __device__ __forceinline__ void next()
+    {
+        if (++c < nc) return;
+        c = 0;
+        if (++b < nb) return;
+        b = 0;
+        a++;
+    }
+};
+
 // The width of an access as a type, for the functions that eachOf calls.
 template <int N> struct Width {
     static constexpr int n = N;

@@ -115,8 +115,8 @@ var mutations = slices.Concat(attentionMutations, []mutation{
 		kernels: "nearestk_find_.*", detector: "asan", test: "NearestK",
 	},
 	{
-		name: "nearestk-stage", kind: "missing __syncthreads", file: "nearestk.cu",
-		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
+		name: "nearestk-stage", kind: "missing __syncthreads", file: "pair_tile.h",
+		old: "        __syncthreads();\n        multiply(sum, a, b, tx, ty);", new: "        multiply(sum, a, b, tx, ty);",
 		kernels: "nearestk_find_.*", detector: "tsan", test: "NearestK",
 	},
 	{
@@ -130,8 +130,8 @@ var mutations = slices.Concat(attentionMutations, []mutation{
 		kernels: "ball_counts_.*", detector: "asan", test: "BallCounts",
 	},
 	{
-		name: "balls-stage", kind: "missing __syncthreads", file: "balls.cu",
-		old: "            __syncthreads();\n            multiply(sum, a, b, tx, ty);", new: "            multiply(sum, a, b, tx, ty);",
+		name: "balls-stage", kind: "missing __syncthreads", file: "pair_tile.h",
+		old: "        __syncthreads();\n        multiply(sum, a, b, tx, ty);", new: "        multiply(sum, a, b, tx, ty);",
 		kernels: "ball_counts_.*", detector: "tsan", test: "BallCounts",
 	},
 	{
@@ -250,7 +250,7 @@ var mutations = slices.Concat(attentionMutations, []mutation{
 		kernels: "conv_f(32|64)", detector: "result", test: "TestConvOnDevices",
 	},
 	{
-		name: "conv-tiles", kind: "missing __syncthreads", file: "conv_tile.h",
+		name: "conv-tiles", kind: "missing __syncthreads", file: "conv.cu",
 		old: "                put(tiles[at ^ 1][1], vb, spreadB);\n            }\n            __syncthreads();", new: "                put(tiles[at ^ 1][1], vb, spreadB);\n            }",
 		kernels: "conv_data_f32", detector: "result", test: "TestConvOnDevices",
 	},
