@@ -116,11 +116,7 @@ type grouped struct {
 }
 
 func (p *grouped) check(out, pre, x, w, bias, offsets *gpu.Tensor) {
-	if p.half = halves(out, x, w); p.half {
-		halfStream(p.op, out, x, w, bias, pre, nil)
-	} else {
-		streamOf(p.op, out, pre, x, w, bias)
-	}
+	_, p.half = productStream(p.op, out, x, w, bias, pre, nil)
 	s := w.Shape()
 	if len(s) != 3 {
 		fail(p.op, "the weights have shape %v, want three axes, the first of groups", s)

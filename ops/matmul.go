@@ -30,13 +30,7 @@ type MatMulConfig struct {
 // rounded once; on a GPU tensor cores make them, and so they do with BF16.
 func MatMul(out, a, b *gpu.Tensor, cfg MatMulConfig) {
 	const op = "MatMul"
-	var s *cuda.Stream
-	half := halves(out, a, b)
-	if half {
-		s = halfStream(op, out, a, b, nil, nil, nil)
-	} else {
-		s = streamOf(op, out, a, b)
-	}
+	s, half := productStream(op, out, a, b, nil, nil, nil)
 	p := product{op: op, alpha: cfg.Alpha, ta: cfg.TransA, tb: cfg.TransB, acc: cfg.Acc, bf16: cfg.BF16}
 	if cfg.KnownB {
 		p.known = cpu.RoundedB
@@ -79,13 +73,7 @@ func LinearBF16(out, pre, x, w, bias *gpu.Tensor, f Func, known bool) {
 }
 
 func linearOf(op string, out, pre, x, w, bias, residual *gpu.Tensor, f Func, low, known bool) {
-	var s *cuda.Stream
-	half := halves(out, x, w)
-	if half {
-		s = halfStream(op, out, x, w, bias, pre, residual)
-	} else {
-		s = streamOf(op, out, pre, x, w, bias)
-	}
+	s, half := productStream(op, out, x, w, bias, pre, residual)
 	ws := w.Shape()
 	if len(ws) != 2 {
 		fail(op, "the weight has shape %v, want [out, in]", ws)

@@ -22,6 +22,15 @@ func LinearResidual(out, pre, x, w, bias, residual *gpu.Tensor, f Func) {
 	linearOf(op, out, pre, x, w, bias, residual, f, false, false)
 }
 
+// productStream is where a product of a and b is launched, nil on the CPU, and whether its operands have 16 bits: what streamOf or halfStream
+// checks. pre and residual are like the result.
+func productStream(op string, out, a, b, bias, pre, residual *gpu.Tensor) (s *cuda.Stream, half bool) {
+	if halves(out, a, b) {
+		return halfStream(op, out, a, b, bias, pre, residual), true
+	}
+	return streamOf(op, out, pre, a, b, bias), false
+}
+
 // halves tells whether an operand of a product, or its result, has 16 bits.
 func halves(out, a, b *gpu.Tensor) bool {
 	return out.DType().Half() || a.DType().Half() || b.DType().Half()

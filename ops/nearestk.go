@@ -198,10 +198,8 @@ func newCentred(op string, x, y *gpu.Tensor) centred {
 	if c.blocks*c.pieces > math.MaxInt32 || max(n, m) > math.MaxInt32/2 {
 		fail(op, "sets %v and %v are too large for a GPU; use parts", x.Shape(), y.Shape())
 	}
-	centre, sizes, size := kernels.NearestkCentreF32, kernels.NearestkSizesF32, x.DType().Size()
-	if x.Double() {
-		centre, sizes = kernels.NearestkCentreF64, kernels.NearestkSizesF64
-	}
+	size := x.DType().Size()
+	centre, sizes := byWidth(x, kernels.NearestkCentreF32, kernels.NearestkCentreF64), byWidth(x, kernels.NearestkSizesF32, kernels.NearestkSizesF64)
 	c.centre, c.xs, c.ys = s.Alloc(size*d), s.Alloc(2*size*n), s.Alloc(2*size*m)
 	centre(s, blocks256(ceil(d, 256)), c.centre, y.Ptr(), int32(m), int32(d))
 	sizes(s, blocks256(ceil(n, pairWarps)), c.xs, x.Ptr(), c.centre, int32(n), int32(d))

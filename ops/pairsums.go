@@ -38,34 +38,26 @@ const (
 // devices agree.
 func PairSums(out, x, y *gpu.Tensor, k PairKernel, apart bool) {
 	const op = "PairSums"
-	for i, t := range [...]*gpu.Tensor{x, y} {
-		if t.DType() != x.DType() || t.DType() != gpu.Float32 && t.DType() != gpu.Float64 {
-			fail(op, "operand %d is %v, the first %v, want float32 or float64 for both", i, t.DType(), x.DType())
-		}
-	}
+	n, m, _ := wantSets(op, x, y)
 	dev := sameDevice(op, x, y, out)
-	xs, ys := x.Shape(), y.Shape()
-	if len(xs) != 2 || len(ys) != 2 || xs[1] != ys[1] || xs[1] < 1 {
-		fail(op, "sets %v and %v, want [n, d] and [m, d] with d >= 1", xs, ys)
-	}
-	if apart && xs[0] != ys[0] {
-		fail(op, "sets of %d and %d rows, whose own numbers are left out; want as many", xs[0], ys[0])
+	if apart && n != m {
+		fail(op, "sets of %d and %d rows, whose own numbers are left out; want as many", n, m)
 	}
 	if out.DType() != gpu.Float64 {
 		fail(op, "sums are %v, want float64", out.DType())
 	}
-	wantRows(op, "the result", out, xs[0])
+	wantRows(op, "the result", out, n)
 	switch {
-	case xs[0] == 0:
+	case n == 0:
 		return
-	case ys[0] == 0:
+	case m == 0:
 		Fill(out, 0)
 	case dev.CUDA():
 		launchPairSums(op, out, x, y, k, apart)
 	default:
 		c := newCall(pairSums, x, y, out)
 		c.n[0], c.n[1], c.f[0], c.f[1] = int(k.kind), int(flag(apart)), k.scale, k.shift
-		c.onWorkers(ceil(xs[0], pairRows))
+		c.onWorkers(ceil(n, pairRows))
 	}
 }
 
@@ -76,19 +68,15 @@ func launchPairSums(op string, out, x, y *gpu.Tensor, k PairKernel, apart bool) 
 	if rows*pieces > math.MaxInt32 || max(n, m, d) > math.MaxInt32 {
 		fail(op, "sets %v and %v are too large for a GPU; use parts", x.Shape(), y.Shape())
 	}
-	sizes, sums := kernels.NearestSizesF32, kernels.PairSumsF32
-	if x.Double() {
-		sizes, sums = kernels.NearestSizesF64, kernels.PairSumsF64
-	}
-	grid := func(blocks int) cuda.Grid { return cuda.Grid{X: blocks, Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1} }
+	sizes, sums := byWidth(x, kernels.NearestSizesF32, kernels.NearestSizesF64), byWidth(x, kernels.PairSumsF32, kernels.PairSumsF64)
 	var xx, yy cuda.Ptr
 	if k.kind != 0 {
 		xx, yy = s.Alloc(16*n), s.Alloc(16*m) // and the lengths
-		sizes(s, grid(ceil(n, 256)), xx, x.Ptr(), int32(n), int32(d))
-		sizes(s, grid(ceil(m, 256)), yy, y.Ptr(), int32(m), int32(d))
+		sizes(s, blocks256(ceil(n, 256)), xx, x.Ptr(), int32(n), int32(d))
+		sizes(s, blocks256(ceil(m, 256)), yy, y.Ptr(), int32(m), int32(d))
 	}
 	part := x.Device().Empty64(pieces, n)
-	sums(s, grid(rows*pieces), part.Ptr(), x.Ptr(), y.Ptr(), xx, yy, int32(n), int32(m), int32(d), int32(pieces), flag(apart), k.kind, k.scale, k.shift)
+	sums(s, blocks256(rows*pieces), part.Ptr(), x.Ptr(), y.Ptr(), xx, yy, int32(n), int32(m), int32(d), int32(pieces), flag(apart), k.kind, k.scale, k.shift)
 	SumTo(out, part, nil, false)
 	part.Free()
 	if k.kind != 0 {
