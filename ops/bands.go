@@ -67,7 +67,8 @@ func (b *bands) conv(op string, cfg BandConfig) {
 	}
 }
 
-func (b *bands) small(op string, values ...int) {
+// countable panics unless a GPU can count all of these.
+func countable(op string, values ...int) {
 	for _, v := range values {
 		if v > math.MaxInt32 {
 			fail(op, "%d of a size that a GPU counts with 31 bits; use a smaller batch", v)
@@ -75,7 +76,7 @@ func (b *bands) small(op string, values ...int) {
 	}
 }
 
-// at is the address of channel c of a map's first pixel.
+// bandAt is the address of channel c of a map's first pixel.
 func bandAt(t *gpu.Tensor, c int) cuda.Ptr { return t.Ptr() + cuda.Ptr(c*t.DType().Size()) }
 
 // ConvBand sets channels cfg.Out on of out to the correlation of channels cfg.In on of x with the kernels w [O, KH, KW, C], plus bias [O]
@@ -107,50 +108,20 @@ func ConvBand(out, x, w, bias *gpu.Tensor, clip bool, cfg BandConfig) {
 		if large >= largeTiles && 5*matmulTile*matmulTile*large < 8*smallTile*smallTile*small {
 			f, edge, shared = kernels.ConvBandLargeF32, matmulTile, sharedBand
 		}
-		b.small(op, pixels, b.kh*b.kw*b.c, small)
+		countable(op, pixels, b.kh*b.kw*b.c, small)
 		g := cuda.Grid{X: ceil(pixels, edge) * ceil(b.o, edge), Y: 1, Z: 1, BX: 256, BY: 1, BZ: 1, Shared: shared}
 		f(s, g, bandAt(out, b.out), bandAt(x, b.in), w.Ptr(), ptr(bias), int32(b.n), int32(b.c), int32(b.from), int32(b.h), int32(b.w),
 			int32(b.o), int32(b.to), int32(b.kh), int32(b.kw), int32(b.oh), int32(b.ow), int32(b.sy), int32(b.sx), 1, int32(b.t), int32(b.l), flag(clip))
 		return
 	}
-	cpu.Each(b.n*b.oh, func(wk *cpu.Worker, i int) { b.convRow(wk, i, out.F32(), x.F32(), w.F32(), data[float32](bias), clip) })
-}
-
-// convRow is row i of all results: its pixels' patches times the kernels.
-func (b *bands) convRow(wk *cpu.Worker, i int, out, x, w, bias []float32, clip bool) {
-	depth := b.kh * b.kw * b.c
-	s := columns32.Get().(*scratch[float32])
-	all := s.take(b.ow * (depth + b.o))
-	patches, products := all[:b.ow*depth], all[b.ow*depth:]
-	clear(patches)
-	image, oy := x[i/b.oh*b.h*b.w*b.from:], i%b.oh
-	for ox := range b.ow {
-		for ky := range b.kh {
-			y := oy*b.sy - b.t + ky
-			if y < 0 || y >= b.h {
-				continue
-			}
-			for kx := range b.kw {
-				if xx := ox*b.sx - b.l + kx; xx >= 0 && xx < b.w {
-					copy(patches[ox*depth+(ky*b.kw+kx)*b.c:][:b.c], image[(y*b.w+xx)*b.from+b.in:])
-				}
-			}
-		}
+	p := conv16{
+		n: b.n, h: b.h, w: b.w, c: b.c, o: b.o, kh: b.kh, kw: b.kw, oh: b.oh, ow: b.ow, strideH: b.sy, strideW: b.sx, dilation: 1,
+		pad: cfg.Pad, inPitch: b.from, inAt: b.in, outPitch: b.to, outAt: b.out,
 	}
-	cpu.Gemm32(wk, false, true, b.ow, b.o, depth, 1, patches, depth, w, depth, 0, products, b.o)
-	for ox := range b.ow {
-		to := out[(i*b.ow+ox)*b.to+b.out:][:b.o]
-		for k, v := range products[ox*b.o:][:b.o] {
-			if bias != nil {
-				v += bias[k]
-			}
-			if clip && v < 0 {
-				v = 0
-			}
-			to[k] = v
-		}
+	if clip {
+		p.f = ReLU
 	}
-	columns32.Put(s)
+	p.run(out, x, w, bias)
 }
 
 // PoolBand sets channels cfg.Out on of out, as many as channels says, to the greatest or the mean value of windows of kh by kw over those from cfg.In on
@@ -171,11 +142,8 @@ func PoolBand(out, x *gpu.Tensor, channels, kh, kw int, average bool, cfg BandCo
 	}
 	if s != nil {
 		pixels := b.n * b.area
-		b.small(op, pixels*b.c)
-		f := kernels.PoolBandF32
-		if out.DType() == gpu.BFloat16 {
-			f = kernels.PoolBandBf16
-		}
+		countable(op, pixels*b.c)
+		f := byDType(out.DType(), kernels.PoolBandF32, nil, nil, kernels.PoolBandBf16)
 		f(s, cuda.Grid1(pixels*ceil(b.c, 16/out.DType().Size()), 256, 256), bandAt(out, b.out), bandAt(x, b.in), int32(pixels), int32(b.c), int32(b.from), int32(b.h), int32(b.w),
 			int32(b.to), int32(b.oh), int32(b.ow), int32(kh), int32(kw), int32(b.sy), int32(b.sx), int32(b.t), int32(b.l), flag(average))
 		return
@@ -218,11 +186,8 @@ func MeanBand(out, x *gpu.Tensor, from int) {
 		return
 	}
 	if s != nil {
-		(&bands{}).small(op, n*c, area)
-		f := kernels.MeanBandF32
-		if x.DType() == gpu.BFloat16 {
-			f = kernels.MeanBandBf16
-		}
+		countable(op, n*c, area)
+		f := byDType(x.DType(), kernels.MeanBandF32, nil, nil, kernels.MeanBandBf16)
 		f(s, cuda.Grid1(n*c, 256, 256), out.Ptr(), bandAt(x, from), int32(n), int32(area), int32(c), int32(xs[3]))
 		return
 	}
@@ -250,11 +215,8 @@ func BandOfPlanes(out, x *gpu.Tensor) {
 		return
 	}
 	if s != nil {
-		(&bands{}).small(op, ceil(n*area, 256), area)
-		f := kernels.PlanesBandF32
-		if out.DType() == gpu.BFloat16 {
-			f = kernels.PlanesBandBf16
-		}
+		countable(op, ceil(n*area, 256), area)
+		f := byDType(out.DType(), kernels.PlanesBandF32, nil, nil, kernels.PlanesBandBf16)
 		f(s, cuda.Grid1(n*area, 256, 256), out.Ptr(), x.Ptr(), int64(n*area), int32(area), int32(c), int32(p))
 		return
 	}
@@ -284,11 +246,8 @@ func PlanesOfBand(out, x *gpu.Tensor, from int) {
 		return
 	}
 	if s != nil {
-		(&bands{}).small(op, ceil(out.Len(), 256), area)
-		f := kernels.BandPlanesF32
-		if x.DType() == gpu.BFloat16 {
-			f = kernels.BandPlanesBf16
-		}
+		countable(op, ceil(out.Len(), 256), area)
+		f := byDType(x.DType(), kernels.BandPlanesF32, nil, nil, kernels.BandPlanesBf16)
 		f(s, cuda.Grid1(out.Len(), 256, 256), out.Ptr(), bandAt(x, from), int64(out.Len()), int32(area), int32(c), int32(p))
 		return
 	}
@@ -320,7 +279,7 @@ func SplitBand(out, x *gpu.Tensor, from int) {
 		return
 	}
 	if s != nil {
-		(&bands{}).small(op, ceil(out.Len(), 3*4*256))
+		countable(op, ceil(out.Len(), 3*4*256))
 		kernels.BandTerms(s, cuda.Grid1(out.Len()/12, 256, 256), out.Ptr(), bandAt(x, from), int64(out.Len()/3), int32(c), int32(p))
 		return
 	}

@@ -196,11 +196,9 @@ func (p *conv16) launch(op string, out *gpu.Tensor, x, w, bias cuda.Ptr) {
 // conv16Rows is how many pixels of the result the CPU makes of patches at a time; fixed, so that bits depend on no number of threads.
 const conv16Rows = 256
 
-// run is the convolution on the CPU: patches of some pixels, widened to float32, times the kernels.
+// run is the convolution on the CPU: patches of some pixels, in float32 or widened to it, times the kernels.
 func (p *conv16) run(out, x, w, bias *gpu.Tensor) {
-	k := p.k()
-	kernels := make([]float32, p.o*k)
-	widen16(kernels, w.U16(), p.bf16)
+	k, kernels := p.k(), widened(w).F32()
 	parts := ceil(p.oh*p.ow, conv16Rows) // of a picture
 	cpu.Each(p.n*parts, func(worker *cpu.Worker, i int) {
 		s, sums := columns32.Get().(*scratch[float32]), columns32.Get().(*scratch[float32])
@@ -209,7 +207,7 @@ func (p *conv16) run(out, x, w, bias *gpu.Tensor) {
 		first := i % parts * conv16Rows
 		rows := min(conv16Rows, p.oh*p.ow-first)
 		cols, y := s.take(rows*k), sums.take(rows*p.o)
-		p.patches(cols, x.U16(), i/parts, first, rows)
+		p.patches(cols, x, i/parts, first, rows)
 		cpu.Gemm32(worker, false, true, rows, p.o, k, 1, cols, k, kernels, k, 0, y, p.o)
 		if bias != nil {
 			cpu.PairRows(cpu.PairAdd, false, rows, p.o, y, p.o, y, p.o, 1, bias.F32(), 0, 1)
@@ -230,7 +228,7 @@ func (p *conv16) run(out, x, w, bias *gpu.Tensor) {
 }
 
 // patches are the operands of pixels first to first+rows of picture i's result, in the order of the kernels.
-func (p *conv16) patches(cols []float32, x []uint16, i, first, rows int) {
+func (p *conv16) patches(cols []float32, x *gpu.Tensor, i, first, rows int) {
 	for r := range rows {
 		y0, x0 := (first+r)/p.ow*p.strideH-p.pad[0], (first+r)%p.ow*p.strideW-p.pad[2]
 		for t := range p.kh * p.kw {
@@ -240,7 +238,11 @@ func (p *conv16) patches(cols []float32, x []uint16, i, first, rows int) {
 				clear(to)
 				continue
 			}
-			widen16(to, x[((i*p.h+py)*p.w+px)*p.inPitch+p.inAt:][:p.c], p.bf16)
+			if at := ((i*p.h+py)*p.w+px)*p.inPitch + p.inAt; x.DType().Half() {
+				widen16(to, x.U16()[at:][:p.c], p.bf16)
+			} else {
+				copy(to, x.F32()[at:])
+			}
 		}
 	}
 }
