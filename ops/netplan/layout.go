@@ -1,6 +1,9 @@
 package netplan
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/internal/cpu/plan"
 )
@@ -257,7 +260,7 @@ func (l *layout) share() {
 			order = append(order, i)
 		}
 	}
-	sortBy(order, func(i int) int { return l.bufs[i].born })
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(l.bufs[i].born, l.bufs[j].born) })
 	for _, i := range order {
 		b := &l.bufs[i]
 		best, waste := -1, 0

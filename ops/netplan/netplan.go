@@ -5,7 +5,6 @@ package netplan
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/fidlab/fidlab/cuda"
@@ -23,6 +22,7 @@ type Plan struct {
 	name    string
 	dev     *gpu.Device
 	batch   int
+	outputs []int // values of an image
 	l       *layout
 	weights []*gpu.Tensor
 	biases  []*gpu.Tensor
@@ -42,6 +42,9 @@ func Compile(dev *gpu.Device, net *plan.Net, opt plan.Options) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{name: net.Name, dev: dev, batch: opt.Batch, l: arrange(g, opt.Precision)}
+	for _, o := range p.l.outs {
+		p.outputs = append(p.outputs, p.l.bufs[o].Len())
+	}
 	for i := range p.l.layers {
 		w, b := p.l.layers[i].load(dev)
 		p.weights, p.biases = append(p.weights, w), append(p.biases, b)
@@ -102,7 +105,7 @@ func inTerms(v []float32, c int) []float32 {
 func (p *Plan) Batch() int { return p.batch }
 
 // OutLen is the number of values per image of output i.
-func (p *Plan) OutLen(i int) int { return p.l.bufs[p.l.outs[i]].Len() }
+func (p *Plan) OutLen(i int) int { return p.outputs[i] }
 
 // Engine names what computes.
 func (p *Plan) Engine() string { return p.dev.String() }
@@ -144,19 +147,7 @@ func (p *Plan) Steps() []plan.Step {
 // Run applies the network to the images in, [n,C,H,W] float32 with n from 1 to Batch, and writes output i of each to outs[i], [n,OutLen(i)]. It waits for
 // the results; w is not used. The result for an image depends neither on n nor on the image's place. Run panics when the lengths do not fit together.
 func (p *Plan) Run(_ *cpu.Worker, in []float32, outs ...[]float32) error {
-	size := p.l.g.Shape[0].Len()
-	n := len(in) / size
-	if n < 1 || n > p.batch || len(in) != n*size {
-		panic(fmt.Sprintf("netplan: %s: input of %d values; want 1 to %d images of %d", p.name, len(in), p.batch, size))
-	}
-	if len(outs) != len(p.l.outs) {
-		panic(fmt.Sprintf("netplan: %s: %d output slices; want %d", p.name, len(outs), len(p.l.outs)))
-	}
-	for i, o := range outs {
-		if len(o) != n*p.OutLen(i) {
-			panic(fmt.Sprintf("netplan: %s: output %d has room for %d values; want %d for %d images", p.name, i, len(o), n*p.OutLen(i), n))
-		}
-	}
+	n := plan.Images(p.name, p.batch, p.l.g.Shape[0].Len(), p.outputs, in, outs)
 	if err := p.flights.Use(func(_ *gpu.Device, f *flight) error { return f.run(n, in, outs) }); err != nil {
 		return fmt.Errorf("netplan: %s: %w", p.name, err)
 	}
@@ -322,8 +313,4 @@ func (f *flight) close() {
 	for _, t := range f.owned {
 		t.Free()
 	}
-}
-
-func sortBy(v []int, key func(int) int) {
-	slices.SortStableFunc(v, func(a, b int) int { return cmp.Compare(key(a), key(b)) })
 }

@@ -118,18 +118,7 @@ func (p *Plan) Steps() []Step {
 // panics when the lengths do not fit together. After the first calls it
 // allocates nothing.
 func (p *Plan) Run(w *cpu.Worker, in []float32, outs ...[]float32) error {
-	n := len(in) / p.input
-	if n < 1 || n > p.batch || len(in) != n*p.input {
-		panic(fmt.Sprintf("plan: %s: input of %d values; want 1 to %d images of %d", p.name, len(in), p.batch, p.input))
-	}
-	if len(outs) != len(p.outputs) {
-		panic(fmt.Sprintf("plan: %s: %d output slices; want %d", p.name, len(outs), len(p.outputs)))
-	}
-	for i, o := range outs {
-		if len(o) != n*p.outputs[i] {
-			panic(fmt.Sprintf("plan: %s: output %d has room for %d values; want %d for %d images", p.name, i, len(o), n*p.outputs[i], n))
-		}
-	}
+	n := Images(p.name, p.batch, p.input, p.outputs, in, outs)
 	if w == nil {
 		var err error
 		cpu.Do(func(w *cpu.Worker) { err = p.Run(w, in, outs...) })
@@ -144,6 +133,24 @@ func (p *Plan) Run(w *cpu.Worker, in []float32, outs ...[]float32) error {
 		return fmt.Errorf("plan: %s: %w", p.name, err)
 	}
 	return nil
+}
+
+// Images is how many images a run of the compiled net of that name has, of input values each. It panics unless they are 1 to batch, and unless outs has
+// all outputs, each with room for so many values of every image.
+func Images(name string, batch, input int, outputs []int, in []float32, outs [][]float32) int {
+	n := len(in) / input
+	if n < 1 || n > batch || len(in) != n*input {
+		panic(fmt.Sprintf("plan: %s: input of %d values; want 1 to %d images of %d", name, len(in), batch, input))
+	}
+	if len(outs) != len(outputs) {
+		panic(fmt.Sprintf("plan: %s: %d output slices; want %d", name, len(outs), len(outputs)))
+	}
+	for i, o := range outs {
+		if len(o) != n*outputs[i] {
+			panic(fmt.Sprintf("plan: %s: output %d has room for %d values; want %d for %d images", name, i, len(o), n*outputs[i], n))
+		}
+	}
+	return n
 }
 
 // Close releases the plan's memory. No Run may be in flight or follow.
