@@ -202,10 +202,73 @@ def tower(name):
     return run
 
 
+def sets():
+    """Two sets of 10,000 features of 2048 values, the reference first."""
+    import numpy as np
+
+    return [np.load(os.path.join(INPUTS, f"{s}10000.npy")) for s in ("ref", "gen")]
+
+
+def prdc():
+    """Precision, recall, density and coverage by 5 neighbours; the value is their sum."""
+    from prdc import compute_prdc
+
+    ref, gen = sets()
+    return lambda: {"value": float(sum(compute_prdc(real_features=ref, fake_features=gen, nearest_k=5).values()))}
+
+
+def precision_recall():
+    """Both by 3 neighbours; the value is their sum."""
+    import torch
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    torch.set_num_threads(THREADS)
+    ref, gen = (torch.from_numpy(x) for x in sets())
+
+    def run():
+        v = prc_features_to_metric(gen, ref, prc_neighborhood=3, prc_batch_size=10000, save_cpu_ram=False, verbose=False)
+        return {"value": v["precision"] + v["recall"]}
+
+    return run
+
+
+def kid(subsets, size):
+    import torch
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    ref, gen = (torch.from_numpy(x) for x in sets())
+    return lambda: {"value": kid_features_to_metric(gen, ref, kid_subsets=int(subsets), kid_subset_size=int(size), verbose=False)[KEY_METRIC_KID_MEAN]}
+
+
+def adamw(n):
+    """A step of n parameters, as one tensor; the value is of the averages after the first step."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(THREADS)
+    n = int(n)
+
+    def spread(seed):
+        u = (np.arange(n, dtype=np.uint32) + np.uint32(seed << 24)) * np.uint32(2654435761)
+        return torch.from_numpy((u >> np.uint32(8)).astype(np.float32) / 2**22 - 2)
+
+    p = torch.nn.Parameter(spread(1))
+    p.grad = spread(3)
+    o = torch.optim.AdamW([p], lr=1e-4, weight_decay=0.01, fused=True)
+    o.step()
+    value = float(p.detach()[-64:].abs().double().mean())
+
+    def run():
+        o.step()
+        return {"value": value}
+
+    return run
+
+
 def versions():
     from importlib.metadata import version
 
-    names = "pytorch-fid clean-fid torch-fidelity torch diffusers onnxruntime openvino numpy scipy pillow".split()
+    names = "pytorch-fid clean-fid torch-fidelity prdc torch diffusers onnxruntime openvino numpy scipy pillow".split()
     out = {n: version(n) for n in names}
     import numpy
     import scipy.linalg  # noqa: F401, so that its library is loaded
@@ -222,7 +285,8 @@ def versions():
 
 
 JOBS = {
-    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "steps": steps, "train": train, "tower": tower, "versions": lambda: versions,
+    "frechet": frechet, "frechet-features": frechet_from_features, "network": network, "decode": decode, "attention": attention, "steps": steps, "train": train, "tower": tower, "prdc": prdc, "precision-recall": precision_recall,
+    "kid": kid, "adamw": adamw, "versions": lambda: versions,
 }
 
 if __name__ == "__main__":
@@ -230,7 +294,7 @@ if __name__ == "__main__":
     answers, sys.stdout = sys.stdout, sys.stderr  # what peers print is not an answer
     name, *args = job.split(":")
     run = JOBS[name](*args)
-    if name in ("network", "decode", "attention", "steps", "train", "tower"):
+    if name in ("network", "decode", "attention", "steps", "train", "tower", "adamw"):
         run()
     print(json.dumps({"ready": job}), file=answers, flush=True)
     for line in sys.stdin:

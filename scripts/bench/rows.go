@@ -30,7 +30,7 @@ type row struct {
 	theirs    func(p *peers) (runner, error)
 }
 
-func threads() int { return runtime.GOMAXPROCS(0) }
+func threads() int { return cpu.Workers() }
 
 // rows are those of the performance targets that the CPU path has.
 func rows() []row {
@@ -129,7 +129,7 @@ func rows() []row {
 	for _, r := range trainRows(job) {
 		add(r)
 	}
-	for _, r := range stepRows() {
+	for _, r := range slices.Concat(stepRows(), pairRows(job), []row{optimiserRow(job)}, passRows(), productRows()) {
 		add(r)
 	}
 	return out

@@ -7,7 +7,7 @@ venv=${FIDLAB_PEERS:-.venv}
 python=$venv/bin/python
 say() { printf 'bench setup: %s\n' "$*" >&2; }
 
-if [ -x "$python" ] && "$python" -c 'import pytorch_fid, cleanfid, torch_fidelity, onnxruntime, openvino, diffusers' 2>/dev/null; then
+if [ -x "$python" ] && "$python" -c 'import pytorch_fid, cleanfid, torch_fidelity, onnxruntime, openvino, diffusers, prdc' 2>/dev/null; then
 	echo "$python"
 	exit 0
 fi
@@ -16,5 +16,5 @@ say "installing the peers into $venv (about 5 GB, once; remove the folder when d
 [ -x "$python" ] || python3 -m venv "$venv" >&2 || { say "python3 -m venv failed (Debian: apt-get install python3-venv); the peers are left out"; exit 3; }
 "$python" -m pip install --quiet --disable-pip-version-check --timeout 20 --retries 1 -r scripts/bench/requirements.txt >&2 ||
 	{ say "pip could not install the peers (offline?); they are left out"; exit 3; }
-"$python" -c 'import pytorch_fid, cleanfid, torch_fidelity, onnxruntime, openvino, diffusers' >&2 || { say "the peers do not import; they are left out"; exit 3; }
+"$python" -c 'import pytorch_fid, cleanfid, torch_fidelity, onnxruntime, openvino, diffusers, prdc' >&2 || { say "the peers do not import; they are left out"; exit 3; }
 echo "$python"
