@@ -68,12 +68,17 @@ func kidValues(ctx context.Context, ref, gen *Stats, opt *Options, m int) (value
 	values = make([]float64, kidSubsets)
 	errs := make([]error, kidSubsets)
 	offsets := [2][]float64{ref.offset(), gen.offset()}
+	a, b := bothAround(ref, gen, m, m)
+	bufs := make([]aroundScratch, cpu.Workers())
 	cpu.Each(kidSubsets, func(w *cpu.Worker, i int) {
 		if errs[i] = ctx.Err(); errs[i] != nil {
 			return
 		}
-		x, y := draw(i)
-		values[i] = mmd(w, ref, gen, offsets, x, y)
+		if x, y := draw(i); a != nil {
+			values[i] = bufs[w.ID].mmd(w, a, b, x, y)
+		} else {
+			values[i] = mmd(w, ref, gen, offsets, x, y)
+		}
 	})
 	for _, err := range errs {
 		if err != nil {
@@ -126,6 +131,54 @@ func mmd(w *cpu.Worker, a, b *Stats, offsets [2][]float64, x, y []int) float64 {
 	}
 	n := float64(m)
 	return same/(n*(n-1)) - 2*cross/(n*n)
+}
+
+// aroundScratch is a worker's memory for mmd.
+type aroundScratch struct {
+	x, y around
+	low  []float32
+}
+
+// mmd is the function of this name, of float32 products.
+func (s *aroundScratch) mmd(w *cpu.Worker, a, b *around, x, y []int) float64 {
+	s.x.take(a, x)
+	s.y.take(b, y)
+	if s.low == nil {
+		s.low = make([]float32, aroundTile*aroundTile)
+	}
+	m := len(x)
+	n, same := float64(m), s.same(w, &s.x, 0, m)+s.same(w, &s.y, 0, m)
+	return same/(n*(n-1)) - 2*s.cross(w, &s.x, 0, m, &s.y, 0, m)/(n*n)
+}
+
+// same is the sum of KID's kernel over all pairs of different vectors among n of a from i on. Halves of the set are compared with each other, as
+// products of large matrices are the faster ones, then each with itself.
+func (s *aroundScratch) same(w *cpu.Worker, a *around, i, n int) float64 {
+	if n > mmdTile {
+		half := n / 2
+		return s.same(w, a, i, half) + s.same(w, a, i+half, n-half) + 2*s.cross(w, a, i, half, a, i+half, n-half)
+	}
+	sum := s.cross(w, a, i, n, a, i, n)
+	for r := range n { // of what cross has left in low
+		sum -= a.cubes(s.low[r*n+r:][:1], i+r, a, i+r)
+	}
+	return sum
+}
+
+// cross is that sum over all pairs of vectors i to i+m of a and j to j+n of b.
+func (s *aroundScratch) cross(w *cpu.Worker, a *around, i, m int, b *around, j, n int) float64 {
+	total := 0.0
+	for p := 0; p < m; p += aroundTile {
+		rows := min(aroundTile, m-p)
+		for q := 0; q < n; q += aroundTile {
+			columns := min(aroundTile, n-q)
+			a.low(w, s.low, i+p, rows, b, j+q, columns)
+			for r := range rows {
+				total += a.cubes(s.low[r*columns:(r+1)*columns], i+p+r, b, j+q)
+			}
+		}
+	}
+	return total
 }
 
 // columns is the rows idx of s in float64, transposed: [d, len(idx)].

@@ -15,6 +15,9 @@ import (
 type kernel struct {
 	name string
 	of   func(dot, xx, yy, d float64) float64
+	// each replaces products of a vector of squared length xx with those of squared lengths yy by the kernel's values.
+	each func(dot []float64, xx float64, yy []float64, d float64)
+	mean bool                           // only its mean is of use, and roundings of products may cancel
 	on   func(d float64) ops.PairKernel // a device
 }
 
@@ -23,10 +26,21 @@ type kernel struct {
 var (
 	cubic = kernel{
 		"(x·y/d+1)³", func(dot, _, _, d float64) float64 { v := dot/d + 1; return v * v * v },
+		func(dot []float64, _ float64, _ []float64, d float64) {
+			for i, v := range dot {
+				v = v/d + 1
+				dot[i] = v * v * v
+			}
+		}, true,
 		func(d float64) ops.PairKernel { return ops.CubicKernel(1/d, 1) },
 	}
 	gaussian = kernel{
 		"exp(-|x-y|²/200)", func(dot, xx, yy, _ float64) float64 { return math.Exp(-max(xx+yy-2*dot, 0) / 200) },
+		func(dot []float64, xx float64, yy []float64, _ float64) {
+			for i, v := range dot {
+				dot[i] = math.Exp(-max(xx+yy[i]-2*v, 0) / 200)
+			}
+		}, false,
 		func(float64) ops.PairKernel { return ops.NormalKernel(1. / 200) },
 	}
 )
@@ -51,7 +65,11 @@ const mmdTile = 256
 // similarities sums k over all pairs of x and y, or where they are one set over
 // its pairs of different vectors. Sums run in the order of the tiles.
 func similarities(ctx context.Context, k kernel, x, y *vectors, same bool) (similar, error) {
-	tilesOf := func(n int) int { return (n + mmdTile - 1) / mmdTile }
+	edge := mmdTile
+	if x.low != nil {
+		edge = aroundTile
+	}
+	tilesOf := func(n int) int { return (n + edge - 1) / edge }
 	rows, cols := tilesOf(x.n), tilesOf(y.n)
 	var pairs [][2]int
 	for i := range rows {
@@ -67,7 +85,10 @@ func similarities(ctx context.Context, k kernel, x, y *vectors, same bool) (simi
 	if same {
 		out.diagonal = make([]float64, x.n)
 	}
-	type scratch struct{ a, b, dot []float64 }
+	type scratch struct {
+		a, b, dot []float64
+		low       []float32
+	}
 	bufs := make([]scratch, cpu.Workers())
 	d := x.d
 	cpu.Each(len(pairs), func(w *cpu.Worker, t int) {
@@ -75,26 +96,37 @@ func similarities(ctx context.Context, k kernel, x, y *vectors, same bool) (simi
 			return
 		}
 		s := &bufs[w.ID]
-		if s.a == nil {
-			s.a, s.b, s.dot = make([]float64, mmdTile*d), make([]float64, mmdTile*d), make([]float64, mmdTile*mmdTile)
+		if s.dot == nil {
+			s.dot = make([]float64, edge*edge)
+			if x.low != nil {
+				s.low = make([]float32, edge*edge)
+			} else {
+				s.a, s.b = make([]float64, edge*d), make([]float64, edge*d)
+			}
 		}
-		i0, j0 := pairs[t][0]*mmdTile, pairs[t][1]*mmdTile
-		m, c := min(mmdTile, x.n-i0), min(mmdTile, y.n-j0)
-		x.load(s.a, i0, m)
-		y.load(s.b, j0, c)
-		cpu.Gemm64(w, false, true, m, c, d, 1, s.a, d, s.b, d, 0, s.dot, c)
+		i0, j0 := pairs[t][0]*edge, pairs[t][1]*edge
+		m, c := min(edge, x.n-i0), min(edge, y.n-j0)
+		if x.low != nil {
+			x.low.dots(w, s.dot, s.low, i0, m, y.low, j0, c)
+		} else {
+			x.load(s.a, i0, m)
+			y.load(s.b, j0, c)
+			cpu.Gemm64(w, false, true, m, c, d, 1, s.a, d, s.b, d, 0, s.dot, c)
+		}
 		r, l := make([]float64, m), make([]float64, c)
 		own := same && i0 == j0
 		for i := range m {
-			for j := range c {
-				v := k.of(s.dot[i*c+j], x.square[i0+i], y.square[j0+j], float64(d))
-				if own && i == j {
-					out.diagonal[i0+i] = v
-					continue
-				}
-				r[i] += v
+			values := s.dot[i*c : (i+1)*c]
+			k.each(values, x.square[i0+i], y.square[j0:j0+c], float64(d))
+			if own {
+				out.diagonal[i0+i], values[i] = values[i], 0
+			}
+			sum := 0.0
+			for j, v := range values {
+				sum += v
 				l[j] += v
 			}
+			r[i] = sum
 		}
 		partRows[t], partCols[t] = r, l
 	})
@@ -104,7 +136,7 @@ func similarities(ctx context.Context, k kernel, x, y *vectors, same bool) (simi
 	out.rows, out.cols = make([]float64, x.n), make([]float64, y.n)
 	for t, p := range pairs {
 		for i, v := range partRows[t] {
-			out.rows[p[0]*mmdTile+i] += v
+			out.rows[p[0]*edge+i] += v
 		}
 		into := out.cols
 		if same {
@@ -114,7 +146,7 @@ func similarities(ctx context.Context, k kernel, x, y *vectors, same bool) (simi
 			into = out.rows
 		}
 		for j, v := range partCols[t] {
-			into[p[1]*mmdTile+j] += v
+			into[p[1]*edge+j] += v
 		}
 	}
 	return out, nil
@@ -139,6 +171,7 @@ type vectors struct {
 	scale  []float64 // nil for none
 	n, d   int
 	square []float64 // squared lengths
+	low    *around   // for products in float32, nil for none
 }
 
 func newVectors(s *Stats, unit bool) (*vectors, error) {
@@ -198,6 +231,9 @@ func mmdOf(ctx context.Context, dev *gpu.Device, k kernel, ref, gen *Stats, unit
 			return err
 		})
 	} else {
+		if k.mean && !unit {
+			x.low, y.low = bothAround(ref, gen, x.n, y.n)
+		}
 		xx, yy, xy, err = allSimilarities(ctx, k, x, y)
 	}
 	if err != nil {
