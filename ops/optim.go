@@ -34,8 +34,11 @@ func Adam(p, m, v, grad *gpu.Tensor, lo, hi int, cfg AdamConfig) {
 	c := newCall(adamBlock, p, m, v, grad)
 	c.n[0], c.n[1] = lo, hi
 	c.adam = cpu.Adam(cfg)
-	c.each(ceil(hi-lo, mapBlock))
+	c.each(ceil(hi-lo, optimBlock))
 }
+
+// optimBlock is how many parameters a worker takes at a time: stretches long enough for memory to be read ahead.
+const optimBlock = 1 << 15
 
 // optimiser is streamOf for operands of one length, of which those that are nil are none.
 func optimiser(op string, lo, hi int, ts ...*gpu.Tensor) *cuda.Stream {
@@ -60,7 +63,7 @@ func address(t *gpu.Tensor, bytes int) cuda.Ptr {
 }
 
 func adamBlock(c *call, _ *cpu.Worker, i int) {
-	lo, hi := c.span(i)
+	lo, hi := c.stretch(i)
 	if c.double() {
 		c.adam.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi], c.t[3].F64()[lo:hi])
 		return
@@ -72,6 +75,12 @@ func adamBlock(c *call, _ *cpu.Worker, i int) {
 func (c *call) span(i int) (lo, hi int) {
 	lo = c.n[0] + i*mapBlock
 	return lo, min(lo+mapBlock, c.n[1])
+}
+
+// stretch is the parameters of item i.
+func (c *call) stretch(i int) (lo, hi int) {
+	lo = c.n[0] + i*optimBlock
+	return lo, min(lo+optimBlock, c.n[1])
 }
 
 // LionConfig is one step of Lion (Chen et al. 2023, arXiv 2302.06675).
@@ -94,11 +103,11 @@ func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
 	c := newCall(lionBlock, p, m, grad)
 	c.n[0], c.n[1] = lo, hi
 	c.lion = cpu.Lion(cfg)
-	c.each(ceil(hi-lo, mapBlock))
+	c.each(ceil(hi-lo, optimBlock))
 }
 
 func lionBlock(c *call, _ *cpu.Worker, i int) {
-	lo, hi := c.span(i)
+	lo, hi := c.stretch(i)
 	if c.double() {
 		c.lion.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi])
 		return
@@ -126,7 +135,7 @@ func SGD(p, v, grad *gpu.Tensor, lo, hi int, cfg SGDConfig) {
 	}
 	c := newCall(sgdBlock, p, v, grad)
 	c.n[0], c.n[1], c.sgd = lo, hi, cfg
-	c.each(ceil(hi-lo, mapBlock))
+	c.each(ceil(hi-lo, optimBlock))
 }
 
 func sgdBlock(c *call, _ *cpu.Worker, i int) {
@@ -138,7 +147,7 @@ func sgdBlock(c *call, _ *cpu.Worker, i int) {
 }
 
 func sgdOf[T cpu.Float](c *call, i int) {
-	lo, hi := c.span(i)
+	lo, hi := c.stretch(i)
 	p, g, o := data[T](c.t[0])[lo:hi], data[T](c.t[2])[lo:hi], &c.sgd
 	if o.Decay != 0 {
 		cpu.Blend(g, false, 1, g, o.Decay, p, 0)
