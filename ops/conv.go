@@ -141,12 +141,15 @@ func Conv2D(out, x, w, bias *gpu.Tensor, cfg ConvConfig) {
 	}
 	c := newCall(convForward, out, x, w, bias)
 	c.conv = p
-	c.onWorkers(ceil(p.n, convBatch))
+	c.onWorkers(ceil(p.n, p.perItem()))
 }
 
-// convBatch is how many pictures a worker takes at a time; fixed, so that the bits do not
-// depend on the number of threads.
-const convBatch = 8
+// A worker takes convBatch pictures at a time, fewer where there are few, so that there is work for
+// convItems; fixed, so that the bits do not depend on the number of threads.
+const convBatch, convItems = 8, 16
+
+// perItem is how many pictures a worker takes at a time.
+func (p *conv) perItem() int { return max(1, min(convBatch, p.n/convItems)) }
 
 // some is pictures first to first+n as oneDNN takes them.
 func (p *conv) some(n int) cpu.TrainConv {
@@ -155,8 +158,8 @@ func (p *conv) some(n int) cpu.TrainConv {
 
 // batch is the pictures of item i.
 func (p *conv) batch(i int) (first, n int) {
-	first = i * convBatch
-	return first, min(convBatch, p.n-first)
+	first = i * p.perItem()
+	return first, min(p.perItem(), p.n-first)
 }
 
 func convForward(c *call, w *cpu.Worker, i int) {
@@ -288,7 +291,7 @@ func Conv2DBackwardData(dx, dy, w *gpu.Tensor, cfg ConvConfig, acc bool) {
 	}
 	c := newCall(convData, dx, dy, w)
 	c.conv, c.acc = p, acc
-	c.onWorkers(ceil(p.n, convBatch))
+	c.onWorkers(ceil(p.n, p.perItem()))
 }
 
 func convData(c *call, w *cpu.Worker, i int) {
@@ -387,13 +390,22 @@ func Conv2DBackwardWeight(dw, dy, x *gpu.Tensor, cfg ConvConfig) {
 func convWeights[T cpu.Float](c *call) {
 	p := &c.conv
 	parts, size := ceil(p.n, c.n[0]), p.groups*p.o*p.rows()
-	sums := scratchOf[T](c).take(parts * size)
+	scratchOf[T](c).take(parts * size)
 	cpu.Each(parts, c.run)
-	dw := data[T](c.t[0])
-	for i := range parts {
-		cpu.PairRows(cpu.PairAdd, false, 1, size, dw, size, dw, size, 1, sums[i*size:], size, 1)
-	}
+	c.fn, c.n[1], c.n[2] = addParts[T], parts, size
+	cpu.Join(ceil(size, mapBlock), c.run)
 	c.drop()
+}
+
+// addParts adds a stretch of the sums to the gradient, one after the other.
+func addParts[T cpu.Float](c *call, _ *cpu.Worker, i int) {
+	parts, size := c.n[1], c.n[2]
+	lo := i * mapBlock
+	n := min(mapBlock, size-lo)
+	dw := data[T](c.t[0])[lo : lo+n]
+	for k := range parts {
+		cpu.PairRows(cpu.PairAdd, false, 1, n, dw, n, dw, n, 1, scratchOf[T](c).v[k*size+lo:], n, 1)
+	}
 }
 
 func convWeight(c *call, w *cpu.Worker, i int) {
