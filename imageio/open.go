@@ -8,10 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // Options change how Open reads an input. The zero value is the default.
@@ -175,7 +176,7 @@ func parallel(ctx context.Context, n int, f func(i int)) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	next := 0
-	for range min(runtime.GOMAXPROCS(0), n) {
+	for range min(cpu.Workers(), n) {
 		wg.Go(func() {
 			for {
 				mu.Lock()

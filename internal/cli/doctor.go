@@ -91,7 +91,7 @@ func (a *app) hostFacts() section {
 		{Name: "platform", Value: v.Platform + ", " + v.Go},
 		{Name: "processor", Value: processor()},
 		{Name: "instructions", Value: instructions()},
-		{Name: "cores", Value: fmt.Sprintf("%d, of which Go uses %d", runtime.NumCPU(), runtime.GOMAXPROCS(0))},
+		{Name: "cores", Value: fmt.Sprintf("%d, of which fidlab uses %d", runtime.NumCPU(), cpu.Workers())},
 		{Name: "memory", Value: memory()},
 	}}
 	if flavour != "native" {

@@ -8,9 +8,10 @@ import (
 
 const (
 	// soonFor is how long a worker that has helped another one looks for the next
-	// such job before it sleeps: waking it up takes about as long. The functions
-	// of a training step follow each other within microseconds.
-	soonFor = 60 * time.Microsecond
+	// such job before it sleeps: as long as the other may still be at its last
+	// index, and as waking it up takes. The functions of a training step follow
+	// each other within microseconds.
+	soonFor = 200 * time.Microsecond
 	// lastSpins is how often a worker that has run out of indices asks whether
 	// its helpers are done before it sleeps; a few microseconds.
 	lastSpins = 4000

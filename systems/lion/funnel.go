@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+
+	"github.com/fidlab/fidlab/internal/cpu"
 )
 
 // Stage is a step of the funnel: tasks that the search did not see, larger ones from stage
@@ -83,7 +84,7 @@ func rank(ctx context.Context, list []Ranked, tasks []Scorer) error {
 func atOnce(n int, f func(i int) error) error {
 	errs := make([]error, n)
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	slots := make(chan struct{}, cpu.Workers())
 	for i := range n {
 		wg.Add(1)
 		slots <- struct{}{}

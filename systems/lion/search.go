@@ -3,10 +3,10 @@ package lion
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
+	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -112,7 +112,7 @@ func Search(ctx context.Context, o Options) (*Outcome, error) {
 		return nil, err
 	}
 	if o.Workers == 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
+		o.Workers = cpu.Workers()
 	}
 	if o.hash == nil {
 		o.hash = (*Graph).Hash
