@@ -186,7 +186,7 @@ func (p *product) cut() {
 		p.kt *= 2
 	}
 	p.tm, p.tn, p.tk = ceil(p.m, p.mt), ceil(p.n, p.nt), ceil(p.k, p.kt)
-	p.tm, p.tn = (p.tm+15)/16*16, (p.tn+15)/16*16
+	p.tm, p.tn = (p.tm+3)/4*4, (p.tn+15)/16*16
 	p.mt, p.nt, p.kt = ceil(p.m, p.tm), ceil(p.n, p.tn), ceil(p.k, p.tk)
 }
 

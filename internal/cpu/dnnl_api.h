@@ -27,7 +27,8 @@
     X(dnnl_primitive_create)                                                                       \
     X(dnnl_primitive_destroy)                                                                      \
     X(dnnl_primitive_execute)                                                                      \
-    X(dnnl_reorder_primitive_desc_create)
+    X(dnnl_reorder_primitive_desc_create)                                                          \
+    X(dnnl_sgemm)
 
 // The major versions differ in how descriptors are made: a struct that the
 // caller owns in 2.x, an object behind a pointer in 3.x.

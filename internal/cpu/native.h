@@ -43,6 +43,9 @@ const char* dnn_path(void);
 void dnn_version(int* major, int* minor, int* patch);
 void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
 int dnn_bf16(void);           // 0 no bf16 instructions, 1 AVX-512, 2 AMX
+// dnn_sgemm is cblas_sgemm of row-major matrices; 0 when it was done.
+int dnn_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,
+              const float* b, int ldb, float beta, float* c, int ldc);
 
 // dnnl_ops.c
 typedef struct dnn_op dnn_op;

@@ -74,7 +74,13 @@ func f32(x []float32) *C.float { return (*C.float)(&x[0]) }
 func f64(x []float64) *C.double { return (*C.double)(&x[0]) }
 
 func nativeGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
-	if !haveBLAS() || !fits(m, n, k, lda, ldb, ldc) {
+	if !fits(m, n, k, lda, ldb, ldc) {
+		return false
+	}
+	if n >= dnnGemmColumns && m*n*k >= dnnGemmWork && dnnGemm32(w, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) {
+		return true
+	}
+	if !haveBLAS() {
 		return false
 	}
 	w.Enter()
