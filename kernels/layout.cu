@@ -108,37 +108,49 @@ __device__ __forceinline__ void gatherRows(T* out, const T* table, const int* id
 
 constexpr int COLUMNS = 4; // of a lane
 
-template <class T>
-__device__ __forceinline__ void scatterAdd(T* table, const T* dy, const int* ids, int rows, int n,
-                                           int most, int across)
+// The vectors of table's row id, from column c0 on, in the order of ids. It returns how many.
+template <class Sum, class T>
+__device__ __forceinline__ int gathered(Sum* row, const T* dy, const int* ids, int rows, int n,
+                                        int id, int c0)
 {
     const int lane = threadIdx.x & 31;
-    const int id = static_cast<int>(blockIdx.x / across) * ROW_WARPS + (threadIdx.x >> 5);
-    const int c0 = static_cast<int>(blockIdx.x % across) * 32 * COLUMNS + lane;
-    if (id >= most) return; // the whole warp
-    T* const row = table + static_cast<long long>(id) * n;
-    T sum[COLUMNS];
+    Sum sum[COLUMNS];
 #pragma unroll
     for (int j = 0; j < COLUMNS; j++)
-        sum[j] = c0 + 32 * j < n ? row[c0 + 32 * j] : T(0);
-    unsigned any = 0;
+        sum[j] = c0 + 32 * j < n ? row[c0 + 32 * j] : Sum(0);
+    int count = 0;
 #pragma unroll 4
     for (int first = 0; first < rows; first += 32) {
         const int mine = first + lane < rows ? ids[first + lane] : -1;
         unsigned mask = __ballot_sync(0xffffffffu, mine == id);
-        any |= mask;
+        count += __popc(mask);
         while (mask != 0) {
             const T* const g = dy + static_cast<long long>(first + __ffs(mask) - 1) * n;
             mask &= mask - 1;
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++)
-                if (c0 + 32 * j < n) sum[j] += g[c0 + 32 * j];
+                if (c0 + 32 * j < n) sum[j] += static_cast<Sum>(g[c0 + 32 * j]);
         }
     }
-    if (any == 0) return;
+    if (count == 0) return 0;
 #pragma unroll
     for (int j = 0; j < COLUMNS; j++)
         if (c0 + 32 * j < n) row[c0 + 32 * j] = sum[j];
+    return count;
+}
+
+// Adds to table, and to the numbers of vectors where count is not null.
+template <class Sum, class T>
+__device__ __forceinline__ void scatterAdd(double* count, Sum* table, const T* dy, const int* ids,
+                                           int rows, int n, int most, int across)
+{
+    const int lane = threadIdx.x & 31;
+    const int id = static_cast<int>(blockIdx.x / across) * ROW_WARPS + (threadIdx.x >> 5);
+    const int part = static_cast<int>(blockIdx.x % across);
+    if (id >= most) return; // the whole warp
+    const int found = gathered(table + static_cast<long long>(id) * n, dy, ids, rows, n, id,
+                               part * 32 * COLUMNS + lane);
+    if (count != nullptr && found > 0 && part == 0 && lane == 0) count[id] += found;
 }
 
 template <class T>
@@ -348,7 +360,7 @@ extern "C" __global__ void __launch_bounds__(256)
     scatter_add_f32(float* table, const float* dy, const int* ids, int rows, int n, int most,
                     int across)
 {
-    scatterAdd(table, dy, ids, rows, n, most, across);
+    scatterAdd(nullptr, table, dy, ids, rows, n, most, across);
 }
 EXPORT(scatter_add_f32)
 
@@ -356,9 +368,40 @@ extern "C" __global__ void __launch_bounds__(256)
     scatter_add_f64(double* table, const double* dy, const int* ids, int rows, int n, int most,
                     int across)
 {
-    scatterAdd(table, dy, ids, rows, n, most, across);
+    scatterAdd(nullptr, table, dy, ids, rows, n, most, across);
 }
 EXPORT(scatter_add_f64)
+
+// code_sums - how many vectors each code of a book stands for, and their sum.
+//
+//     count[k] += |{r : ids[r] = k}|,   sum[k] += z[r] for those r, in their order
+//
+// kernels  code_sums_f32 code_sums_f64
+// shapes   count: [most] doubles. sum: [most, n] doubles. z: rows of n values. ids: [rows]; those outside
+//          0..most-1 are passed over.
+// params   across = ceil(n / 128).
+// launch   grid ceil(most / 8) * across, block 256, shared 0: as scatter_add.
+// bound    memory: rows values and 4 most doubles of a column, and ids for every warp, from the cache: they
+//          are the larger share where most is above 16 n. Long where many rows have one id.
+// expect   regs <= 64, shared <= 0, occupancy >= 50, not LDL STL
+// repro    yes: no atomics.
+// twin     ops.CodeSums; the same bits.
+// source   van den Oord et al. 2017, arXiv 1711.00937, appendix A.1.
+extern "C" __global__ void __launch_bounds__(256)
+    code_sums_f32(double* count, double* sum, const float* z, const int* ids, int rows, int n,
+                  int most, int across)
+{
+    scatterAdd(count, sum, z, ids, rows, n, most, across);
+}
+EXPORT(code_sums_f32)
+
+extern "C" __global__ void __launch_bounds__(256)
+    code_sums_f64(double* count, double* sum, const double* z, const int* ids, int rows, int n,
+                  int most, int across)
+{
+    scatterAdd(count, sum, z, ids, rows, n, most, across);
+}
+EXPORT(code_sums_f64)
 
 // pick_add - one element of each row is added to.
 //

@@ -200,6 +200,34 @@ func ScatterAddF64(stream *cuda.Stream, grid cuda.Grid, table, dy, ids cuda.Ptr,
 	stream.Launch(cuda.Func{Module: "layout", Name: "scatter_add_f64"}, grid, &args)
 }
 
+// CodeSumsF32 queues code_sums_f32 of layout.cu: how many vectors each code of a book stands for, and their sum.
+func CodeSumsF32(stream *cuda.Stream, grid cuda.Grid, count, sum, z, ids cuda.Ptr, rows, n, most, across int32) {
+	var args cuda.Args
+	args.Ptr(count)
+	args.Ptr(sum)
+	args.Ptr(z)
+	args.Ptr(ids)
+	args.I32(rows)
+	args.I32(n)
+	args.I32(most)
+	args.I32(across)
+	stream.Launch(cuda.Func{Module: "layout", Name: "code_sums_f32"}, grid, &args)
+}
+
+// CodeSumsF64 queues code_sums_f64 of layout.cu: how many vectors each code of a book stands for, and their sum.
+func CodeSumsF64(stream *cuda.Stream, grid cuda.Grid, count, sum, z, ids cuda.Ptr, rows, n, most, across int32) {
+	var args cuda.Args
+	args.Ptr(count)
+	args.Ptr(sum)
+	args.Ptr(z)
+	args.Ptr(ids)
+	args.I32(rows)
+	args.I32(n)
+	args.I32(most)
+	args.I32(across)
+	stream.Launch(cuda.Func{Module: "layout", Name: "code_sums_f64"}, grid, &args)
+}
+
 // PickAddF32 queues pick_add_f32 of layout.cu: one element of each row is added to.
 func PickAddF32(stream *cuda.Stream, grid cuda.Grid, dx, g, at cuda.Ptr, rows int64, n int32) {
 	var args cuda.Args

@@ -392,13 +392,21 @@ func convWeights[T cpu.Float](c *call) {
 	parts, size := ceil(p.n, c.n[0]), p.groups*p.o*p.rows()
 	scratchOf[T](c).take(parts * size)
 	cpu.Each(parts, c.run)
-	c.fn, c.n[1], c.n[2] = addParts[T], parts, size
+	c.fn, c.n[1], c.n[2] = addParts, parts, size
 	cpu.Join(ceil(size, mapBlock), c.run)
 	c.drop()
 }
 
 // addParts adds a stretch of the sums to the gradient, one after the other.
-func addParts[T cpu.Float](c *call, _ *cpu.Worker, i int) {
+func addParts(c *call, _ *cpu.Worker, i int) {
+	if c.double() {
+		addPartsOf[float64](c, i)
+	} else {
+		addPartsOf[float32](c, i)
+	}
+}
+
+func addPartsOf[T cpu.Float](c *call, i int) {
 	parts, size := c.n[1], c.n[2]
 	lo := i * mapBlock
 	n := min(mapBlock, size-lo)

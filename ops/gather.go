@@ -97,6 +97,77 @@ func scatterAdd[T cpu.Float](table, dy []T, ids []int32, d int) {
 	}
 }
 
+// CodeSums adds to count, Float64 [K], how many rows of z, [n, D] of Float32 or Float64, each of K codes stands for, and to sum, Float64 [K,
+// D], these rows, in their order: ids, Int32 [n], tells the code of each, as Nearest finds it. Bits are the same on all devices. It panics when
+// shapes, dtypes or devices do not fit, and on an id that is none; of ids on a GPU such are passed over.
+func CodeSums(count, sum, z, ids *gpu.Tensor) {
+	const op = "CodeSums"
+	if dt := z.DType(); dt != gpu.Float32 && dt != gpu.Float64 {
+		fail(op, "vectors are %v, want float32 or float64", dt)
+	}
+	dev := sameDevice(op, count, sum, z)
+	numbersOn(op, "ids", ids, z)
+	zs, ss := z.Shape(), sum.Shape()
+	if len(zs) != 2 || len(ss) != 2 || zs[1] != ss[1] {
+		fail(op, "vectors %v and sums %v, want [n, D] and [K, D]", zs, ss)
+	}
+	if sum.DType() != gpu.Float64 || count.DType() != gpu.Float64 {
+		fail(op, "sums are %v, numbers %v, want float64", sum.DType(), count.DType())
+	}
+	wantRows(op, "count", count, ss[0])
+	wantRows(op, "ids", ids, zs[0])
+	n, d, most := zs[0], zs[1], ss[0]
+	if n == 0 {
+		return
+	}
+	if !ids.Device().CUDA() {
+		for i, k := range ids.I32() {
+			if k < 0 || int(k) >= most {
+				fail(op, "id %d at %d, want 0 to %d", k, i, most-1)
+			}
+		}
+	}
+	if s := dev.Stream(); s != nil {
+		across := ceil(d, scatterColumns)
+		if n > math.MaxInt32 || ceil(most, rowBlock/32)*max(1, across) > math.MaxInt32 {
+			fail(op, "%d vectors and a book of %v, want fewer than 2^31 on a GPU", n, ss)
+		}
+		at, copied := numbers(s, ids)
+		g := cuda.Grid{X: ceil(most, rowBlock/32) * max(1, across), Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}
+		byWidth(z, kernels.CodeSumsF32, kernels.CodeSumsF64)(s, g, count.Ptr(), sum.Ptr(), z.Ptr(), at, int32(n), int32(d), int32(most), int32(max(1, across)))
+		s.Free(copied)
+		return
+	}
+	for _, k := range ids.I32() {
+		count.F64()[k]++
+	}
+	c := newCall(codeSums, sum, z, ids)
+	c.n[0], c.n[1] = n, d
+	c.each(ceil(d, codeColumns))
+}
+
+// codeColumns is how many columns a worker adds up, of all codes.
+const codeColumns = 16
+
+func codeSums(c *call, _ *cpu.Worker, i int) {
+	if z := c.t[1]; z.Double() {
+		codeSumsOf(c, i, z.F64())
+	} else {
+		codeSumsOf(c, i, z.F32())
+	}
+}
+
+func codeSumsOf[T cpu.Float](c *call, i int, z []T) {
+	sum, d := c.t[0].F64(), c.n[1]
+	lo, hi := i*codeColumns, min((i+1)*codeColumns, d)
+	for r, k := range c.t[2].I32() {
+		to := sum[int(k)*d+lo : int(k)*d+hi]
+		for j, v := range z[r*d+lo : r*d+hi] {
+			to[j] += float64(v)
+		}
+	}
+}
+
 // ArgMax sets at, Int32 with one element a row, to the place of the greatest element
 // of each row of x, [..., n], the first of equals, and top, if not nil, to its value.
 // A row with NaN gives the first NaN. It panics on rows of no elements.

@@ -3,6 +3,7 @@ package vq
 import (
 	"github.com/fidlab/fidlab/gpu"
 	"github.com/fidlab/fidlab/nn"
+	"github.com/fidlab/fidlab/ops"
 	"github.com/fidlab/fidlab/rng"
 )
 
@@ -12,15 +13,43 @@ type averages struct {
 	count, sum *gpu.Tensor // [Codes], [Codes, Width]
 	below      *gpu.Tensor // [Codes]: updates on end with a count below the limit
 	steps      *gpu.Tensor // [1]
-	n, s       []float64   // of one update
-	z          []*gpu.Tensor
+	now        moment // of one update
+}
+
+// moment is how many vectors of a batch each code stands for and their sum, as averages has them, where the vectors are and on the CPU.
+type moment struct {
+	dev        *gpu.Device
+	count, sum *gpu.Tensor
+	n, s       []float64
+}
+
+// of sums the vectors of what a book made.
+func (m *moment) of(dev *gpu.Device, qs []Quantized, codes, width int) {
+	if m.dev != dev {
+		m.dev, m.count, m.sum = dev, dev.Zeros(gpu.Float64, codes), dev.Zeros(gpu.Float64, codes, width)
+		m.n, m.s = make([]float64, codes), make([]float64, codes*width)
+	} else {
+		ops.Fill(m.count, 0)
+		ops.Fill(m.sum, 0)
+	}
+	for _, q := range qs {
+		ops.CodeSums(m.count, m.sum, q.z.Value(), q.at)
+	}
+	read(m.count, m.n)
+	read(m.sum, m.s)
+}
+
+func read(t *gpu.Tensor, to []float64) {
+	if err := t.Read64(to); err != nil {
+		panic(err) // of the device, which the caller waits for before it trusts a result
+	}
 }
 
 func newAverages(s nn.Scope, codes *gpu.Tensor) *averages {
 	k, d := codes.Shape()[0], codes.Shape()[1]
 	a := &averages{
 		count: gpu.CPU().Zeros(gpu.Float64, k), sum: gpu.CPU().Zeros(gpu.Float64, k, d), below: gpu.CPU().Zeros(gpu.Float64, k),
-		steps: gpu.CPU().Zeros(gpu.Float64, 1), n: make([]float64, k), s: make([]float64, k*d),
+		steps: gpu.CPU().Zeros(gpu.Float64, 1),
 	}
 	s.Buffer("count", a.count)
 	s.Buffer("sum", a.sum)
@@ -46,23 +75,14 @@ const noCount = 1e-9
 func (a *averages) update(b *Book, qs []Quantized) {
 	c := &b.Config
 	d, decay := c.Width, or(c.Decay, 0.99)
-	clear(a.n)
-	clear(a.s)
 	rows := 0
-	a.z = a.z[:0]
 	for _, q := range qs {
 		rows += q.Index.Len()
-		z := host(q.z.Value())
-		a.z = append(a.z, z)
-		if z.Double() {
-			a.add(q.Index.I32(), z.F64(), nil, d)
-		} else {
-			a.add(q.Index.I32(), nil, z.F32(), d)
-		}
 	}
 	if rows == 0 {
 		return
 	}
+	a.now.of(qs[0].z.Value().Device(), qs, c.Codes, d)
 	limit, every := c.ResetBelow, float64(c.ResetEvery)
 	if limit == 0 {
 		limit = 1
@@ -74,9 +94,9 @@ func (a *averages) update(b *Book, qs []Quantized) {
 	draws := *rng.New(c.Seed, uint64(rng.Resample)<<48|1)
 	draws.Seek(uint64(a.steps.F64()[0]) << 32)
 	for k := range count {
-		count[k] = decay*count[k] + float64((1-decay)*a.n[k])
+		count[k] = decay*count[k] + float64((1-decay)*a.now.n[k])
 		for i := k * d; i < (k+1)*d; i++ {
-			sum[i] = decay*sum[i] + float64((1-decay)*a.s[i])
+			sum[i] = decay*sum[i] + float64((1-decay)*a.now.s[i])
 		}
 		if count[k] >= limit {
 			below[k] = 0
@@ -86,9 +106,7 @@ func (a *averages) update(b *Book, qs []Quantized) {
 				at -= qs[from].Index.Len()
 				from++
 			}
-			for i := range d {
-				sum[k*d+i] = element(a.z[from], at*d+i)
-			}
+			read(qs[from].z.Value().Rows(at, at+1), sum[k*d:(k+1)*d])
 			count[k], below[k] = 1, 0
 		}
 		if count[k] > noCount {
@@ -102,28 +120,4 @@ func (a *averages) update(b *Book, qs []Quantized) {
 		}
 	}
 	a.steps.F64()[0]++
-}
-
-// add sums the vectors of each code, in their order; one of x64 and x32 is there.
-func (a *averages) add(idx []int32, x64 []float64, x32 []float32, d int) {
-	for r, k := range idx {
-		a.n[k]++
-		to := a.s[int(k)*d:][:d]
-		if x64 != nil {
-			for i, v := range x64[r*d:][:d] {
-				to[i] += v
-			}
-			continue
-		}
-		for i, v := range x32[r*d:][:d] {
-			to[i] += float64(v)
-		}
-	}
-}
-
-func element(x *gpu.Tensor, i int) float64 {
-	if x.Double() {
-		return x.F64()[i]
-	}
-	return float64(x.F32()[i])
 }

@@ -182,7 +182,8 @@ type Quantized struct {
 	Index *gpu.Tensor // Int32 [n] on the CPU, until the tape's next Run
 	Loss  *nn.Var     // []: Commit and Pull
 
-	z *nn.Var // what was compared with the codes
+	at *gpu.Tensor // Index, where z is
+	z  *nn.Var     // what was compared with the codes
 }
 
 // Quantize is the codes nearest to vectors z [n, Width]. In training the first call lets the
@@ -208,13 +209,13 @@ func (b *Book) quantize(z *nn.Var, train bool, noisy *noisyChoice) Quantized {
 	} else {
 		ops.Nearest(idx, nil, z.Value(), table.Value(), ops.L2)
 	}
+	at := idx
 	if t.Device().CUDA() {
-		at := hostInts(t, s[0])
-		at.Copy(idx)
-		idx = at
+		idx = hostInts(t, s[0])
+		idx.Copy(at)
 	}
 	e := table.Rows(idx)
-	q := Quantized{Codes: nn.ST(e, z), Index: idx, z: z.StopGrad()}
+	q := Quantized{Codes: nn.ST(e, z), Index: idx, at: at, z: z.StopGrad()}
 	if s[0] == 0 {
 		q.Loss = t.Const(0)
 		return q

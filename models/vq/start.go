@@ -136,3 +136,10 @@ func kmeans(z *gpu.Tensor, codes []float64, d int, s *rng.Stream) {
 		}
 	}
 }
+
+func element(x *gpu.Tensor, i int) float64 {
+	if x.Double() {
+		return x.F64()[i]
+	}
+	return float64(x.F32()[i])
+}

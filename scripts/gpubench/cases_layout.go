@@ -69,6 +69,14 @@ func init() {
 			},
 		})
 		register(Case{
+			Name: "codesums." + dt, Kernel: "code_sums_" + dt, Shape: shape(codes, width, rows), Peak: "memory", // it looks for the ids: no goal
+			Bytes: bytes*n + 16*float64(codes*(width+1)),
+			Setup: func(dev *gpu.Device) (func(), error) {
+				count, sum, z, at := dev.Zeros(gpu.Float64, codes), dev.Zeros(gpu.Float64, codes, width), normal(dev, d, rows, width), ids(dev, codes)
+				return func() { ops.CodeSums(count, sum, z, at) }, nil
+			},
+		})
+		register(Case{
 			Name: "pick." + dt, Kernel: "pick_add_" + dt, Shape: shape(rows, width), Peak: "memory", // a sector a value: no goal
 			Bytes: 3 * bytes * float64(rows),
 			Setup: func(dev *gpu.Device) (func(), error) {

@@ -196,6 +196,16 @@ var mutations = slices.Concat(attentionMutations, []mutation{
 		old: "if (r0 + l < rows && c0 + tx < cols) {", new: "if (r0 + l < rows) {",
 		kernels: "permute_tile_f64", detector: "asan", test: "PermuteOn",
 	},
+	{
+		name: "code-sums-last", kind: "missing bounds check", file: "layout.cu",
+		old: "const int mine = first + lane < rows ? ids[first + lane] : -1;", new: "const int mine = ids[first + lane];",
+		kernels: "code_sums_.*", detector: "asan", test: "CodeSums",
+	},
+	{
+		name: "code-sums-number", kind: "wrong sum", file: "layout.cu",
+		old: "count += __popc(mask);", new: "count = __popc(mask);",
+		kernels: "code_sums_.*", detector: "result", test: "CodeSums",
+	},
 	// Resizing and random numbers.
 	{
 		name: "resize-chunk", kind: "missing __syncthreads", file: "resize.cu",
