@@ -76,42 +76,29 @@ func gatedCall(op string, f Func, second bool, y, x, dx *gpu.Tensor) (*call, int
 
 func gatedRows(c *call, _ *cpu.Worker, i int) {
 	if c.double() {
-		gated(c, i, cpu.Func64)
+		gated[float64](c, i)
 	} else {
-		gated(c, i, cpu.Func32)
+		gated[float32](c, i)
 	}
 }
 
-func gated[T cpu.Float](c *call, i int, f func(f cpu.Func, a, b float64, out, x []T)) {
-	d := c.n[1]
-	out, x := data[T](c.t[0]), data[T](c.t[1])
-	first, end := i*c.n[2], min((i+1)*c.n[2], c.n[0])
-	for r := first; r < end; r++ {
-		f(c.fun, c.f[0], c.f[1], out[r*d:][:d], x[2*r*d+c.n[3]:][:d])
-	}
-	out, x = out[first*d:], x[2*first*d+c.n[4]:]
-	cpu.PairRows(cpu.PairMul, false, end-first, d, out, d, out, d, 1, x, 2*d, 1)
+func gated[T cpu.Float](c *call, i int) {
+	d, first, end := c.n[1], i*c.n[2], min((i+1)*c.n[2], c.n[0])
+	out, x := data[T](c.t[0])[first*d:], data[T](c.t[1])[2*first*d:]
+	cpu.Gated(c.fun, c.f[0], c.f[1], end-first, d, out, d, x[c.n[3]:], x[c.n[4]:], 2*d)
 }
 
 func gatedBackRows(c *call, _ *cpu.Worker, i int) {
 	if c.double() {
-		gatedBack(c, i, cpu.Func64, cpu.FuncBack64)
+		gatedBack[float64](c, i)
 	} else {
-		gatedBack(c, i, cpu.Func32, cpu.FuncBack32)
+		gatedBack[float32](c, i)
 	}
 }
 
-func gatedBack[T cpu.Float](c *call, i int, f func(f cpu.Func, a, b float64, out, x []T), back func(f cpu.Func, a, b float64, dx, x, dy []T, acc bool)) {
-	d, gate, value := c.n[1], c.n[3], c.n[4]
-	dy, x, dx := data[T](c.t[0]), data[T](c.t[1]), data[T](c.t[2])
-	first, end := i*c.n[2], min((i+1)*c.n[2], c.n[0])
-	at := 2 * first * d
-	cpu.PairRows(cpu.PairMul, false, end-first, d, dx[at+gate:], 2*d, dy[first*d:], d, 1, x[at+value:], 2*d, 1)
-	for r := first; r < end; r++ {
-		g := x[2*r*d+gate:][:d]
-		own := dx[2*r*d+gate:][:d]
-		back(c.fun, c.f[0], c.f[1], own, g, own, false)
-		f(c.fun, c.f[0], c.f[1], dx[2*r*d+value:][:d], g)
-	}
-	cpu.PairRows(cpu.PairMul, false, end-first, d, dx[at+value:], 2*d, dx[at+value:], 2*d, 1, dy[first*d:], d, 1)
+func gatedBack[T cpu.Float](c *call, i int) {
+	d, first, end := c.n[1], i*c.n[2], min((i+1)*c.n[2], c.n[0])
+	dy, x, dx := data[T](c.t[0])[first*d:], data[T](c.t[1])[2*first*d:], data[T](c.t[2])[2*first*d:]
+	gate, value := c.n[3], c.n[4]
+	cpu.GatedBack(c.fun, c.f[0], c.f[1], end-first, d, dx[gate:], dx[value:], x[gate:], x[value:], 2*d, dy, d)
 }

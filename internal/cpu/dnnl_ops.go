@@ -114,10 +114,12 @@ func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 }
 
 // OpenBLAS has kernels for small products; for others oneDNN is ahead by a tenth on one thread and by a third on several, and it knows
-// processors that OpenBLAS takes for older ones.
+// processors that OpenBLAS takes for older ones. The number of rows has no say, so that a row's sums
+// are the same among few and many.
 const (
 	dnnGemmColumns = 16
-	dnnGemmWork    = 1 << 18 // multiplications
+	dnnGemmWork    = 1 << 12 // multiplications a row
+	dnnGemmRows    = 16      // fewer take another kernel, unless b is stored as it is used
 )
 
 // dnnGemm32 is nativeGemm32 by oneDNN.
@@ -127,10 +129,39 @@ func dnnGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, 
 	}
 	w.Enter()
 	defer w.Leave()
-	if !dnnSgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) {
+	least := 2
+	if tb {
+		least = dnnGemmRows
+	}
+	done := false
+	if m < least && !ta {
+		done = dnnFewRows(w, least, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	} else {
+		done = dnnSgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	}
+	if done {
+		calls.gemm32.Add(1)
+	}
+	return done
+}
+
+// dnnFewRows is dnnSgemm among rows of zeros, so that sums are in the order that they have among many rows.
+func dnnFewRows(w *Worker, rows int, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
+	x, y := w.f32(scratchRows, rows*k), w.f32(scratchProducts, rows*n)
+	for r := range m {
+		copy(x[r*k:(r+1)*k], a[r*lda:])
+		if beta != 0 {
+			copy(y[r*n:(r+1)*n], c[r*ldc:])
+		}
+	}
+	clear(x[m*k:])
+	clear(y[m*n:])
+	if !dnnSgemm(false, tb, rows, n, k, alpha, x, k, b, ldb, beta, y, n) {
 		return false
 	}
-	calls.gemm32.Add(1)
+	for r := range m {
+		copy(c[r*ldc:][:n], y[r*n:])
+	}
 	return true
 }
 

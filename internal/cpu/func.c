@@ -211,3 +211,38 @@ CLONES void vec_func_back(int f, float a, float b, long n, float* dx, const floa
         ALL(BACKWARD)
     }
 }
+
+// out = f(x) v
+#define GATED(F)                                                                                   \
+    case F:                                                                                        \
+        for (long r = 0; r < rows; r++, out += ldo, x += ldx, v += ldx)                            \
+            for (long i = 0; i < n; i += 16)                                                       \
+                store(out + i, value(F, load(x + i, n - i), a, b) * load(v + i, n - i), n - i);    \
+        break;
+
+CLONES void vec_gated(int f, float a, float b, long rows, long n, float* out, long ldo,
+                      const float* x, const float* v, long ldx)
+{
+    switch (f) {
+        ALL(GATED)
+    }
+}
+
+// dx = dy v f'(x), dv = dy f(x)
+#define GATED_BACK(F)                                                                              \
+    case F:                                                                                        \
+        for (long r = 0; r < rows; r++, dx += ldx, dv += ldx, x += ldx, v += ldx, dy += ldy)       \
+            for (long i = 0; i < n; i += 16) {                                                     \
+                const f16 g = load(dy + i, n - i), u = load(x + i, n - i), w = load(v + i, n - i); \
+                store(dx + i, g * w * slope(F, u, a, b), n - i);                                   \
+                store(dv + i, value(F, u, a, b) * g, n - i);                                       \
+            }                                                                                      \
+        break;
+
+CLONES void vec_gated_back(int f, float a, float b, long rows, long n, float* dx, float* dv,
+                           const float* x, const float* v, long ldx, const float* dy, long ldy)
+{
+    switch (f) {
+        ALL(GATED_BACK)
+    }
+}

@@ -98,6 +98,11 @@ void vec_softmax(long rows, long n, float* out, long ldo, const float* x, long l
 void vec_func(int f, float a, float b, long n, float* out, const float* x);
 void vec_func_back(int f, float a, float b, long n, float* dx, const float* x, const float* dy,
                    int acc);
+// Rows of n: out = f(x) v, and its gradients; x, v, dx and dv have the row stride ldx.
+void vec_gated(int f, float a, float b, long rows, long n, float* out, long ldo, const float* x,
+               const float* v, long ldx);
+void vec_gated_back(int f, float a, float b, long rows, long n, float* dx, float* dv,
+                    const float* x, const float* v, long ldx, const float* dy, long ldy);
 
 // half.c
 void vec_round16(long rows, long n, float* out, long ldo, const float* x, long ldx);

@@ -116,27 +116,33 @@ CLONES void vec_rowsum(long rows, long n, float* out, const float* a, long lda, 
     }
 }
 
+// The sum of x - m, or of its squares, in four vectors of sums that do not wait for each other.
+INLINE float row_sum(long n, const float* x, float m, int squares)
+{
+    f16 s[4] = {{0}};
+    long i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (int j = 0; j < 4; j++) {
+            const f16 d = *(const f16*)(x + i + 16 * j) - m;
+            s[j] += squares ? d * d : d;
+        }
+    for (; i + 16 <= n; i += 16) {
+        const f16 d = *(const f16*)(x + i) - m;
+        s[0] += squares ? d * d : d;
+    }
+    for (; i < n; i++)
+        s[1][i & 15] += squares ? (x[i] - m) * (x[i] - m) : x[i] - m;
+    return fold((s[0] + s[1]) + (s[2] + s[3]));
+}
+
 // y = (x - mean) / sqrt(var + eps), then w and b of each column, then (1 + scale) and shift.
 CLONES void vec_norm(int rms, double eps, long rows, long n, float* y, float* mean, float* inv,
                      const float* x, const float* w, const float* b, const float* scale,
                      const float* shift)
 {
     for (long r = 0; r < rows; r++, x += n, y += n) {
-        f16 s = {0};
-        float m = 0;
-        if (!rms) {
-            for (long i = 0; i < n; i += 16)
-                s += load(x + i, n - i);
-            m = (float)((double)fold(s) / (double)n);
-        }
-        s = splat(0);
-        for (long i = 0; i + 16 <= n; i += 16) {
-            const f16 d = *(const f16*)(x + i) - m;
-            s += d * d;
-        }
-        for (long i = n & ~15L; i < n; i++)
-            s[i & 15] += (x[i] - m) * (x[i] - m);
-        const float k = (float)(1 / sqrt((double)fold(s) / (double)n + eps));
+        const float m = rms ? 0 : (float)((double)row_sum(n, x, 0, 0) / (double)n);
+        const float k = (float)(1 / sqrt((double)row_sum(n, x, m, 1) / (double)n + eps));
         mean[r] = m;
         inv[r] = k;
         for (long i = 0; i < n; i += 16) {
@@ -159,9 +165,9 @@ CLONES void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const 
 {
     for (long r = 0; r < rows; r++, x += n, dy += n, dx += n) {
         const float m = mean[r], k = inv[r];
-        f16 s1 = {0}, s2 = {0};
+        f16 s1[2] = {{0}}, s2[2] = {{0}}; // in turns, so that sums wait less for each other
         for (long i = 0; i < n; i += 16) {
-            const long left = n - i;
+            const long left = n - i, turn = i / 16 & 1;
             f16 g = load(dy + i, left);
             const f16 v = (load(x + i, left) - m) * k; // beyond the row's end g is 0
             if (dshift) store(dshift + i, load(dshift + i, left) + g, left);
@@ -175,11 +181,11 @@ CLONES void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const 
             if (db) store(db + i, load(db + i, left) + g, left);
             if (dw) store(dw + i, load(dw + i, left) + g * v, left);
             if (w) g *= load(w + i, left);
-            s1 += g;
-            s2 += g * v;
+            s1[turn] += g;
+            s2[turn] += g * v;
         }
-        const float c1 = rms ? 0 : (float)((double)fold(s1) / (double)n);
-        const float c2 = (float)((double)fold(s2) / (double)n);
+        const float c1 = rms ? 0 : (float)((double)fold(s1[0] + s1[1]) / (double)n);
+        const float c2 = (float)((double)fold(s2[0] + s2[1]) / (double)n);
         for (long i = 0; i < n; i += 16) {
             const long left = n - i;
             f16 g = load(dy + i, left);

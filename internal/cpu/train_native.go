@@ -8,6 +8,10 @@ package cpu
 // #cgo nocallback vec_func
 // #cgo noescape vec_func_back
 // #cgo nocallback vec_func_back
+// #cgo noescape vec_gated
+// #cgo nocallback vec_gated
+// #cgo noescape vec_gated_back
+// #cgo nocallback vec_gated_back
 // #cgo noescape vec_pair
 // #cgo nocallback vec_pair
 // #cgo noescape vec_colsum
@@ -52,6 +56,18 @@ func nativeFunc32(f Func, a, b float64, out, x []float32) bool {
 func nativeFuncBack32(f Func, a, b float64, dx, x, dy []float32, acc bool) bool {
 	calls.vec.Add(1)
 	C.vec_func_back(C.int(f), C.float(a), C.float(b), C.long(len(x)), f32(dx), f32(x), f32(dy), flag(acc))
+	return true
+}
+
+func nativeGated(f Func, a, b float64, rows, n int, out []float32, ldo int, x, v []float32, ldx int) bool {
+	calls.vec.Add(1)
+	C.vec_gated(C.int(f), C.float(a), C.float(b), C.long(rows), C.long(n), f32(out), C.long(ldo), f32(x), f32(v), C.long(ldx))
+	return true
+}
+
+func nativeGatedBack(f Func, a, b float64, rows, n int, dx, dv, x, v []float32, ldx int, dy []float32, ldy int) bool {
+	calls.vec.Add(1)
+	C.vec_gated_back(C.int(f), C.float(a), C.float(b), C.long(rows), C.long(n), f32(dx), f32(dv), f32(x), f32(v), C.long(ldx), f32(dy), C.long(ldy))
 	return true
 }
 

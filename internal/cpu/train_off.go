@@ -6,6 +6,14 @@ func nativeFunc32(f Func, a, b float64, out, x []float32) bool { return false }
 
 func nativeFuncBack32(f Func, a, b float64, dx, x, dy []float32, acc bool) bool { return false }
 
+func nativeGated(f Func, a, b float64, rows, n int, out []float32, ldo int, x, v []float32, ldx int) bool {
+	return false
+}
+
+func nativeGatedBack(f Func, a, b float64, rows, n int, dx, dv, x, v []float32, ldx int, dy []float32, ldy int) bool {
+	return false
+}
+
 func nativePair(f Pair, acc bool, rows, n int, out []float32, ldo int, a []float32, lda, ia int, b []float32, ldb, ib int) bool {
 	return false
 }

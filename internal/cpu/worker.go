@@ -384,6 +384,8 @@ const (
 	scratchA // rounded operands
 	scratchB
 	scratchSum
+	scratchRows // few rows among zeros, and their products
+	scratchProducts
 	scratchSlots
 )
 
