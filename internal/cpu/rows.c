@@ -14,12 +14,17 @@
 
 #define REST(k) (sizeof(float) * (size_t)(k))
 
+typedef float f8 __attribute__((vector_size(32)));
+typedef float f4 __attribute__((vector_size(16)));
+
+// The sum of the elements, by halves.
 INLINE float fold(f16 s)
 {
-    for (int w = 8; w; w /= 2)
-        for (int j = 0; j < w; j++)
-            s[j] += s[j + w];
-    return s[0];
+    const f8 a = __builtin_shufflevector(s, s, 0, 1, 2, 3, 4, 5, 6, 7) +
+                 __builtin_shufflevector(s, s, 8, 9, 10, 11, 12, 13, 14, 15);
+    const f4 b =
+        __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
 INLINE f16 splat(float x) { return x - (f16){0}; }
@@ -116,23 +121,31 @@ CLONES void vec_rowsum(long rows, long n, float* out, const float* a, long lda, 
     }
 }
 
+INLINE f16 apart(const float* x, float m, int squares)
+{
+    const f16 d = *(const f16*)x - m;
+    return squares ? d * d : d;
+}
+
 // The sum of x - m, or of its squares, in four vectors of sums that do not wait for each other.
 INLINE float row_sum(long n, const float* x, float m, int squares)
 {
-    f16 s[4] = {{0}};
+    f16 s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
     long i = 0;
-    for (; i + 64 <= n; i += 64)
-        for (int j = 0; j < 4; j++) {
-            const f16 d = *(const f16*)(x + i + 16 * j) - m;
-            s[j] += squares ? d * d : d;
-        }
-    for (; i + 16 <= n; i += 16) {
-        const f16 d = *(const f16*)(x + i) - m;
-        s[0] += squares ? d * d : d;
+    for (; i + 64 <= n; i += 64) {
+        s0 += apart(x + i, m, squares);
+        s1 += apart(x + i + 16, m, squares);
+        s2 += apart(x + i + 32, m, squares);
+        s3 += apart(x + i + 48, m, squares);
     }
-    for (; i < n; i++)
-        s[1][i & 15] += squares ? (x[i] - m) * (x[i] - m) : x[i] - m;
-    return fold((s[0] + s[1]) + (s[2] + s[3]));
+    for (; i + 16 <= n; i += 16)
+        s0 += apart(x + i, m, squares);
+    if (i < n) {
+        f16 rest = splat(m); // which is no distance
+        memcpy(&rest, x + i, REST(n - i));
+        s1 += apart((const float*)&rest, m, squares);
+    }
+    return fold((s0 + s1) + (s2 + s3));
 }
 
 // y = (x - mean) / sqrt(var + eps), then w and b of each column, then (1 + scale) and shift.
@@ -147,6 +160,7 @@ CLONES void vec_norm(int rms, double eps, long rows, long n, float* y, float* me
         inv[r] = k;
         for (long i = 0; i < n; i += 16) {
             const long left = n - i;
+            __builtin_prefetch(x + n + i); // the next row, while this one is written
             f16 v = (load(x + i, left) - m) * k;
             if (w) v *= load(w + i, left);
             if (b) v += load(b + i, left);
@@ -188,6 +202,7 @@ CLONES void vec_norm_back(int rms, long rows, long n, float* dx, int acc, const 
         const float c2 = (float)((double)fold(s2[0] + s2[1]) / (double)n);
         for (long i = 0; i < n; i += 16) {
             const long left = n - i;
+            __builtin_prefetch(x + n + i), __builtin_prefetch(dy + n + i); // the next row
             f16 g = load(dy + i, left);
             const f16 v = (load(x + i, left) - m) * k;
             if (scale) g *= 1.0f + load(scale + i, left);

@@ -13,7 +13,7 @@ type averages struct {
 	count, sum *gpu.Tensor // [Codes], [Codes, Width]
 	below      *gpu.Tensor // [Codes]: updates on end with a count below the limit
 	steps      *gpu.Tensor // [1]
-	now        moment // of one update
+	now        moment      // of one update
 }
 
 // moment is how many vectors of a batch each code stands for and their sum, as averages has them, where the vectors are and on the CPU.
