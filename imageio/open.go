@@ -170,7 +170,7 @@ func archiveKind(b []byte) string {
 	return ""
 }
 
-// parallel runs f(i) for i < n on as many goroutines as there are processors,
+// parallel runs f(i) for i < n on as many goroutines as there are workers,
 // until ctx ends.
 func parallel(ctx context.Context, n int, f func(i int)) error {
 	var wg sync.WaitGroup

@@ -113,16 +113,13 @@ func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 	})
 }
 
-// OpenBLAS has kernels for small products; for others oneDNN is ahead by a tenth on one thread and by a third on several, and it knows
-// processors that OpenBLAS takes for older ones. The number of rows has no say, so that a row's sums
-// are the same among few and many.
-const (
-	dnnGemmColumns = 16
-	dnnGemmWork    = 1 << 12 // multiplications a row
-	dnnGemmRows    = 16      // fewer take another kernel, unless b is stored as it is used
-)
+// dnnGemmRows is how many rows oneDNN must be given so that, with AVX-512, the bits of each do not depend on their number, where b is stored
+// as the transpose of what is used; else two do.
+const dnnGemmRows = 16
 
-// dnnGemm32 is nativeGemm32 by oneDNN.
+// dnnGemm32 is nativeGemm32 by oneDNN, which is ahead of OpenBLAS by a tenth on one thread and by a third on several, knows processors that
+// OpenBLAS takes for older ones, and gives a row the same bits among few and many: what a network makes of a picture is the same in all batches.
+// Of products of a few thousand multiplications it takes up to twice as long.
 func dnnGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
 	if !haveDNNL() {
 		return false

@@ -14,7 +14,7 @@ func TestGemmRowsAlone(t *testing.T) {
 		t.Skip("no oneDNN, or no AVX-512")
 	}
 	const most = 64
-	for _, s := range [][2]int{{128, 128}, {384, 128}, {128, 512}, {40, 512}, {512, 300}} {
+	for _, s := range [][2]int{{1, 4}, {3, 64}, {10, 9}, {16, 16}, {33, 31}, {48, 64}, {128, 128}, {384, 128}, {128, 512}, {40, 512}, {512, 300}} {
 		n, k := s[0], s[1]
 		for _, tb := range []bool{false, true} {
 			for _, beta := range []float32{0, 1} {

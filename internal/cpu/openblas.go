@@ -77,7 +77,7 @@ func nativeGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float3
 	if !fits(m, n, k, lda, ldb, ldc) {
 		return false
 	}
-	if n >= dnnGemmColumns && n*k >= dnnGemmWork && dnnGemm32(w, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) {
+	if dnnGemm32(w, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) {
 		return true
 	}
 	if !haveBLAS() {
