@@ -106,7 +106,7 @@ func adafactorEach(c *call, _ *cpu.Worker, i int) {
 }
 
 func adafactorEachOf[T cpu.Float](c *call, i int) {
-	lo, hi := c.span(i)
+	lo, hi := c.span(i, mapBlock)
 	g, v := data[T](c.t[0])[lo:hi], data[T](c.t[1])[lo:hi]
 	for k, x := range g {
 		d := float64(x)

@@ -64,6 +64,12 @@ func gather[T cpu.Float](out, table []T, ids []int32, d int) {
 // scatterColumns is how many columns of a row a warp of the kernel adds up.
 const scatterColumns = 128
 
+// scatterGrid is that of a warp for each of most rows and scatterColumns of their d columns, and how many warps are across a row.
+func scatterGrid(most, d int) (g cuda.Grid, across int) {
+	across = max(1, ceil(d, scatterColumns))
+	return cuda.Grid{X: ceil(most, rowBlock/32) * across, Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}, across
+}
+
 // ScatterAdd adds row i of dy, [..., D], to row ids[i] of dtable, [K, D], in the order
 // of i: Gather's gradient. Of ids on a GPU those outside the table are passed over.
 func ScatterAdd(dtable, dy, ids *gpu.Tensor) {
@@ -71,12 +77,12 @@ func ScatterAdd(dtable, dy, ids *gpu.Tensor) {
 	d := gatherCheck(op, dy, dtable, ids)
 	if s := dy.Device().Stream(); s != nil {
 		if dy.Len() > 0 {
-			most, across := dtable.Shape()[0], ceil(d, scatterColumns)
-			if ids.Len() > math.MaxInt32 || ceil(most, rowBlock/32)*across > math.MaxInt32 {
+			most := dtable.Shape()[0]
+			g, across := scatterGrid(most, d)
+			if ids.Len() > math.MaxInt32 || g.X > math.MaxInt32 {
 				fail(op, "%d ids of a table of shape %v, want fewer than 2^31 on a GPU", ids.Len(), dtable.Shape())
 			}
 			at, copied := numbers(s, ids)
-			g := cuda.Grid{X: ceil(most, rowBlock/32) * across, Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}
 			f := byWidth(dy, kernels.ScatterAddF32, kernels.ScatterAddF64)
 			f(s, g, dtable.Ptr(), dy.Ptr(), at, int32(ids.Len()), int32(d), int32(most), int32(across))
 			s.Free(copied)
@@ -128,13 +134,12 @@ func CodeSums(count, sum, z, ids *gpu.Tensor) {
 		}
 	}
 	if s := dev.Stream(); s != nil {
-		across := ceil(d, scatterColumns)
-		if n > math.MaxInt32 || ceil(most, rowBlock/32)*max(1, across) > math.MaxInt32 {
+		g, across := scatterGrid(most, d)
+		if n > math.MaxInt32 || g.X > math.MaxInt32 {
 			fail(op, "%d vectors and a book of %v, want fewer than 2^31 on a GPU", n, ss)
 		}
 		at, copied := numbers(s, ids)
-		g := cuda.Grid{X: ceil(most, rowBlock/32) * max(1, across), Y: 1, Z: 1, BX: rowBlock, BY: 1, BZ: 1}
-		byWidth(z, kernels.CodeSumsF32, kernels.CodeSumsF64)(s, g, count.Ptr(), sum.Ptr(), z.Ptr(), at, int32(n), int32(d), int32(most), int32(max(1, across)))
+		byWidth(z, kernels.CodeSumsF32, kernels.CodeSumsF64)(s, g, count.Ptr(), sum.Ptr(), z.Ptr(), at, int32(n), int32(d), int32(most), int32(across))
 		s.Free(copied)
 		return
 	}

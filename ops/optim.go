@@ -63,7 +63,7 @@ func address(t *gpu.Tensor, bytes int) cuda.Ptr {
 }
 
 func adamBlock(c *call, _ *cpu.Worker, i int) {
-	lo, hi := c.stretch(i)
+	lo, hi := c.span(i, optimBlock)
 	if c.double() {
 		c.adam.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi], c.t[3].F64()[lo:hi])
 		return
@@ -71,16 +71,10 @@ func adamBlock(c *call, _ *cpu.Worker, i int) {
 	c.adam.Run32(c.t[0].F32()[lo:hi], c.t[1].F32()[lo:hi], c.t[2].F32()[lo:hi], c.t[3].F32()[lo:hi])
 }
 
-// span is the elements of item i between n[0] and n[1].
-func (c *call) span(i int) (lo, hi int) {
-	lo = c.n[0] + i*mapBlock
-	return lo, min(lo+mapBlock, c.n[1])
-}
-
-// stretch is the parameters of item i.
-func (c *call) stretch(i int) (lo, hi int) {
-	lo = c.n[0] + i*optimBlock
-	return lo, min(lo+optimBlock, c.n[1])
+// span is the elements of item i, of so many each, between n[0] and n[1].
+func (c *call) span(i, block int) (lo, hi int) {
+	lo = c.n[0] + i*block
+	return lo, min(lo+block, c.n[1])
 }
 
 // LionConfig is one step of Lion (Chen et al. 2023, arXiv 2302.06675).
@@ -107,7 +101,7 @@ func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
 }
 
 func lionBlock(c *call, _ *cpu.Worker, i int) {
-	lo, hi := c.stretch(i)
+	lo, hi := c.span(i, optimBlock)
 	if c.double() {
 		c.lion.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi])
 		return
@@ -147,7 +141,7 @@ func sgdBlock(c *call, _ *cpu.Worker, i int) {
 }
 
 func sgdOf[T cpu.Float](c *call, i int) {
-	lo, hi := c.stretch(i)
+	lo, hi := c.span(i, optimBlock)
 	p, g, o := data[T](c.t[0])[lo:hi], data[T](c.t[2])[lo:hi], &c.sgd
 	if o.Decay != 0 {
 		cpu.Blend(g, false, 1, g, o.Decay, p, 0)
@@ -186,7 +180,7 @@ func SumSquares(t *gpu.Tensor) float64 {
 }
 
 func squaresBlock(c *call, _ *cpu.Worker, i int) {
-	lo, hi := c.span(i)
+	lo, hi := c.span(i, mapBlock)
 	if c.double() {
 		c.f64.v[i] = cpu.SumSquares64(c.t[0].F64()[lo:hi])
 	} else {

@@ -32,6 +32,7 @@ type peers struct {
 	python string // "" when there are none
 	inputs string
 	log    io.Writer
+	onednn bool // compiled
 }
 
 // env is the environment of a peer: a fixed number of threads, and without the
