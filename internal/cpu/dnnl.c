@@ -72,7 +72,11 @@ int dnn_bf16(void)
 {
     const int isa = (int)dnn.dnnl_get_effective_cpu_isa();
     if ((isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx) return 2;
-    return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+    if ((isa & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16) return 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_is("amd")) return 2;
+#endif
+    return 1;
 }
 
 int dnn_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,

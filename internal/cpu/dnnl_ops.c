@@ -2,7 +2,7 @@
 
 // dnnl_ops.c - one oneDNN primitive with its memory: a convolution or a bf16
 // product of fixed sizes. oneDNN chooses the inner layouts; operands are
-// reordered into them and the result back at each run. An op belongs to one
+// reordered into them, or rounded, and the result back at each run. An op belongs to one
 // thread; scratch memory is its own.
 
 #define _GNU_SOURCE
@@ -19,12 +19,18 @@ static const int args[3][OPERANDS] = {
     {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DIFF_DST, DNNL_ARG_SCRATCHPAD}};
 static const int result[3] = {DST, SRC, WEIGHTS};
 
+typedef struct {
+    long rows, n, ld;
+} rows_of;
+
 struct dnn_op {
     int kind; // of args and result
     dnnl_stream_t stream;
     dnnl_primitive_t run, reorder[OPERANDS];    // reorder: NULL where the caller's layout serves
     dnnl_memory_t user[OPERANDS], in[OPERANDS]; // in is user where nothing is reordered
     void* buffer[OPERANDS];
+    rows_of
+        narrow[OPERANDS]; // of operands that vec_narrow16 writes into buffer; oneDNN takes longer
 };
 
 #define TRY(e)                                                                                     \
@@ -121,12 +127,12 @@ static int finish(dnn_op* op, dnnl_primitive_desc_t pd, const dnn_mdp* user)
         {dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_weights_md,
          dnnl_query_diff_dst_md, dnnl_query_scratchpad_md}};
     if (!(op->stream = stream())) return 0;
-    for (int i = 0; i < SCRATCH; i++)
-        if (user[i] &&
-            !bind(op, i, user[i],
-                  i == BIAS ? user[i]
-                            : dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][i], 0)))
-            return 0;
+    for (int i = 0; i < SCRATCH; i++) {
+        if (!user[i]) continue;
+        const dnn_mdp inner =
+            i == BIAS ? user[i] : dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][i], 0);
+        if (!(op->narrow[i].rows ? memory(op, i, inner) : bind(op, i, user[i], inner))) return 0;
+    }
     if (!memory(op, SCRATCH, dnn.dnnl_primitive_desc_query_md(pd, query[op->kind][SCRATCH], 0)))
         return 0;
     return dnn.dnnl_primitive_create(&op->run, pd) == dnnl_success;
@@ -203,11 +209,14 @@ dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, in
     TRY(BY_TAG(&uw, 4, dw, dnnl_f32, dnnl_oihw));
     TRY(BY_TAG(&ub, 1, db, dnnl_f32, dnnl_a));
     TRY(BY_TAG(&ud, 4, dd, dnnl_f32, last ? dnnl_nhwc : dnnl_nchw));
-    // Channels last are oneDNN's own layout too: float32 is not reordered.
+    // Channels last are oneDNN's own layout too: float32 is not reordered, only rounded.
     const dnnl_format_tag_t order = last ? dnnl_nhwc : dnnl_format_tag_any;
     TRY(BY_TAG(&as, 4, ds, kind == 1 ? dnnl_f32 : type, order));
     TRY(BY_TAG(&aw, 4, dw, kind == 2 ? dnnl_f32 : type, dnnl_format_tag_any));
     TRY(BY_TAG(&ad, 4, dd, kind == 0 ? dnnl_f32 : type, order));
+    if (low && last && kind != 1) op->narrow[SRC] = (rows_of){n, (long)c * h * w, (long)c * h * w};
+    if (low && last && kind != 0)
+        op->narrow[DST] = (rows_of){n, (long)out * oh * ow, (long)out * oh * ow};
     TRY(BY_TAG(&hs, 4, ds, type, order));
     TRY(BY_TAG(&hw, 4, dw, type, dnnl_format_tag_any));
     TRY(BY_TAG(&hd, 4, dd, kind == 0 ? dnnl_f32 : type, order));
@@ -253,21 +262,19 @@ fail:
 
 dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc)
 {
-    const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n}, rows_a = {lda, 1}, cols_a = {1, lda},
-                      rows_b = {ldb, 1}, cols_b = {1, ldb}, rows_c = {ldc, 1};
+    const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n}, rows_c = {ldc, 1};
     dnn_op* op = calloc(1, sizeof *op);
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_memory_desc_t ua, ub, uc, aa, ab;
-    memset(&ua, 0, sizeof ua), memset(&ub, 0, sizeof ub), memset(&uc, 0, sizeof uc),
-        memset(&aa, 0, sizeof aa), memset(&ab, 0, sizeof ab);
+    dnnl_memory_desc_t uc, aa, ab;
+    memset(&uc, 0, sizeof uc), memset(&aa, 0, sizeof aa), memset(&ab, 0, sizeof ab);
     int ok = 0;
     if (!op || !attributes(&attr, 0)) goto fail;
-    TRY(BY_STRIDES(&ua, 2, da, dnnl_f32, ta ? cols_a : rows_a));
-    TRY(BY_STRIDES(&ub, 2, db, dnnl_f32, tb ? cols_b : rows_b));
+    op->narrow[SRC] = ta ? (rows_of){k, m, lda} : (rows_of){m, k, lda};
+    op->narrow[WEIGHTS] = tb ? (rows_of){n, k, ldb} : (rows_of){k, n, ldb};
     TRY(BY_STRIDES(&uc, 2, dc, dnnl_f32, rows_c));
-    TRY(BY_TAG(&aa, 2, da, dnnl_bf16, dnnl_ab));
-    TRY(BY_TAG(&ab, 2, db, dnnl_bf16, dnnl_format_tag_any));
+    TRY(BY_TAG(&aa, 2, da, dnnl_bf16, ta ? dnnl_ba : dnnl_ab));
+    TRY(BY_TAG(&ab, 2, db, dnnl_bf16, tb ? dnnl_ba : dnnl_ab));
 #if DNNL_VERSION_MAJOR >= 3
     TRY(dnn.dnnl_matmul_primitive_desc_create(&pd, dnn.engine, aa, ab, NULL, uc, attr));
 #else
@@ -275,12 +282,12 @@ dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int 
     TRY(dnn.dnnl_matmul_desc_init(&md, &aa, &ab, NULL, &uc));
     TRY(dnn.dnnl_primitive_desc_create(&pd, &md, attr, dnn.engine, NULL));
 #endif
-    const dnn_mdp user[SCRATCH] = {DNN_MDP(ua), DNN_MDP(ub), NULL, DNN_MDP(uc)};
+    const dnn_mdp user[SCRATCH] = {DNN_MDP(aa), DNN_MDP(ab), NULL, DNN_MDP(uc)};
     ok = finish(op, pd, user);
 fail:
     if (pd) dnn.dnnl_primitive_desc_destroy(pd);
     if (attr) dnn.dnnl_primitive_attr_destroy(attr);
-    DESC_FREE(ua), DESC_FREE(ub), DESC_FREE(uc), DESC_FREE(aa), DESC_FREE(ab);
+    DESC_FREE(uc), DESC_FREE(aa), DESC_FREE(ab);
     if (ok) return op;
     dnn_op_free(op);
     return NULL;
@@ -307,6 +314,10 @@ int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bia
         if (op->in[i]) a[n++] = (dnnl_exec_arg_t){args[op->kind][i], op->in[i]};
     }
     const int out = result[op->kind];
+    for (int i = 0; i < SCRATCH; i++) {
+        const rows_of o = op->narrow[i];
+        if (o.rows) vec_narrow16(o.rows, o.n, op->buffer[i], data[i], o.ld);
+    }
     for (int i = 0; i < SCRATCH; i++)
         if (i != out && !reorder(op, i)) return -1;
     if (dnn.dnnl_primitive_execute(op->run, op->stream, n, a) != dnnl_success) return -1;

@@ -2,11 +2,12 @@ package cpu
 
 import "math"
 
-// leastBF16 is from which level of nativeBF16 on its instructions are used: AMX. AVX512_BF16 alone multiplies at half of float32's
-// rate on Intel's processors. Tests lower it.
+// leastBF16 is from which level of nativeBF16 on its instructions are used: AMX, and AMD's AVX512_BF16, which multiplies at twice
+// float32's rate. Intel's alone has half of it. Tests lower it.
 var leastBF16 = 2
 
-// HasBF16 tells whether GemmBF16 and TrainConv run on bf16 instructions here: oneDNN is usable and the processor has AMX.
+// HasBF16 tells whether GemmBF16 and TrainConv run on bf16 instructions here: oneDNN is usable and the processor has such that
+// are faster than float32's.
 func HasBF16() bool { return nativeBF16() >= leastBF16 }
 
 // Rounded says which operands of a product have bfloat16 values already, so that they need not be rounded.

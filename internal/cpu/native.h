@@ -42,7 +42,7 @@ void* dnn_handle(void);
 const char* dnn_path(void);
 void dnn_version(int* major, int* minor, int* patch);
 void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
-int dnn_bf16(void);           // 0 no bf16 instructions, 1 AVX-512, 2 AMX
+int dnn_bf16(void);           // 0 no bf16 instructions, 1 slow ones, 2 faster than float32's
 // dnn_sgemm is cblas_sgemm of row-major matrices; 0 when it was done.
 int dnn_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,
               const float* b, int ldb, float beta, float* c, int ldc);
@@ -106,6 +106,8 @@ void vec_gated_back(int f, float a, float b, long rows, long n, float* dx, float
 
 // half.c
 void vec_round16(long rows, long n, float* out, long ldo, const float* x, long ldx);
+// The upper halves, in rows without gaps.
+void vec_narrow16(long rows, long n, uint16_t* out, const float* x, long ldx);
 
 // rows.c
 void vec_pair(int op, int acc, long rows, long n, float* out, long ldo, const float* a, long lda,

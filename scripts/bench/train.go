@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/cpu"
 	"github.com/fidlab/fidlab/models"
 	"github.com/fidlab/fidlab/models/dit"
 	"github.com/fidlab/fidlab/nn"
@@ -12,7 +13,7 @@ import (
 )
 
 // trainRows are steps of training with AdamW and passes without gradients of two networks,
-// against torch in the memory layout that is the faster one there. The value compared is the
+// against torch in the memory layout that is the faster one there, and steps in bf16 against those in float32. The value compared is the
 // number of trained parameters.
 func trainRows(job func(name string, threads int) func(*peers) (runner, error)) []row {
 	var out []row
@@ -21,6 +22,21 @@ func trainRows(job func(name string, threads int) func(*peers) (runner, error)) 
 		gflop       float64 // of a forward pass, torch's count
 		make        func() (*stepper, error)
 	}{{"dit", "DiT of 2.0 M parameters, batch 64", 7.9, trainDiT}, {"unet", "U-Net of 0.5 M parameters, batch 128", 23.6, trainUNet}} {
+		precise := func(p nn.Precision) func(*peers) (runner, error) {
+			return func(*peers) (runner, error) {
+				s, err := c.make()
+				if err != nil {
+					return nil, err
+				}
+				s.tape.SetPrecision(p)
+				return s.runner(true), nil
+			}
+		}
+		out = append(out, row{
+			name: "training: step in bf16, " + c.title, peer: "ours in float32", target: 1.5, tolerance: 1e-9, rounds: 8, repeat: 1, limit: true,
+			remark: "the target is for AMX; products of linear layers and convolutions take operands rounded to bf16, the rest is float32",
+			skip:   slowBF16, ours: precise(nn.BF16), theirs: precise(nn.Full),
+		})
 		for _, layout := range []string{"first", "last"} {
 			if c.name == "dit" && layout == "last" {
 				continue // it has one convolution
@@ -46,6 +62,13 @@ func trainRows(job func(name string, threads int) func(*peers) (runner, error)) 
 		}
 	}
 	return out
+}
+
+func slowBF16() string {
+	if cpu.HasBF16() {
+		return ""
+	}
+	return "no bf16 instructions that are faster than float32's"
 }
 
 // stepper is a network with a batch.

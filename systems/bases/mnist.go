@@ -73,7 +73,7 @@ func mnistDiT() denoiser[dit.Config] {
 		Task: systems.Task{
 			Name: "mnist-dit", Text: "digits of 28×28 by class, a transformer of 49 patches and 1.1 M parameters, flow matching",
 			Source:   "Peebles and Xie 2023; Yao et al. 2025 (network); Li and He 2025 (prediction); Esser et al. 2024 (times)",
-			Settings: train.Settings{Steps: 4000, Batch: 16, Rate: 2e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.9995}},
+			Settings: train.Settings{Steps: 8000, Batch: 16, Rate: 2e-3, Schedule: "cosine", Warmup: 100, Clip: 1, EMA: []float64{0.998, 0.9995}},
 			LogEvery: 50, SaveEvery: 250, SampleEvery: 2500, EvalEvery: 1000,
 		},
 		net: c,
