@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"sync"
 
 	"github.com/fidlab/fidlab/fid"
@@ -41,17 +40,8 @@ var pictureEncoders = []struct{ name, summary string }{
 	{"facade-enc", "64 features of fronts of buildings, built in: for the set facades"},
 }
 
-// builtIn tells whether an encoder's file is embedded.
-func builtIn(name string) bool {
-	_, err := fs.Stat(encoderFiles, "encoders/"+name+".safetensors")
-	return err == nil
-}
-
 func init() {
 	for _, e := range pictureEncoders {
-		if !builtIn(e.name) {
-			continue
-		}
 		Register(Entry{
 			Name: e.name, Summary: e.summary, Source: "scripts/encoders, docs/encoders.md",
 			Open: func(o Options) (fid.Extractor, error) { return openPictureEncoder(e.name, o) },

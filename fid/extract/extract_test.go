@@ -127,7 +127,7 @@ func TestOpenRefuses(t *testing.T) {
 		name string
 		o    Options
 	}{
-		`no extractor "vgg"; there are city-enc, clip-vit-b16, clip-vit-b32,`: {"vgg", Options{}},
+		`no extractor "vgg"; there are city-enc, city-enc-b, clip-vit-b16,`: {"vgg", Options{}},
 		`no preset "x"; there are pytorch-fid, clean, tf`:                     {"random", Options{Preset: "x"}},
 		`no tap "5"; there are 192`:                                           {"random", Options{Tap: "5"}},
 		"want the width and height":                                           {"identity", Options{}},

@@ -17,9 +17,6 @@ import (
 const MotionName = "motion-enc"
 
 func init() {
-	if !builtIn(MotionName) {
-		return
-	}
 	Register(Entry{
 		Name: MotionName, Summary: "128 features of motions, rows of 263 numbers, built in: for the set motion and folders of .npy",
 		Source: "scripts/encoders, docs/encoders.md",

@@ -115,7 +115,7 @@ func TestRows(t *testing.T) {
 			seen[k] = true
 		}
 	}
-	if len(seen) != 95 {
-		t.Errorf("%d rows; want 95", len(seen))
+	if len(seen) != 99 {
+		t.Errorf("%d rows; want 99", len(seen))
 	}
 }

@@ -166,7 +166,9 @@ func remark(meta map[string]string, values map[string]any) error {
 func rounded(scores []score) map[string]string {
 	out := map[string]string{}
 	for _, s := range scores {
-		out[s.Head] = fmt.Sprintf("%.4f", s.All)
+		if s.All == s.All { // else all items have one answer
+			out[s.Head] = fmt.Sprintf("%.4f", s.All)
+		}
 	}
 	return out
 }
@@ -174,10 +176,14 @@ func rounded(scores []score) map[string]string {
 // arithmetic names what multiplied the matrices: another library rounds differently, and training
 // amplifies that to other weights of equal quality.
 func arithmetic() string {
+	what := "pure Go, "
 	for _, l := range cpu.Report() {
-		if l.Name == "OpenBLAS" && l.Used {
+		if l.Name == "oneDNN" && l.Used {
 			return l.Name + " " + l.Version + ", " + runtime.GOARCH
 		}
+		if l.Name == "OpenBLAS" && l.Used {
+			what = l.Name + " " + l.Version + ", "
+		}
 	}
-	return "pure Go, " + runtime.GOARCH
+	return what + runtime.GOARCH
 }

@@ -130,11 +130,12 @@ func facadeTask(name string) *task {
 	t := &task{
 		name: name, set: "facades", net: body(3, edge, edge), recipe: usual,
 		heads: []extract.Head{
-			{Name: "wall", Kind: extract.Class, N: len(walls)}, {Name: "storey", Kind: extract.Number, N: 1}, {Name: "bay", Kind: extract.Number, N: 1},
+			{Name: "wall", Kind: extract.Class, N: len(walls)}, {Name: "storey", Kind: extract.Class, N: len(periods)}, {Name: "bay", Kind: extract.Class, N: len(periods)},
 			{Name: "window", Kind: extract.Number, N: 2}, {Name: "kinds", Kind: extract.Number, N: 5}, {Name: "roof", Kind: extract.Number, N: 1}, {Name: "door", Kind: extract.Number, N: 2},
+			{Name: "wall and storey", Kind: extract.Class, N: len(walls) * 5},
 		},
 	}
-	t.recipe.Epochs = 4
+	t.recipe.Epochs = 80
 	t.open = func() (source, error) {
 		set := facades.New(data.DefaultSeed)
 		s := source{len: set.Len, train: data.Enc, test: data.Test, ref: data.Ref}
@@ -174,13 +175,16 @@ func facadeTask(name string) *task {
 // m32 is the side of a crop.
 const m32 = facades.Crop
 
-// facadeAnswers are wall, height of a storey and width of a bay, width and height of a window (all
-// over 8 pixels), shares of the pixels by kind (times 2), rows of sky (over 16), and whether the
-// door is seen and in which column (over 16).
+// periods are the heights of storeys and widths of bays that facades have, in pixels.
+var periods = []int{4, 5, 6, 7, 8, 10, 12, 14, 16}
+
+// facadeAnswers are wall, height of a storey and width of a bay, width and height of a window (both
+// over 8 pixels), shares of the pixels by kind (times 2), rows of sky (over 16), whether the
+// door is seen and in which column (over 16), and wall and storey together, before the scale.
 func facadeAnswers(it *facades.Item, walls []facades.Color) []float32 {
 	f := &it.Facade
 	py, px := f.Periods()
-	out := []float32{float32(slices.Index(walls, f.Wall)), float32(py) / 8, float32(px) / 8, float32(f.WinW*f.Scale) / 8, float32(f.WinH*f.Scale) / 8}
+	out := []float32{float32(slices.Index(walls, f.Wall)), float32(slices.Index(periods, py)), float32(slices.Index(periods, px)), float32(f.WinW*f.Scale) / 8, float32(f.WinH*f.Scale) / 8}
 	kinds := make([]float32, 5)
 	first := -1
 	for p := range m32 * m32 {
@@ -192,8 +196,9 @@ func facadeAnswers(it *facades.Item, walls []facades.Color) []float32 {
 	}
 	out = append(out, kinds...)
 	out = append(out, float32(math.Min(m32, math.Max(0, float64(f.RoofY-it.Y))))/16)
-	if first < 0 {
-		return append(out, 0, 0)
+	door := []float32{0, 0}
+	if first >= 0 {
+		door = []float32{1, float32(first) / 16}
 	}
-	return append(out, 1, float32(first)/16)
+	return append(append(out, door...), float32(slices.Index(walls, f.Wall)*5+f.Py-4))
 }

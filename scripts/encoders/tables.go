@@ -64,7 +64,11 @@ func printScores(w io.Writer, heads []extract.Head, scores []score) {
 			if h.N == 1 {
 				what = "number"
 			}
-			fmt.Fprintf(w, "| %s | %d %s | R² %.4f | |\n", c.Head, h.N, what, c.All)
+			explained := fmt.Sprintf("R² %.4f", c.All)
+			if c.All != c.All {
+				explained = "one answer for all of test"
+			}
+			fmt.Fprintf(w, "| %s | %d %s | %s | |\n", c.Head, h.N, what, explained)
 		}
 	}
 	fmt.Fprintln(w)

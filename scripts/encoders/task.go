@@ -50,8 +50,8 @@ func (t *task) spec() extract.EncoderSpec {
 
 // tasks are all encoders of pictures.
 var tasks = []*task{
-	shapesTask("shapes-enc"), second(shapesTask("shapes-enc-b")), shapes16Task("shapes16-enc"), digitsTask("digits-enc"),
-	cityTask("city-enc"), second(cityTask("city-enc-b")), streetTask("street-enc"), second(streetTask("street-enc-b")), facadeTask("facade-enc"),
+	shapesTask("shapes-enc"), second(shapesTask("shapes-enc-b"), 24), shapes16Task("shapes16-enc"), digitsTask("digits-enc"),
+	cityTask("city-enc"), second(cityTask("city-enc-b"), 8), streetTask("street-enc"), second(streetTask("street-enc-b"), 24), facadeTask("facade-enc"),
 }
 
 // body is the network that the encoders share, for pictures of a size.
@@ -61,8 +61,8 @@ func body(channels, height, width int) tower.EncoderConfig {
 
 // second makes of an encoder one that knows nothing of the first: another seed, a wider and shorter
 // body and other cells, for who measures what was trained to please the first.
-func second(t *task) *task {
-	t.recipe.Seed, t.recipe.Epochs = 101, 3
+func second(t *task, epochs int) *task {
+	t.recipe.Seed, t.recipe.Epochs = 101, epochs
 	t.net.Widths, t.net.Steps, t.net.Cells = []int{24, 48, 96}, []int{2, 2, 2}, 2
 	return t
 }

@@ -1,12 +1,13 @@
 // onednn - the peer of the rows of convolutions and products: oneDNN called alone.
 //
-// One primitive in float32 with the layouts that oneDNN chooses for itself: operands are reordered before the clock starts and the
+// One primitive in float32 with the layouts that oneDNN chooses for itself, but for rows: operands are reordered before the clock starts and the
 // result after it stops, and nothing is added or applied. Threads are OpenMP's (OMP_NUM_THREADS), over the whole batch. Own code; it
 // only calls the library.
 //
 // usage: onednn KIND SIZES...
 //   forward|data|weights N C H W OUT KERNEL STRIDE PAD   a convolution, or its gradient by the pictures or the kernels
-//   product M N K                                        a product of row-major matrices
+//   product M N K                                        a product with weights, which are laid out before
+//   rows M N K                                           the same of weights [N, K] as they lie
 // It prints a line when it is ready, and for each line that it reads runs ten times and prints the least seconds and the mean
 // magnitude of the last 64 values, of pictures in the order N, H, W, C, as JSON.
 #include <algorithm>
@@ -136,11 +137,10 @@ static job convolution(const std::string& kind, const std::vector<int64_t>& v)
             plain(dw, tag::oihw)};
 }
 
-static job product(const std::vector<int64_t>& v)
+static job product(const std::vector<int64_t>& v, tag weights)
 {
     const dims da = {v[0], v[2]}, db = {v[2], v[1]}, dc = {v[0], v[1]};
-    // The second operand is a weight: oneDNN may lay it out before the clock starts.
-    const auto p = product_of(plain(da, tag::ab), plain(db, tag::any), plain(dc, tag::ab));
+    const auto p = product_of(plain(da, tag::ab), plain(db, weights), plain(dc, tag::ab));
     return {matmul(p),
             {{DNNL_ARG_SRC, filled(plain(da, tag::ab), 1)},
              {DNNL_ARG_WEIGHTS, in(filled(plain(db, tag::ba), 2), p.weights_desc())},
@@ -155,11 +155,12 @@ int main(int argc, char** argv)
     std::vector<int64_t> v;
     for (int i = 2; i < argc; i++)
         v.push_back(std::atoll(argv[i]));
-    if (v.size() != (kind == "product" ? 3u : 8u)) {
+    const bool laid = kind == "product", rows = kind == "rows";
+    if (v.size() != (laid || rows ? 3u : 8u)) {
         std::fprintf(stderr, "usage: onednn KIND SIZES..., see the source\n");
         return 2;
     }
-    job j = kind == "product" ? product(v) : convolution(kind, v);
+    job j = laid ? product(v, tag::any) : rows ? product(v, tag::ba) : convolution(kind, v);
     const auto work = [&] {
         j.run.execute(lane, j.args);
         lane.wait();
