@@ -68,6 +68,12 @@ void dnn_single_thread(void)
     if (omp_threads) omp_threads(1);
 }
 
+int dnn_avx512(void)
+{
+    const int isa = (int)dnn.dnnl_get_effective_cpu_isa();
+    return (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
 int dnn_bf16(void)
 {
     const int isa = (int)dnn.dnnl_get_effective_cpu_isa();

@@ -1,6 +1,6 @@
 //go:build native && cgo
 
-// dnnl_ops.c - one oneDNN primitive with its memory: a convolution or a bf16
+// dnnl_ops.c - one oneDNN primitive with its memory: a convolution or a
 // product of fixed sizes. oneDNN chooses the inner layouts; operands are
 // reordered into them, or rounded, and the result back at each run. An op belongs to one
 // thread; scratch memory is its own.
@@ -260,7 +260,7 @@ fail:
     return NULL;
 }
 
-dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc)
+dnn_op* dnn_matmul(int low, int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc)
 {
     const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n}, rows_c = {ldc, 1};
     dnn_op* op = calloc(1, sizeof *op);
@@ -270,11 +270,16 @@ dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int 
     memset(&uc, 0, sizeof uc), memset(&aa, 0, sizeof aa), memset(&ab, 0, sizeof ab);
     int ok = 0;
     if (!op || !attributes(&attr, 0)) goto fail;
-    op->narrow[SRC] = ta ? (rows_of){k, m, lda} : (rows_of){m, k, lda};
-    op->narrow[WEIGHTS] = tb ? (rows_of){n, k, ldb} : (rows_of){k, n, ldb};
+    const dnnl_data_type_t type = low ? dnnl_bf16 : dnnl_f32;
+    if (low) {
+        op->narrow[SRC] = ta ? (rows_of){k, m, lda} : (rows_of){m, k, lda};
+        op->narrow[WEIGHTS] = tb ? (rows_of){n, k, ldb} : (rows_of){k, n, ldb};
+    } else if (lda != (ta ? m : k) || ldb != (tb ? k : n)) {
+        goto fail; // it would add up in another order
+    }
     TRY(BY_STRIDES(&uc, 2, dc, dnnl_f32, rows_c));
-    TRY(BY_TAG(&aa, 2, da, dnnl_bf16, ta ? dnnl_ba : dnnl_ab));
-    TRY(BY_TAG(&ab, 2, db, dnnl_bf16, tb ? dnnl_ba : dnnl_ab));
+    TRY(BY_TAG(&aa, 2, da, type, ta ? dnnl_ba : dnnl_ab));
+    TRY(BY_TAG(&ab, 2, db, type, tb ? dnnl_ba : dnnl_ab));
 #if DNNL_VERSION_MAJOR >= 3
     TRY(dnn.dnnl_matmul_primitive_desc_create(&pd, dnn.engine, aa, ab, NULL, uc, attr));
 #else

@@ -21,7 +21,7 @@ type dnnKey struct {
 	train         TrainConv
 	kind          int // of train, +1
 	bias          bool
-	ta, tb        bool
+	low, ta, tb   bool
 	m, n, k       int
 	lda, ldb, ldc int
 }
@@ -113,6 +113,10 @@ func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 	})
 }
 
+// dnnRowsK is from how many elements on products of rows by rows, a·bᵀ of matrices without gaps, are primitives of their own: sgemm packs b, which for
+// few rows takes as long as the product. A row has the same bits among few and many, with AVX-512.
+const dnnRowsK = 512
+
 // dnnGemmRows is how many rows oneDNN must be given so that, with AVX-512, the bits of each do not depend on their number, where b is stored
 // as the transpose of what is used; else two do.
 const dnnGemmRows = 16
@@ -126,6 +130,10 @@ func dnnGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, 
 	}
 	w.Enter()
 	defer w.Leave()
+	if tb && !ta && k >= dnnRowsK && lda == k && ldb == k && alpha == 1 && beta == 0 && C.dnn_avx512() != 0 && dnnMatMul(w, false, ta, tb, m, n, k, a, lda, b, ldb, c, ldc) {
+		calls.gemm32.Add(1)
+		return true
+	}
 	least := 2
 	if tb {
 		least = dnnGemmRows
@@ -174,18 +182,19 @@ func nativeBF16() int {
 }
 
 func nativeGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
-	if !haveDNNL() || !dnnGemmBF16(w, ta, tb, m, n, k, a, lda, b, ldb, c, ldc) {
+	if !haveDNNL() || !dnnMatMul(w, true, ta, tb, m, n, k, a, lda, b, ldb, c, ldc) {
 		return false
 	}
 	calls.gemm16.Add(1)
 	return true
 }
 
-func dnnGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
+// dnnMatMul multiplies by a primitive of these sizes.
+func dnnMatMul(w *Worker, low, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
 	w.Enter()
 	defer w.Leave()
-	op := w.dnnOp(dnnKey{ta: ta, tb: tb, m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: ldc}, func() *C.dnn_op {
-		return C.dnn_matmul16(flag(ta), flag(tb), C.int(m), C.int(n), C.int(k), C.int(lda), C.int(ldb), C.int(ldc))
+	op := w.dnnOp(dnnKey{low: low, ta: ta, tb: tb, m: m, n: n, k: k, lda: lda, ldb: ldb, ldc: ldc}, func() *C.dnn_op {
+		return C.dnn_matmul(flag(low), flag(ta), flag(tb), C.int(m), C.int(n), C.int(k), C.int(lda), C.int(ldb), C.int(ldc))
 	})
 	return op != nil && C.dnn_run(op, f32(a), f32(b), nil, f32(c)) == 0
 }
@@ -220,7 +229,7 @@ func testDNNL() string {
 			return fmt.Sprintf("convolution %+v is off by %.2g of the sum's size, want <= %.2g", p, d, tol)
 		}
 	}
-	for _, why := range []string{testTrainConv(w), testSgemm(dnnSgemm)} {
+	for _, why := range []string{testTrainConv(w), testSgemm(dnnSgemm), testRows(w)} {
 		if why != "" {
 			return why
 		}
@@ -232,7 +241,7 @@ func testDNNL() string {
 		m, n, k := s[0], s[1], s[2]
 		a, b := noise[float32](m*k, 12), noise[float32](k*n, 13)
 		got, want := make([]float32, m*n), make([]float32, m*n)
-		if !dnnGemmBF16(w, false, false, m, n, k, a, k, b, n, got, n) {
+		if !dnnMatMul(w, true, false, false, m, n, k, a, k, b, n, got, n) {
 			return fmt.Sprintf("no bf16 product %d×%d×%d", m, n, k)
 		}
 		goRound(1, m*k, a, m*k, a, m*k)
@@ -240,6 +249,26 @@ func testDNNL() string {
 		goGemm32(false, false, m, n, k, 1, a, k, b, n, 0, want, n)
 		if d, tol := apart(got, want, float64(k+2)), math.Ldexp(1, -22); d > tol {
 			return fmt.Sprintf("bf16 product %d×%d×%d is off by %.2g of the sum's size, want <= %.2g", m, n, k, d, tol)
+		}
+	}
+	return ""
+}
+
+// testRows compares products of rows, which dnnMatMul does.
+func testRows(w *Worker) string {
+	if C.dnn_avx512() == 0 {
+		return ""
+	}
+	for _, s := range [][3]int{{1, 7, dnnRowsK}, {33, 50, dnnRowsK + 9}} {
+		m, n, k := s[0], s[1], s[2]
+		a, b := noise[float32](m*k, 18), noise[float32](n*k, 19)
+		got, want := make([]float32, m*n), make([]float32, m*n)
+		if !dnnMatMul(w, false, false, true, m, n, k, a, k, b, k, got, n) {
+			return fmt.Sprintf("no product of rows %d×%d×%d", m, n, k)
+		}
+		goGemm32(false, true, m, n, k, 1, a, k, b, k, 0, want, n)
+		if d, tol := apart(got, want, float64(k+2)), 1.0/(1<<23); d > tol {
+			return fmt.Sprintf("product of rows %d×%d×%d is off by %.2g of the sum's size, want <= %.2g", m, n, k, d, tol)
 		}
 	}
 	return ""

@@ -42,15 +42,16 @@ void* dnn_handle(void);
 const char* dnn_path(void);
 void dnn_version(int* major, int* minor, int* patch);
 void dnn_single_thread(void); // this OS thread's OpenMP teams have one member from now on
-int dnn_bf16(void);           // 0 no bf16 instructions, 1 slow ones, 2 faster than float32's
+int dnn_avx512(void);
+int dnn_bf16(void); // 0 no bf16 instructions, 1 slow ones, 2 faster than float32's
 // dnn_sgemm is cblas_sgemm of row-major matrices; 0 when it was done.
 int dnn_sgemm(int ta, int tb, int m, int n, int k, float alpha, const float* a, int lda,
               const float* b, int ldb, float beta, float* c, int ldc);
 
 // dnnl_ops.c
 typedef struct dnn_op dnn_op;
-// A convolution of NCHW by OIHW, and a product of op(A) m x k and op(B) k x n
-// rounded to bf16 and summed in float32; NULL when oneDNN can't.
+// A convolution of NCHW by OIHW, and a product of op(A) m x k and op(B) k x n, low: rounded to bf16
+// and summed in float32, else of matrices without gaps; NULL when oneDNN can't.
 dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, int sw, int ph,
                  int pw, int bias, int relu);
 // The same with any padding; kind is 0 for the product, 1 for the gradient by the source, 2 by the
@@ -58,7 +59,7 @@ dnn_op* dnn_conv(int n, int c, int h, int w, int out, int kh, int kw, int sh, in
 dnn_op* dnn_conv_train(int kind, int n, int c, int h, int w, int out, int kh, int kw, int step,
                        int top, int bottom, int left, int right, int dilation, int last, int biased,
                        int low);
-dnn_op* dnn_matmul16(int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
+dnn_op* dnn_matmul(int low, int ta, int tb, int m, int n, int k, int lda, int ldb, int ldc);
 int dnn_run(dnn_op* op, const float* src, const float* weights, const float* bias,
             float* dst); // 0 or -1
 void dnn_op_free(dnn_op* op);
