@@ -108,10 +108,20 @@ int fidlab_driver_open(int host, char* why, size_t n)
     return 0;
 }
 
-// The two calls of a launch, with their types.
+// CUlaunchConfig, without attributes.
+struct launch_config {
+    unsigned grid[3], block[3], shared;
+    void* stream;
+    void* attributes;
+    unsigned count;
+};
+
+// The calls of a launch, with their types.
 extern int cuCtxSetCurrent(void* ctx);
 extern int cuLaunchKernel(void* fn, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                           unsigned bz, unsigned shared, void* stream, void** args, void** extra);
+extern int cuLaunchKernelEx(const struct launch_config* config, void* fn, void** args,
+                            void** extra);
 
 int fidlab_launch(void* ctx, void* fn, void* stream, unsigned gx, unsigned gy, unsigned gz,
                   unsigned bx, unsigned by, unsigned bz, unsigned shared, unsigned long long* args,
@@ -128,6 +138,10 @@ int fidlab_launch(void* ctx, void* fn, void* stream, unsigned gx, unsigned gy, u
     int rc = cuCtxSetCurrent(ctx);
     if (rc != 0) {
         return rc;
+    }
+    if (mapped > 0) { // kernels of compute capability 9.0
+        const struct launch_config config = {{gx, gy, gz}, {bx, by, bz}, shared, stream, NULL, 0};
+        return cuLaunchKernelEx(&config, fn, p, NULL);
     }
     return cuLaunchKernel(fn, gx, gy, gz, bx, by, bz, shared, stream, p, NULL);
 }

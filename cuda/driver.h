@@ -14,7 +14,7 @@ struct fidlab_map {
 
 // fidlab_launch makes ctx current in the calling thread and queues kernel fn with
 // count arguments of 8 bytes each, but those at the places of maps, whose argument
-// is the map by value. It returns the driver's status.
+// is the map by value. With maps it takes cuLaunchKernelEx. It returns the driver's status.
 int fidlab_launch(void* ctx, void* fn, void* stream, unsigned gx, unsigned gy, unsigned gz,
                   unsigned bx, unsigned by, unsigned bz, unsigned shared, unsigned long long* args,
                   int count, struct fidlab_map* maps, int mapped);

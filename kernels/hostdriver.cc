@@ -16,6 +16,7 @@
 #include "hostdriver.h"
 #include "hostrecord.h"
 #include "host_map.h"
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 
@@ -380,10 +381,11 @@ int run(Launch& l)
     return success;
 }
 
-int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                   unsigned bz, unsigned shared, void* stream, void** parameters, void** extra)
+int queue(void* function, const unsigned* grid, const unsigned* block, unsigned shared,
+          void* stream, void** parameters, void** extra)
 {
-    ENTER(true);
+    const unsigned gx = grid[0], gy = grid[1], gz = grid[2];
+    const unsigned bx = block[0], by = block[1], bz = block[2];
     Function* f = functionOf(function);
     if (!f || !streamOf(stream)) return invalidHandle;
     if (extra || (f->kernel->count && !parameters)) return invalidValue;
@@ -404,6 +406,32 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
         l.arguments.push_back(slot);
     }
     return perform(stream, [l]() mutable { return run(l); });
+}
+
+int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, void* stream, void** parameters, void** extra)
+{
+    ENTER(true);
+    const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
+    return queue(function, grid, block, shared, stream, parameters, extra);
+}
+
+// CUlaunchConfig. No attribute is modelled: blocks have no clusters here.
+struct LaunchConfig {
+    unsigned grid[3], block[3], shared;
+    void* stream;
+    void* attributes;
+    unsigned count;
+};
+static_assert(sizeof(LaunchConfig) == 56 && offsetof(LaunchConfig, stream) == 32, "cuda.h's");
+
+int cuLaunchKernelEx(const LaunchConfig* config, void* function, void** parameters, void** extra)
+{
+    ENTER(true);
+    if (!config) return invalidValue;
+    if (config->count) return notSupported;
+    return queue(function, config->grid, config->block, config->shared, config->stream, parameters,
+                 extra);
 }
 
 int cuGetErrorString(int status, const char** text)
@@ -462,6 +490,7 @@ const Entry deviceEntries[] = {
     E(cuFuncSetCacheConfig),
     E(cuOccupancyMaxActiveBlocksPerMultiprocessor),
     E(cuLaunchKernel),
+    E(cuLaunchKernelEx),
     E(cuGetErrorString),
     {nullptr, nullptr},
 };

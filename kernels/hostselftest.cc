@@ -118,6 +118,19 @@ void launches()
     EXPECT(
         call("cuLaunchKernel", f, 1u, 1u, 1u, 8u, 1u, 65u, 256u, none, parameters, (void**)nullptr),
         1);
+    struct {
+        unsigned grid[3], block[3], shared;
+        void *stream, *attributes;
+        unsigned count;
+    } config = {{2, 1, 1}, {64, 1, 1}, 256, none, none, 0};
+    const void* fits = &config;
+    EXPECT(call("cuLaunchKernelEx", fits, f, parameters, (void**)nullptr), 0);
+    EXPECT(call("cuLaunchKernelEx", (const void*)nullptr, f, parameters, (void**)nullptr), 1);
+    EXPECT(call("cuLaunchKernelEx", fits, (void*)&module, parameters, (void**)nullptr), 400);
+    config.count = 1; // a cluster, say
+    EXPECT(call("cuLaunchKernelEx", fits, f, parameters, (void**)nullptr), 801);
+    config.count = 0, config.block[0] = 1025;
+    EXPECT(call("cuLaunchKernelEx", fits, f, parameters, (void**)nullptr), 1);
     EXPECT(call("cuFuncSetAttribute", f, 8, (163 << 10) + 1), 1);
     EXPECT(call("cuFuncSetAttribute", f, 8, 100 << 10), 0);
     EXPECT(launch(f, 2, 64, (48 << 10) + 1, parameters), 0);

@@ -3,6 +3,8 @@ package ops_test
 import (
 	"fmt"
 	"math"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/cuda"
@@ -103,6 +105,26 @@ func TestAttentionHopperBackward(t *testing.T) {
 					}
 				}
 			})
+		}
+	})
+}
+
+// They are launched by cuLaunchKernelEx, the others are not.
+func TestAttentionHopperLaunch(t *testing.T) {
+	eachHopper(t, func(t *testing.T, dev *gpu.Device, calls *int) {
+		if !cuda.HostDevice() {
+			t.Skip("only the host device can be made to fail")
+		}
+		for d, want := range map[int]string{64: "attention_hopper_bf16_64", 32: ""} {
+			p := newProblem(dev, attnCase{b: 1, h: 1, hkv: 1, d: d, lq: 20, lk: 30, dt: gpu.BFloat16}, 1)
+			t.Setenv("FIDLAB_HOST_FAIL", "cuLaunchKernelEx:1:1")
+			p.forward(t)
+			err := dev.Sync()
+			os.Unsetenv("FIDLAB_HOST_FAIL")
+			if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want+": launch") {
+				t.Errorf("heads of %d: %v; want a failed launch of %q", d, err, want)
+			}
+			_ = dev.Recover()
 		}
 	})
 }
