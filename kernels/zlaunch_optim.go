@@ -72,6 +72,21 @@ func LionF64(stream *cuda.Stream, grid cuda.Grid, p, m, g cuda.Ptr, scale, beta1
 	stream.Launch(cuda.Func{Module: "optim", Name: "lion_f64"}, grid, &args)
 }
 
+// LionM16 queues lion_m16 of optim.cu: one step of Lion.
+func LionM16(stream *cuda.Stream, grid cuda.Grid, p, m, g cuda.Ptr, scale, beta1, beta2, lr, keep float64, n int64) {
+	var args cuda.Args
+	args.Ptr(p)
+	args.Ptr(m)
+	args.Ptr(g)
+	args.F64(scale)
+	args.F64(beta1)
+	args.F64(beta2)
+	args.F64(lr)
+	args.F64(keep)
+	args.I64(n)
+	stream.Launch(cuda.Func{Module: "optim", Name: "lion_m16"}, grid, &args)
+}
+
 // SgdF32 queues sgd_f32 of optim.cu: one step of stochastic gradient descent.
 func SgdF32(stream *cuda.Stream, grid cuda.Grid, p, v, g cuda.Ptr, decay, momentum float64, nesterov int32, lr float64, n int64) {
 	var args cuda.Args

@@ -195,6 +195,7 @@ type Lion struct {
 type LionOptions struct {
 	Beta1, Beta2 float64 // 0.9 and 0.99
 	Decay        float64 // decoupled
+	Narrow       bool    // keep the momentum in bfloat16, rounded to nearest even; of a float32 network
 	Groups       []Group
 }
 
@@ -204,7 +205,14 @@ func NewLion(net *Params, o LionOptions) *Lion {
 	if !(o.Beta1 > 0 && o.Beta1 < 1 && o.Beta2 > 0 && o.Beta2 < 1 && o.Decay >= 0) {
 		panic(fmt.Sprintf("nn: NewLion: betas %g and %g, decay %g, want betas in (0, 1), decay >= 0", o.Beta1, o.Beta2, o.Decay))
 	}
-	l := &Lion{optim: newOptim(net, o.Groups), o: o, m: net.dev.Zeros(net.dt, net.value.Len())}
+	dt := net.dt
+	if o.Narrow {
+		if dt != gpu.Float32 {
+			panic(fmt.Sprintf("nn: NewLion: a momentum of bfloat16 for parameters of %v, want float32", dt))
+		}
+		dt = gpu.BFloat16
+	}
+	l := &Lion{optim: newOptim(net, o.Groups), o: o, m: net.dev.Zeros(dt, net.value.Len())}
 	l.part = l.run
 	return l
 }

@@ -1,11 +1,15 @@
 package nn_test
 
 import (
+	"fmt"
 	"math"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
+	"github.com/fidlab/fidlab/internal/oracle"
 	"github.com/fidlab/fidlab/nn"
 )
 
@@ -234,4 +238,74 @@ func TestLearningRates(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A hundred steps with the momentum in bfloat16 are those of loops in float32 with its rounding; half the state; and a checkpoint goes on with the
+// same bits.
+func TestLionNarrow(t *testing.T) {
+	const n, rate, decay = 500, 3e-3, 0.1
+	make1 := func() (*nn.Params, *nn.Lion) {
+		net := nn.NewParams(gpu.CPU(), gpu.Float32)
+		net.At("a").Param("w", nn.Ones, n)
+		net.Init(1)
+		return net, nn.NewLion(net, nn.LionOptions{Decay: decay, Narrow: true})
+	}
+	net, lion := make1()
+	w, m := make([]float32, n), make([]float32, n)
+	for i := range w {
+		w[i] = 1
+	}
+	walk := func(net *nn.Params, lion *nn.Lion, from, to int) {
+		for s := from; s < to; s++ {
+			net.Grad().Set(oracle.Normal(uint64(s), n))
+			lion.Step(rate)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "c.safetensors")
+	walk(net, lion, 0, 50)
+	if err := nn.Save(path, nil, []nn.Part{{Of: net}, {Prefix: "opt.", Of: lion}}); err != nil {
+		t.Fatal(err)
+	}
+	walk(net, lion, 50, 100)
+	for s := range 100 {
+		for i, g := range oracle.Normal(uint64(s), n) {
+			b1, b2 := float32(0.9), float32(0.99)
+			u := float32(b1*m[i]) + float32((1-b1)*g)
+			step := float32(0)
+			if u > 0 {
+				step = rate
+			} else if u < 0 {
+				step = -rate
+			}
+			keep := 1 - rate*decay
+			w[i] = float32(float32(keep)*w[i]) - step
+			m[i] = gpu.BF16ToFloat(gpu.FloatToBF16(float32(b2*m[i]) + float32((1-b2)*g)))
+		}
+	}
+	for i, v := range floats(net.Value()) {
+		if math.Abs(v-float64(w[i])) > 1e-6 {
+			t.Fatalf("parameter %d is %v after 100 steps, want %v", i, v, w[i])
+		}
+	}
+	state := lion.State()[1].Tensor
+	if state.DType() != gpu.BFloat16 || state.Len() != n {
+		t.Errorf("the momentum is %d of %v", state.Len(), state.DType())
+	}
+	net2, lion2 := make1()
+	if r, err := nn.Load(path, nn.LoadOptions{}, nn.Part{Of: net2}, nn.Part{Prefix: "opt.", Of: lion2}); err != nil {
+		t.Fatal(r, err)
+	}
+	walk(net2, lion2, 50, 100)
+	if !slices.Equal(floats(net.Value()), floats(net2.Value())) || !slices.Equal(floats(state), floats(lion2.State()[1].Tensor)) {
+		t.Error("other bits after a checkpoint")
+	}
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, "want float32") {
+			t.Errorf("float64: panic %q", got)
+		}
+	}()
+	net64 := nn.NewParams(gpu.CPU(), gpu.Float64)
+	net64.At("a").Param("w", nn.Ones, 3)
+	net64.Init(1)
+	nn.NewLion(net64, nn.LionOptions{Narrow: true})
 }

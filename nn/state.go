@@ -64,12 +64,16 @@ func array(t *gpu.Tensor) (*tensor.Array, error) {
 	case gpu.Float32:
 		v, err := t.Floats()
 		return tensor.FromF32(v, shape...), err
+	case gpu.BFloat16: // float32 holds its values
+		v := make([]float32, t.Len())
+		err := t.Read(v)
+		return tensor.FromF32(v, shape...), err
 	case gpu.Float64:
 		v := make([]float64, t.Len())
 		err := t.Read64(v)
 		return tensor.FromF64(v, shape...), err
 	}
-	return nil, fmt.Errorf("dtype %v, want float32 or float64", t.DType())
+	return nil, fmt.Errorf("dtype %v, want float32, float64 or bfloat16", t.DType())
 }
 
 // LoadOptions say how the names of a file are those of a checkpoint.

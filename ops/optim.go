@@ -86,8 +86,13 @@ type LionConfig struct {
 }
 
 // Lion makes a step of elements lo to hi: with d = Scale·grad, p = Keep·p -
-// LR·sign(Beta1·m + (1-Beta1)·d), then m = Beta2·m + (1-Beta2)·d.
+// LR·sign(Beta1·m + (1-Beta1)·d), then m = Beta2·m + (1-Beta2)·d. m of float32 parameters may be
+// BFloat16: it is rounded to nearest even.
 func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
+	if m.DType() == gpu.BFloat16 {
+		lionNarrow(p, m, grad, lo, hi, cfg)
+		return
+	}
 	if s := optimiser("Lion", lo, hi, p, m, grad); s != nil {
 		k, size := byWidth(p, kernels.LionF32, kernels.LionF64), lo*p.DType().Size()
 		k(s, vectorGrid(p, hi-lo), address(p, size), address(m, size), address(grad, size),
@@ -98,6 +103,28 @@ func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
 	c.n[0], c.n[1] = lo, hi
 	c.lion = cpu.Lion(cfg)
 	c.each(ceil(hi-lo, optimBlock))
+}
+
+func lionNarrow(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
+	s := optimiser("Lion", lo, hi, p, grad)
+	sameDevice("Lion", p, m)
+	if p.DType() != gpu.Float32 || m.Len() != p.Len() {
+		fail("Lion", "parameters are %d of %v, the momentum %d of %v, want as many float32", p.Len(), p.DType(), m.Len(), m.DType())
+	}
+	if s != nil {
+		kernels.LionM16(s, vectorGrid(p, hi-lo), address(p, 4*lo), address(m, 2*lo), address(grad, 4*lo),
+			cfg.Scale, cfg.Beta1, cfg.Beta2, cfg.LR, cfg.Keep, int64(hi-lo))
+		return
+	}
+	c := newCall(lionNarrowBlock, p, m, grad)
+	c.n[0], c.n[1] = lo, hi
+	c.lion = cpu.Lion(cfg)
+	c.each(ceil(hi-lo, optimBlock))
+}
+
+func lionNarrowBlock(c *call, _ *cpu.Worker, i int) {
+	lo, hi := c.span(i, optimBlock)
+	c.lion.RunNarrow(c.t[0].F32()[lo:hi], c.t[1].U16()[lo:hi], c.t[2].F32()[lo:hi])
 }
 
 func lionBlock(c *call, _ *cpu.Worker, i int) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/fidlab/fidlab/gpu"
@@ -125,6 +126,61 @@ func TestLion(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With a momentum of bfloat16: within half a unit of its last place of the formula, and the same bits on all devices.
+func TestLionNarrow(t *testing.T) {
+	device.Each(t, func(t *testing.T, dev *gpu.Device) {
+		r := rand.New(rand.NewPCG(47, 48))
+		for _, s := range spans {
+			for skip := range 2 {
+				c := ops.LionConfig{Scale: 0.5, Beta1: 0.9, Beta2: 0.99, LR: 0.01, Keep: 0.998}
+				p, m, g := stored(r, false, s.n, 1), make([]float64, s.n), stored(r, false, s.n, 1)
+				for i, v := range stored(r, false, s.n, 1) {
+					m[i] = float64(gpu.BF16ToFloat(gpu.FloatToBF16(float32(v))))
+				}
+				m[0], g[0] = 0, 0 // no step either way
+				make3 := func(dev *gpu.Device) (pt, mt, gt *gpu.Tensor) {
+					narrow := dev.FromAs(gpu.BFloat16, float32s(append(make([]float64, skip), m...)), skip+s.n)
+					return placed(dev, false, skip > 0, p, s.n), narrow.Rows(skip, skip+s.n), placed(dev, false, skip > 0, g, s.n)
+				}
+				pt, mt, gt := make3(dev)
+				ops.Lion(pt, mt, gt, s.lo, s.hi, c)
+				gotP, gotM := values(t, pt), values(t, mt)
+				for i := range s.n {
+					wantP, wantM, offP, offM := p[i], m[i], 0.0, 0.0
+					if i >= s.lo && i < s.hi {
+						d, step := c.Scale*g[i], 0.0
+						if u := c.Beta1*m[i] + (1-c.Beta1)*d; u != 0 {
+							step = math.Copysign(c.LR, u)
+						}
+						wantP, wantM = c.Keep*p[i]-step, c.Beta2*m[i]+(1-c.Beta2)*d
+						offP, offM = 0x1p-22*(math.Abs(p[i])+c.LR), 0x1p-8*math.Abs(wantM)+0x1p-22*(math.Abs(m[i])+math.Abs(d))
+					}
+					if math.Abs(gotP[i]-wantP) > offP || math.Abs(gotM[i]-wantM) > offM {
+						t.Fatalf("%d to %d of %d, skipping %d: element %d is %v with momentum %v, want %v and %v", s.lo, s.hi, s.n, skip, i, gotP[i], gotM[i], wantP, wantM)
+					}
+				}
+				p2, m2, g2 := make3(gpu.CPU())
+				ops.Lion(p2, m2, g2, s.lo, s.hi, c)
+				if !slices.Equal(values(t, p2), gotP) || !slices.Equal(values(t, m2), gotM) {
+					t.Fatalf("%d to %d of %d, skipping %d: other bits than on the CPU", s.lo, s.hi, s.n, skip)
+				}
+			}
+		}
+	})
+	for name, f := range map[string]func(){
+		"want as many float32": func() {
+			d := gpu.CPU()
+			ops.Lion(d.Zeros(gpu.Float64, 3), d.Zeros(gpu.BFloat16, 3), d.Zeros(gpu.Float64, 3), 0, 3, ops.LionConfig{})
+		},
+		"the momentum 2 of": func() {
+			d := gpu.CPU()
+			ops.Lion(d.Zeros(gpu.Float32, 3), d.Zeros(gpu.BFloat16, 2), d.Zeros(gpu.Float32, 3), 0, 2, ops.LionConfig{})
+		},
+	} {
+		mustPanic(t, "Lion", name, f)
+	}
 }
 
 func TestSGD(t *testing.T) {

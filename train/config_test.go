@@ -123,6 +123,7 @@ func TestSettingsCheck(t *testing.T) {
 		"betas [0.9]":         func(s *Settings) { s.Betas = []float64{0.9} },
 		"betas [0.9 1]":       func(s *Settings) { s.Betas = []float64{0.9, 1} },
 		"decay 100, want a f": func(s *Settings) { s.Decay = 100 },
+		"decay 200, want a f": func(s *Settings) { s.Optimizer, s.Decay = "lion", 200 },
 	} {
 		s := settings(5)
 		change(&s)

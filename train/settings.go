@@ -24,7 +24,7 @@ type Settings struct {
 	Clip      float64   `json:"clip"`             // greatest norm of a step's gradient; 0 clips nothing
 	EMA       []float64 `json:"ema,omitempty"`    // decays of averages of the weights; samples are drawn with the first
 	Skip      int       `json:"skip"`             // steps that may be left out because a gradient is not finite
-	Betas     []float64 `json:"betas,omitempty"`  // of adam, adamw, radam and lion, where they are not the usual ones
+	Betas     []float64 `json:"betas,omitempty"`  // of adam, adamw, radam, lion and lion16, where they are not the usual ones
 	Precision string    `json:"precision"`        // one of Precisions; "" is float32
 	Kernel    string    `json:"kernel,omitempty"` // of the noise of jobs that learn to remove it (diffusion.NoiseByName); "": the job's own
 	Span      float64   `json:"span,omitempty"`   // of time, that a refiner learns to look ahead at most; 0: the job's own
@@ -46,7 +46,7 @@ type Seeds struct {
 func SeedsOf(seed uint64) Seeds { return Seeds{seed, seed, seed, seed} }
 
 // Optimizers lists the names that Settings knows.
-func Optimizers() []string { return []string{"adamw", "adam", "radam", "lion", "sgd"} }
+func Optimizers() []string { return []string{"adamw", "adam", "radam", "lion", "lion16", "sgd"} }
 
 // Schedules lists the names that Settings knows: constant; cosine and linear, which fall to zero
 // over the steps; one-cycle, which rises over the first 30 % and falls after.
@@ -101,14 +101,14 @@ func (s Settings) Check() error {
 		return bad("precision", s.Precision, "one of "+strings.Join(Precisions(), ", "))
 	case s.Warmup < 0:
 		return bad("warmup", s.Warmup, "0 or more")
-	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0) || s.Optimizer == "adamw" && s.Decay*s.Rate >= 1:
+	case !(s.Decay >= 0) || math.IsInf(s.Decay, 0) || s.Optimizer != "adam" && s.Optimizer != "sgd" && s.Decay*s.Rate >= 1: // these two add it to the gradient
 		return bad("decay", s.Decay, "a finite number, 0 or more, and below 1/rate")
 	case !(s.Clip >= 0) || math.IsInf(s.Clip, 0):
 		return bad("clip", s.Clip, "a finite number, 0 or more")
 	case s.Skip < 0:
 		return bad("skip", s.Skip, "0 or more")
 	case len(s.Betas) != 0 && len(s.Betas) != 2 || len(s.Betas) == 2 && s.Optimizer == "sgd":
-		return bad("betas", s.Betas, "two numbers, for adam, adamw, radam or lion")
+		return bad("betas", s.Betas, "two numbers, for adam, adamw, radam, lion or lion16")
 	}
 	if s.Seq < 0 {
 		return bad("seq", s.Seq, "1 or more; 0 for the job's own")
@@ -143,8 +143,8 @@ func (s Settings) NewOptimizer(net *nn.Params, groups ...nn.Group) nn.Optimizer 
 		b1, b2 = s.Betas[0], s.Betas[1]
 	}
 	switch s.Optimizer {
-	case "lion":
-		return nn.NewLion(net, nn.LionOptions{Beta1: b1, Beta2: b2, Decay: s.Decay, Groups: groups})
+	case "lion", "lion16":
+		return nn.NewLion(net, nn.LionOptions{Beta1: b1, Beta2: b2, Decay: s.Decay, Narrow: s.Optimizer == "lion16", Groups: groups})
 	case "sgd":
 		return nn.NewSGD(net, nn.SGDOptions{Momentum: sgdMomentum, Decay: s.Decay, Groups: groups})
 	case "adam":

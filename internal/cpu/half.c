@@ -5,18 +5,13 @@
 #include "native.h"
 #include "simd.h"
 
-static inline uint32_t rounded(uint32_t u)
-{
-    return (u & 0x7fffffff) > 0x7f800000 ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1);
-}
-
 CLONES void vec_round16(long rows, long n, float* out, long ldo, const float* x, long ldx)
 {
     for (long r = 0; r < rows; r++) {
         const uint32_t* u = (const uint32_t*)(x + r * ldx);
         uint32_t* v = (uint32_t*)(out + r * ldo);
         for (long i = 0; i < n; i++)
-            v[i] = rounded(u[i]) & 0xffff0000;
+            v[i] = bf16_of(u[i]) & 0xffff0000;
     }
 }
 
@@ -26,6 +21,6 @@ CLONES void vec_narrow16(long rows, long n, uint16_t* out, const float* x, long 
     for (long r = 0; r < rows; r++, out += n) {
         const uint32_t* u = (const uint32_t*)(x + r * ldx);
         for (long i = 0; i < n; i++)
-            out[i] = rounded(u[i]) >> 16;
+            out[i] = bf16_of(u[i]) >> 16;
     }
 }

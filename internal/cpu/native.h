@@ -140,6 +140,8 @@ void vec_adam(long n, float* p, float* m, float* v, const float* g, float scale,
               float beta2, float step, float root, float eps, float keep, float l2);
 void vec_lion(long n, float* p, float* m, const float* g, float scale, float beta1, float beta2,
               float lr, float keep);
+void vec_lion16(long n, float* p, uint16_t* m, const float* g, float scale, float beta1,
+                float beta2, float lr, float keep);
 double vec_sumsq(long n, const float* x);
 
 // attention.c

@@ -74,6 +74,26 @@ CLONES void vec_lion(long n, float* restrict p, float* restrict m, const float* 
     }
 }
 
+// The same with m in bfloat16, a block at a time.
+CLONES void vec_lion16(long n, float* restrict p, uint16_t* restrict m, const float* restrict g,
+                       float scale, float beta1, float beta2, float lr, float keep)
+{
+    const float b1 = 1 - beta1, b2 = 1 - beta2;
+    for (long i = 0; i < n; i++) {
+        const union {
+            uint32_t u;
+            float f;
+        } mean = {.u = (uint32_t)m[i] << 16};
+        const float d = scale * g[i], c = beta1 * mean.f + b1 * d;
+        p[i] = keep * p[i] - (c > 0 ? lr : c < 0 ? -lr : 0);
+        const union {
+            float f;
+            uint32_t u;
+        } next = {.f = beta2 * mean.f + b2 * d};
+        m[i] = (uint16_t)(bf16_of(next.u) >> 16);
+    }
+}
+
 typedef double d8 __attribute__((vector_size(64), aligned(8)));
 typedef float f8 __attribute__((vector_size(32), aligned(4)));
 

@@ -54,6 +54,26 @@ func (l *Lion) Run64(p, m, g []float64) {
 	runLion(l, p, m, g)
 }
 
+// RunNarrow is Run32 with the momentum in bfloat16, rounded to nearest even.
+func (l *Lion) RunNarrow(p []float32, m []uint16, g []float32) {
+	sameLen("Lion", len(p), len(m), len(g))
+	if len(p) == 0 || nativeLionNarrow(l, p, m, g) {
+		return
+	}
+	var mean [256]float32
+	for len(p) > 0 {
+		n := min(len(p), len(mean))
+		for i, v := range m[:n] {
+			mean[i] = math.Float32frombits(uint32(v) << 16)
+		}
+		runLion(l, p[:n], mean[:n], g[:n])
+		for i, v := range mean[:n] {
+			m[i] = uint16(math.Float32bits(RoundBF16(v)) >> 16)
+		}
+		p, m, g = p[n:], m[n:], g[n:]
+	}
+}
+
 func runLion[T Float](l *Lion, p, m, g []T) {
 	b1, b2 := T(1)-T(l.Beta1), T(1)-T(l.Beta2)
 	for i, d := range g {

@@ -34,6 +34,8 @@ package cpu
 // #cgo nocallback vec_adam
 // #cgo noescape vec_lion
 // #cgo nocallback vec_lion
+// #cgo noescape vec_lion16
+// #cgo nocallback vec_lion16
 // #cgo noescape vec_sumsq
 // #cgo nocallback vec_sumsq
 // #cgo noescape vec_chan_squares
@@ -161,6 +163,12 @@ func nativeAdam(a *Adam, p, m, v, g []float32) bool {
 func nativeLion(l *Lion, p, m, g []float32) bool {
 	calls.vec.Add(1)
 	C.vec_lion(C.long(len(p)), f32(p), f32(m), f32(g), C.float(l.Scale), C.float(l.Beta1), C.float(l.Beta2), C.float(l.LR), C.float(l.Keep))
+	return true
+}
+
+func nativeLionNarrow(l *Lion, p []float32, m []uint16, g []float32) bool {
+	calls.vec.Add(1)
+	C.vec_lion16(C.long(len(p)), f32(p), (*C.uint16_t)(&m[0]), f32(g), C.float(l.Scale), C.float(l.Beta1), C.float(l.Beta2), C.float(l.LR), C.float(l.Keep))
 	return true
 }
 

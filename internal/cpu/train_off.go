@@ -54,6 +54,8 @@ func nativeAdam(a *Adam, p, m, v, g []float32) bool { return false }
 
 func nativeLion(l *Lion, p, m, g []float32) bool { return false }
 
+func nativeLionNarrow(l *Lion, p []float32, m []uint16, g []float32) bool { return false }
+
 func nativeSumSquares(x []float32) (float64, bool) { return 0, false }
 
 func nativeRound(rows, n int, out []float32, ldo int, x []float32, ldx int) bool { return false }

@@ -245,6 +245,16 @@ var mutations = slices.Concat(attentionMutations, []mutation{
 		kernels: "(adam|lion|sgd)_f(32|64)", detector: "asan", test: "TestLion",
 	},
 	{
+		name: "lion16-tail", kind: "missing bounds check", file: "optim.cu",
+		old: "if (e < p.n) x[e] = fromFloat<bf16>(r[i]);", new: "x[e] = fromFloat<bf16>(r[i]);",
+		kernels: "lion_m16", detector: "asan", test: "TestLionNarrow",
+	},
+	{
+		name: "lion16-halves", kind: "wrong index", file: "optim.cu",
+		old: "unpack2<bf16>(v.y, r[2], r[3]);", new: "unpack2<bf16>(v.x, r[2], r[3]);",
+		kernels: "lion_m16", detector: "result", test: "TestLionNarrow",
+	},
+	{
 		name: "gumbel-first", kind: "missing bounds check", file: "dropout.cu",
 		old: "if (i >= 0 && i < size) out[i]", new: "if (i < size) out[i]",
 		kernels: "gumbel_.*", detector: "asan", test: "TestGumbels",
