@@ -16,7 +16,6 @@
 #include "hostdriver.h"
 #include "hostrecord.h"
 #include "host_map.h"
-#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 
@@ -415,15 +414,6 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
     return queue(function, grid, block, shared, stream, parameters, extra);
 }
-
-// CUlaunchConfig. No attribute is modelled: blocks have no clusters here.
-struct LaunchConfig {
-    unsigned grid[3], block[3], shared;
-    void* stream;
-    void* attributes;
-    unsigned count;
-};
-static_assert(sizeof(LaunchConfig) == 56 && offsetof(LaunchConfig, stream) == 32, "cuda.h's");
 
 int cuLaunchKernelEx(const LaunchConfig* config, void* function, void** parameters, void** extra)
 {

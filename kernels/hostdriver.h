@@ -123,6 +123,15 @@ extern const Entry deviceEntries[], memoryEntries[], streamEntries[], mapEntries
 
 } // namespace hostdriver
 
+// CUlaunchConfig. No attribute is modelled: blocks have no clusters here.
+struct LaunchConfig {
+    unsigned grid[3], block[3], shared;
+    void* stream;
+    void* attributes;
+    unsigned count;
+};
+static_assert(sizeof(LaunchConfig) == 56 && offsetof(LaunchConfig, stream) == 32, "cuda.h's");
+
 // Begins every entry point: the lock, the count, the injected fault.
 #define ENTER(needsContext)                                                                        \
     std::lock_guard<std::recursive_mutex> lock(state.lock);                                        \
