@@ -16,6 +16,7 @@ func init() {
 		Idea: "Write optimisers as programs, search them by evolution from AdamW on, and choose by a funnel of larger tasks. " +
 			"What the paper's search found moves every parameter by the sign of a moving mean of gradients: steps of one size, and half of Adam's memory.",
 		Headline: "diffusion/distance",
+		Remark:   "half of Adam's state, exactly; but with as many tried settings AdamW is ahead with large batches and on both recipes, Lion with small ones; evolution, tuning and random search end level",
 		Plan:     plan,
 		Figures: []systems.Figure{
 			{File: "search", Experiment: "progress", Measure: "fitness", Title: "The best program so far", Y: "% of validation digits right"},
