@@ -74,7 +74,7 @@ CLONES void vec_lion(long n, float* restrict p, float* restrict m, const float* 
     }
 }
 
-// The same with m in bfloat16, a block at a time.
+// The same with m in bfloat16, rounded to nearest even.
 CLONES void vec_lion16(long n, float* restrict p, uint16_t* restrict m, const float* restrict g,
                        float scale, float beta1, float beta2, float lr, float keep)
 {
