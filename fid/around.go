@@ -93,7 +93,7 @@ func (a *around) take(b *around, idx []int) {
 
 // low sets to, [m, n], to the float32 part of the products of vectors i to i+m of a and j to j+n of b.
 func (a *around) low(w *cpu.Worker, to []float32, i, m int, b *around, j, n int) {
-	cpu.Gemm32(w, false, true, m, n, a.d, 1, a.x[i*a.d:], a.d, b.x[j*a.d:], a.d, 0, to, n)
+	cpu.Dots32(w, m, n, a.d, a.x[i*a.d:], b.x[j*a.d:], to)
 }
 
 // dots sets dot, [m, n], to the products of vectors i to i+m of a and j to j+n of b; low is memory for as many.

@@ -95,7 +95,7 @@ func tiles(n int) int { return (n + tileRows - 1) / tileRows }
 
 // dots writes x·y for rows [i, i+m) of p and [k, k+n) of q to out [m, n].
 func dots(w *cpu.Worker, out []float32, p *points, i, m int, q *points, k, n int) {
-	cpu.Gemm32(w, false, true, m, n, p.d, 1, p.x[i*p.d:], p.d, q.x[k*p.d:], p.d, 0, out, n)
+	cpu.Dots32(w, m, n, p.d, p.x[i*p.d:], q.x[k*p.d:], out)
 }
 
 // candidates are the nearest so far of a row: enough to hold its k nearest

@@ -128,13 +128,13 @@ func TestOpenRefuses(t *testing.T) {
 		o    Options
 	}{
 		`no extractor "vgg"; there are city-enc, city-enc-b, clip-vit-b16,`: {"vgg", Options{}},
-		`no preset "x"; there are pytorch-fid, clean, tf`:                     {"random", Options{Preset: "x"}},
-		`no tap "5"; there are 192`:                                           {"random", Options{Tap: "5"}},
-		"want the width and height":                                           {"identity", Options{}},
-		"have 12288 values; want at most 4096":                                {"identity", Options{Width: 64, Height: 64}},
-		`preset "clean" is for the Inception network; leave it out`:           {"pixels", Options{Preset: "clean"}},
-		`tap "64" is for the Inception network`:                               {"identity", Options{Tap: "64"}},
-		"w.pth: there are no weights to read":                                 {"pixels", Options{Weights: "w.pth"}},
+		`no preset "x"; there are pytorch-fid, clean, tf`:                   {"random", Options{Preset: "x"}},
+		`no tap "5"; there are 192`:                                         {"random", Options{Tap: "5"}},
+		"want the width and height":                                         {"identity", Options{}},
+		"have 12288 values; want at most 4096":                              {"identity", Options{Width: 64, Height: 64}},
+		`preset "clean" is for the Inception network; leave it out`:         {"pixels", Options{Preset: "clean"}},
+		`tap "64" is for the Inception network`:                             {"identity", Options{Tap: "64"}},
+		"w.pth: there are no weights to read":                               {"pixels", Options{Weights: "w.pth"}},
 	} {
 		if _, err := Open(o.name, o.o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v; want one with %q", o.name, err, want)

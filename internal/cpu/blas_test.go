@@ -113,6 +113,26 @@ func TestGemm32(t *testing.T) {
 	})
 }
 
+// A product by one worker, of which a row does not depend on how many there are.
+func TestDots32(t *testing.T) {
+	for _, s := range [][3]int{{0, 3, 5}, {3, 2, 0}, {1, 1, 1}, {7, 33, 100}, {64, 50, 513}, {200, 512, 777}, {512, 16, 2048}} {
+		m, n, k := s[0], s[1], s[2]
+		r := rand.New(rand.NewPCG(8, uint64(k)))
+		a, b, c := random32(r, m*k), random32(r, n*k), make([]float32, m*n)
+		if m*n > 0 {
+			c[0] = float32(math.NaN())
+		}
+		Do(func(w *Worker) { Dots32(w, m, n, k, a, b, c) })
+		checkGemmResult(t, 1.0/(1<<22), false, true, m, n, k, 1, a, max(1, k), b, max(1, k), 0, make([]float32, m*n), c, n)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a short matrix is taken")
+		}
+	}()
+	Dots32(nil, 2, 2, 3, make([]float32, 6), make([]float32, 5), make([]float32, 4))
+}
+
 func TestGemm64(t *testing.T) {
 	eachGemm(t, func(t *testing.T, r *rand.Rand, w *Worker, ta, tb bool, m, n, k int, alpha, beta float64) {
 		ra, lda := stored(ta, m, k)

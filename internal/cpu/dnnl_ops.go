@@ -113,10 +113,6 @@ func (w *Worker) newTrainConv(kind int, p TrainConv) *C.dnn_op {
 	})
 }
 
-// dnnRowsK is from how many elements on products of rows by rows, a·bᵀ of matrices without gaps, are primitives of their own: sgemm packs b, which for
-// few rows takes as long as the product. A row has the same bits among few and many, with AVX-512.
-const dnnRowsK = 512
-
 // dnnGemmRows is how many rows oneDNN must be given so that, with AVX-512, the bits of each do not depend on their number, where b is stored
 // as the transpose of what is used; else two do.
 const dnnGemmRows = 16
@@ -130,10 +126,6 @@ func dnnGemm32(w *Worker, ta, tb bool, m, n, k int, alpha float32, a []float32, 
 	}
 	w.Enter()
 	defer w.Leave()
-	if tb && !ta && k >= dnnRowsK && lda == k && ldb == k && alpha == 1 && beta == 0 && C.dnn_avx512() != 0 && dnnMatMul(w, false, ta, tb, m, n, k, a, lda, b, ldb, c, ldc) {
-		calls.gemm32.Add(1)
-		return true
-	}
 	least := 2
 	if tb {
 		least = dnnGemmRows
@@ -172,6 +164,15 @@ func dnnFewRows(w *Worker, rows int, tb bool, m, n, k int, alpha float32, a []fl
 
 func dnnSgemm(ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
 	return C.dnn_sgemm(flag(ta), flag(tb), C.int(m), C.int(n), C.int(k), C.float(alpha), f32(a), C.int(lda), f32(b), C.int(ldb), C.float(beta), f32(c), C.int(ldc)) == 0
+}
+
+// nativeDots multiplies by a primitive, which does not pack b and adds all of a sum up in one go.
+func nativeDots(w *Worker, m, n, k int, a, b, c []float32) bool {
+	if !haveDNNL() || C.dnn_avx512() == 0 || !fits(m, n, k, k, k, n) || !dnnMatMul(w, false, false, true, m, n, k, a, k, b, k, c, n) {
+		return false
+	}
+	calls.gemm32.Add(1)
+	return true
 }
 
 func nativeBF16() int {
@@ -254,12 +255,12 @@ func testDNNL() string {
 	return ""
 }
 
-// testRows compares products of rows, which dnnMatMul does.
+// testRows compares products of rows, as nativeDots makes them.
 func testRows(w *Worker) string {
 	if C.dnn_avx512() == 0 {
 		return ""
 	}
-	for _, s := range [][3]int{{1, 7, dnnRowsK}, {33, 50, dnnRowsK + 9}} {
+	for _, s := range [][3]int{{1, 7, 512}, {33, 50, 521}} {
 		m, n, k := s[0], s[1], s[2]
 		a, b := noise[float32](m*k, 18), noise[float32](n*k, 19)
 		got, want := make([]float32, m*n), make([]float32, m*n)

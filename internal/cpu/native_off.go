@@ -79,6 +79,8 @@ func nativeInflate(w *Worker, dst, src []byte) (n int, ok bool, err error) { ret
 //lint:ignore U1000 it has a use where it has fields
 type nativeWorker struct{}
 
+func nativeDots(w *Worker, m, n, k int, a, b, c []float32) bool { return false }
+
 func nativeBF16() int { return 0 }
 
 func nativeGemmBF16(w *Worker, ta, tb bool, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int) bool {
