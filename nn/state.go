@@ -61,12 +61,8 @@ func entriesOf(parts []Part) ([]tensor.SafetensorsEntry, error) {
 func array(t *gpu.Tensor) (*tensor.Array, error) {
 	shape := slices.Clone(t.Shape())
 	switch t.DType() {
-	case gpu.Float32:
+	case gpu.Float32, gpu.BFloat16: // whose values float32 holds
 		v, err := t.Floats()
-		return tensor.FromF32(v, shape...), err
-	case gpu.BFloat16: // float32 holds its values
-		v := make([]float32, t.Len())
-		err := t.Read(v)
 		return tensor.FromF32(v, shape...), err
 	case gpu.Float64:
 		v := make([]float64, t.Len())

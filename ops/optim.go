@@ -89,13 +89,12 @@ type LionConfig struct {
 // LR·sign(Beta1·m + (1-Beta1)·d), then m = Beta2·m + (1-Beta2)·d. m of float32 parameters may be
 // BFloat16: it is rounded to nearest even.
 func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
-	if m.DType() == gpu.BFloat16 {
-		lionNarrow(p, m, grad, lo, hi, cfg)
-		return
-	}
-	if s := optimiser("Lion", lo, hi, p, m, grad); s != nil {
+	if s := lionStream(p, m, grad, lo, hi); s != nil {
 		k, size := byWidth(p, kernels.LionF32, kernels.LionF64), lo*p.DType().Size()
-		k(s, vectorGrid(p, hi-lo), address(p, size), address(m, size), address(grad, size),
+		if m.DType() == gpu.BFloat16 {
+			k = kernels.LionM16
+		}
+		k(s, vectorGrid(p, hi-lo), address(p, size), address(m, lo*m.DType().Size()), address(grad, size),
 			cfg.Scale, cfg.Beta1, cfg.Beta2, cfg.LR, cfg.Keep, int64(hi-lo))
 		return
 	}
@@ -105,35 +104,28 @@ func Lion(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
 	c.each(ceil(hi-lo, optimBlock))
 }
 
-func lionNarrow(p, m, grad *gpu.Tensor, lo, hi int, cfg LionConfig) {
+func lionStream(p, m, grad *gpu.Tensor, lo, hi int) *cuda.Stream {
+	if m.DType() != gpu.BFloat16 {
+		return optimiser("Lion", lo, hi, p, m, grad)
+	}
 	s := optimiser("Lion", lo, hi, p, grad)
 	sameDevice("Lion", p, m)
 	if p.DType() != gpu.Float32 || m.Len() != p.Len() {
 		fail("Lion", "parameters are %d of %v, the momentum %d of %v, want as many float32", p.Len(), p.DType(), m.Len(), m.DType())
 	}
-	if s != nil {
-		kernels.LionM16(s, vectorGrid(p, hi-lo), address(p, 4*lo), address(m, 2*lo), address(grad, 4*lo),
-			cfg.Scale, cfg.Beta1, cfg.Beta2, cfg.LR, cfg.Keep, int64(hi-lo))
-		return
-	}
-	c := newCall(lionNarrowBlock, p, m, grad)
-	c.n[0], c.n[1] = lo, hi
-	c.lion = cpu.Lion(cfg)
-	c.each(ceil(hi-lo, optimBlock))
-}
-
-func lionNarrowBlock(c *call, _ *cpu.Worker, i int) {
-	lo, hi := c.span(i, optimBlock)
-	c.lion.RunNarrow(c.t[0].F32()[lo:hi], c.t[1].U16()[lo:hi], c.t[2].F32()[lo:hi])
+	return s
 }
 
 func lionBlock(c *call, _ *cpu.Worker, i int) {
 	lo, hi := c.span(i, optimBlock)
-	if c.double() {
-		c.lion.Run64(c.t[0].F64()[lo:hi], c.t[1].F64()[lo:hi], c.t[2].F64()[lo:hi])
-		return
+	switch p, m, g := c.t[0], c.t[1], c.t[2]; m.DType() {
+	case gpu.BFloat16:
+		c.lion.RunNarrow(p.F32()[lo:hi], m.U16()[lo:hi], g.F32()[lo:hi])
+	case gpu.Float64:
+		c.lion.Run64(p.F64()[lo:hi], m.F64()[lo:hi], g.F64()[lo:hi])
+	default:
+		c.lion.Run32(p.F32()[lo:hi], m.F32()[lo:hi], g.F32()[lo:hi])
 	}
-	c.lion.Run32(c.t[0].F32()[lo:hi], c.t[1].F32()[lo:hi], c.t[2].F32()[lo:hi])
 }
 
 // SGDConfig is one step of stochastic gradient descent.

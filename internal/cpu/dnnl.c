@@ -68,17 +68,14 @@ void dnn_single_thread(void)
     if (omp_threads) omp_threads(1);
 }
 
-int dnn_avx512(void)
-{
-    const int isa = (int)dnn.dnnl_get_effective_cpu_isa();
-    return (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
-}
+static int uses(int isa) { return ((int)dnn.dnnl_get_effective_cpu_isa() & isa) == isa; }
+
+int dnn_avx512(void) { return uses(dnnl_cpu_isa_avx512_core); }
 
 int dnn_bf16(void)
 {
-    const int isa = (int)dnn.dnnl_get_effective_cpu_isa();
-    if ((isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx) return 2;
-    if ((isa & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16) return 0;
+    if (uses(dnnl_cpu_isa_avx512_core_amx)) return 2;
+    if (!uses(dnnl_cpu_isa_avx512_core_bf16)) return 0;
 #if defined(__x86_64__)
     if (__builtin_cpu_is("amd")) return 2;
 #endif

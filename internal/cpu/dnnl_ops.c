@@ -275,7 +275,7 @@ dnn_op* dnn_matmul(int low, int ta, int tb, int m, int n, int k, int lda, int ld
         op->narrow[SRC] = ta ? (rows_of){k, m, lda} : (rows_of){m, k, lda};
         op->narrow[WEIGHTS] = tb ? (rows_of){n, k, ldb} : (rows_of){k, n, ldb};
     } else if (lda != (ta ? m : k) || ldb != (tb ? k : n)) {
-        goto fail; // it would add up in another order
+        goto fail; // the descriptions below have no gaps
     }
     TRY(BY_STRIDES(&uc, 2, dc, dnnl_f32, rows_c));
     TRY(BY_TAG(&aa, 2, da, type, ta ? dnnl_ba : dnnl_ab));

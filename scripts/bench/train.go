@@ -22,20 +22,20 @@ func trainRows(job func(name string, threads int) func(*peers) (runner, error)) 
 		gflop       float64 // of a forward pass, torch's count
 		make        func() (*stepper, error)
 	}{{"dit", "DiT of 2.0 M parameters, batch 64", 7.9, trainDiT}, {"unet", "U-Net of 0.5 M parameters, batch 128", 23.6, trainUNet}} {
-		precise := func(p nn.Precision) func(*peers) (runner, error) {
+		ours := func(train bool, p nn.Precision) func(*peers) (runner, error) {
 			return func(*peers) (runner, error) {
 				s, err := c.make()
 				if err != nil {
 					return nil, err
 				}
 				s.tape.SetPrecision(p)
-				return s.runner(true), nil
+				return s.runner(train), nil
 			}
 		}
 		out = append(out, row{
 			name: "training: step in bf16, " + c.title, peer: "ours in float32", target: 1.5, tolerance: 1e-9, rounds: 8, repeat: 1, limit: true,
 			remark: "the target is for AMX; products of linear layers and convolutions take operands rounded to bf16, the rest is float32",
-			skip:   slowBF16, ours: precise(nn.BF16), theirs: precise(nn.Full),
+			skip:   slowBF16, ours: ours(true, nn.BF16), theirs: ours(true, nn.Full),
 		})
 		for _, layout := range []string{"first", "last"} {
 			if c.name == "dit" && layout == "last" {
@@ -49,13 +49,7 @@ func trainRows(job func(name string, threads int) func(*peers) (runner, error)) 
 					name: fmt.Sprintf("training: %s, %s", what.name, c.title), peer: "torch, channels " + layout,
 					target: what.target, tolerance: 1e-9, rounds: 8, repeat: 1,
 					remark: fmt.Sprintf("%.1f GFLOP forward, three times that a step; the target holds against torch's faster layout", c.gflop),
-					ours: func(*peers) (runner, error) {
-						s, err := c.make()
-						if err != nil {
-							return nil, err
-						}
-						return s.runner(what.name == "step"), nil
-					},
+					ours:   ours(what.name == "step", nn.Full),
 					theirs: job(fmt.Sprintf("train:%s:%s:%s", c.name, what.name, layout), threads()),
 				})
 			}

@@ -132,7 +132,7 @@ func facadeTask(name string) *task {
 		heads: []extract.Head{
 			{Name: "wall", Kind: extract.Class, N: len(walls)}, {Name: "storey", Kind: extract.Class, N: len(periods)}, {Name: "bay", Kind: extract.Class, N: len(periods)},
 			{Name: "window", Kind: extract.Number, N: 2}, {Name: "kinds", Kind: extract.Number, N: 5}, {Name: "roof", Kind: extract.Number, N: 1}, {Name: "door", Kind: extract.Number, N: 2},
-			{Name: "wall and storey", Kind: extract.Class, N: len(walls) * 5},
+			{Name: "wall and storey", Kind: extract.Class, N: len(walls) * periodChoices},
 		},
 	}
 	t.recipe.Epochs = 80
@@ -164,7 +164,7 @@ func facadeTask(name string) *task {
 					return it.Image()
 				}
 				f := it.Facade
-				f.Wall = walls[int((float64(f.Py-4)+uniform("wall", i, 0))*float64(len(walls))/5)]
+				f.Wall = walls[int((float64(f.Py-leastPeriod)+uniform("wall", i, 0))*float64(len(walls))/periodChoices)]
 				return f.Draw(it.X, it.Y, m32, m32)
 			}})
 		return s, nil
@@ -174,6 +174,9 @@ func facadeTask(name string) *task {
 
 // m32 is the side of a crop.
 const m32 = facades.Crop
+
+// Before the scale, heights of storeys and widths of bays are one of periodChoices from leastPeriod on.
+const leastPeriod, periodChoices = 4, 5
 
 // periods are the heights of storeys and widths of bays that facades have, in pixels.
 var periods = []int{4, 5, 6, 7, 8, 10, 12, 14, 16}
@@ -200,5 +203,5 @@ func facadeAnswers(it *facades.Item, walls []facades.Color) []float32 {
 	if first >= 0 {
 		door = []float32{1, float32(first) / 16}
 	}
-	return append(append(out, door...), float32(slices.Index(walls, f.Wall)*5+f.Py-4))
+	return append(append(out, door...), float32(slices.Index(walls, f.Wall)*periodChoices+f.Py-leastPeriod))
 }
